@@ -1,0 +1,1 @@
+"""jobsup: background jobs on a Linux host. Nothing depends on what this file contains."""

@@ -1,0 +1,166 @@
+"""Every error a user of jobsup can meet, with its stable code, exit status and hint.
+
+Imports nothing of ours; `jobsctl enqueue` and handlers import it, so it stays cheap.
+docs/errors.md lists each code; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_UNKNOWN = 3
+EXIT_NOT_RUNNING = 4
+EXIT_IO = 74
+EXIT_BUSY = 75
+EXIT_NEWER = 78
+
+
+class JobsupError(Exception):
+    """Base of all errors that jobsup raises on purpose.
+
+    `code` is stable and is what `--json` and the wire carry; `hint` says what to do;
+    `exit_status` is what a command ends with.
+    """
+
+    code: ClassVar[str] = "error"
+    exit_status: ClassVar[int] = EXIT_FAILED
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(JobsupError):
+    """The configuration cannot be used; `problems` holds every problem found, one line each."""
+
+    code = "config"
+    exit_status = EXIT_USAGE
+
+    def __init__(self, message: str, *, hint: str | None = None, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.problems = problems or (message,)
+
+
+class UsageError(JobsupError):
+    """The request itself is malformed: an id that is no id, an empty filter, an unknown option."""
+
+    code = "usage"
+    exit_status = EXIT_USAGE
+
+
+class UnknownQueue(JobsupError):
+    """No queue of that name is in the configuration."""
+
+    code = "unknown_queue"
+    exit_status = EXIT_UNKNOWN
+
+
+class UnknownJob(JobsupError):
+    """No job has that id: never given out, or pruned by retention."""
+
+    code = "unknown_job"
+    exit_status = EXIT_UNKNOWN
+
+
+class InvalidPayload(JobsupError):
+    """The payload, or an option of the job, cannot be stored as it is."""
+
+    code = "invalid_payload"
+    exit_status = EXIT_USAGE
+
+
+class PayloadTooLarge(InvalidPayload):
+    """A payload, a group or a request is above its limit; the message names the limit."""
+
+    code = "payload_too_large"
+
+
+class Denied(JobsupError):
+    """The caller may not do this, or may not reach the socket or the database."""
+
+    code = "denied"
+    exit_status = EXIT_NOT_RUNNING
+
+
+class NotRunning(JobsupError):
+    """This needs a running daemon, and none answers."""
+
+    code = "not_running"
+    exit_status = EXIT_NOT_RUNNING
+
+
+class Busy(JobsupError):
+    """Nothing was done; the same call may succeed later."""
+
+    code = "busy"
+    exit_status = EXIT_BUSY
+
+
+class Unconfirmed(JobsupError):
+    """The request was sent and the answer was lost: it may or may not have been done."""
+
+    code = "unconfirmed"
+    exit_status = EXIT_BUSY
+
+
+class WaitTimeout(JobsupError):
+    """The job did not reach a final state in the time given."""
+
+    code = "wait_timeout"
+    exit_status = EXIT_BUSY
+
+
+class WrongState(JobsupError):
+    """The job or queue is in a state that does not allow this."""
+
+    code = "wrong_state"
+    exit_status = EXIT_FAILED
+
+
+class ProtocolError(JobsupError):
+    """The peer does not speak our protocol, or not a version of it that we know."""
+
+    code = "protocol"
+
+
+class StoreError(JobsupError):
+    """The database cannot be opened, read or written."""
+
+    code = "store"
+    exit_status = EXIT_IO
+
+
+class StoreHeld(StoreError):
+    """Another process holds the writer lock; the message names its pid."""
+
+    code = "store_held"
+    exit_status = EXIT_BUSY
+
+
+class StoreNewer(StoreError):
+    """The database was written by a newer version of jobsup."""
+
+    code = "store_newer"
+    exit_status = EXIT_NEWER
+
+
+class Internal(JobsupError):
+    """A fault in jobsup itself; the log has the traceback."""
+
+    code = "internal"
+
+
+def every_error() -> tuple[type[JobsupError], ...]:
+    """All error classes, base first, in the order of definition."""
+    found: list[type[JobsupError]] = [JobsupError]
+    for error in found:
+        found.extend(sub for sub in error.__subclasses__() if sub not in found)
+    return tuple(found)
+
+
+def error_of_code(code: str) -> type[JobsupError]:
+    """The class whose stable code this is; `JobsupError` itself for a code that this version does not know."""
+    return next((error for error in every_error() if error.code == code), JobsupError)

@@ -1,0 +1,224 @@
+"""The noun: what a job is to its handler, the states it passes through, and what a run of it can end with.
+
+Pure and cheap to import: handlers import it, and every layer above speaks in its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from enum import Enum
+from typing import Any, NamedTuple, NoReturn, NewType
+
+JobId = NewType("JobId", int)
+Token = NewType("Token", int)
+
+JOB_ID_MAX = 2**53 - 1
+"""Ids are 1 to 2^53-1: exact in every language's JSON. They are never reused."""
+
+PRIORITY_MIN, PRIORITY_MAX = -100, 100
+GROUP_JOBS_MAX = 10_000
+GROUP_BYTES_MAX = 16 * 1024 * 1024
+TAGS_MAX = 32
+TAG_LENGTH_MAX = 64
+
+Duration = str | int | float | timedelta
+"""A duration as users write it: "1h30m", or seconds, or a timedelta."""
+
+
+class State(str, Enum):
+    """Where a job stands. `blocked` waits for jobs it depends on; a retry is `scheduled` with attempt > 0."""
+
+    BLOCKED = "blocked"
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+    def __str__(self) -> str:
+        return self.value
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens to the job by itself."""
+        return self in FINAL
+
+
+FINAL = frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
+
+
+class Event(str, Enum):
+    """What can happen to a job; the keys of the transition table."""
+
+    ENQUEUE = "enqueue"
+    ENQUEUE_LATER = "enqueue later"
+    PROMOTE = "promote"
+    LEASE = "lease"
+    COMPLETE = "complete"
+    RETRY = "retry"
+    SNOOZE = "snooze"
+    BURY = "bury"
+    RELEASE = "release"
+    CANCEL = "cancel"
+    REVIVE = "revive"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
+    None: {Event.ENQUEUE: State.QUEUED, Event.ENQUEUE_LATER: State.SCHEDULED},
+    State.BLOCKED: {},
+    State.SCHEDULED: {Event.PROMOTE: State.QUEUED, Event.CANCEL: State.CANCELLED, Event.REVIVE: State.QUEUED},
+    State.QUEUED: {Event.LEASE: State.RUNNING, Event.CANCEL: State.CANCELLED},
+    State.RUNNING: {
+        Event.COMPLETE: State.COMPLETED,
+        Event.RETRY: State.SCHEDULED,
+        Event.SNOOZE: State.SCHEDULED,
+        Event.BURY: State.DEAD,
+        Event.RELEASE: State.QUEUED,
+        Event.CANCEL: State.CANCELLED,
+    },
+    State.COMPLETED: {Event.REVIVE: State.QUEUED},
+    State.DEAD: {Event.REVIVE: State.QUEUED},
+    State.CANCELLED: {Event.REVIVE: State.QUEUED},
+}
+"""All that can happen to a job. What is not in the table does not happen: `after` raises."""
+
+
+class IllegalTransition(ValueError):
+    """A job was asked to do what its state does not allow."""
+
+
+def after(state: State | None, event: Event) -> State:
+    """The state that follows; `None` is a job that does not exist yet.
+
+    Raises:
+        IllegalTransition: the pair is not in `TRANSITIONS`.
+    """
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise IllegalTransition(f"a job that is {state or 'not there yet'} cannot {event}") from None
+
+
+class Done(NamedTuple):
+    """The handler returned; `result` is JSON text, or None for null."""
+
+    result: bytes | None = None
+
+
+class Failed(NamedTuple):
+    """The handler raised, its result was unusable, its command failed, or its deadline passed.
+
+    `kind` is `error` or `timeout`; `type` the exception's class; `traceback` its text;
+    `last_output` the tail of what a command wrote to stderr; `final` asks for no retry.
+    """
+
+    message: str
+    kind: str = "error"
+    type: str | None = None
+    traceback: str | None = None
+    last_output: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    final: bool = False
+
+
+class Snooze(NamedTuple):
+    """Returned by a handler: run me again after `delay`, without charging an attempt."""
+
+    delay: Duration
+
+
+class Cancel(NamedTuple):
+    """Returned by a handler: this job shall not run again; `reason` is kept with it."""
+
+    reason: str = ""
+
+
+class Dead(NamedTuple):
+    """Returned by a handler: retrying is of no use; the job goes to the dead letters with `reason`."""
+
+    reason: str
+
+
+Outcome = Done | Failed | Snooze | Cancel
+
+
+class JobTimeout(Exception):  # noqa: N818 - a state of affairs that handlers may catch to tidy up, not an error of theirs
+    """Raised inside a handler whose deadline has passed; what follows, soon, is SIGTERM and then SIGKILL."""
+
+
+class Child(NamedTuple):
+    """A job that a handler enqueued: it exists only if the handler's own job completes."""
+
+    queue: str
+    payload: Any
+    options: Mapping[str, Any]
+
+
+class Job:
+    """What a handler receives. Frozen; instants are datetimes in UTC, `deadline` is seconds left when it began."""
+
+    __slots__ = (
+        "id", "queue", "payload", "attempt", "max_attempts", "token", "priority", "tags",
+        "enqueued_at", "due_at", "deadline", "previous_error", "_enqueue",
+    )  # fmt: skip
+
+    id: int
+    queue: str
+    payload: Any
+    attempt: int
+    max_attempts: int
+    token: int
+    priority: int
+    tags: Sequence[str]
+    enqueued_at: Any
+    due_at: Any
+    deadline: Any
+    previous_error: str | None
+    _enqueue: Callable[[Child], None] | None
+
+    def __init__(
+        self, *, id: int, queue: str, payload: Any, attempt: int = 1, max_attempts: int = 5, token: int = 0,  # noqa: A002
+        priority: int = 0, tags: Sequence[str] = (), enqueued_at: Any = None, due_at: Any = None,
+        deadline: Any = None, previous_error: str | None = None, enqueue: Callable[[Child], None] | None = None,
+    ) -> None:  # fmt: skip
+        put = object.__setattr__
+        put(self, "id", id)
+        put(self, "queue", queue)
+        put(self, "payload", payload)
+        put(self, "attempt", attempt)
+        put(self, "max_attempts", max_attempts)
+        put(self, "token", token)
+        put(self, "priority", priority)
+        put(self, "tags", tags)
+        put(self, "enqueued_at", enqueued_at)
+        put(self, "due_at", due_at)
+        put(self, "deadline", deadline)
+        put(self, "previous_error", previous_error)
+        put(self, "_enqueue", enqueue)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a job is frozen: {name} cannot be set")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a job is frozen: {name} cannot be deleted")
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} of {self.queue}, attempt {self.attempt} of {self.max_attempts}>"
+
+    def enqueue(self, queue: str, payload: Any = None, **options: Any) -> None:
+        """Enqueue another job, which becomes one only if this job completes: both are one commit.
+
+        Options are those of `Client.enqueue`: delay, at, priority, timeout, max_attempts, tags.
+
+        Raises:
+            RuntimeError: this job was not started by a worker.
+        """
+        if self._enqueue is None:
+            raise RuntimeError("job.enqueue works only while a worker runs the job")
+        self._enqueue(Child(queue, payload, options))
