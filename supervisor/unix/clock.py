@@ -1,0 +1,50 @@
+"""The only file that asks what time it is; everything else is told.
+
+Two clocks, never compared with each other: the wall clock, for what people read and for jobs that are due at a
+time of day, and the boot clock, which counts through suspend and ignores every step of the wall clock, for
+deadlines and durations. Boot-clock readings mean something only under the boot id they were taken in.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cache
+
+BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
+UNKNOWN_BOOT = "unknown"
+
+
+def wall_ms() -> int:
+    """Milliseconds since 1970 in UTC, as people's clocks show it; may jump either way."""
+    return time.time_ns() // 1_000_000
+
+
+def boot_ms() -> int:
+    """Milliseconds since this machine booted, time asleep included; never jumps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def boot_ns() -> int:
+    """Nanoseconds of the same clock as `boot_ms`, for measuring what takes less than a millisecond."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@cache
+def boot_id() -> str:
+    """What distinguishes this boot of the machine from every other, as 32 hexadecimal digits.
+
+    $JOBSUP_BOOT_ID stands in where a unit with `ProcSubset=pid` hides the kernel's own (systemd passes it as `%b`).
+    `UNKNOWN_BOOT` where neither can be had: then nothing that depends on the boot id is believed after a restart.
+    """
+    return (_kernel_boot_id() or os.environ.get("JOBSUP_BOOT_ID", "")).strip().replace(
+        "-", ""
+    ) or UNKNOWN_BOOT
+
+
+def _kernel_boot_id() -> str:
+    try:
+        with open(BOOT_ID_FILE, encoding="ascii") as file:
+            return file.read()
+    except OSError:
+        return ""
