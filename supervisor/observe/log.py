@@ -1,0 +1,144 @@
+"""The one file that words log lines and writes them: text or JSON, to stderr, the journal or a file.
+
+One write per line, never buffered, never raising: a log that cannot be written is counted, not obeyed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from typing import Any, NamedTuple
+
+from supervisor.observe.sanitise import sanitise
+
+from supervisor.observe.events import Event, event
+
+DEBUG, INFO, WARNING, ERROR = 7, 6, 4, 3
+LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
+LINE_BYTES_MAX = 8192
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
+
+WORDING: dict[str, tuple[int, str]] = {
+    "master.started": (INFO, "jobsupd {version} started with {queues} queues, pid {pid}"),
+    "master.ready": (INFO, "ready: {pools} pools, {workers} workers"),
+    "master.stopping": (INFO, "stopping ({reason}); jobs have {grace_s} s to finish"),
+    "master.stopped": (INFO, "stopped"),
+    "master.escalated": (ERROR, "giving up: {reason}"),
+    "master.state": (INFO, "state: {state}"),
+    "master.role_died": (WARNING, "{role} (pid {pid}) ended with {status}; {then}"),
+    "reload.done": (INFO, "reloaded: added {added}, removed {removed}, changed {changed}"),
+    "reload.refused": (ERROR, "reload refused, the old configuration stays: {problem}"),
+    "config.warning": (WARNING, "{text}"),
+    "keeper.ready": (INFO, "keeper ready: SQLite {sqlite}, {jobs} jobs unfinished, {adopted} leases adopted"),
+    "keeper.store_failing": (ERROR, "the database cannot be written: {error}; nothing is acknowledged until it can"),
+    "keeper.store_recovered": (INFO, "the database can be written again after {seconds} s"),
+    "keeper.store_lost": (ERROR, "the database {path} was {what}; stopping"),
+    "keeper.verdict": (INFO, "worker {pid} of {pool} ended ({cause}): {jobs}"),
+    "keeper.stale": (WARNING, "a late report about job {id} changed nothing: its lease {token} is over"),
+    "keeper.ring_damaged": (ERROR, "the outcome ring of worker {pid} of {pool} is damaged: {error}"),
+    "keeper.undertaking": (WARNING, "the master is gone; ending {workers} workers and committing what is accepted"),
+    "keeper.finished": (INFO, "keeper finished: {committed} jobs committed at the end, {settled} outcomes settled"),
+    "keeper.unwritten": (ERROR, "{count} accepted jobs could not be written before the end: {error}"),
+    "keeper.checkpoint": (DEBUG, "checkpoint: {pages} pages, {mode}"),
+    "keeper.pruned": (DEBUG, "retention removed {count} jobs"),
+    "keeper.fault": (ERROR, "fault in the keeper: {traceback}"),
+    "keeper.denied": (WARNING, "denied {op} to uid {uid}"),
+    "keeper.swept": (WARNING, "ended {count} processes left over from an earlier run"),
+    "job.dead": (WARNING, "job {id} of {queue} is dead after attempt {attempt}: {message}"),
+    "job.retry": (INFO, "job {id} of {queue} failed in attempt {attempt}, again in {delay_s} s: {message}"),
+    "pool.ready": (INFO, "pool {pool}: {workers} workers ready"),
+    "pool.circuit": (ERROR, "pool {pool}: circuit {circuit}: {reason}"),
+    "pool.worker_died": (WARNING, "pool {pool}: worker {pid} on slot {slot} ended with {status}"),
+    "pool.ladder": (WARNING, "pool {pool}: job {job} on worker {pid} is past its deadline: {step}"),
+    "pool.unpreloaded": (WARNING, "pool {pool} runs unpreloaded: {reason}"),
+    "process.fault": (ERROR, "fault in {role}: {traceback}"),
+    "log.reopened": (INFO, "log reopened"),
+}
+
+
+class Target(NamedTuple):
+    """Where lines go: a descriptor, or the journal's socket."""
+
+    fd: int
+    journal: socket.socket | None
+
+
+class Log:
+    """Writes events; made by the master before it forks, shared by every process."""
+
+    def __init__(self, target: str = "stderr", level: str = "info", form: str = "text") -> None:
+        self._where = target
+        self._threshold = LEVELS[level]
+        self._form = form
+        self._target = self._open()
+        self.lost = 0
+        self.role = "master"
+
+    def emit(self, name: str, **facts: Any) -> None:
+        """Write one event as one line."""
+        self.write(event(name, **facts))
+
+    def write(self, what: Event) -> None:
+        """Write an event, if its level is wanted. Never raises."""
+        level, wording = WORDING[what.name]
+        if level > self._threshold:
+            return
+        text = sanitise(wording.format_map(what.facts))
+        try:
+            if self._target.journal:
+                self._target.journal.sendto(self._journal_fields(what, level, text), JOURNAL_SOCKET)
+            else:
+                os.write(self._target.fd, self._line(what, level, text))
+        except OSError:
+            self.lost += 1
+
+    def reopen(self) -> None:
+        """Open the file anew (SIGUSR1, after logrotate has moved it)."""
+        old = self._target
+        self._target = self._open()
+        if old.fd > 2:
+            os.close(old.fd)
+        self.emit("log.reopened")
+
+    def keep_fds(self) -> tuple[int, ...]:
+        """The descriptors that a child of ours must keep to be able to log."""
+        journal = (self._target.journal.fileno(),) if self._target.journal else ()
+        return (self._target.fd, *journal)
+
+    def _open(self) -> Target:
+        if self._where == "journald" or (self._where == "auto" and _stderr_is_journal()):
+            journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            journal.setblocking(False)
+            return Target(2, journal)
+        if self._where in ("auto", "stderr"):
+            return Target(2, None)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        return Target(os.open(self._where, flags, 0o640), None)
+
+    def _line(self, what: Event, level: int, text: str) -> bytes:
+        if self._form == "json":
+            fields = {"level": level, "role": self.role, "pid": os.getpid(), "event": what.name, "message": text}
+            facts = {name: value for name, value in what.facts.items() if name not in fields}
+            line = json.dumps(fields | facts, default=str)
+        else:
+            line = f"{self.role}[{os.getpid()}] {text}"
+        return line.encode("utf-8", "backslashreplace")[:LINE_BYTES_MAX] + b"\n"
+
+    def _journal_fields(self, what: Event, level: int, text: str) -> bytes:
+        lines = [f"MESSAGE={text}", f"PRIORITY={level}", "SYSLOG_IDENTIFIER=jobsupd", f"JOBSUP_EVENT={what.name}"]
+        for name in ("queue", "pool", "id", "slot"):
+            if name in what.facts:
+                lines.append(f"JOBSUP_{'JOB_ID' if name == 'id' else name.upper()}={what.facts[name]}")
+        return "\n".join(lines).encode("utf-8", "backslashreplace")[:LINE_BYTES_MAX]
+
+
+def _stderr_is_journal() -> bool:
+    """Whether systemd connected our stderr to the journal (it says which device and inode it is)."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        facts = os.fstat(sys.__stderr__.fileno() if sys.__stderr__ else 2)
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(facts.st_dev), str(facts.st_ino))

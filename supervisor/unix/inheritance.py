@@ -1,0 +1,94 @@
+"""What each process of ours gets from the one that forked it. Roles never import each other: they meet here."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from supervisor.config.spec import Queue, Spec
+
+from supervisor.job import Job, Outcome
+from supervisor.unix.slot import Slot
+
+
+class Executor(Protocol):
+    """Runs one job of a queue: a Python callable, a command, later WebAssembly."""
+
+    def run(self, job: Job, payload: bytes) -> Outcome:
+        """Run the job; `payload` is its payload as JSON text. Never raises, whatever the job does."""
+        ...
+
+    def interrupt(self, *, hard: bool) -> None:
+        """End what is running from inside: called in a signal handler when the deadline has passed."""
+        ...
+
+
+class KeeperInheritance(NamedTuple):
+    """What the keeper has from the master. `listeners` are bound and listening; `lock_fd` holds the writer lock.
+
+    `control` is its SEQPACKET end to the master, `lifeline` the read end of a pipe that ends when the master
+    does, `links` its SEQPACKET ends to the foremen by pool.
+    """
+
+    spec: Spec
+    listeners: Sequence[socket.socket]
+    lock_fd: int
+    control: socket.socket
+    lifeline: int
+    slots: Sequence[Slot]
+    links: Mapping[str, socket.socket]
+    boot_id: str
+    epoch: int
+    """Start of the master, CLOCK_BOOTTIME ms: tells the generations of one boot apart."""
+    reload_error: str | None = None
+
+
+class ForemanInheritance(NamedTuple):
+    """What a foreman has from the master: its SEQPACKET ends to master and keeper. Slots come over `control`."""
+
+    queue: Queue
+    control: socket.socket
+    link: socket.socket
+    worker: Callable[[WorkerInheritance], int]
+    load: Callable[[Queue], Executor]
+    run_dir: str
+    boot_id: str
+
+
+class WorkerInheritance(NamedTuple):
+    """What a worker has from its foreman.
+
+    `executor` is None where the pool runs unpreloaded: then `load` makes it. `ready` is written one byte when the
+    worker can take jobs; `bell` one byte when a job's deadline comes before the foreman's next look.
+    """
+
+    queue: Queue
+    slot: int
+    worker_end: socket.socket
+    directory_fd: int
+    ready_fd: int
+    bell_fd: int
+    executor: Executor | None
+    load: Callable[[Queue], Executor]
+
+
+class Roles(NamedTuple):
+    """The entry functions of the roles, handed down from the composition root; each returns an exit status."""
+
+    keeper: Callable[[KeeperInheritance], int]
+    foreman: Callable[[ForemanInheritance], int]
+    worker: Callable[[WorkerInheritance], int]
+    load: Callable[[Queue], Executor]
+
+
+class HandlerUnusable(Exception):  # noqa: N818 - said of the handler, not an error of ours
+    """The handler or command of a queue cannot be used; `detail` has the traceback, if there is one."""
+
+    def __init__(self, message: str, detail: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+Facts = Mapping[str, Any]

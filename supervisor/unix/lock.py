@@ -1,0 +1,114 @@
+"""The writer lock: flock on DATABASE.lock of the real path, taken by the master and inherited by every keeper.
+
+It is held until both are gone. The file names who holds it: pid, start time and role.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from typing import NamedTuple
+
+from supervisor.errors import StoreError, StoreHeld
+
+DAEMON, ONE_SHOT = "daemon", "one-shot"
+
+
+class Holder(NamedTuple):
+    """Who holds the writer lock, as the lock file says; pid 0 if it does not."""
+
+    pid: int
+    role: str
+
+
+def lock_path(database: str) -> str:
+    """The lock file of a database, of its real path: two names of one file have one lock.
+
+    Raises:
+        StoreError: the folder is missing, or the database has several hard links.
+    """
+    real = os.path.realpath(database)
+    folder = os.path.dirname(real)
+    if not os.path.isdir(folder):
+        raise StoreError(f"{database}: the folder {folder} does not exist", hint=f"mkdir -p {folder}")
+    try:
+        links = os.stat(real).st_nlink
+    except FileNotFoundError:
+        links = 1
+    except OSError as error:
+        raise StoreError(f"{database}: {error.strerror}") from error
+    if links > 1:
+        raise StoreError(
+            f"{database} has {links} hard links: two daemons could each hold a lock on it",
+            hint="keep one name for the file and remove the others",
+        )
+    return real + ".lock"
+
+
+def take_lock(database: str, role: str) -> int:
+    """Take the writer lock without waiting; returns its descriptor, which children inherit.
+
+    Raises:
+        StoreHeld: another process holds it; the message names its pid and role.
+        StoreError: the lock file cannot be made.
+    """
+    path = lock_path(database)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = read_holder(fd)
+        os.close(fd)
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise StoreError(f"{path}: {error.strerror}") from error
+        raise StoreHeld(
+            f"{database} is held by the {holder.role} jobsup process with pid {holder.pid}",
+            hint="one daemon per database; stop that one first",
+        ) from None
+    sign_lock(fd, role)
+    return fd
+
+
+def sign_lock(fd: int, role: str) -> None:
+    """Write who we are into the lock file that we hold."""
+    text = json.dumps({"pid": os.getpid(), "start": process_start(os.getpid()), "role": role})
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, text.encode(), 0)
+
+
+def holder_of(database: str) -> Holder | None:
+    """Who holds the lock now, or None when nobody does."""
+    try:
+        fd = os.open(lock_path(database), os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, StoreError):
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return read_holder(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
+def read_holder(fd: int) -> Holder:
+    """What the lock file says of its holder."""
+    try:
+        facts = json.loads(os.pread(fd, 4096, 0))
+        return Holder(int(facts["pid"]), str(facts["role"]))
+    except (ValueError, KeyError, TypeError):
+        return Holder(0, "unknown")
+
+
+def process_start(pid: int) -> int:
+    """Start time of a process in clock ticks since boot; 0 if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,142 @@
+"""A slot's memory: what a worker, its foreman and the keeper tell each other without a system call.
+
+The file holds aligned 8-byte words and a ring of outcomes. Each word has one writer and is written by
+itself, through a memoryview cast to "Q" (struct.pack_into clears first, and a kill in between shows zeros).
+The keeper never maps the file: it reads and writes it by offset, so that a job which truncates the file
+cannot raise SIGBUS in the process that owns the database.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MAGIC = int.from_bytes(b"JOBSUPS1", "little")
+LAYOUT = 1
+CELLS = 8
+RING_BYTES = 256 * 1024
+HEADER_BYTES = 4096
+MEMORY_BYTES = HEADER_BYTES + RING_BYTES
+
+W_MAGIC, W_LAYOUT, W_INCARNATION, W_BOOT_HIGH, W_BOOT_LOW = 0, 1, 2, 3, 4
+W_PUBLISHED = 16
+"""Records published so far; written by the worker, last of all."""
+W_READ = 24
+"""Bytes of the ring that are free again; written by the keeper. It only frees space: how far was read is a row."""
+W_CLAIM = 32
+"""serial << 16 | index of the job that the worker has begun or is about to begin; written by the worker."""
+W_LIMIT = 40
+"""serial << 16 | index: of that chunk, begin no job at or after the index; written by the keeper."""
+W_WATCH = 48
+"""When the foreman looks at the cells next, CLOCK_BOOTTIME ms; written by the foreman."""
+W_DONE = 56
+"""Jobs this worker has ended; written by the worker."""
+W_CELLS = 64
+CELL_WORDS = 8
+
+MEMORY_FILE = "memory"
+
+
+class Cell(NamedTuple):
+    """A job in flight. Times are CLOCK_BOOTTIME milliseconds; deadline 0 is none."""
+
+    index: int
+    id: int
+    token: int
+    started_ms: int
+    deadline_ms: int
+
+
+class Memory:
+    """The mapped memory of a slot, as its worker and its foreman see it."""
+
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, MEMORY_BYTES)
+        self.view = memoryview(self._map)
+        self.words = self.view.cast("Q")
+
+    @property
+    def watch_until_ms(self) -> int:
+        """When the foreman looks at the cells next; a job that must end sooner rings the foreman's bell."""
+        return self.words[W_WATCH]
+
+    @watch_until_ms.setter
+    def watch_until_ms(self, value: int) -> None:
+        self.words[W_WATCH] = value
+
+    @property
+    def done(self) -> int:
+        """Jobs this worker has ended."""
+        return self.words[W_DONE]
+
+    def cells(self) -> list[Cell]:
+        """The jobs in flight now."""
+        return read_cells(self.words[W_CELLS : W_CELLS + CELLS * CELL_WORDS])
+
+    def begin(self, cell: int, job_id: int, token: int, started_ms: int, deadline_ms: int) -> None:
+        """Say that a job is running in this cell; its id is written last, so a cell with an id is whole."""
+        at = W_CELLS + cell * CELL_WORDS
+        words = self.words
+        words[at + 1] = token
+        words[at + 2] = started_ms
+        words[at + 3] = deadline_ms
+        words[at] = job_id
+
+    def end(self, cell: int) -> None:
+        """Say that nothing runs in this cell."""
+        self.words[W_CELLS + cell * CELL_WORDS] = 0
+
+    def close(self) -> None:
+        """Unmap; the file stays."""
+        self.words.release()
+        self.view.release()
+        self._map.close()
+
+
+class MemoryFile:
+    """The same memory as the keeper reads it: by offset, never mapped, believing nothing."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def word(self, index: int) -> int:
+        """One word; 0 where the file has been cut short."""
+        return int.from_bytes(os.pread(self.fd, 8, index * 8), "little")
+
+    def set_word(self, index: int, value: int) -> None:
+        """Write one word of ours."""
+        os.pwrite(self.fd, value.to_bytes(8, "little"), index * 8)
+
+    def identity(self) -> tuple[int, int, int, str]:
+        """Magic, layout, incarnation and boot id, as the master wrote them."""
+        data = os.pread(self.fd, 40, 0).ljust(40, b"\0")
+        magic, layout, incarnation, high, low = memoryview(data).cast("Q")
+        return magic, layout, incarnation, f"{high:016x}{low:016x}"
+
+    def cells(self) -> list[Cell]:
+        """The jobs that the worker says are in flight."""
+        size = CELLS * CELL_WORDS * 8
+        return read_cells(memoryview(os.pread(self.fd, size, W_CELLS * 8).ljust(size, b"\0")).cast("Q"))
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self.fd)
+
+
+def read_cells(words: Sequence[int]) -> list[Cell]:
+    """The cells that hold a job."""
+    return [
+        Cell(at // CELL_WORDS, words[at], words[at + 1], words[at + 2], words[at + 3])
+        for at in range(0, CELLS * CELL_WORDS, CELL_WORDS)
+        if words[at]
+    ]
+
+
+def format_memory(fd: int, incarnation: int, boot_id: str) -> None:
+    """Lay out a new slot's memory: sized, zeroed, and named after its incarnation and boot."""
+    os.ftruncate(fd, MEMORY_BYTES)
+    digits = boot_id.replace("-", "").rjust(32, "0")
+    words = (MAGIC, LAYOUT, incarnation, int(digits[:16], 16), int(digits[16:], 16))
+    os.pwrite(fd, b"".join(word.to_bytes(8, "little") for word in words), 0)

@@ -1,0 +1,296 @@
+"""What master, keeper and foremen tell each other: one message per SEQPACKET packet, descriptors beside it.
+
+Packets are not records: a peer can be killed with some unread. So every message is either repeated until it is
+answered (Certificate), repeated when the peer says Hello again (Started, WorkerReady), or states a whole
+(SpecChanged, TreeChanged), never a difference.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+PACKET_BYTES_MAX = 192 * 1024
+DESCRIPTORS_MAX = 8
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="m", tag=True, array_like=False):
+    """Base of all control messages."""
+
+
+class Hello(Message, frozen=True):
+    """Keeper to foreman and master: I am new; tell me again what I must know. Foremen re-announce their workers."""
+
+
+class Ready(Message, frozen=True):
+    """Keeper or foreman to master: I am up."""
+
+
+class Progress(Message, frozen=True):
+    """Keeper or foreman to master, about once a second while idle or busy: turns of my loop so far."""
+
+    turns: int
+
+
+class SlotGiven(Message, frozen=True):
+    """Master to keeper (descriptors: keeper end, worker end) or to foreman (worker end, directory)."""
+
+    slot: int
+    pool: str
+    incarnation: int
+    directory: str
+
+
+class SlotClosed(Message, frozen=True):
+    """Keeper to master: the verdict on this slot is committed; close and delete it."""
+
+    slot: int
+
+
+class LinkGiven(Message, frozen=True):
+    """Master to keeper (descriptor: the keeper's end): a new foreman of this pool is at the other end."""
+
+    pool: str
+
+
+class LinkGone(Message, frozen=True):
+    """Master to keeper: the pool has no foreman any more; close the link."""
+
+    pool: str
+
+
+class SpecChanged(Message, frozen=True):
+    """Master to keeper (descriptor: a memfd with the encoded spec): work by this one from now on."""
+
+    error: str | None = None
+    """Why the newest reload was refused; then there is no descriptor and the old spec stays."""
+
+
+class TreeChanged(Message, frozen=True):
+    """Master to keeper (descriptor: a memfd with a JSON list): the processes as the master sees them."""
+
+
+class Drain(Message, frozen=True):
+    """Master to keeper: lease no more; go on accepting and settling."""
+
+
+class Finish(Message, frozen=True):
+    """Master to keeper: the pools are gone and the listener is closed; commit what is accepted, then exit 0."""
+
+    within_ms: int
+
+
+class ReloadAsked(Message, frozen=True):
+    """Keeper to master: a client asks for a reload."""
+
+    request: int
+
+
+class ReloadDone(Message, frozen=True):
+    """Master to keeper: the answer to ReloadAsked, or what a SIGHUP did (request 0)."""
+
+    request: int
+    problems: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class ProbeAsked(Message, frozen=True):
+    """Keeper to foreman, and to master: a client asks to close the pool's circuit now (`resume` of the queue)."""
+
+    pool: str
+
+
+class Started(Message, frozen=True):
+    """Foreman to keeper and master: a worker has been forked on this slot; it leads a session of its own."""
+
+    slot: int
+    pid: int
+    start_time: int
+    restarts: int
+
+
+class WorkerReady(Message, frozen=True):
+    """Foreman to keeper and master: the worker on this slot can take jobs."""
+
+    slot: int
+
+
+class PoolState(Message, frozen=True):
+    """Foreman to keeper and master: how the pool stands. `circuit` is closed, open or probing."""
+
+    pool: str
+    circuit: str
+    reason: str | None = None
+    detail: str | None = None
+    preloaded: bool = True
+    restarts: int = 0
+
+
+class Stopping(Message, frozen=True):
+    """Foreman to keeper: these workers take no more; lease nothing to their slots."""
+
+    slots: tuple[int, ...]
+
+
+class Stop(Message, frozen=True):
+    """Master to foreman: workers finish their current jobs within the grace, then you exit 0."""
+
+    grace_ms: int
+
+
+class Certificate(Message, frozen=True):
+    """How a worker ended, from who reaped it. Repeated until Answered.
+
+    `cause`: `exit` (by itself, or a signal we did not send), `timeout` (the deadline ladder), `cancelled` (asked
+    by a client), `stop` (shutdown, reload, recycling: we ended it), `foreman` (its foreman or master died).
+    `jobs` are the ids that the ladder was climbed for. `gone` false: it did not die of SIGKILL yet; a second
+    certificate follows when it has.
+    """
+
+    slot: int
+    incarnation: int
+    pid: int
+    cause: str
+    exit_code: int | None = None
+    signal: int | None = None
+    jobs: tuple[int, ...] = ()
+    gone: bool = True
+    rss_peak_bytes: int | None = None
+    cpu_s: float | None = None
+    oom: bool = False
+    age_s: float | None = None
+    stacks: str | None = None
+    last_output: str | None = None
+
+
+class Answered(Message, frozen=True):
+    """Keeper to whoever certified: the verdict is committed, stop repeating."""
+
+    slot: int
+
+
+class CancelRunning(Message, frozen=True):
+    """Keeper to foreman: climb the ladder for this job; the certificate or the outcome then says cancelled."""
+
+    slot: int
+    id: int
+    token: int
+
+
+class RecycleWorker(Message, frozen=True):
+    """Keeper to foreman: this worker's ring is damaged or it shall leave; end it and start another."""
+
+    slot: int
+    reason: str
+
+
+AnyMessage = (
+    Hello | Ready | Progress | SlotGiven | SlotClosed | LinkGiven | LinkGone | SpecChanged | TreeChanged | Drain
+    | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
+    | Certificate | Answered | CancelRunning | RecycleWorker
+)  # fmt: skip
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(AnyMessage)
+
+
+class LinkClosed(Exception):  # noqa: N818 - a fact, and the normal end of a link
+    """The other end is gone."""
+
+
+class Link:
+    """One end of a private SEQPACKET pair. Never blocks: what does not fit waits here until `flush`."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._waiting: list[tuple[bytes, list[int]]] = []
+
+    def fileno(self) -> int:
+        """For the selector."""
+        return self.sock.fileno()
+
+    @property
+    def congested(self) -> bool:
+        """Whether something waits for room; then call `flush` soon."""
+        return bool(self._waiting)
+
+    def send(self, message: AnyMessage, descriptors: Sequence[int] = ()) -> None:
+        """Send, or keep for later with duplicates of the descriptors. A link whose peer is gone swallows it."""
+        data = _encoder.encode(message)
+        if self._waiting or not self._send(data, descriptors):
+            self._waiting.append((data, [os.dup(fd) for fd in descriptors]))
+
+    def flush(self) -> None:
+        """Send what waited, as far as there is room."""
+        while self._waiting and self._send(*self._waiting[0]):
+            _, descriptors = self._waiting.pop(0)
+            for fd in descriptors:
+                os.close(fd)
+
+    def _send(self, data: bytes, descriptors: Sequence[int]) -> bool:
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        try:
+            self.sock.sendmsg([data], beside, socket.MSG_NOSIGNAL)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+        return True
+
+    def receive(self) -> Iterator[tuple[Any, list[int]]]:
+        """Every message that has arrived, with its descriptors, which are the caller's to close.
+
+        Raises:
+            LinkClosed: the peer is gone, and everything it sent has been given out.
+        """
+        room = socket.CMSG_SPACE(DESCRIPTORS_MAX * array.array("i").itemsize)
+        while True:
+            try:
+                data, beside, _, _ = self.sock.recvmsg(PACKET_BYTES_MAX, room, socket.MSG_CMSG_CLOEXEC)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                raise LinkClosed from error
+            if not data:
+                raise LinkClosed
+            descriptors: list[int] = []
+            for level, kind, part in beside:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    numbers = array.array("i")
+                    numbers.frombytes(part[: len(part) - len(part) % numbers.itemsize])
+                    descriptors.extend(numbers)
+            yield _decoder.decode(data), descriptors
+
+    def close(self) -> None:
+        """Close this end and what waited."""
+        for _, descriptors in self._waiting:
+            for fd in descriptors:
+                os.close(fd)
+        self._waiting.clear()
+        self.sock.close()
+
+
+def memory_file(name: str, data: bytes) -> int:
+    """A sealed anonymous file that holds `data`, for what is too large for a packet; the caller closes it."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd
+
+
+def read_memory_file(fd: int) -> bytes:
+    """The whole of a file made by `memory_file`; closes the descriptor."""
+    try:
+        return os.pread(fd, os.fstat(fd).st_size, 0)
+    finally:
+        os.close(fd)
