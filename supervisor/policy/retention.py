@@ -1,0 +1,30 @@
+"""Which final jobs are old enough to be removed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from supervisor.job import State
+
+
+class Keep(NamedTuple):
+    """How long final jobs are kept, in milliseconds; None is for ever."""
+
+    completed_ms: int | None
+    cancelled_ms: int | None
+    dead_ms: int | None
+
+
+FOR_EVER = Keep(None, None, None)
+
+
+def expired(keep: Keep, state: State, finished_at_ms: int, now_ms: int) -> bool:
+    """Whether a job that reached this final state then may be removed now."""
+    kept_ms = {State.COMPLETED: keep.completed_ms, State.CANCELLED: keep.cancelled_ms, State.DEAD: keep.dead_ms}[state]
+    return kept_ms is not None and now_ms - finished_at_ms > kept_ms
+
+
+def sweep_interval_ms(keeps: list[Keep]) -> int | None:
+    """How often to look for expired jobs: a tenth of the shortest time, between 1 s and 1 h; None if never."""
+    times = [kept for keep in keeps for kept in keep if kept is not None]
+    return min(max(min(times) // 10, 1_000), 3_600_000) if times else None

@@ -1,0 +1,139 @@
+"""Opening the database: every refusal with its reason, before a byte of it is changed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+from supervisor.errors import EXIT_IO, StoreError
+from supervisor.store.library import sqlite3
+from supervisor.store.sqlite.store import BUSY_TIMEOUT_MS, SqliteStore
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "afs", "lustre",
+     "fuse.s3fs", "gfs2", "ocfs2", "beegfs"}
+)  # fmt: skip
+
+
+class NoDatabase(StoreError):  # noqa: N818 - a state of affairs, named as users see it
+    """There is no database yet and making one was not asked for."""
+
+    code = "no_database"
+    exit_status = EXIT_IO
+
+
+def open_store(path: str, durability: str, *, create: bool, migrate: bool) -> SqliteStore:
+    """Open the database for writing; the caller holds the writer lock.
+
+    Raises:
+        StoreNewer: a newer version wrote it.
+        NoDatabase: it does not exist and `create` is false.
+        StoreError: it cannot be opened, is no database of ours, or lies where SQLite is not safe.
+    """
+    real = os.path.realpath(path)
+    check_place(real, create=create)
+    connection: Any = None
+    try:
+        connection = connect(real, durability)
+        check_kind(connection, real)
+        prepare(connection, real, migrate=migrate)
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise StoreError(f"{path}: {error}") from error
+    except BaseException:
+        if connection is not None:
+            connection.close()
+        raise
+    return SqliteStore(real, connection)
+
+
+def check_place(path: str, *, create: bool) -> None:
+    """Refuse a missing folder, a file that is none, hard links, and network file systems."""
+    folder = os.path.dirname(path)
+    try:
+        device = os.stat(folder).st_dev
+    except OSError as error:
+        raise StoreError(f"{path}: {folder}: {error.strerror}", hint=f"mkdir -p {folder}") from error
+    kind = file_system_of(device)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise StoreError(
+            f"{path} is on a network file system ({kind}), where SQLite's locks do not hold",
+            hint="put [daemon] database on a local disk",
+        )
+    try:
+        facts = os.stat(path)
+    except FileNotFoundError:
+        if not create:
+            raise NoDatabase(
+                f"{path}: there is no database yet",
+                hint="start jobsupd once, or make one with: jobsupd --one-shot --init",
+            ) from None
+        if not os.access(folder, os.W_OK):
+            raise StoreError(f"{path}: {folder} is not writable") from None
+        return
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise StoreError(f"{path} is not a regular file")
+    if facts.st_nlink > 1:
+        raise StoreError(f"{path} has {facts.st_nlink} hard links", hint="keep one name for the file")
+    if not os.access(path, os.W_OK):
+        raise StoreError(f"{path} is read-only for this user")
+
+
+def file_system_of(device: int) -> str:
+    """The type of the mounted file system with this device number, `unknown` if the kernel does not say."""
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                left, _, right = line.partition(" - ")
+                if left.split()[2] == wanted:
+                    return right.split()[0]
+    except (OSError, IndexError):
+        pass
+    return "unknown"
+
+
+def connect(path: str, durability: str) -> Any:
+    """A connection as the keeper uses it: WAL, autocommit with explicit BEGIN, TEXT as bytes, no own checkpoints."""
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, cached_statements=256)
+    try:
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise StoreError(f"{path}: its file system does not support WAL ({mode})")  # noqa: TRY301 - closed below
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA cache_size = -16384")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA journal_size_limit = 4194304")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_kind(connection: Any, path: str) -> None:
+    """Refuse a database that some other program made."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetchone()[0]
+    from supervisor.store.sqlite.migrations import APPLICATION_ID
+
+    if tables and application != APPLICATION_ID:
+        raise StoreError(f"{path} is a database of another program", hint="name a file of its own in [daemon] database")
+
+
+def prepare(connection: Any, path: str, *, migrate: bool) -> None:
+    """Bring the schema to this version, or refuse where that is not ours to do."""
+    from supervisor.store.sqlite import migrations
+
+    migrations.refuse_newer(connection)
+    if not migrations.is_current(connection):
+        if not migrate:
+            raise StoreError(f"{path} needs a migration", hint="start jobsupd: it migrates at its start")
+        migrations.migrate(connection)
+    connection.text_factory = bytes

@@ -1,0 +1,141 @@
+"""The schema, as the migrations that make it. Each is plain SQL; all that are pending run in one transaction.
+
+*Invariant:* a table's rows are moved by nothing but these: no `transform`, which silently drops WITHOUT ROWID.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlite_utils import Database, Migrations
+
+from supervisor.errors import StoreNewer
+from supervisor.observe.failpoint import hit
+from supervisor.store.library import sqlite3
+
+APPLICATION_ID = 0x4A4F4253
+"""'JOBS': tells our files from everybody else's."""
+
+MIGRATIONS = Migrations("jobsup")
+
+TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO meta (name, value) VALUES
+  ('next_id', 1), ('next_token', 1), ('next_sequence', 1), ('stale', 0), ('prune_after', 0);
+
+CREATE TABLE lane (
+  id INTEGER PRIMARY KEY, queue TEXT NOT NULL, key TEXT NOT NULL DEFAULT '', paused INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (queue, key)
+) STRICT;
+CREATE TABLE tally (
+  lane INTEGER NOT NULL, state TEXT NOT NULL, jobs INTEGER NOT NULL, PRIMARY KEY (lane, state)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE job (
+  id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, band INTEGER NOT NULL, pos INTEGER NOT NULL,
+  priority INTEGER NOT NULL, enqueued_at INTEGER NOT NULL, due_at INTEGER, options TEXT, payload TEXT NOT NULL
+) STRICT;
+CREATE TABLE ready (
+  lane INTEGER NOT NULL, band INTEGER NOT NULL, pos INTEGER NOT NULL, id INTEGER NOT NULL, mark INTEGER NOT NULL,
+  PRIMARY KEY (lane, band, pos)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE scheduled (
+  due_at INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (due_at, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE lease (
+  token INTEGER PRIMARY KEY, owner INTEGER NOT NULL, lane INTEGER NOT NULL, leased_at INTEGER NOT NULL,
+  jobs TEXT NOT NULL
+) STRICT;
+CREATE INDEX lease_of_owner ON lease (owner);
+CREATE TABLE outcome (
+  id INTEGER PRIMARY KEY, state TEXT NOT NULL, attempt INTEGER NOT NULL, token INTEGER NOT NULL,
+  started_at INTEGER, finished_at INTEGER NOT NULL, result TEXT, reason TEXT
+) STRICT;
+
+CREATE TABLE trail (
+  id INTEGER PRIMARY KEY, failures INTEGER NOT NULL, crashes INTEGER NOT NULL, interruptions INTEGER NOT NULL,
+  band INTEGER NOT NULL, pos INTEGER NOT NULL, due_at INTEGER, solo INTEGER NOT NULL DEFAULT 0,
+  cancel_at INTEGER, last_error TEXT
+) STRICT;
+CREATE TABLE attempt (
+  id INTEGER NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL, at INTEGER NOT NULL, kind TEXT NOT NULL,
+  message TEXT NOT NULL, detail TEXT, PRIMARY KEY (id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE owner (
+  id INTEGER PRIMARY KEY, host TEXT NOT NULL, boot TEXT NOT NULL, epoch INTEGER NOT NULL, slot INTEGER NOT NULL,
+  incarnation INTEGER NOT NULL UNIQUE, pool TEXT NOT NULL, directory TEXT NOT NULL, pid INTEGER NOT NULL,
+  start_time INTEGER NOT NULL, read_sequence INTEGER NOT NULL DEFAULT 0, read_offset INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE request (
+  seq INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, first_id INTEGER NOT NULL,
+  jobs INTEGER NOT NULL
+) STRICT;
+"""
+
+VIEWS = """
+CREATE VIEW jobs AS
+SELECT job.id, lane.queue, job.priority, job.enqueued_at, job.payload, outcome.state, outcome.attempt,
+       outcome.started_at, outcome.finished_at, outcome.result, outcome.reason
+FROM job JOIN lane ON lane.id = job.lane LEFT JOIN outcome ON outcome.id = job.id;
+"""
+
+
+@MIGRATIONS()
+def m001_tables(db: Database) -> None:
+    """The body layout: a job's body is written once; ready, lease and outcome are rows beside it."""
+    db.executescript(TABLES)
+
+
+@MIGRATIONS()
+def m002_view_for_analysts(db: Database) -> None:
+    """One view that answers most questions asked by hand; a job without a state in it is unfinished."""
+    db.executescript(VIEWS)
+
+
+def migrate(connection: Any) -> list[str]:
+    """Bring the database to this version, all or nothing; returns the names of what was applied.
+
+    Raises:
+        StoreNewer: a newer version of jobsup has been here; nothing was changed.
+    """
+    db = Database(connection, execute_plugins=False)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        refuse_newer(connection)
+        before = {migration.name for migration in MIGRATIONS.applied(db)}
+        MIGRATIONS.apply(db)
+        hit("migrate.step")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(known())}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return [name for name in known() if name not in before]
+
+
+def known() -> list[str]:
+    """Names of the migrations that this version knows, in order."""
+    return ["m001_tables", "m002_view_for_analysts"]
+
+
+def refuse_newer(connection: Any) -> None:
+    """Raise StoreNewer if a migration was applied that this version does not know."""
+    try:
+        rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'jobsup'").fetchall()
+    except sqlite3.OperationalError:
+        return
+    names = [row[0].decode() if isinstance(row[0], bytes) else row[0] for row in rows]
+    strangers = sorted(set(names) - set(known()))
+    if strangers:
+        raise StoreNewer(
+            f"the database was written by a newer version of jobsup ({', '.join(strangers)})",
+            hint="install that version again, or restore a backup made before the upgrade",
+        )
+
+
+def is_current(connection: Any) -> bool:
+    """Whether the database needs no migration, by its user_version alone."""
+    return bool(connection.execute("PRAGMA user_version").fetchone()[0] == len(known()))

@@ -1,0 +1,1 @@
+INSERT INTO outcome (id, state, attempt, token, started_at, finished_at, reason) VALUES (?, ?, ?, ?, ?, ?, ?)

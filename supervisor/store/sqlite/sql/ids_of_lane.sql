@@ -1,0 +1,1 @@
+SELECT id FROM job WHERE lane = ? AND id > ? ORDER BY id LIMIT ?

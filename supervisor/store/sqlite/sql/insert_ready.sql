@@ -1,0 +1,1 @@
+INSERT INTO ready (lane, band, pos, id, mark) VALUES (?, ?, ?, ?, ?)

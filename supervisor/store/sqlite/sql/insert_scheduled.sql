@@ -1,0 +1,1 @@
+INSERT INTO scheduled (due_at, id) VALUES (?, ?)

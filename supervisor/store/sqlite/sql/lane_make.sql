@@ -1,0 +1,1 @@
+INSERT INTO lane (queue) VALUES (?) RETURNING id

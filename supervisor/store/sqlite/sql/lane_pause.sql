@@ -1,0 +1,1 @@
+UPDATE lane SET paused = ?2 WHERE queue = ?1

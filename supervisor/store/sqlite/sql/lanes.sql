@@ -1,0 +1,1 @@
+SELECT id, queue, paused FROM lane WHERE key = ''

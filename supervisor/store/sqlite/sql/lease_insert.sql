@@ -1,0 +1,1 @@
+INSERT INTO lease (token, owner, lane, leased_at, jobs) VALUES (?, ?, ?, ?, ?)

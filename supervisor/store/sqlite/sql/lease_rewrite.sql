@@ -1,0 +1,1 @@
+UPDATE lease SET jobs = ?2 WHERE token = ?1

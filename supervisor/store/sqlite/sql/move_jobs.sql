@@ -1,0 +1,1 @@
+UPDATE job SET lane = ?2 WHERE id = ?1

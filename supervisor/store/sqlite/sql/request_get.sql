@@ -1,0 +1,1 @@
+SELECT first_id, jobs FROM request WHERE key = ?

@@ -1,0 +1,1 @@
+INSERT INTO request (key, at, first_id, jobs) VALUES (?, ?, ?, ?)

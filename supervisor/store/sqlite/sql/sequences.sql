@@ -1,0 +1,1 @@
+SELECT name, value FROM meta WHERE name IN ('next_id', 'next_token', 'next_sequence')

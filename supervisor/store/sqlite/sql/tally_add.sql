@@ -1,0 +1,2 @@
+INSERT INTO tally (lane, state, jobs) VALUES (?, ?, ?)
+ON CONFLICT (lane, state) DO UPDATE SET jobs = jobs + excluded.jobs

@@ -1,0 +1,123 @@
+"""The SQLite store: one connection, one writer, explicit transactions.
+
+*Invariant:* in this process nothing but this connection ever opens, copies or hashes the database file: closing
+any other descriptor of it would drop the locks that the connection holds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from supervisor.errors import StoreError
+from supervisor.observe.failpoint import hit
+from supervisor.store.library import sqlite3
+from supervisor.store.sqlite.transaction import Cache, Transaction
+
+BUSY_TIMEOUT_MS = 100
+WAL_LIMIT_BYTES = 32 * 1024 * 1024
+
+
+class Identity(NamedTuple):
+    """Which file this is: replaced, deleted or hard-linked files differ from what was opened."""
+
+    device: int
+    inode: int
+    links: int
+
+
+class SqliteStore:
+    """The writer's handle. Made by `store.open.open_store`, which has checked and migrated the file."""
+
+    def __init__(self, path: str, connection: Any) -> None:
+        self.path = path
+        self._db = connection
+        self._cache: Cache | None = None
+        self._version = -1
+        self._opened = self.identity()
+
+    @contextmanager
+    def transaction(self, now_ms: int) -> Iterator[Transaction]:
+        """Begin, and commit at the end of the block, or roll back if it raises."""
+        tx = self._begin(now_ms)
+        try:
+            yield tx
+            tx.flush()
+            hit("store.before_commit")
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(f"{self.path}: {error}") from error
+            raise
+        hit("store.after_commit")
+
+    def _begin(self, now_ms: int) -> Transaction:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        try:
+            version = self._db.execute("PRAGMA data_version").fetchone()[0]
+            if self._cache is None or version != self._version:
+                self._cache = Cache(self._db)
+                self._version = version
+            return Transaction(self._db, self._cache, now_ms)
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(f"{self.path}: {error}") from error
+            raise
+
+    def _roll_back(self) -> None:
+        """Forget the cache, and roll back unless SQLite has done so itself (as it does on a full disk)."""
+        self._cache = None
+        if self._db.in_transaction:
+            try:
+                self._db.execute("ROLLBACK")
+            except sqlite3.Error:
+                pass
+
+    def identity(self) -> Identity:
+        """The file that the path names now, by stat alone.
+
+        Raises:
+            FileNotFoundError: the path names nothing.
+        """
+        facts = os.stat(self.path)
+        return Identity(facts.st_dev, facts.st_ino, facts.st_nlink)
+
+    def lost(self) -> str | None:
+        """What happened to the file under us: `deleted`, `replaced` or `hard-linked`; None if nothing."""
+        try:
+            now = self.identity()
+        except OSError:
+            return "deleted"
+        if now[:2] != self._opened[:2]:
+            return "replaced"
+        return "hard-linked" if now.links > 1 else None
+
+    def checkpoint(self, mode: str = "PASSIVE") -> tuple[int, int]:
+        """Move the WAL into the file; returns (pages in the WAL, pages moved). Never raises for being busy."""
+        try:
+            _, pages, moved = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        return pages, moved
+
+    def wal_bytes(self) -> int:
+        """Size of the WAL file."""
+        try:
+            return os.stat(self.path + "-wal").st_size
+        except OSError:
+            return 0
+
+    def close(self) -> None:
+        """Checkpoint and close."""
+        try:
+            self.checkpoint("TRUNCATE")
+        except StoreError:
+            pass
+        self._db.close()
