@@ -1,0 +1,174 @@
+"""Reading: what `jobsctl` shows, straight from rows, on a read-only connection and in short transactions.
+
+States are derived from where an id stands, as everywhere; the words and units are those of the command contract.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from supervisor.errors import Denied, StoreError
+from supervisor.job import JOB_ID_MAX, State
+from supervisor.policy.redact import redact
+from supervisor.store.library import sqlite3
+from supervisor.store.open import NoDatabase
+from supervisor.store.sqlite.statements import SQL
+
+PAGE = 1_000
+FINAL_STATES = (State.COMPLETED, State.DEAD, State.CANCELLED)
+
+
+class Reader:
+    """Answers questions from rows. `queues` gives each queue's budgets and what to redact (config.spec.Queue)."""
+
+    def __init__(self, connection: Any, queues: Mapping[str, Any]) -> None:
+        self._db = connection
+        self._queues = queues
+
+    def job(self, job_id: int) -> dict[str, Any] | None:
+        """Everything about a job, as `status ID` shows it; None if there is none."""
+        row = self._db.execute(SQL.read_job, (job_id,)).fetchone()
+        if row is None:
+            return None
+        shown = self._present(_plain(row), self._leased())
+        shown["errors"] = [error for error in self._errors(job_id)]
+        return shown
+
+    def jobs(
+        self, *, queue: str | None = None, state: State | None = None, tag: str | None = None, limit: int = 50,
+        before_id: int | None = None,
+    ) -> Iterator[dict[str, Any]]:  # fmt: skip
+        """Jobs, newest first; `limit` 0 is all, `before_id` goes on after a job of an earlier page."""
+        before = JOB_ID_MAX + 1 if before_id is None else before_id
+        left = limit or JOB_ID_MAX
+        while left > 0:
+            ids = self._page(queue, state, before, PAGE if tag or state else min(left, PAGE))
+            if not ids:
+                return
+            before = ids[-1]
+            leased = self._leased()
+            for row in self._db.execute(SQL.read_page, (msgspec.json.encode(ids).decode(),)).fetchall():
+                shown = self._present(_plain(row), leased)
+                if (state and shown["state"] != state.value) or (tag and tag not in shown["tags"]):
+                    continue
+                yield shown
+                left -= 1
+                if left <= 0:
+                    return
+
+    def _page(self, queue: str | None, state: State | None, before: int, limit: int) -> list[int]:
+        if state is None:
+            rows = self._db.execute(SQL.read_all, (before, queue, limit))
+        elif state in FINAL_STATES:
+            rows = self._db.execute(SQL.read_final, (before, queue, state.value, limit))
+        else:
+            rows = self._db.execute(SQL.read_unfinished, (before, queue, limit))
+        return [row[0] for row in rows]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Jobs by queue and state, as maintained."""
+        found: dict[str, dict[str, int]] = {}
+        for queue, state, jobs in map(_plain, self._db.execute(SQL.tally)):
+            found.setdefault(queue, dict.fromkeys((state.value for state in State), 0))[state] = jobs
+        return found
+
+    def oldest_queued_ms(self) -> dict[str, int]:
+        """When the oldest waiting job of each queue was enqueued."""
+        return {queue: at for queue, at in map(_plain, self._db.execute(SQL.read_oldest)) if at is not None}
+
+    def paused(self) -> set[str]:
+        """Queues that are paused."""
+        return {_plain(row)[0] for row in self._db.execute(SQL.read_paused)}
+
+    def setting(self, name: str) -> int:
+        """A stored number."""
+        row = self._db.execute(SQL.meta_get, (name,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def _leased(self) -> dict[int, Sequence[Any]]:
+        return {row[0]: row for row in self._db.execute(SQL.read_leased)}
+
+    def _errors(self, job_id: int) -> Iterator[dict[str, Any]]:
+        for attempt, at, kind, message, detail in map(_plain, self._db.execute(SQL.read_attempts, (job_id,))):
+            yield {"attempt": attempt, "at": instant(at), "kind": kind, "message": message} | (
+                msgspec.json.decode(detail) if detail else {}
+            )
+
+    def _present(self, row: Sequence[Any], leased: Mapping[int, Sequence[Any]]) -> dict[str, Any]:
+        (job_id, queue, payload, priority, options, enqueued_at, due_at, state, attempt, token, started_at, finished_at,
+         result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed) = row  # fmt: skip
+        spec = self._queues.get(queue)
+        own = msgspec.json.decode(options) if options else {}
+        failures, crashes, interruptions = failures or 0, crashes or 0, interruptions or 0
+        lease = leased.get(job_id)
+        due = trail_due_at if trailed else due_at
+        hidden = spec.redact if spec else ()
+        if state is None:
+            state = "running" if lease else "queued" if due is None else "scheduled"
+            attempt = lease[4] if lease else failures + crashes
+            token = lease[1] if lease else None
+        return {
+            "id": job_id,
+            "queue": queue,
+            "state": state,
+            "payload": redact(msgspec.json.decode(payload), hidden),
+            "result": redact(msgspec.json.decode(result), hidden) if result is not None else None,
+            "priority": priority,
+            "tags": own.get("tags", []),
+            "attempt": attempt,
+            "max_attempts": own.get("max_attempts", spec.max_attempts if spec else None),
+            "failures": failures,
+            "crashes": crashes,
+            "interruptions": interruptions,
+            "token": token,
+            "worker": {"slot": lease[2], "pid": lease[3]} if lease else None,
+            "enqueued_at": instant(enqueued_at),
+            "due_at": instant(due),
+            "started_at": instant(started_at),
+            "finished_at": instant(finished_at),
+            "reason": reason,
+            "error": last_error if state != "completed" else None,
+        }
+
+
+def instant(ms: int | None) -> str | None:
+    """An instant as RFC 3339 in UTC with milliseconds."""
+    if ms is None:
+        return None
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _plain(row: Sequence[Any]) -> list[Any]:
+    """Text columns as text, whichever way the connection gives them."""
+    return [value.decode() if isinstance(value, bytes) else value for value in row]
+
+
+def connect_reader(path: str) -> Any:
+    """A read-only connection for short transactions.
+
+    Raises:
+        NoDatabase: there is none.
+        Denied: the caller may not read it.
+        StoreError: it cannot be read.
+    """
+    real = os.path.realpath(path)
+    if not os.path.exists(real):
+        raise NoDatabase(f"{path}: there is no database yet", hint="start jobsupd, which makes it")
+    if not os.access(real, os.R_OK):
+        raise Denied(f"{path}: not readable for this user", hint="run as the service's user, or as root")
+    try:
+        connection = sqlite3.connect(f"file:{_quoted(real)}?mode=ro", uri=True, timeout=5, isolation_level=None)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("SELECT count(*) FROM meta").fetchone()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: {error}", hint="jobsctl doctor says more") from error
+    return connection
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

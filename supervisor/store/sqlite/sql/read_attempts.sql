@@ -1,0 +1,1 @@
+SELECT attempt, at, kind, message, detail FROM attempt WHERE id = ? ORDER BY seq
