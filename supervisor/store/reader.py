@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,12 +33,13 @@ class Reader:
 
     def job(self, job_id: int) -> dict[str, Any] | None:
         """Everything about a job, as `status ID` shows it; None if there is none."""
-        row = self._db.execute(SQL.read_job, (job_id,)).fetchone()
-        if row is None:
-            return None
-        shown = self._present(_plain(row), self._leased())
-        shown["errors"] = [error for error in self._errors(job_id)]
-        return shown
+        with self._snapshot():
+            row = self._db.execute(SQL.read_job, (job_id,)).fetchone()
+            if row is None:
+                return None
+            shown = self._present(_plain(row), self._leased())
+            shown["errors"] = list(self._errors(job_id))
+            return shown
 
     def jobs(
         self, *, queue: str | None = None, state: State | None = None, tag: str | None = None, limit: int = 50,
@@ -47,12 +49,14 @@ class Reader:
         before = JOB_ID_MAX + 1 if before_id is None else before_id
         left = limit or JOB_ID_MAX
         while left > 0:
-            ids = self._page(queue, state, before, PAGE if tag or state else min(left, PAGE))
+            with self._snapshot():
+                ids = self._page(queue, state, before, PAGE if tag or state else min(left, PAGE))
+                leased = self._leased()
+                rows = self._db.execute(SQL.read_page, (msgspec.json.encode(ids).decode(),)).fetchall()
             if not ids:
                 return
             before = ids[-1]
-            leased = self._leased()
-            for row in self._db.execute(SQL.read_page, (msgspec.json.encode(ids).decode(),)).fetchall():
+            for row in rows:
                 shown = self._present(_plain(row), leased)
                 if (state and shown["state"] != state.value) or (tag and tag not in shown["tags"]):
                     continue
@@ -60,6 +64,15 @@ class Reader:
                 left -= 1
                 if left <= 0:
                     return
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """One consistent view for several queries, and a short one: a long reader keeps the WAL from shrinking."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
 
     def _page(self, queue: str | None, state: State | None, before: int, limit: int) -> list[int]:
         if state is None:

@@ -1,8 +1,8 @@
 """The only file that asks what time it is; everything else is told.
 
-Two clocks, never compared with each other: the wall clock, for what people read and for jobs that are due at a
-time of day, and the boot clock, which counts through suspend and ignores every step of the wall clock, for
-deadlines and durations. Boot-clock readings mean something only under the boot id they were taken in.
+Two clocks, never compared with each other: the wall clock, for what people read and for jobs that are due
+at a time of day, and the boot clock, which counts through suspend and ignores every step of the wall clock,
+for deadlines and durations. A reading of the boot clock means something only under the boot id it was taken in.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ def boot_id() -> str:
     $JOBSUP_BOOT_ID stands in where a unit with `ProcSubset=pid` hides the kernel's own (systemd passes it as `%b`).
     `UNKNOWN_BOOT` where neither can be had: then nothing that depends on the boot id is believed after a restart.
     """
-    return (_kernel_boot_id() or os.environ.get("JOBSUP_BOOT_ID", "")).strip().replace(
-        "-", ""
-    ) or UNKNOWN_BOOT
+    return (_kernel_boot_id() or os.environ.get("JOBSUP_BOOT_ID", "")).strip().replace("-", "") or UNKNOWN_BOOT
 
 
 def _kernel_boot_id() -> str:

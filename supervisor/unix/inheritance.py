@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from supervisor.config.spec import Queue, Spec
-
 from supervisor.job import Job, Outcome
 from supervisor.unix.slot import Slot
 
 
 class Executor(Protocol):
-    """Runs one job of a queue: a Python callable, a command, later WebAssembly."""
+    """Runs one job of a queue: a Python callable or a command."""
+
+    def prepare(self) -> None:
+        """Called once in each worker, after it was forked and before its first job."""
+        ...
 
     def run(self, job: Job, payload: bytes) -> Outcome:
         """Run the job; `payload` is its payload as JSON text. Never raises, whatever the job does."""
@@ -89,6 +92,3 @@ class HandlerUnusable(Exception):  # noqa: N818 - said of the handler, not an er
         super().__init__(message)
         self.message = message
         self.detail = detail
-
-
-Facts = Mapping[str, Any]

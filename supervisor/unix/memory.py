@@ -42,7 +42,7 @@ MEMORY_FILE = "memory"
 class Cell(NamedTuple):
     """A job in flight. Times are CLOCK_BOOTTIME milliseconds; deadline 0 is none."""
 
-    index: int
+    number: int
     id: int
     token: int
     started_ms: int
@@ -137,6 +137,6 @@ def read_cells(words: Sequence[int]) -> list[Cell]:
 def format_memory(fd: int, incarnation: int, boot_id: str) -> None:
     """Lay out a new slot's memory: sized, zeroed, and named after its incarnation and boot."""
     os.ftruncate(fd, MEMORY_BYTES)
-    digits = boot_id.replace("-", "").rjust(32, "0")
+    digits = boot_id.rjust(32, "0") if boot_id.isalnum() and boot_id != "unknown" else "0" * 32
     words = (MAGIC, LAYOUT, incarnation, int(digits[:16], 16), int(digits[16:], 16))
     os.pwrite(fd, b"".join(word.to_bytes(8, "little") for word in words), 0)

@@ -1,0 +1,36 @@
+"""Makes the executor of a queue, in the environment that its handlers are promised."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from supervisor.config.spec import Queue
+from supervisor.unix.inheritance import Executor, HandlerUnusable
+from supervisor.worker.executors import command, python
+
+PASSED = re.compile(r"PATH|HOME|LANG|LC_.*|PYTHON.*|JOBSUP_SOCKET|JOBSUP_CONFIG|JOBSUP_FAILPOINT.*|COVERAGE_.*")
+
+
+def load(queue: Queue) -> Executor:
+    """Take on the queue's environment and folder, then import its handler or find its command.
+
+    Raises:
+        HandlerUnusable: the handler, the command or the folder cannot be used.
+    """
+    environment = environment_for(queue, os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    if queue.cwd:
+        try:
+            os.chdir(queue.cwd)
+        except OSError as error:
+            raise HandlerUnusable(f"cwd {queue.cwd}: {error.strerror}") from error
+    return python.load(queue) if queue.handler else command.load(queue)
+
+
+def environment_for(queue: Queue, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a queue's handlers see: an allow-list, what the queue passes on, and what it sets."""
+    kept = {name: value for name, value in environ.items() if PASSED.fullmatch(name) or name in queue.pass_env}
+    return kept | {"JOBSUP_WORKER": queue.name} | queue.env

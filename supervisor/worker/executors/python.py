@@ -1,0 +1,116 @@
+"""Runs a Python callable of one argument: `handler = "package.module:function"`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from supervisor.config.spec import Queue
+from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome, Snooze
+from supervisor.policy.duration import to_ms
+from supervisor.unix.inheritance import HandlerUnusable
+
+_encode = msgspec.json.encode
+
+
+class PythonExecutor:
+    """Calls the handler and turns whatever comes of it into an outcome."""
+
+    def __init__(
+        self, handler: Callable[[Job], Any], max_result_bytes: int, after_fork: Callable[[], Any] | None = None
+    ) -> None:
+        self._handler = handler
+        self._max_result_bytes = max_result_bytes
+        self._after_fork = after_fork
+
+    def prepare(self) -> None:
+        """Call what the queue names as `after_fork`: to open connections that must not be shared."""
+        if self._after_fork:
+            self._after_fork()
+
+    def run(self, job: Job, payload: bytes) -> Outcome:  # noqa: ARG002 - commands take it as text
+        """Run the job; never raises, whatever the handler does, but for the deadline's own exception."""
+        try:
+            returned = self._handler(job)
+            if returned is None:
+                return Done(None)
+            return self._outcome(returned)
+        except JobTimeout as error:
+            return Failed(str(error), kind="timeout", type="JobTimeout", traceback=traceback.format_exc())
+        except BaseException as error:  # noqa: BLE001 - the executor boundary: user code may raise anything
+            return Failed(_said(error), type=type(error).__qualname__, traceback=_trace(error))
+
+    def interrupt(self, *, hard: bool) -> None:
+        """Nothing to do: the exception that is raised in the handler is the interruption."""
+
+    def _outcome(self, returned: Any) -> Outcome:
+        if isinstance(returned, Snooze):
+            return Snooze(to_ms(returned.delay) / 1000)
+        if isinstance(returned, Cancel):
+            return returned
+        if isinstance(returned, Dead):
+            return Failed(returned.reason, type="Dead", final=True)
+        try:
+            result = _encode(returned)
+        except Exception as error:  # noqa: BLE001 - any type's own encoding may raise anything
+            return Failed(f"the result is not JSON: {error}", type="InvalidResult")
+        if len(result) > self._max_result_bytes:
+            return Failed(
+                f"the result has {len(result)} bytes, max_result is {self._max_result_bytes}", type="ResultTooLarge"
+            )
+        return Done(result)
+
+
+def load(queue: Queue) -> PythonExecutor:
+    """Import the handler.
+
+    Raises:
+        HandlerUnusable: it cannot be imported or is not callable; with the traceback.
+    """
+    assert queue.handler is not None
+    handler = resolve(queue.handler, queue.python_path)
+    after_fork = resolve(queue.after_fork, queue.python_path) if queue.after_fork else None
+    return PythonExecutor(handler, queue.max_result_bytes, after_fork)
+
+
+def resolve(name: str, python_path: tuple[str, ...]) -> Callable[..., Any]:
+    """The object that `package.module:name.inner` names.
+
+    Raises:
+        HandlerUnusable: it cannot be imported or is not callable.
+    """
+    for folder in reversed(python_path):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    module_name, _, path = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except BaseException as error:
+        raise HandlerUnusable(f"{name} cannot be imported: {_said(error)}", _trace(error)) from error
+    if not callable(found):
+        raise HandlerUnusable(f"{name} is not callable: it is of type {type(found).__name__}")
+    return found  # type: ignore[no-any-return]
+
+
+def _said(error: BaseException) -> str:
+    """What an exception says, or its name where it says nothing; its own __str__ may fail."""
+    try:
+        return str(error) or type(error).__qualname__
+    except Exception:  # noqa: BLE001 - user code
+        return type(error).__qualname__
+
+
+def _trace(error: BaseException) -> str:
+    """The traceback from the handler on: our own frames say nothing to its author."""
+    try:
+        frames = error.__traceback__.tb_next if error.__traceback__ else None
+        return "".join(traceback.format_exception(type(error), error, frames))
+    except Exception:  # noqa: BLE001 - formatting calls user code
+        return type(error).__qualname__

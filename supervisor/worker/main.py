@@ -1,0 +1,316 @@
+"""The worker: take a chunk, run its jobs one after another, record each outcome before the next is begun.
+
+1. A job is begun only after its claim is in memory and the keeper's limit on the chunk was looked at: so the
+   keeper can take back what has not begun.
+2. Its whole outcome is in the ring before the next is begun: so no kill loses or repeats a finished job.
+3. The bell is rung after a chunk, or a millisecond after the last time, and never blocks.
+4. A job that this worker already had under the same token is not run again: a new keeper sends leases anew.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import select
+import signal
+import socket
+from collections import OrderedDict
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any
+
+import msgspec
+
+from supervisor.job import Cancel, Child, Done, Failed, Job, JobTimeout, Outcome, Snooze
+from supervisor.observe.failpoint import hit
+from supervisor.policy.duration import to_ms
+from supervisor.policy.options import to_wire
+from supervisor.unix import ring
+from supervisor.unix.chunk import Chunk, Task, decode_chunk, outcome_file, payload_file
+from supervisor.unix.clock import boot_ns, wall_ms
+from supervisor.unix.inheritance import Executor, WorkerInheritance
+from supervisor.unix.memory import W_CLAIM, W_DONE, W_LIMIT, Memory
+from supervisor.unix.ring import RingWriter
+from supervisor.unix.slot import FILE_BYTES_MAX, STACKS_FILE, open_memory, read_file, remove_file, write_file
+
+CHUNK_MESSAGE_MAX = 256 * 1024
+BELL_NS = 1_000_000
+REMEMBERED_JOBS = 8_192
+ERROR_BYTES_MAX = 16 * 1024
+
+encode = msgspec.msgpack.encode
+
+
+def run(inheritance: WorkerInheritance) -> int:
+    """A worker's whole life; returns its exit status."""
+    worker = Worker(inheritance)
+    worker.boot()
+    worker.serve()
+    return 0
+
+
+class Worker:
+    """One worker on its slot."""
+
+    def __init__(self, inheritance: WorkerInheritance) -> None:
+        self._given = inheritance
+        self._queue = inheritance.queue
+        self._sock = inheritance.worker_end
+        self._folder = inheritance.directory_fd
+        memory_fd = open_memory(self._folder)
+        self._memory = Memory(memory_fd)
+        os.close(memory_fd)
+        self._ring = RingWriter(self._memory)
+        self._words = self._memory.words
+        self._stopping = False
+        self._interruptible = False
+        self._rung_ns = 0
+        self._unrung = 0
+        self._jobs_left = inheritance.queue.recycle_jobs
+        self._had: OrderedDict[int, set[int]] = OrderedDict()
+        self._executor: Executor
+
+    # -- boot --------------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Install handlers, load what the foreman did not, and say that jobs can come."""
+        self._wake_read, wake_write = socket.socketpair()
+        for end in (self._wake_read, wake_write):
+            end.setblocking(False)
+        self._wake_write = wake_write
+        signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, self._on_deadline)
+        stacks = os.open(STACKS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o660, dir_fd=self._folder)
+        faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True, chain=False)
+        faulthandler.enable(file=stacks, all_threads=True)
+        self._executor = self._given.executor or self._given.load(self._queue)
+        self._executor.prepare()
+        self._sock.setblocking(False)
+        self._waiter = select.poll()
+        self._waiter.register(self._sock.fileno(), select.POLLIN)
+        self._waiter.register(self._wake_read.fileno(), select.POLLIN)
+        os.write(self._given.ready_fd, b"r")
+
+    def _on_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _on_deadline(self, _signal: int, _frame: FrameType | None) -> None:
+        if self._interruptible:
+            self._interruptible = False
+            self._executor.interrupt(hard=False)
+            raise JobTimeout("the job's deadline has passed")
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Take chunks until told to stop, or until enough jobs were run."""
+        while not self._stopping:
+            data = self._take()
+            if data is None:
+                continue
+            if not data:
+                return
+            self._run_chunk(decode_chunk(data))
+            if self._jobs_left is not None and self._jobs_left <= 0:
+                return
+
+    def _take(self) -> bytes | None:
+        """The next chunk; None if a signal came first; empty if the keeper's side is gone for good."""
+        try:
+            return self._sock.recv(CHUNK_MESSAGE_MAX)
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            return b""
+        self._ring_bell()
+        for fd, _ in self._waiter.poll():
+            if fd == self._wake_read.fileno():
+                self._wake_read.recv(512)
+        return None
+
+    def _run_chunk(self, chunk: Chunk) -> None:
+        hit("worker.after_take")
+        had = self._remember(chunk.token)
+        serial = chunk.serial << 16
+        offset_ms = wall_ms() - boot_ns() // 1_000_000
+        for index, task in enumerate(chunk.tasks):
+            self._words[W_CLAIM] = serial | index
+            limit = self._words[W_LIMIT]
+            recalled = limit >> 16 == chunk.serial and index >= limit & 0xFFFF
+            if recalled or self._stopping or self._recycled():
+                self._hand_back(chunk.token, [left.id for left in chunk.tasks[index:] if left.id not in had])
+                break
+            if task.id not in had:
+                had.add(task.id)
+                self._run_job(chunk.token, task, offset_ms)
+        self._ring_bell()
+
+    def _recycled(self) -> bool:
+        return self._jobs_left is not None and self._jobs_left <= 0
+
+    def _remember(self, token: int) -> set[int]:
+        """The jobs that this worker has had under this token."""
+        had = self._had.setdefault(token, set())
+        total = sum(map(len, self._had.values())) if len(self._had) > 64 else 0
+        while total > REMEMBERED_JOBS:
+            _, oldest = self._had.popitem(last=False)
+            total -= len(oldest)
+        return had
+
+    def _hand_back(self, token: int, ids: list[int]) -> None:
+        if ids:
+            self._await_room(len(ids) * 9 + 16)
+            self._ring.append(ring.HANDBACK, 0, token, 0, 0, encode(ids))
+            self._unrung += 1
+
+    # -- one job -----------------------------------------------------------------------------------------------
+
+    def _run_job(self, token: int, task: Task, offset_ms: int) -> None:
+        extra = task.extra or {}
+        timeout_ms = extra.get("timeout_ms") or self._queue.timeout_ms
+        started_ns = boot_ns()
+        started_ms = started_ns // 1_000_000
+        deadline_ms = started_ms + timeout_ms
+        self._memory.begin(0, task.id, token, started_ms, deadline_ms)
+        if deadline_ms < self._memory.watch_until_ms:
+            self._ring_foreman()
+        hit("worker.after_begin")
+        children: list[Child] = []
+        outcome = self._execute(token, task, extra, timeout_ms, started_ms + offset_ms, children)
+        hit("worker.after_run")
+        ended_ns = boot_ns()
+        self._record(token, task.id, outcome, children, started_ms + offset_ms, (ended_ns - started_ns) // 1000)
+        hit("worker.after_record")
+        self._memory.end(0)
+        self._words[W_DONE] += 1
+        if self._jobs_left is not None:
+            self._jobs_left -= 1
+        if ended_ns - self._rung_ns > BELL_NS:
+            self._ring_bell()
+
+    def _execute(
+        self, token: int, task: Task, extra: dict[str, Any], timeout_ms: int, started_at_ms: int, children: list[Child]
+    ) -> Outcome:
+        try:
+            payload = task.payload if task.payload is not None else self._large_payload(token, task.id)
+            job = self._job(token, task, extra, payload, started_at_ms + timeout_ms, children)
+            self._interruptible = True
+            outcome = self._executor.run(job, payload)
+        except JobTimeout as error:
+            outcome = Failed(str(error), kind="timeout", type="JobTimeout")
+        except OSError as error:
+            outcome = Failed(f"the payload could not be read from the slot: {error}")
+        finally:
+            self._interruptible = False
+        return outcome
+
+    def _large_payload(self, token: int, job_id: int) -> bytes:
+        name = payload_file(token, job_id)
+        payload = read_file(self._folder, name, FILE_BYTES_MAX)
+        remove_file(self._folder, name)
+        return payload
+
+    def _job(
+        self, token: int, task: Task, extra: dict[str, Any], payload: bytes, deadline_at_ms: int, children: list[Child]
+    ) -> Job:
+        due_at_ms = extra.get("due_at_ms")
+        return Job(
+            id=task.id,
+            queue=self._queue.name,
+            payload=msgspec.json.decode(payload),
+            attempt=task.attempt,
+            max_attempts=extra.get("max_attempts") or self._queue.max_attempts,
+            token=token,
+            priority=extra.get("priority", 0),
+            tags=tuple(extra.get("tags", ())),
+            enqueued_at=_instant(task.enqueued_at_ms),
+            due_at=_instant(due_at_ms) if due_at_ms else None,
+            deadline=_instant(deadline_at_ms),
+            previous_error=extra.get("previous_error"),
+            enqueue=lambda child: children.append(checked(child)),
+        )
+
+    # -- outcomes ----------------------------------------------------------------------------------------------
+
+    def _record(
+        self, token: int, job_id: int, outcome: Outcome, children: list[Child], started_at_ms: int, run_us: int
+    ) -> None:
+        kind, data = wire_outcome(outcome, children)
+        if len(data) > ring.DATA_MAX:
+            kind, data = self._spill(token, job_id, kind, data)
+        if not self._ring.has_room(len(data)):
+            self._await_room(len(data))
+        self._ring.append(kind, job_id, token, started_at_ms, run_us, data)
+        self._unrung += 1
+
+    def _spill(self, token: int, job_id: int, kind: int, data: bytes) -> tuple[int, bytes]:
+        """Put a large outcome into a file of the slot first; the record then names it."""
+        hit("worker.before_spill")
+        name = outcome_file(token, job_id)
+        try:
+            write_file(self._folder, name, data)
+        except OSError as error:
+            return ring.FAILED, encode({"message": f"the outcome of {len(data)} bytes could not be kept: {error}"})
+        return kind | ring.SPILLED, name.encode()
+
+    def _await_room(self, length: int) -> None:
+        """A ring without room: take no more until the keeper has read."""
+        while not self._ring.has_room(length):
+            self._unrung += 1
+            self._ring_bell()
+            select.select([], [], [], 0.001)
+
+    def _ring_bell(self) -> None:
+        if not self._unrung:
+            return
+        hit("worker.before_bell")
+        self._rung_ns = boot_ns()
+        self._unrung = 0
+        try:
+            self._sock.send(b"\0", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError:
+            pass  # a full socket counts as rung; a closed one has nobody to hear it
+
+    def _ring_foreman(self) -> None:
+        try:
+            os.write(self._given.bell_fd, b"\0")
+        except OSError:
+            pass  # a full pipe counts as rung
+
+
+def wire_outcome(outcome: Outcome, children: list[Child]) -> tuple[int, bytes]:
+    """The kind and the data of an outcome's record; children count only beside a completion."""
+    match outcome:
+        case Done(result) if children:
+            listed = [(child.queue, child.payload, child.options) for child in children]
+            return ring.DONE_WITH_CHILDREN, encode((result, listed))
+        case Done(result):
+            return ring.DONE, result or b""
+        case Failed():
+            return ring.FAILED, encode(
+                {name: clipped(value) for name, value in outcome._asdict().items() if value is not None}
+            )
+        case Snooze(delay):
+            return ring.SNOOZE, encode(to_ms(delay))
+        case Cancel(reason):
+            return ring.CANCEL, encode(clipped(reason))
+
+
+def clipped(value: Any) -> Any:
+    """Texts cut to what is kept of an attempt: the beginning and, more telling in a traceback, the end."""
+    if isinstance(value, str):
+        value = value.encode("utf-8", "backslashreplace").decode()
+        if len(value) > ERROR_BYTES_MAX:
+            return value[:2048] + "\n[...]\n" + value[-(ERROR_BYTES_MAX - 2048) :]
+    return value
+
+
+def checked(child: Child) -> Child:
+    """A child with its payload as JSON text and its options as they travel; raises in the handler what is wrong."""
+    return Child(str(child.queue), msgspec.json.encode(child.payload), to_wire(child.options))
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
