@@ -105,7 +105,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     retention: Retention = Retention()
     max_payload_bytes: int = MIB
     max_result_bytes: int = MIB
-    pass_env: tuple[str, ...] = ()
+    pass_env: tuple[str, ...] = ("TZ",)
     env: dict[str, str] = {}
     cwd: str | None = None
     user: str | None = None

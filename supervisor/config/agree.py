@@ -1,0 +1,59 @@
+"""What single keys cannot know: whether the values of a spec go together. Pure.
+
+Each function yields the key to blame and a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
+from supervisor.config.problem import KeyPath, shown
+from supervisor.config.spec import Daemon, Queue
+from supervisor.policy.duration import show
+
+WORKERS_TOTAL_MAX = 2048
+HANDLER_ONLY = ("preload", "after_fork")
+
+Conflict = tuple[KeyPath, str]
+
+
+def of_daemon(daemon: Daemon) -> Iterator[Conflict]:
+    """Whether the daemon's places can be used together."""
+    length = len(os.fsencode(daemon.socket))
+    if length > SOCKET_PATH_MAX_BYTES:
+        text = f"the socket {shown(daemon.socket)} would have a path of {length} bytes; choose a shorter one, "
+        yield ("run_dir",), f"{text}as the kernel takes {SOCKET_PATH_MAX_BYTES}"
+    if daemon.database in (daemon.run_dir, daemon.socket):
+        yield ("database",), "is the run_dir or the socket itself; choose another path"
+
+
+def of_queue(queue: Queue, written: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Whether the keys of a queue go together; `written` is its own table, without what it inherits."""
+    if queue.handler is None and queue.command is None:
+        yield (), 'says neither what to call nor what to run; write handler = "module:function" or command = [...]'
+    if queue.handler is not None and queue.command is not None:
+        yield ("command",), "stands beside handler; keep one of them"
+    if queue.handler is None:
+        for name in HANDLER_ONLY:
+            if name in written:
+                yield (name,), "means something for a handler only; remove it from a queue with a command"
+    yield from of_inherited(queue)
+
+
+def of_inherited(queue: Queue) -> Iterator[Conflict]:
+    """Whether those keys go together that may come from [defaults]."""
+    if queue.backoff.max_ms < queue.backoff.base_ms:
+        text = (
+            f"{show(queue.backoff.max_ms)} is below base, {show(queue.backoff.base_ms)}; raise one or lower the other"
+        )
+        yield ("backoff", "max"), text
+
+
+def of_all(queues: Iterable[Queue]) -> Iterator[Conflict]:
+    """Whether all queues together fit on one host."""
+    workers = sum(queue.workers for queue in queues)
+    if workers > WORKERS_TOTAL_MAX:
+        yield ("queues",), f"have {workers} workers together; write at most {WORKERS_TOTAL_MAX}"

@@ -1,0 +1,121 @@
+"""The main file, the drop-ins and the command line, laid over each other: later wins, queue by queue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from supervisor.config.lookup import drop_in_folder, drop_ins
+from supervisor.config.overrides import Override, parse_override, put
+from supervisor.config.parse import Document, parse
+from supervisor.config.problem import FILE, Place, Report, dotted, printable
+from supervisor.config.source import believe, read
+
+DROP_INS_MAX = 256
+TOTAL_MAX_BYTES = 1024 * 1024
+COMMAND_LINE = "--set"
+
+
+class Layers(NamedTuple):
+    """What was written: the main document, and for each queue the document that has the last word on it."""
+
+    main: Document
+    queues: dict[str, Document]
+    files: tuple[str, ...]
+
+
+class _Budget:
+    """How many more bytes of configuration are read."""
+
+    def __init__(self) -> None:
+        self.left_bytes = TOTAL_MAX_BYTES
+
+    def document(self, path: str, report: Report) -> Document | None:
+        content = read(path, report)
+        if content is None:
+            return None
+        self.left_bytes -= len(content)
+        if self.left_bytes < 0:
+            report.problem(Place(path), FILE, "is one file too many: all files together may have 1 MiB")
+            return None
+        return parse(path, content, report)
+
+
+def gather(main: str, settings: Sequence[str], report: Report, candidate: Document | None = None) -> Layers | None:
+    """All layers of a main file; `candidate` is one more drop-in, before it is written. None: no main document."""
+    budget = _Budget()
+    document = budget.document(main, report)
+    if document and not document.data:
+        report.problem(Place(main), FILE, "is empty; write at least one [queues.NAME], or [daemon]")
+    extra = [found for path in _drop_ins(main, report) if (found := budget.document(path, report))]
+    extra += [candidate] if candidate else []
+    if not document:
+        return None
+    layers = Layers(document, {}, (main, *(each.path for each in extra)))
+    for each in (document, *extra):
+        _lay(each, layers, report)
+    for number, written in enumerate(settings, 1):
+        _set(written, Place(COMMAND_LINE, number), layers, report)
+    return layers
+
+
+def _drop_ins(main: str, report: Report) -> list[str]:
+    folder = drop_in_folder(main)
+    try:
+        found = drop_ins(main)
+        if found:
+            believe(folder, os.stat(folder), report, of=main)
+    except OSError as error:
+        report.problem(Place(main), FILE, f"{printable(folder)} cannot be read: {error.strerror}")
+        return []
+    if len(found) > DROP_INS_MAX:
+        report.problem(Place(main), FILE, f"has {len(found)} drop-ins; at most {DROP_INS_MAX} are read")
+    return found[:DROP_INS_MAX]
+
+
+def _lay(document: Document, layers: Layers, report: Report) -> None:
+    """Let this document have the last word on its queues."""
+    if document is not layers.main:
+        for name in [name for name in document.data if name != "queues"]:
+            text = "stands in a drop-in, which holds [queues.NAME] only; move it into the main file"
+            report.problem(document.place((name,)), (name,), text)
+    for name in _queues(document, report):
+        if before := layers.queues.get(name):
+            key = ("queues", name)
+            text = f"replaces the queue at {before.place(key)} as a whole; delete one of them"
+            report.warn(document.place(key), key, text)
+        layers.queues[name] = document
+
+
+def _queues(document: Document, report: Report) -> Iterable[str]:
+    queues = document.data.get("queues", {})
+    if isinstance(queues, dict):
+        return queues
+    report.problem(document.place(("queues",)), ("queues",), "is no table; write one [queues.NAME] for each queue")
+    return ()
+
+
+def _set(written: str, place: Place, layers: Layers, report: Report) -> None:
+    """Put one setting of the command line into the document that has the last word on its key."""
+    try:
+        override = parse_override(written)
+        document = _document_of(override, layers)
+        put(document.data, override)
+    except ValueError as error:
+        report.problem(place, FILE, str(error))
+        return
+    document.places[override.key] = place
+
+
+def _document_of(override: Override, layers: Layers) -> Document:
+    if override.key[0] != "queues":
+        return layers.main
+    if len(override.key) < 3:
+        raise ValueError(f"{dotted(override.key)} is no key of a queue; write queues.NAME.KEY=value")
+    return layers.queues.setdefault(override.key[1], layers.main)
+
+
+def queue_table(layers: Layers, name: str) -> Any:
+    """What was written for this queue: a table, if it is right."""
+    return layers.queues[name].data["queues"][name]

@@ -1,0 +1,51 @@
+"""Where the daemon listens, found without the cost of validating the configuration: tomllib and nothing more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from supervisor.config.lookup import main_file
+from supervisor.config.parse import parse
+from supervisor.config.problem import Report
+from supervisor.config.source import read
+
+VARIABLE = "JOBSUP_SOCKET"
+SOCKET_NAME = "jobsup.sock"
+SOCKET_PATH_MAX_BYTES = 107
+"""What the kernel takes: sun_path has 108 bytes, one of them the closing NUL."""
+
+
+def socket_path(config: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str:
+    """$JOBSUP_SOCKET, else the socket in the run_dir of the file that `main_file` finds.
+
+    Drop-ins are not read: they hold queues only.
+
+    Raises:
+        ConfigError: there is no file, or it cannot be used.
+    """
+    if named := environ.get(VARIABLE):
+        return named
+    main = main_file(config, environ)
+    report = Report()
+    content = read(main, report)
+    document = parse(main, content, report) if content is not None else None
+    report.raise_problems()
+    daemon = document.data.get("daemon") if document else None
+    run_dir = daemon.get("run_dir") if isinstance(daemon, dict) else None
+    return os.path.join(run_dir_of(main, run_dir), SOCKET_NAME)
+
+
+def run_dir_of(main: str, run_dir: object) -> str:
+    """The run_dir that a value in the main file means; its default if it is not set."""
+    if isinstance(run_dir, str):
+        return os.path.normpath(os.path.join(os.path.dirname(main), run_dir))
+    return default_paths(main)[1]
+
+
+def default_paths(main: str) -> tuple[str, str]:
+    """Database and run_dir of a file that does not set them: the system's for one below /etc, else beside it."""
+    if main.startswith("/etc/"):
+        return "/var/lib/jobsup/jobs.db", "/run/jobsup"
+    parent = os.path.normpath(os.path.join(os.path.dirname(main), ".."))
+    return os.path.join(parent, "var", "jobs.db"), os.path.join(parent, "run")

@@ -1,0 +1,159 @@
+"""The kinds of values that only one key has: commands, environments, handlers, log targets, users. Pure."""
+
+from __future__ import annotations
+
+import keyword
+import os
+import re
+from typing import Any
+
+from supervisor.config.command import parse_argument, parse_command
+from supervisor.config.kinds import LIST_MAX, REFERENCE, Kind, path, text, utf8, wrong
+from supervisor.config.problem import dotted, shown, suggestion
+
+ARGUMENT_MAX_BYTES = 128 * 1024 - 1
+"""One argument, or one variable, that the kernel takes: MAX_ARG_STRLEN without its NUL."""
+
+VARIABLE_NAME = r"[A-Za-z_][A-Za-z0-9_]{0,254}"
+RESERVED_VARIABLES = frozenset(
+    {"JOBSUP_WORKER"}
+    | {f"JOBSUP_{name}" for name in ("JOB_ID", "QUEUE", "ATTEMPT", "MAX_ATTEMPTS", "TOKEN", "DEADLINE")}
+)
+LOG_TARGETS = ("auto", "stderr", "journald")
+
+
+def _passes_exec(value: Any, says: str) -> str:
+    """Text that the kernel takes as an argument or a variable."""
+    if not isinstance(value, str):
+        raise wrong(value, says)
+    if "\0" in value:
+        raise wrong(value, says, "holds a NUL")
+    if len(utf8(value, says).encode()) > ARGUMENT_MAX_BYTES:
+        raise wrong(value, says, "is longer than the kernel takes, 128 KiB")
+    return str(value)
+
+
+def _read_command(value: Any, folder: str) -> tuple[str, ...]:
+    says = 'an array of arguments, such as ["sha256sum", "--", "{path}"]'
+    if not isinstance(value, list):
+        raise wrong(value, says, "is text, and no shell splits it" if isinstance(value, str) else "")
+    if not 1 <= len(value) <= LIST_MAX:
+        raise ValueError(f"has {len(value)} elements; write the program and at most {LIST_MAX - 1} arguments")
+    problems = []
+    for position, argument in enumerate(value, 1):
+        try:
+            parse_argument(_passes_exec(argument, "text"))
+        except ValueError as error:
+            problems.append(f"element {position}: {error}")
+    if problems:
+        raise ValueError("; ".join(problems[:10]))
+    program = str(parse_command(tuple(value))[0][0])
+    if "/" in program and not program.startswith("/"):
+        value = [os.path.normpath(os.path.join(folder, value[0])), *value[1:]]
+    return tuple(str(argument) for argument in value)
+
+
+COMMAND = Kind(
+    'an array of arguments, the program first; "{member}" is filled from the payload',
+    _read_command,
+    {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": LIST_MAX},
+    list,
+)
+
+
+def _read_environment(value: Any, _folder: str) -> dict[str, str]:
+    says = 'a table of text, such as { LANG = "C.UTF-8" }'
+    if not isinstance(value, dict):
+        raise wrong(value, says)
+    if len(value) > LIST_MAX:
+        raise ValueError(f"has {len(value)} variables; write at most {LIST_MAX}")
+    found, problems = {}, []
+    for name, content in value.items():
+        try:
+            _check_variable(name)
+            found[name] = _passes_exec(content, "text in quotes")
+        except ValueError as error:
+            problems.append(f"{dotted((name,))}: {error}")
+    if problems:
+        raise ValueError("; ".join(problems[:10]))
+    return found
+
+
+def _check_variable(name: str) -> None:
+    if not re.fullmatch(VARIABLE_NAME, name):
+        raise ValueError("is no name of a variable; write letters, digits and _")
+    if name in RESERVED_VARIABLES:
+        raise ValueError("is set by jobsup itself; choose another name")
+
+
+ENVIRONMENT = Kind(
+    "a table of environment variables",
+    _read_environment,
+    {"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": LIST_MAX},
+)
+VARIABLE = text("the name of an environment variable", VARIABLE_NAME)
+
+
+def _read_reference(value: Any, _folder: str) -> str:
+    says = '"module:function", such as "myapp.mail:send"'
+    written: str = text(says, high=255).read(value, "")
+    module, colon, name = written.partition(":")
+    if not colon and all(part.isidentifier() for part in written.split(".")):
+        raise ValueError(
+            f"{shown(written)} names no function; write {says}, as modules of tasks belong to a later version"
+        )
+    for part in (*module.split("."), *name.split(".")):
+        if not part.isidentifier() or keyword.iskeyword(part):
+            raise wrong(written, says, "is no module and function")
+    return written
+
+
+REFERENCE_TO_CODE = Kind(
+    '"module:function"',
+    _read_reference,
+    {"anyOf": [{"type": "string", "pattern": r"^[^\s:]+:[^\s:]+$"}, REFERENCE]},
+)
+
+
+def _read_log_target(value: Any, folder: str) -> str:
+    says = '"auto", "stderr", "journald", or a path with a / in it'
+    if isinstance(value, str) and value in LOG_TARGETS:
+        return str(value)
+    if isinstance(value, str) and "/" not in value:
+        raise ValueError(
+            f"{shown(value)} is no target; {suggestion(value, LOG_TARGETS)}, or write a path with a / in it"
+        )
+    return str(path(says).read(value, folder))
+
+
+LOG_TARGET = Kind('"auto", "stderr", "journald", or a path', _read_log_target, {"type": "string", "minLength": 1})
+
+
+def _read_database(value: Any, folder: str) -> str:
+    says = "the path of a file"
+    if isinstance(value, str) and re.match(r"postgres(ql)?://", value):
+        raise ValueError(f"PostgreSQL belongs to a later version; write {says}")
+    if isinstance(value, str) and (value.endswith("/") or value.startswith(("file:", ":memory:"))):
+        raise wrong(value, says, "names no file")
+    return str(path(says).read(value, folder))
+
+
+DATABASE = Kind("the path of a file", _read_database, {"type": "string", "minLength": 1})
+
+_PRELOAD: dict[str | bool, str] = {"auto": "auto", True: "always", False: "never"}
+
+
+def _read_preload(value: Any, _folder: str) -> str:
+    if not isinstance(value, (str, bool)) or value not in _PRELOAD:
+        raise wrong(value, '"auto", true or false', "is not known here" if isinstance(value, str) else "")
+    return _PRELOAD[value]
+
+
+def _show_preload(value: str) -> str | bool:
+    return next(written for written, kept in _PRELOAD.items() if kept == value)
+
+
+PRELOAD = Kind('"auto", true or false', _read_preload, {"enum": ["auto", True, False]}, _show_preload)
+USER = text("the name of a user", r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?")
+ACCESS = text('"user:NAME", "group:NAME" or "*"', r"\*|(?:user|group):[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?")
+MEMBER = text("the name of a payload member", high=128)
