@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from tests.support.waiting import until
 
@@ -74,8 +74,10 @@ def jobsctl(
     named = ["-c", str(config)] if config else []
     command = [sys.executable, "-m", "supervisor.cli.jobsctl", *named, *map(str, args)]
     raw = stdin.encode() if isinstance(stdin, str) else stdin
-    given = {"input": raw} if raw is not None else {"stdin": subprocess.DEVNULL}
-    done = subprocess.run(command, capture_output=True, env=environment(env), cwd=cwd, timeout=timeout, **given)
+    given: dict[str, Any] = {"input": raw} if raw is not None else {"stdin": subprocess.DEVNULL}
+    done = subprocess.run(
+        command, check=False, capture_output=True, env=environment(env), cwd=cwd, timeout=timeout, **given
+    )
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
@@ -167,7 +169,7 @@ class Daemon(Site):
         self._tag = f"{os.getpid()}-{next(_numbers)}-{path}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Daemon:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
