@@ -50,12 +50,15 @@ def first_free_number(run_dir: str) -> int:
 def make_slot(run_dir: str, number: int, pool: str, boot_id: str, *, owner: tuple[int, int] | None = None) -> Slot:
     """Make a slot. `owner` is the (uid, gid) of a pool that runs as another user, else None.
 
+    The directory alone keeps strangers out: the files in it are open to whoever may enter, so that keeper and worker
+    read each other's without a common group, and without the setgid bit, which the systemd sandbox forbids.
+
     Raises:
         OSError: the directory or the socket pair cannot be made.
     """
     directory = slots_root(run_dir) / str(number)
-    directory.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    directory.mkdir(mode=0o770)
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700)
     incarnation = secrets.randbits(62) + 1
     memory = os.open(directory / MEMORY_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)
     try:
@@ -65,9 +68,9 @@ def make_slot(run_dir: str, number: int, pool: str, boot_id: str, *, owner: tupl
             os.fchown(memory, owner[0], os.getegid())
     finally:
         os.close(memory)
+    directory.chmod(0o770)
     if owner:
         os.chown(directory, owner[0], os.getegid())
-    directory.chmod(0o2770)
     keeper_end, worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     keeper_end.setblocking(False)
     return Slot(number, pool, incarnation, keeper_end, worker_end, str(directory))
@@ -97,8 +100,10 @@ def write_file(directory_fd: int, name: str, data: bytes) -> None:
         OSError: no space, or the name is not ours to write.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(name, flags, 0o660, dir_fd=directory_fd)
+    fd = os.open(name, flags, 0o666, dir_fd=directory_fd)
     try:
+        if os.fstat(fd).st_uid == os.geteuid():
+            os.fchmod(fd, 0o666)  # whatever the umask
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
