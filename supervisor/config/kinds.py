@@ -111,7 +111,7 @@ def boolean() -> Kind:
 def duration(low_ms: int, high_ms: int) -> Kind:
     """A duration within bounds, kept in milliseconds."""
     low, high = durations.show(low_ms), durations.show(high_ms)
-    says = f'a duration from "{low}" to "{high}", such as "5s" or "1h30m"'
+    says = f'a duration from "{low}" to "{high}"'
 
     def read(value: Any, _folder: str) -> int:
         if not isinstance(value, str):
@@ -131,7 +131,7 @@ def duration(low_ms: int, high_ms: int) -> Kind:
 
 def size(low: int, high: int) -> Kind:
     """A number of bytes within bounds."""
-    says = f'a size from "{show_size(low)}" to "{show_size(high)}", such as "64KiB" or "1MiB"'
+    says = f'a size from "{show_size(low)}" to "{show_size(high)}"'
 
     def read(value: Any, _folder: str) -> int:
         if not isinstance(value, str):

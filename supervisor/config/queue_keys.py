@@ -74,7 +74,7 @@ QUEUE = Section(
             "variables of the daemon's environment that jobs get, beside PATH, HOME, LANG, LC_* and PYTHON*",
         ),
         "env": Key("env", special.ENVIRONMENT, "variables that jobs get; joined with those of `[defaults]`"),
-        "cwd": Key("cwd", path(), "working directory of the workers", "`/`"),
+        "cwd": Key("cwd", path(), "working directory of the workers", "that of the daemon"),
         "user": Key(
             "user",
             special.USER,
@@ -97,7 +97,11 @@ QUEUE = Section(
             choice("backoff", "escalate"),
             "an open circuit is probed with growing delay, or the daemon exits with 1 and systemd decides",
         ),
-        "redact": Key("redact", listed(special.MEMBER), "payload members whose values are shown nowhere"),
+        "redact": Key(
+            "redact",
+            listed(special.MEMBER),
+            "payload members whose values are shown nowhere: `password` at any depth, `card.number`, `card.*`",
+        ),
         "recycle_jobs": Key("recycle_jobs", integer(1, 10**9), "jobs after which a worker is replaced", "never"),
     },
 )

@@ -1,0 +1,140 @@
+"""Facts about this host that a spec depends on, for `jobsupd --check`: what would fail later, said now.
+
+Nothing is imported, started or written. What another host, another user or a later moment may answer
+differently is advice; what cannot work anywhere near here is a problem.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from supervisor.config.command import parse_command
+from supervisor.config.findable import defines, source_of
+from supervisor.config.load import Loaded, read
+from supervisor.config.problem import KeyPath, Report, printable, shown
+from supervisor.config.sandbox import needs
+from supervisor.config.spec import Queue, Spec
+from supervisor.errors import ConfigError
+
+Said = tuple[KeyPath, str]
+
+
+class Checked(NamedTuple):
+    """What `jobsupd --check` prints; it exits 0 if there are no problems, else 2. `spec` is None if it did not load."""
+
+    spec: Spec | None
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+def check(
+    path: str | os.PathLike[str] | None, overrides: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> Checked:
+    """Load the configuration and look at the host; never raises for what is wrong with either."""
+    try:
+        loaded = read(path, overrides, environ)
+    except ConfigError as error:
+        return Checked(None, error.problems)
+    report = host_facts(loaded, environ)
+    return Checked(loaded.spec, report.problems, loaded.spec.warnings, report.warnings)
+
+
+def host_facts(loaded: Loaded, environ: Mapping[str, str]) -> Report:
+    """What the host says to a spec: problems, and advice as the report's warnings."""
+    report = Report()
+    spec = loaded.spec
+    for key, text in _folders(spec):
+        report.warn(*loaded.written(key), text)
+    for name, queue in spec.queues.items():
+        prefix = ("queues", name)
+        for key, text in (*_code(queue), *_program(queue, environ), *_user(queue)):
+            report.problem(*loaded.written((*prefix, *key)), text)
+        for key, text in (*_names(queue), *_fields_as_options(queue), *_files(queue), *_needs(queue)):
+            report.warn(*loaded.written((*prefix, *key)), text)
+    return report
+
+
+def _folders(spec: Spec) -> Iterator[Said]:
+    for folder in spec.daemon.python_path:
+        if not os.path.isdir(folder):
+            yield (
+                ("daemon", "python_path"),
+                f"{shown(folder)} is no directory on this host; make it or correct the path",
+            )
+
+
+def _code(queue: Queue) -> Iterator[Said]:
+    for key, reference in _references(queue):
+        module = reference.partition(":")[0]
+        if source_of(module, queue.python_path) is None:
+            text = f"there is no module {module} in python_path or site-packages; add its folder to daemon.python_path"
+            yield (key,), text
+
+
+def _names(queue: Queue) -> Iterator[Said]:
+    for key, reference in _references(queue):
+        module, _, name = reference.partition(":")
+        source = source_of(module, queue.python_path)
+        if source and not defines(source, name):
+            yield (key,), f"{printable(source)} seems not to define {name}; name a function of that module"
+
+
+def _references(queue: Queue) -> Iterator[tuple[str, str]]:
+    for key, reference in (("handler", queue.handler), ("after_fork", queue.after_fork)):
+        if reference:
+            yield key, reference
+
+
+def _program(queue: Queue, environ: Mapping[str, str]) -> Iterator[Said]:
+    if queue.command is None:
+        return
+    program = str(parse_command(queue.command)[0][0])
+    search = queue.env.get("PATH") or environ.get("PATH") or os.defpath
+    if shutil.which(program, path=search):
+        return
+    if os.path.exists(program):
+        yield ("command",), f"{shown(program)} is not executable; run chmod +x on it"
+    elif "/" in program:
+        yield ("command",), f"{shown(program)} does not exist; correct the path"
+    else:
+        yield (
+            ("command",),
+            f"{shown(program)} is in no directory of PATH ({printable(search)}); install it or give its path",
+        )
+
+
+def _user(queue: Queue) -> Iterator[Said]:
+    if queue.user is None:
+        return
+    try:
+        pwd.getpwnam(queue.user)
+    except KeyError:
+        yield ("user",), f"there is no user {shown(queue.user)} on this host; create it or name another"
+
+
+def _fields_as_options(queue: Queue) -> Iterator[Said]:
+    """Fields that no `--` precedes: a value that begins with - will be refused there."""
+    arguments = queue.command or ()
+    guarded = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    fields = [argument for argument in guarded if argument.startswith("{") and not argument.startswith("{{")]
+    if fields:
+        text = (
+            f'{", ".join(fields)}: values that begin with - are refused here; put "--" before, if the program knows it'
+        )
+        yield ("command",), text
+
+
+def _files(queue: Queue) -> Iterator[Said]:
+    for name, value in queue.env.items():
+        if name.endswith("_FILE") and not os.path.exists(value):
+            yield ("env", name), f"names {shown(value)}, which does not exist on this host; make the file"
+
+
+def _needs(queue: Queue) -> Iterator[Said]:
+    for need in needs(queue):
+        yield (need.key,), need.sentence

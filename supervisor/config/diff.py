@@ -1,0 +1,63 @@
+"""What changes between two specs, in the words of a reload: which pools are touched and which are not. Pure.
+
+*Invariant:* a queue counts as changed only if something its pool's processes read differs; what the keeper
+alone reads takes effect without touching a worker.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from supervisor.config.spec import Daemon, Log, Queue, Spec
+
+KEEPER_ONLY = frozenset(
+    {
+        "order",
+        "max_attempts",
+        "max_crashes",
+        "max_interruptions",
+        "backoff",
+        "retention",
+        "max_payload_bytes",
+        "redact",
+    }
+)
+"""Fields of a queue that no process of its pool acts on."""
+
+RESTART_ONLY = {"daemon": ("database", "run_dir", "durability"), "log": ("target", "level", "format")}
+"""Keys by section that are fixed while the daemon runs."""
+
+
+class Changes(NamedTuple):
+    """Names of queues, in the order of the new spec (removed: of the old one), and keys as "section.key"."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    retuned: tuple[str, ...] = ()
+    restart_needed: tuple[str, ...] = ()
+
+
+def diff(old: Spec, new: Spec) -> Changes:
+    """What a reload from `old` to `new` does."""
+    both = [name for name in new.queues if name in old.queues]
+    differing = {name: differences(old.queues[name], new.queues[name]) for name in both}
+    return Changes(
+        added=tuple(name for name in new.queues if name not in old.queues),
+        removed=tuple(name for name in old.queues if name not in new.queues),
+        changed=tuple(name for name in both if differing[name] - KEEPER_ONLY),
+        retuned=tuple(name for name in both if differing[name] and differing[name] <= KEEPER_ONLY),
+        restart_needed=(*_fixed("daemon", old.daemon, new.daemon), *_fixed("log", old.log, new.log)),
+    )
+
+
+def differences(old: Queue, new: Queue) -> frozenset[str]:
+    """The fields in which two queues differ."""
+    fields = msgspec.structs.fields(Queue)
+    return frozenset(field.name for field in fields if getattr(old, field.name) != getattr(new, field.name))
+
+
+def _fixed(section: str, old: Daemon | Log, new: Daemon | Log) -> tuple[str, ...]:
+    return tuple(f"{section}.{key}" for key in RESTART_ONLY[section] if getattr(old, key) != getattr(new, key))

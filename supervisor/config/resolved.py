@@ -1,0 +1,50 @@
+"""The spec as TOML data, as `jobsctl config show` prints it: every key, nothing inherited any more. Pure.
+
+Loading what this returns gives the same spec: paths are absolute and `${` is escaped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from supervisor.config.build import PLAIN_PATHS
+from supervisor.config.expand import escape
+from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Section
+from supervisor.config.queue_keys import QUEUE
+from supervisor.config.spec import Spec
+
+
+def as_toml_data(spec: Spec) -> dict[str, Any]:
+    """Tables and values as TOML has them; keys without a value are left out, as TOML knows no null."""
+    return {
+        "daemon": _table(DAEMON, spec.daemon),
+        "intake": _table(INTAKE, spec.intake),
+        "log": _table(LOG, spec.log),
+        "access": _table(ACCESS, spec.access),
+        "queues": {name: _table(QUEUE, queue) for name, queue in spec.queues.items()},
+    }
+
+
+def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:
+    table = {}
+    for name, key in section.keys.items():
+        kept = getattr(value, key.field)
+        if isinstance(key.kind, Section):
+            table[name] = _table(key.kind, kept)
+        elif kept is not None or key.kind.show(None) is not None:
+            shown = key.kind.show(kept)
+            table[name] = shown if section is DAEMON and name in PLAIN_PATHS else _escaped(shown)
+    return table
+
+
+def _escaped(value: Any) -> Any:
+    """The value so written that loading does not look for environment values in it."""
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, (list, tuple)):
+        return [_escaped(element) for element in value]
+    if isinstance(value, dict):
+        return {name: _escaped(element) for name, element in value.items()}
+    return value
