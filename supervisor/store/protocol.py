@@ -38,7 +38,7 @@ class Group(NamedTuple):
     jobs: Sequence[NewJob]
     key: str | None = None
     ids: Sequence[int] | None = None
-    """Ids that were given out before the commit (from `reserve`); None: the store gives them."""
+    """Consecutive ids that were given out before the commit (from `reserve`); None: the store gives them."""
 
 
 class Inserted(NamedTuple):
@@ -158,7 +158,10 @@ class Standing(NamedTuple):
 
 
 class Tx(Protocol):
-    """Verbs on one transaction; nothing is visible to others, or certain, before it commits."""
+    """Verbs on one transaction; nothing is visible to others, or certain, before it commits.
+
+    An error of a verb must leave the transaction's block, unless the verb's text says that nothing was changed.
+    """
 
     def insert(self, groups: Sequence[Group], rank_of: RankOf) -> list[Inserted]:
         """Insert groups; a group whose key is known is not inserted again."""
@@ -166,8 +169,17 @@ class Tx(Protocol):
     def reserve(self, count: int) -> range:
         """Ids that will not be given to anyone else, for groups acknowledged before their commit."""
 
-    def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int) -> Lease | None:
-        """Hand out the first jobs of a queue; None if it is empty or paused. A job marked solo comes alone."""
+    def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int, *, solo: bool = True) -> Lease | None:
+        """Hand out the first jobs of a queue; None if it is empty or paused.
+
+        A job marked solo comes alone; with `solo` false nothing is handed out while such a job is next.
+        """
+
+    def leased_jobs(self, token: int) -> Lease | None:
+        """An open lease with the bodies of what it still holds, to send it anew; None if it holds nothing."""
+
+    def waiting(self, queue: str) -> int:
+        """Jobs of a queue that are ready and could be leased now: 0 while it is paused."""
 
     def open_leases(self) -> Mapping[int, OpenLease]:
         """Every open lease by token."""
@@ -217,10 +229,22 @@ class Tx(Protocol):
         """Where these jobs stand."""
 
     def cancel(self, job_id: int) -> State:
-        """Cancel a job that is not final: at once, or, if it is running, when its run ends; returns the state."""
+        """Cancel a job that is not final: at once, or, if it is running, when its run ends; returns the state.
+
+        The wish stays with a running job, whatever becomes of its run, until it is final or revived.
+
+        Raises:
+            UnknownJob: there is none of that id.
+            IllegalTransition: it is final; nothing was changed.
+        """
 
     def revive(self, job_id: int, rank_of: RankOf) -> None:
-        """Make a final or scheduled job ready anew, with fresh budgets."""
+        """Make a final or scheduled job ready anew, with fresh budgets.
+
+        Raises:
+            UnknownJob: there is none of that id.
+            IllegalTransition: it is queued or running; nothing was changed.
+        """
 
     def pause(self, queue: str, *, paused: bool) -> None:
         """Stop or resume leasing of a queue."""
@@ -229,7 +253,10 @@ class Tx(Protocol):
         """Whether the queue is paused."""
 
     def move(self, old: str, new: str, ids: Sequence[int], rank_of: RankOf) -> int:
-        """Move waiting jobs to another queue; returns how many could be moved."""
+        """Move jobs that are not running to another queue; returns how many could be moved."""
+
+    def ids_of(self, queue: str, after_id: int, jobs_max: int) -> list[int]:
+        """Ids of a queue's jobs in ascending order."""
 
     def finished_after(self, job_id: int, jobs_max: int) -> list[Finished]:
         """Final jobs in the order of their ids."""

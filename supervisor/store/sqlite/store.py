@@ -45,8 +45,7 @@ class SqliteStore:
         try:
             yield tx
             tx.flush()
-            hit("store.before_commit")
-            self._db.execute("COMMIT")
+            self._commit()
         except BaseException as error:
             self._roll_back()
             if isinstance(error, sqlite3.Error):
@@ -71,14 +70,21 @@ class SqliteStore:
                 raise StoreError(f"{self.path}: {error}") from error
             raise
 
+    def _commit(self) -> None:
+        try:
+            hit("store.before_commit")
+            self._db.execute("COMMIT")
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
     def _roll_back(self) -> None:
         """Forget the cache, and roll back unless SQLite has done so itself (as it does on a full disk)."""
         self._cache = None
-        if self._db.in_transaction:
-            try:
+        try:
+            if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            except sqlite3.Error:
-                pass
+        except sqlite3.Error:
+            pass
 
     def identity(self) -> Identity:
         """The file that the path names now, by stat alone.

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from supervisor.errors import UnknownJob
 from supervisor.job import Event, State, after
 from supervisor.policy.settle import History
 from supervisor.store.protocol import (
@@ -54,6 +55,7 @@ class Cache:
         self.paused: set[str] = set()
         self.leases: dict[int, OpenLease] = {}
         self.sequences: dict[str, int] = {}
+        self.tally: Counter[tuple[int, str]] = Counter()
         self._load(connection)
 
     def _load(self, connection: Any) -> None:
@@ -62,6 +64,8 @@ class Cache:
             if paused:
                 self.paused.add(queue.decode())
         self.sequences = {name.decode(): value for name, value in connection.execute(SQL.sequences)}
+        for lane, state, jobs in connection.execute(SQL.tally_of_lanes):
+            self.tally[lane, state.decode()] = jobs
         rows = connection.execute(SQL.lease_open).fetchall()
         for token, group in groupby(rows, key=lambda row: row[0]):
             jobs = list(group)
@@ -132,7 +136,7 @@ class Transaction:
         self._count(lane, State.SCHEDULED, waiting)
         self._count(lane, State.QUEUED, len(states) - waiting)
         if group.key:
-            self._db.execute(SQL.request_put, (group.key, now_ms, ids[0], len(ids)))
+            self._db.execute(SQL.request_put, (group.key, now_ms, ids[0] if ids else 0, len(ids)))
         return Inserted(ids, states)
 
     def _job_row(self, job_id: int, lane: int, band: int, pos: int, job: NewJob, *, later: bool) -> tuple[Any, ...]:
@@ -169,14 +173,13 @@ class Transaction:
 
     # -- leasing -----------------------------------------------------------------------------------------------
 
-    def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int) -> Lease | None:
-        """Hand out the first jobs of a queue; None if it is empty or paused."""
+    def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int, *, solo: bool = True) -> Lease | None:
+        """Hand out the first jobs of a queue; None if it is empty or paused, or a solo job is next and may not."""
         lane = self._cache.lanes.get(queue)
         if lane is None or queue in self._cache.paused:
             return None
-        rows = self._db.execute(SQL.lease_select, (lane, jobs_max)).fetchall()
-        rows = _fitting(rows, bytes_max)
-        if not rows:
+        rows = _fitting(self._db.execute(SQL.lease_select, (lane, jobs_max)), bytes_max)
+        if not rows or (rows[0][3] == SOLO and not solo):
             return None
         trails = self._trails([row[0] for row in rows if row[3]]) if any(row[3] for row in rows) else {}
         jobs = [_leased(row, trails.get(row[0])) for row in rows]
@@ -377,7 +380,8 @@ class Transaction:
     def standing(self, ids: Iterable[int]) -> dict[int, Standing]:
         """Where these jobs stand."""
         wanted = list(ids)
-        leased = {job_id: lease for lease in self._cache.leases.values() for job_id in wanted if job_id in lease.jobs}
+        sought = set(wanted)
+        leased = {job_id: lease for lease in self._cache.leases.values() for job_id in lease.jobs.keys() & sought}
         found = {}
         for row in self._db.execute(SQL.stand, (encode(wanted).decode(),)).fetchall():
             job_id, _, queue, state, _, _, due_at, _, _, *charged = row
@@ -420,18 +424,27 @@ class Transaction:
         if state is State.SCHEDULED:
             self._db.execute(SQL.due_remove, (due_at, job_id))
         else:
-            self._db.execute(SQL.outcome_remove, (job_id,))
-            # An open lease may still name the job among those that ended: without its outcome it would seem held.
-            self._rewritten.update(self._cache.leases)
-            self._touched.update(self._cache.leases)
+            self._drop_outcomes([job_id])
         rank = rank_of(queue.decode(), priority, self._take("next_sequence", 1))
         self._put_trail(job_id, ZERO, Held(*rank, TRAILED, 1), None, None, solo=False)
+        self._db.execute(SQL.cancel_withdraw, (job_id,))
         self._db.execute(SQL.insert_ready, (lane, *rank, job_id, TRAILED))
         self._count(lane, state, -1)
         self._count(lane, State.QUEUED, 1)
 
+    def _drop_outcomes(self, ids: Sequence[int]) -> None:
+        """Delete outcomes, and take their jobs out of the open leases that still name them.
+
+        A lease's row keeps the ids that ended with an outcome: without the outcome they would seem held.
+        """
+        listed = encode(ids).decode()
+        tokens = {row[0] for row in self._db.execute(SQL.outcome_tokens, (listed,))}
+        self._rewritten |= tokens
+        self._touched |= tokens
+        self._db.execute(SQL.prune_outcome, (listed,))
+
     def move(self, old: str, new: str, ids: Sequence[int], rank_of: RankOf) -> int:
-        """Move waiting jobs to another queue; returns how many could be moved."""
+        """Move jobs that are not running to another queue; returns how many could be moved."""
         target = self.lane_of(new)
         moved = 0
         for job_id, standing in self.standing(ids).items():
@@ -457,7 +470,9 @@ class Transaction:
         return [row[0] for row in self._db.execute(SQL.ids_of_lane, (lane, after_id, jobs_max))]
 
     def _stand(self, job_id: int) -> tuple[Any, ...]:
-        row: tuple[Any, ...] = self._db.execute(SQL.stand, (f"[{job_id}]",)).fetchone()
+        row: tuple[Any, ...] | None = self._db.execute(SQL.stand, (f"[{job_id}]",)).fetchone()
+        if row is None:
+            raise UnknownJob(f"there is no job {job_id}")
         return row
 
     def pause(self, queue: str, *, paused: bool) -> None:
@@ -480,16 +495,27 @@ class Transaction:
     def remove(self, ids: Sequence[int]) -> int:
         """Delete final jobs with all that is known of them; returns how many."""
         final = [standing for standing in self.standing(ids).values() if standing.state.final]
-        listed = encode([standing.id for standing in final]).decode()
-        for statement in (SQL.prune_attempt, SQL.prune_trail, SQL.prune_outcome, SQL.prune_job):
+        found = [standing.id for standing in final]
+        self._drop_outcomes(found)
+        listed = encode(found).decode()
+        for statement in (SQL.prune_attempt, SQL.prune_trail, SQL.prune_job):
             self._db.execute(statement, (listed,))
         for standing in final:
             self._count(self._cache.lanes[standing.queue], standing.state, -1)
         return len(final)
 
     def forget_requests(self, before_ms: int, rows_max: int) -> int:
-        """Forget the keys of old groups."""
-        return int(self._db.execute(SQL.request_forget, (before_ms, rows_max)).rowcount)
+        """Forget the keys of old groups, and of those from days to come: their clock was wrong."""
+        tomorrow_ms = self._now_ms + 86_400_000
+        return int(self._db.execute(SQL.request_forget, (before_ms, rows_max, tomorrow_ms)).rowcount)
+
+    def waiting(self, queue: str) -> int:
+        """Jobs of a queue that are ready and could be leased now: 0 while it is paused."""
+        lane = self._cache.lanes.get(queue)
+        if lane is None or queue in self._cache.paused:
+            return 0
+        key = (lane, State.QUEUED.value)
+        return self._cache.tally[key] + self._tally[key]
 
     def count_stale(self, count: int) -> None:
         """Count reports that changed nothing."""
@@ -528,6 +554,7 @@ class Transaction:
                 self._db.execute(SQL.lease_rewrite, (token, stored))
         rows = [(lane, state, jobs) for (lane, state), jobs in self._tally.items() if jobs]
         self._db.executemany(SQL.tally_add, rows)
+        self._cache.tally.update(self._tally)
         changed = [item for item in self._cache.sequences.items() if item[1] != self._sequences_before[item[0]]]
         self._db.executemany(SQL.sequences_set, changed)
 
@@ -536,15 +563,18 @@ class Transaction:
             self._tally[lane, state.value] += jobs
 
 
-def _fitting(rows: list[tuple[Any, ...]], bytes_max: int) -> list[tuple[Any, ...]]:
-    """As many rows from the first as fit, at least one; a job marked solo comes alone."""
+def _fitting(cursor: Any, bytes_max: int) -> list[tuple[Any, ...]]:
+    """As many rows from the first as fit, at least one; a job marked solo comes alone. No more are read than that."""
+    rows: list[tuple[Any, ...]] = []
     size = 0
-    for index, row in enumerate(rows):
+    for row in cursor:
         size += len(row[8])
+        if rows and (size > bytes_max or row[3] == SOLO):
+            break
+        rows.append(row)
         if row[3] == SOLO:
-            return rows[: max(index, 1)]
-        if index and size > bytes_max:
-            return rows[:index]
+            break
+    cursor.close()
     return rows
 
 

@@ -1,0 +1,1 @@
+SELECT lane, state, jobs FROM tally

@@ -1,0 +1,16 @@
+"""SQLite passes the suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.sqlite import SqliteBackend
+from tests.conformance.suite import Conformance
+
+
+class TestSqlite(Conformance):
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> SqliteBackend:
+        return SqliteBackend(tmp_path / "jobs.db")
