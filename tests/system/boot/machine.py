@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -158,11 +159,16 @@ class Machine:
         return self.run("systemctl", "is-active", "machine.target", check=False).strip() == "active"
 
     def _end(self) -> None:
-        """Kill what holds the machine: the kernel ends its processes and unmounts its mounts; the cgroup follows."""
+        """Kill process 1: the kernel ends the others with it and unmounts what they mounted, and the cgroup goes.
+
+        A machine that has no process 1 yet ends by the death of what was to become it.
+        """
         assert self._process
-        for process in self._inhabitants():
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        with suppress(AssertionError):
+            init = self._find_init()
+            for pid in [init] if init else [process.pid for process in self._inhabitants()]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self._process.wait(30)
 
 

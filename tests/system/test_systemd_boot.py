@@ -1,0 +1,375 @@
+"""The shipped units under a really booted systemd: readiness, reload, kills, watchdog, stop and restart under load."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.waiting import until
+from tests.system.boot.machine import REPOSITORY, Machine, why_not
+
+REASON = why_not() if os.environ.get("CI") != "true" else None
+pytestmark = pytest.mark.skipif(REASON is not None, reason=f"SYSTEMD WAS NOT BOOTED, NOTHING HERE WAS TESTED: {REASON}")
+
+SERVICE = "jobsup.service"
+DATABASE = "/var/lib/jobsup/jobs.db"
+WATCHDOG = "/run/systemd/system/jobsup.service.d/watchdog.conf"
+GAP = "/run/systemd/system/jobsup.service.d/gap.conf"
+
+CONFIGURATION = """\
+[daemon]
+python_path = ["/opt/app"]
+[intake]
+flush_max_jobs = 10000
+flush_interval = "1m"
+[queues.gated]
+handler = "gated:hold"
+workers = 2
+[queues.calm]
+handler = "calm:work"
+workers = 1
+"""
+
+HANDLERS = {
+    "/opt/app/gated.py": """\
+import os
+
+def wait_at(gate):
+    if os.path.exists(gate):
+        with open(gate) as opened:
+            opened.read()
+
+wait_at("/run/scene/import")
+
+def hold(job):
+    wait_at("/run/scene/job")
+    return os.getpid()
+""",
+    "/opt/app/calm.py": "import os\n\ndef work(job):\n    return os.getpid()\n",
+}
+
+
+@contextmanager
+def booted(files: dict[str, str], *drop_ins: str) -> Iterator[Machine]:
+    """A machine with jobsup installed and not yet started. Its folder is not below /tmp, which the machine covers."""
+    folder = Path(tempfile.mkdtemp(prefix="jobsup-machine-", dir="/var/cache"))
+    try:
+        with Machine(folder, files, drop_ins) as machine:
+            machine.run("systemd-sysusers")
+            machine.run("chgrp", "-R", "jobsup", "/etc/jobsup")
+            machine.run("mkdir", "/run/scene")
+            yield machine
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    with booted({"/etc/jobsup/queues.toml": CONFIGURATION, **HANDLERS}) as machine:
+        yield machine
+
+
+@pytest.fixture
+def running(machine: Machine) -> Machine:
+    """The machine with the daemon ready, whatever the test before left."""
+    machine.run("systemctl", "reset-failed", check=False)
+    machine.run("systemctl", "start", "jobsup.socket", SERVICE)
+    return machine
+
+
+class Gate:
+    """A FIFO at which a process of the machine waits until it is opened."""
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self._machine, self._path = machine, f"/run/scene/{name}"
+        machine.run("mkfifo", "--mode=666", self._path)
+
+    def reached(self) -> bool:
+        """Whether somebody waits: only then can a FIFO be opened for writing without blocking."""
+        try:
+            os.close(os.open(self._machine.path(self._path), os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
+    def hold(self) -> int:
+        """Wait until somebody has reached the gate, and keep them there; closing the descriptor lets them through."""
+        return until(self._opened, 30, f"somebody at {self._path}")
+
+    def _opened(self) -> int | None:
+        try:
+            return os.open(self._machine.path(self._path), os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return None
+
+    def remove(self) -> None:
+        self._machine.run("rm", "-f", self._path)
+
+
+@contextmanager
+def gate(machine: Machine, name: str) -> Iterator[Gate]:
+    made = Gate(machine, name)
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+def jobsctl(machine: Machine, *arguments: str, stdin: str = "") -> Any:
+    return json.loads(machine.run("jobsctl", *arguments, "--json", stdin=stdin))
+
+
+def enqueue(machine: Machine, queue: str) -> int:
+    return int(jobsctl(machine, "enqueue", queue)["id"])
+
+
+def state(machine: Machine, job: int) -> str:
+    return str(jobsctl(machine, "status", str(job))["state"])
+
+
+def completes(machine: Machine, job: int) -> dict[str, Any]:
+    machine.run("jobsctl", "wait", str(job), "--timeout", "30s")
+    status: dict[str, Any] = jobsctl(machine, "status", str(job))
+    assert status["state"] == "completed", machine.journal()
+    return status
+
+
+def query(machine: Machine, database: str, sql: str) -> str:
+    """The one value that a query gives, asked of the file itself by a process of its own."""
+    code = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1], uri=True).execute(sys.argv[2]).fetchone())"
+    return machine.run("/opt/jobsup/bin/python3", "-c", code, f"file:{database}?mode=ro", sql).strip()
+
+
+def main_pid(machine: Machine) -> int:
+    return int(machine.show(SERVICE, "MainPID"))
+
+
+def tree(machine: Machine) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in machine.run("jobsctl", "tree", "--json").splitlines()]
+
+
+def pids(machine: Machine, role: str) -> list[int]:
+    return sorted(entry["pid"] for entry in tree(machine) if entry["role"] == role)
+
+
+def processes(machine: Machine) -> set[int]:
+    return set(map(int, machine.path("/sys/fs/cgroup/system.slice/jobsup.service/cgroup.procs").read_text().split()))
+
+
+def active_again(machine: Machine, old_pid: int) -> None:
+    def new_and_active() -> bool:
+        return machine.show(SERVICE, "ActiveState") == "active" and main_pid(machine) not in (0, old_pid)
+
+    until(new_and_active, 60, "a new daemon that is ready")
+
+
+def test_the_service_is_ready_only_when_its_pools_are(machine: Machine) -> None:
+    with gate(machine, "import") as importing:
+        machine.run("systemctl", "start", "--no-block", "jobsup.socket", SERVICE)
+        held = importing.hold()
+        assert machine.show(SERVICE, "ActiveState") == "activating"
+        importing.remove()
+        os.close(held)
+        until(lambda: machine.show(SERVICE, "ActiveState") == "active", 30, "readiness")
+    states = {entry["path"]: entry["state"] for entry in tree(machine)}
+    assert set(states.values()) <= {"ready", "busy"}, states
+    assert machine.show(SERVICE, "StatusText") != ""
+
+
+def test_the_daemon_serves_the_socket_that_systemd_holds(running: Machine) -> None:
+    assert jobsctl(running, "status")["daemon"]["pid"] == main_pid(running)
+    assert running.run("stat", "-c", "%a %G", "/run/jobsup/jobsup.sock").split() == ["660", "jobsup"]
+    assert running.run("stat", "-c", "%a %U", "/run/jobsup").split() == ["750", "jobsup"]
+
+
+def test_the_live_database_is_in_wal_mode(running: Machine) -> None:
+    header = running.path(DATABASE).read_bytes()[:20]
+    assert header[18:20] == b"\2\2"
+    assert running.run("stat", "-c", "%a %U", DATABASE).split() == ["600", "jobsup"]
+
+
+def test_a_reload_adds_a_queue_and_leaves_the_others_alone(running: Machine) -> None:
+    before = {entry["pid"] for entry in tree(running)}
+    added = '[queues.added]\nhandler = "calm:work"\nworkers = 1\n'
+    running.run("tee", "/etc/jobsup/queues.d/added.toml", stdin=added, check=True)
+    running.run("systemctl", "reload", SERVICE)
+    until(lambda: "added" in jobsctl(running, "status")["queues"], 30, "the added queue")
+    completes(running, enqueue(running, "added"))
+    assert before <= {entry["pid"] for entry in tree(running)}
+    assert running.show(SERVICE, "NRestarts") == "0"
+
+
+def test_a_killed_master_is_started_again_and_its_job_runs_to_the_end(running: Machine) -> None:
+    restarts = int(running.show(SERVICE, "NRestarts"))
+    with gate(running, "job") as working:
+        job = enqueue(running, "gated")
+        held = working.hold()
+        old, killed = processes(running), main_pid(running)
+        running.run("kill", "-KILL", str(killed))
+        active_again(running, killed)
+        os.close(held)
+        assert not old & processes(running)
+        assert int(running.show(SERVICE, "NRestarts")) == restarts + 1
+        os.close(working.hold())
+        status = completes(running, job)
+    assert (status["crashes"], status["failures"], status["interruptions"]) == (0, 0, 1)
+
+
+def test_a_killed_keeper_is_replaced_under_running_pools(running: Machine) -> None:
+    master, workers, (keeper,) = main_pid(running), pids(running, "worker"), pids(running, "keeper")
+    restarts = running.show(SERVICE, "NRestarts")
+    with gate(running, "job") as working:
+        job = enqueue(running, "gated")
+        held = working.hold()
+        running.run("kill", "-KILL", str(keeper))
+        until(lambda: pids(running, "keeper") not in ([], [keeper]), 30, "a new keeper")
+        working.remove()
+        os.close(held)
+        status = completes(running, job)
+    assert status["result"] in workers
+    assert (status["attempt"], status["crashes"], status["interruptions"]) == (1, 0, 0)
+    assert (main_pid(running), pids(running, "worker")) == (master, workers)
+    assert running.show(SERVICE, "NRestarts") == restarts
+
+
+def test_a_stopped_main_loop_is_restarted_by_the_watchdog(running: Machine) -> None:
+    if os.environ.get("JOBSUP_CAMPAIGN") != "full":
+        running.run("mkdir", "-p", str(Path(WATCHDOG).parent))
+        running.run("tee", WATCHDOG, stdin="[Service]\nWatchdogSec=2\n")
+        running.run("systemctl", "daemon-reload")
+        running.run("systemctl", "restart", SERVICE)
+    try:
+        stopped = main_pid(running)
+        running.run("kill", "-STOP", str(stopped))
+        active_again(running, stopped)
+        assert re.search(r"jobsup\.service: Watchdog timeout", running.journal())
+        completes(running, enqueue(running, "calm"))
+    finally:
+        running.run("rm", "-f", WATCHDOG)
+        running.run("systemctl", "daemon-reload")
+        running.run("systemctl", "restart", SERVICE)
+
+
+def test_a_healthy_daemon_is_not_touched_by_the_watchdog(running: Machine) -> None:
+    interval_us = running.show(SERVICE, "WatchdogUSec")
+    assert interval_us == "20s"
+    first = running.show(SERVICE, "WatchdogTimestampMonotonic")
+    until(lambda: running.show(SERVICE, "WatchdogTimestampMonotonic") != first, 20, "a sign of life")
+
+
+def test_a_stop_writes_all_that_was_only_buffered(running: Machine, tmp_path: Path) -> None:
+    def written() -> int:
+        return int(query(running, DATABASE, "SELECT count(*) FROM job"))
+
+    configuration = CONFIGURATION.replace("[intake]\n", '[intake]\nacknowledge = "buffered"\n')
+    running.run("tee", "/etc/jobsup/queues.toml", stdin=configuration)
+    running.run("systemctl", "restart", SERVICE)
+    before = written()
+    payloads = "".join(f'{{"n": {number}}}\n' for number in range(2000))
+    answer = jobsctl(running, "enqueue", "calm", "--jsonl", "-", "--delay", "1h", stdin=payloads)
+    assert answer["accepted"] == 2000
+    assert written() == before, "the jobs were not only buffered: this round shows nothing"
+    running.run("systemctl", "stop", "jobsup.socket", SERVICE)
+    assert running.show(SERVICE, "Result") == "success"
+    assert running.show(SERVICE, "ExecMainStatus") == "0"
+    assert not running.path("/sys/fs/cgroup/system.slice/jobsup.service").exists()
+    for name in (DATABASE, f"{DATABASE}-wal"):
+        if running.path(name).exists():
+            shutil.copy(running.path(name), tmp_path)
+    ids = {row[0] for row in sqlite3.connect(tmp_path / "jobs.db").execute("SELECT id FROM job")}
+    assert set(range(answer["first_id"], answer["last_id"] + 1)) <= ids
+    assert answer["last_id"] - answer["first_id"] == 1999
+    running.run("tee", "/etc/jobsup/queues.toml", stdin=CONFIGURATION)
+
+
+def test_an_enqueue_while_the_service_restarts_waits_and_succeeds(running: Machine) -> None:
+    running.run("mkdir", "-p", str(Path(GAP).parent))
+    running.run("tee", GAP, stdin="[Service]\nExecStartPre=/bin/sh -c 'read line </run/scene/gap || true'\n")
+    running.run("systemctl", "daemon-reload")
+    try:
+        with gate(running, "gap") as gap:
+            running.run("systemctl", "restart", "--no-block", SERVICE)
+            held = gap.hold()
+            assert main_pid(running) == 0
+            assert running.show(SERVICE, "SubState") == "start-pre"
+            client = subprocess.Popen(
+                running.inside("jobsctl", "enqueue", "calm", "--json"), stdout=subprocess.PIPE, text=True
+            )
+            until(lambda: waiting_callers(running) == 1, 30, "the caller in the backlog")
+            assert client.poll() is None
+            os.close(held)
+            said, _ = client.communicate(timeout=60)
+        assert client.returncode == 0
+        completes(running, json.loads(said)["id"])
+    finally:
+        running.run("rm", "-f", GAP)
+        running.run("systemctl", "daemon-reload")
+
+
+def waiting_callers(machine: Machine) -> int:
+    """Connections that nobody has accepted yet: each shows the listener's path beside the listener itself."""
+    return machine.run("cat", "/proc/net/unix").count("/run/jobsup/jobsup.sock") - 1
+
+
+def test_a_configuration_error_is_not_retried_for_ever(running: Machine) -> None:
+    running.run("systemctl", "stop", "jobsup.socket", SERVICE)
+    running.run("tee", "/etc/jobsup/queues.d/broken.toml", stdin="[queues.broken]\nworkers = true\n")
+    try:
+        running.run("systemctl", "start", SERVICE, check=False)
+        until(lambda: running.show(SERVICE, "ActiveState") == "failed", 30, "the end of all tries")
+        assert running.show(SERVICE, "ExecMainStatus") == "2"
+        assert running.show(SERVICE, "NRestarts") == "0"
+        assert "broken.toml:2:" in running.journal()
+    finally:
+        running.run("rm", "/etc/jobsup/queues.d/broken.toml")
+
+
+def test_the_shipped_configuration_runs_as_the_docs_deploy_it() -> None:
+    shipped = (REPOSITORY / "etc/queues.toml").read_text()
+    with booted({"/etc/jobsup/queues.toml": shipped}) as machine:
+        check = ("/opt/jobsup/bin/jobsupd", "--check", "-c", "/etc/jobsup/queues.toml")
+        machine.run("runuser", "-u", "jobsup", "--", *check)
+        machine.run("systemctl", "enable", "--now", "jobsup.socket", SERVICE)
+        job = jobsctl(machine, "enqueue", "checksum", '{"path": "/etc/hostname"}')["id"]
+        expected = machine.run("sha256sum", "/etc/hostname").split()[0]
+        assert expected in json.dumps(completes(machine, job)["result"])
+
+        webhook = jobsctl(machine, "status")["queues"]["webhook"]
+        assert "network.conf" in webhook["reason"], "a queue that needs a drop-in must name it"
+        drop_in = (REPOSITORY / "systemd/jobsup.service.d/network.conf").read_text()
+        machine.run("tee", "/etc/systemd/system/jobsup.service.d/network.conf", stdin=drop_in)
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", SERVICE)
+        refused = jobsctl(machine, "enqueue", "webhook", '{"url": "https://example.com/", "body": 1}')["id"]
+        until(lambda: state(machine, refused) == "dead", 30, "the dead letter")
+        assert "no signing secret" in jobsctl(machine, "status", str(refused))["errors"][-1]["message"]
+
+        machine.run("jobsctl", "backup", "/var/lib/jobsup/backup.db")
+        assert query(machine, "/var/lib/jobsup/backup.db", "PRAGMA integrity_check") == "ok"
+
+
+def test_a_machine_leaves_nothing_on_the_host() -> None:
+    before = (Path("/proc/self/mountinfo").read_text(), cgroups())
+    with booted({"/etc/jobsup/queues.toml": CONFIGURATION, **HANDLERS}) as machine:
+        init = machine.pid_1
+        assert cgroups() != before[1], "the machine has no cgroup that could be left"
+    assert not Path(f"/proc/{init}").exists()
+    assert (Path("/proc/self/mountinfo").read_text(), cgroups()) == before
+
+
+def cgroups() -> set[str]:
+    """Every cgroup of the unified hierarchy that is named after a machine of ours, wherever it is mounted."""
+    mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    roots = [Path(fields[4]) for fields in mounts if "cgroup2" in fields]
+    return {str(found) for root in roots for found in root.rglob("jobsup-boot-*")}
