@@ -335,6 +335,47 @@ def test_a_configuration_error_is_not_retried_for_ever(running: Machine) -> None
         running.run("rm", "/etc/jobsup/queues.d/broken.toml")
 
 
+OTHER_USER = """\
+[daemon]
+python_path = ["/opt/app"]
+[queues.other]
+handler = "whoami:tell"
+user = "games"
+workers = 1
+"""
+WHOAMI = """\
+import os
+
+def tell(job):
+    status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+    held = {name: status[name].strip() for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+    return {"uids": os.getresuid(), "groups": os.getgroups(), "held": held, "payload": job.payload}
+"""
+RECEIVER = """\
+import http.server, sys
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        print(self.headers["webhook-id"], self.headers["webhook-signature"], body.decode(), flush=True)
+        self.send_response(204)
+        self.end_headers()
+
+http.server.HTTPServer(("127.0.0.1", 8080), Receiver).serve_forever()
+"""
+
+
+def install_drop_in(machine: Machine, name: str) -> None:
+    text = (REPOSITORY / "systemd/jobsup.service.d" / name).read_text()
+    machine.run("tee", f"/etc/systemd/system/jobsup.service.d/{name}", stdin=text)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", SERVICE)
+
+
+def reason(machine: Machine, queue: str) -> str:
+    return str(jobsctl(machine, "status")["queues"][queue]["reason"])
+
+
 def test_the_shipped_configuration_runs_as_the_docs_deploy_it() -> None:
     shipped = (REPOSITORY / "etc/queues.toml").read_text()
     with booted({"/etc/jobsup/queues.toml": shipped}) as machine:
@@ -345,18 +386,54 @@ def test_the_shipped_configuration_runs_as_the_docs_deploy_it() -> None:
         expected = machine.run("sha256sum", "/etc/hostname").split()[0]
         assert expected in json.dumps(completes(machine, job)["result"])
 
-        webhook = jobsctl(machine, "status")["queues"]["webhook"]
-        assert "network.conf" in webhook["reason"], "a queue that needs a drop-in must name it"
-        drop_in = (REPOSITORY / "systemd/jobsup.service.d/network.conf").read_text()
-        machine.run("tee", "/etc/systemd/system/jobsup.service.d/network.conf", stdin=drop_in)
-        machine.run("systemctl", "daemon-reload")
-        machine.run("systemctl", "restart", SERVICE)
+        assert "network.conf" in reason(machine, "webhook"), "a queue that needs a drop-in must name it"
+        install_drop_in(machine, "network.conf")
         refused = jobsctl(machine, "enqueue", "webhook", '{"url": "https://example.com/", "body": 1}')["id"]
         until(lambda: state(machine, refused) == "dead", 30, "the dead letter")
         assert "no signing secret" in jobsctl(machine, "status", str(refused))["errors"][-1]["message"]
 
         machine.run("jobsctl", "backup", "/var/lib/jobsup/backup.db")
         assert query(machine, "/var/lib/jobsup/backup.db", "PRAGMA integrity_check") == "ok"
+
+
+def test_a_webhook_is_delivered_from_within_the_sandbox() -> None:
+    queue = """\
+[queues.webhook]
+handler = "supervisor.handlers.webhook:deliver"
+network = true
+env = { JOBSUP_WEBHOOK_SECRET_FILE = "/etc/jobsup/webhook.secret", JOBSUP_WEBHOOK_ALLOW_PRIVATE = "127.0.0.1/32" }
+"""
+    files = {"/etc/jobsup/queues.toml": queue, "/etc/jobsup/webhook.secret": "secret\n", "/opt/receiver.py": RECEIVER}
+    with booted(files, "network.conf") as machine:
+        machine.run("systemd-run", "--unit=receiver", "/opt/jobsup/bin/python3", "/opt/receiver.py")
+        machine.run("systemctl", "start", "jobsup.socket", SERVICE)
+        job = jobsctl(machine, "enqueue", "webhook", '{"url": "http://127.0.0.1:8080/", "body": {"n": 1}}')["id"]
+        assert completes(machine, job)["result"]["status"] == 204
+        received = machine.run("journalctl", "--output=cat", "--unit=receiver.service").splitlines()[-1]
+        identity, signature, body = received.split(" ", 2)
+        assert identity.startswith(f"job-{job}-")
+        assert signature.startswith("v1,")
+        assert json.loads(body) == {"n": 1}
+
+
+def test_a_pool_of_another_user_holds_none_of_the_daemons_capabilities() -> None:
+    with booted({"/etc/jobsup/queues.toml": OTHER_USER, "/opt/app/whoami.py": WHOAMI}) as machine:
+        machine.run("systemctl", "start", "jobsup.socket", SERVICE)
+        assert "users.conf" in reason(machine, "other"), "a queue that needs a drop-in must name it"
+        install_drop_in(machine, "users.conf")
+        large = "x" * 100_000
+        job = jobsctl(machine, "enqueue", "other", "-", stdin=json.dumps(large))["id"]
+        result = completes(machine, job)["result"]
+        games = int(machine.run("id", "-u", "games"))
+        assert result["uids"] == [games] * 3
+        assert int(machine.run("id", "-g", "jobsup")) not in result["groups"]
+        assert {name: int(value, 16) for name, value in result["held"].items() if name != "CapBnd"} == {
+            "CapInh": 0, "CapPrm": 0, "CapEff": 0, "CapAmb": 0,
+        }  # fmt: skip
+        assert result["payload"] == large
+        worker = pids(machine, "worker")[0]
+        machine.run("kill", "-KILL", str(worker))
+        until(lambda: pids(machine, "worker") not in ([], [worker]), 30, "another worker")
 
 
 def test_a_machine_leaves_nothing_on_the_host() -> None:
