@@ -95,19 +95,12 @@ class Gate:
         self._machine, self._path = machine, f"/run/scene/{name}"
         machine.run("mkfifo", "--mode=666", self._path)
 
-    def reached(self) -> bool:
-        """Whether somebody waits: only then can a FIFO be opened for writing without blocking."""
-        try:
-            os.close(os.open(self._machine.path(self._path), os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:
-            return False
-        return True
-
     def hold(self) -> int:
         """Wait until somebody has reached the gate, and keep them there; closing the descriptor lets them through."""
         return until(self._opened, 30, f"somebody at {self._path}")
 
     def _opened(self) -> int | None:
+        """Only a FIFO that somebody reads can be opened for writing without blocking."""
         try:
             return os.open(self._machine.path(self._path), os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
@@ -406,6 +399,7 @@ env = { JOBSUP_WEBHOOK_SECRET_FILE = "/etc/jobsup/webhook.secret", JOBSUP_WEBHOO
     files = {"/etc/jobsup/queues.toml": queue, "/etc/jobsup/webhook.secret": "secret\n", "/opt/receiver.py": RECEIVER}
     with booted(files, "network.conf") as machine:
         machine.run("systemd-run", "--unit=receiver", "/opt/jobsup/bin/python3", "/opt/receiver.py")
+        until(lambda: " 0100007F:1F90 " in machine.run("cat", "/proc/net/tcp"), 30, "the receiver on port 8080")
         machine.run("systemctl", "start", "jobsup.socket", SERVICE)
         job = jobsctl(machine, "enqueue", "webhook", '{"url": "http://127.0.0.1:8080/", "body": {"n": 1}}')["id"]
         assert completes(machine, job)["result"]["status"] == 204
