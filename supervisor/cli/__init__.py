@@ -1,0 +1,1 @@
+"""The programs: jobsupd, the daemon, and jobsctl, which operates it."""

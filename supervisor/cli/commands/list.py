@@ -1,0 +1,75 @@
+"""jobsctl list: jobs, newest first, straight from the database."""
+
+from __future__ import annotations
+
+import click
+
+from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
+from supervisor.cli.parameters import JOB_ID, QUEUE
+from supervisor.job import State
+
+SHOWN = (
+    "id", "queue", "state", "priority", "attempt", "crashes", "enqueued_at", "due_at", "finished_at", "result", "error",
+)  # fmt: skip
+
+
+@jobsctl_command(
+    examples=[
+        "jobsctl list --queue emails --state dead",
+        "jobsctl list --limit 0 --json > jobs.jsonl",
+        "jobsctl list --after 1200    # the page behind job 1200",
+    ]
+)
+@click.option("--queue", metavar="QUEUE", type=QUEUE, help="Only jobs of this queue.")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Only jobs in this state.")
+@click.option("--tag", metavar="TEXT", help="Only jobs with this tag.")
+@click.option("--limit", metavar="N", type=click.IntRange(min=0), default=50, show_default=True, help="0: all.")
+@click.option("--after", metavar="ID", type=JOB_ID, help="Go on behind this job of an earlier page.")
+@pass_invocation
+def command(
+    invocation: Invocation, queue: str | None, state: str | None, tag: str | None, limit: int, after: int | None
+) -> None:
+    """List jobs, newest first, from the database: with or without a daemon.
+
+    Needs the service's user, or root. Tab-separated, the columns are: id, queue, state, priority, attempt, crashes,
+    enqueued_at, due_at, finished_at, result, error.
+    """
+    from supervisor.cli.render import Column, put_rows
+    from supervisor.store.open import NoDatabase
+
+    if queue is not None:
+        _must_exist(invocation, queue)
+    columns = [
+        Column(name, name, "number" if name in ("id", "priority", "attempt", "crashes") else "state") for name in SHOWN
+    ]
+    try:
+        with invocation.reader() as reader:
+            jobs = reader.jobs(
+                queue=queue, state=State(state) if state else None, tag=tag, limit=limit, before_id=after
+            )
+            put_rows(({name: job[name] for name in SHOWN} for job in jobs), columns, as_json=invocation.json)
+    except NoDatabase:
+        return
+
+
+def _must_exist(invocation: Invocation, queue: str) -> None:
+    """Tell a queue that has no jobs from one that does not exist.
+
+    Raises:
+        UnknownQueue: neither the configuration nor the database knows it.
+    """
+    from supervisor.errors import UnknownQueue
+    from supervisor.store.open import NoDatabase
+
+    known = set(invocation.spec().queues)
+    if queue in known:
+        return
+    try:
+        with invocation.reader() as reader:
+            known |= set(reader.counts())
+    except NoDatabase:
+        pass
+    if queue not in known:
+        from supervisor.config.problem import suggestion
+
+        raise UnknownQueue(f"there is no queue {queue}", hint=suggestion(queue, known) if known else None)

@@ -1,0 +1,130 @@
+"""jobsctl status: the daemon and its queues, or everything about one job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
+from supervisor.cli.parameters import JOB_ID
+
+
+@jobsctl_command(
+    examples=["jobsctl status", "jobsctl status 42", "jobsctl status 42 --json | jq -r '.errors[-1].traceback'"]
+)
+@click.argument("job_id", metavar="[ID]", type=JOB_ID, required=False)
+@pass_invocation
+def command(invocation: Invocation, job_id: int | None) -> None:
+    """Show the daemon and the counts of every queue, or all about one job.
+
+    Without a daemon both are read from the database. Tab-separated, the columns are: queue, queued, running,
+    scheduled, blocked, completed, dead, cancelled, age of the oldest queued job in seconds, workers, paused,
+    circuit, reason.
+    """
+    if job_id is None:
+        _show_overview(invocation, _overview(invocation))
+    else:
+        _show_job(invocation, find_job(invocation, job_id))
+
+
+def find_job(invocation: Invocation, job_id: int) -> dict[str, Any]:
+    """All about a job, from the daemon or from the file.
+
+    Raises:
+        UnknownJob: there is none of that id.
+    """
+    from supervisor.errors import NotRunning, UnknownJob
+    from supervisor.store.open import NoDatabase
+
+    try:
+        return invocation.ask_daemon("job", job=job_id)
+    except NotRunning:
+        pass
+    found = None
+    try:
+        with invocation.reader() as reader:
+            found = reader.job(job_id)
+    except NoDatabase:
+        pass
+    if found is None:
+        raise UnknownJob(f"there is no job {job_id}", hint="it was never enqueued, or retention has removed it")
+    return found
+
+
+def _overview(invocation: Invocation) -> dict[str, Any]:
+    from supervisor.cli.overview import NO_DAEMON, overview
+    from supervisor.errors import NotRunning
+    from supervisor.store.open import NoDatabase
+    from supervisor.unix.clock import wall_ms
+
+    try:
+        return invocation.ask_daemon("status")
+    except NotRunning:
+        pass
+    queues = tuple(invocation.spec().queues)
+    try:
+        with invocation.reader() as reader:
+            found = overview(queues, reader.counts(), reader.oldest_queued_ms(), reader.paused(), wall_ms())
+    except NoDatabase:
+        found = overview(queues, {}, {}, (), 0)
+    return {"daemon": dict(NO_DAEMON), "queues": found}
+
+
+def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
+    import sys
+
+    from supervisor.cli import render
+
+    if invocation.json:
+        render.put_json(found)
+        return
+    daemon = found["daemon"]
+    if sys.stdout.isatty():
+        render.put_line(_sentence(daemon))
+    for name in ("reload_error", "warning"):
+        if daemon.get(name):
+            render.note(str(daemon[name]))
+    columns = [
+        render.Column("queue", "queue"),
+        *(render.Column(state, state, "number") for state in ("queued", "running", "scheduled", "blocked")),
+        *(render.Column(state, state, "number") for state in ("completed", "dead", "cancelled")),
+        render.Column("oldest_queued_s", "oldest", "seconds"),
+        render.Column("workers", "workers", "number"),
+        render.Column("paused", "paused"),
+        render.Column("circuit", "circuit", "state"),
+        render.Column("reason", "reason"),
+    ]
+    render.put_rows(({"queue": name, **queue} for name, queue in found["queues"].items()), columns, as_json=False)
+
+
+def _sentence(daemon: dict[str, Any]) -> str:
+    from supervisor.cli.render import seconds
+
+    if not daemon["running"]:
+        return "jobsupd is not running"
+    return f"jobsupd {daemon['version']} is running, pid {daemon['pid']}, for {seconds(daemon['uptime_s'])}"
+
+
+MULTILINE = ("traceback", "last_output", "stacks")
+
+
+def _show_job(invocation: Invocation, job: dict[str, Any]) -> None:
+    from supervisor.cli import render
+
+    if invocation.json:
+        render.put_json(job)
+        return
+    render.put_fields({name: value for name, value in job.items() if name != "errors"})
+    for error in job["errors"]:
+        short = {name: value for name, value in error.items() if name not in MULTILINE}
+        facts = ", ".join(
+            f"{name} {render.plain(value)}"
+            for name, value in short.items()
+            if name not in ("attempt", "at", "kind", "message") and value is not None
+        )
+        head = f"attempt {error['attempt']} at {error['at']}: {error['kind']}: {error['message']}"
+        render.put_block(head + (f" ({facts})" if facts else ""), "")
+        for name in MULTILINE:
+            if error.get(name):
+                render.put_block(f"  {name}:", str(error[name]))

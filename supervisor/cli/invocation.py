@@ -1,0 +1,151 @@
+"""What the options in front of or behind a command said, and what a command reaches by them.
+
+Its methods import what they need: `jobsctl enqueue` comes through here and must start fast.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from supervisor.client import Client
+    from supervisor.config.spec import Spec
+    from supervisor.store.reader import Reader
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Invocation:
+    """The options that every command takes; `context.obj` of click."""
+
+    def __init__(self) -> None:
+        self.config: str | None = None
+        self.overrides: list[str] = []
+        self.json = False
+        self._spec: Spec | None = None
+
+    def spec(self) -> Spec:
+        """The configuration, loaded and checked.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
+        if self._spec is None:
+            from supervisor.config.load import load
+
+            self._spec = load(self.config, self.overrides)
+        return self._spec
+
+    def client(self) -> Client:
+        """A client of the daemon, or of a one-shot keeper while there is none.
+
+        Raises:
+            ConfigError: neither a socket nor a configuration is named.
+        """
+        from supervisor.client import Client
+
+        return Client(self.config, overrides=tuple(self.overrides))
+
+    def ask(self, op: str, **fields: Any) -> dict[str, Any]:
+        """Ask the daemon, or a one-shot keeper while there is none."""
+        with self.client() as client:
+            return client.request(op, **fields)
+
+    def ask_daemon(self, op: str, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
+        """Ask the daemon; only it can answer.
+
+        Raises:
+            NotRunning: there is none.
+        """
+        from supervisor.client import Client
+
+        with Client(self.config, overrides=tuple(self.overrides), one_shot=False) as client:
+            return client.request(op, timeout_s=timeout_s, **fields)
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """A reader of the database file.
+
+        Raises:
+            NoDatabase: there is none yet.
+            Denied: the caller may not read it.
+            StoreError: it cannot be read.
+        """
+        from supervisor.store.reader import Reader, connect_reader
+
+        spec = self.spec()
+        connection = connect_reader(spec.daemon.database)
+        try:
+            yield Reader(connection, spec.queues)
+        finally:
+            connection.close()
+
+    def queue_names(self) -> list[str]:
+        """The queues in the files, for completion: cheap, and empty where they cannot be read."""
+        from supervisor.config.lookup import drop_ins, main_file
+        from supervisor.config.parse import parse
+        from supervisor.config.problem import Report
+        from supervisor.config.source import read
+        from supervisor.errors import ConfigError
+
+        names: dict[str, None] = {}
+        try:
+            main = main_file(self.config, os.environ)
+            for path in (main, *drop_ins(main)):
+                report = Report()
+                content = read(path, report)
+                document = parse(path, content, report) if content is not None else None
+                queues = document.data.get("queues") if document else None
+                names.update(dict.fromkeys(queues if isinstance(queues, dict) else ()))
+        except (ConfigError, OSError):
+            return []
+        return sorted(names)
+
+
+def _keep_config(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.ensure_object(Invocation).config = value
+
+
+def _keep_overrides(context: click.Context, _parameter: click.Parameter, value: Sequence[str]) -> None:
+    context.ensure_object(Invocation).overrides.extend(value)
+
+
+def _keep_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Invocation).json = True
+
+
+def common_options(command: F) -> F:
+    """Give a command, or the group of them all, the options that stand before and behind."""
+    for option in (
+        click.option("--json", is_flag=True, expose_value=False, callback=_keep_json,
+                     help="Print JSON: one object, or for lists one object per line."),
+        click.option("--set", metavar="KEY=VALUE", multiple=True, expose_value=False, callback=_keep_overrides,
+                     help="Override a key of the configuration, such as daemon.run_dir=/tmp/run."),
+        click.option("-c", "--config", metavar="FILE", expose_value=False, callback=_keep_config,
+                     help="The configuration file; else $JOBSUP_CONFIG, etc/queues.toml, /etc/jobsup/queues.toml."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def jobsctl_command(
+    *, examples: Sequence[str], name: str | None = None
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command with the common options; its docstring is the help, `examples` end it."""
+    epilog = "\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples)
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        return click.command(name, epilog=epilog, context_settings=settings)(common_options(function))
+
+    return decorate
+
+
+pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

@@ -1,0 +1,33 @@
+"""What `status` shows without a daemon: the counts of the file, in the shape that a daemon answers with. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from supervisor.job import State
+
+NO_DAEMON = {"running": False, "pid": None, "uptime_s": None, "version": None}
+
+
+def overview(
+    queues: Collection[str], counts: Mapping[str, Mapping[str, int]], oldest_ms: Mapping[str, int],
+    paused: Collection[str], now_ms: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Every queue of the configuration, then those that only the database knows."""
+    orphaned = sorted(set(counts) - set(queues))
+    return {
+        name: _queue(counts.get(name, {}), oldest_ms.get(name), now_ms)
+        | {"paused": name in paused, "reason": None if name in queues else ORPHANED}
+        for name in (*queues, *orphaned)
+        if name in queues or any(counts[name].values())
+    }
+
+
+ORPHANED = "orphaned: not in the configuration"
+
+
+def _queue(counts: Mapping[str, int], oldest_ms: int | None, now_ms: int) -> dict[str, Any]:
+    jobs: dict[str, Any] = {state.value: counts.get(state.value, 0) for state in State}
+    age_s = None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
+    return jobs | {"oldest_queued_s": age_s, "workers": 0, "paused": False, "circuit": None, "reason": None}

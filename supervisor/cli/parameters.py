@@ -1,0 +1,92 @@
+"""What arguments and options may be: job ids, queues, durations, instants; wrong ones are usage errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from supervisor.job import JOB_ID_MAX
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+QUEUE_NAME_MAX = 63
+
+
+class QueueName(click.ParamType):  # type: ignore[type-arg] # generic only in newer clicks
+    """The name of a queue; the shell completes it from the configuration."""
+
+    name = "queue"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value or len(value) > QUEUE_NAME_MAX:
+            self.fail(f"the name of a queue has 1 to {QUEUE_NAME_MAX} characters", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        from supervisor.cli.invocation import Invocation
+
+        names = ctx.ensure_object(Invocation).queue_names()
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+class DurationText(click.ParamType):  # type: ignore[type-arg] # as above
+    """A duration such as 30s or 1h30m; its value is milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from supervisor.policy.duration import parse_ms
+
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_ms(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Instant(click.ParamType):  # type: ignore[type-arg] # as above
+    """An instant in RFC 3339, with its offset from UTC; its value is milliseconds since 1970."""
+
+    name = "time"
+
+    def __init__(self, *, ago: bool = False) -> None:
+        self._ago = ago
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if self._ago and value[-1:] in ("s", "m", "h", "d"):
+            return _now_ms() - DURATION.convert(value, param, ctx)
+        from datetime import datetime
+
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time; write one such as 2030-01-31T08:00:00Z{self._or_ago()}", param, ctx)
+        if instant.tzinfo is None:
+            self.fail(f"{value!r} does not say its offset from UTC; add Z, or one such as +02:00", param, ctx)
+        ms = round(instant.timestamp() * 1000)
+        if ms < 0:
+            self.fail("times before 1970 are not taken", param, ctx)
+        return ms
+
+    def _or_ago(self) -> str:
+        return ", or an age such as 7d" if self._ago else ""
+
+
+def _now_ms() -> int:
+    from supervisor.unix.clock import wall_ms
+
+    return wall_ms()
+
+
+QUEUE = QueueName()
+DURATION = DurationText()
+INSTANT = Instant()
+INSTANT_OR_AGE = Instant(ago=True)
+JOB_ID = click.IntRange(1, JOB_ID_MAX)

@@ -1,0 +1,140 @@
+"""What jobsctl prints: JSON, tables on a terminal, tab-separated lines everywhere else.
+
+Invariant: whatever comes from users' data goes through the sanitiser on its way to a terminal or pipe, and reaches
+rich as plain text only, never as markup. JSON is ASCII, so it carries control characters as escapes and loses none.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from supervisor.observe.sanitise import sanitise
+
+WIDTH_MAX = 10_000
+"""Wide enough that rich never cuts a line where a terminal would wrap it."""
+
+
+class Column(NamedTuple):
+    """A column of a table: the member it shows, and on a terminal its heading and how it is written."""
+
+    key: str
+    heading: str
+    kind: str = "text"
+    """`text`, `number`, `seconds`, `bytes` or `state`."""
+
+
+def put_json(value: object) -> None:
+    """Print one JSON value on one line."""
+    sys.stdout.write(json.dumps(value) + "\n")
+
+
+def put_line(text: str) -> None:
+    """Print one line of text that holds nothing of users' data, or is sanitised here if it does."""
+    sys.stdout.write(sanitise(text) + "\n")
+
+
+def note(text: str) -> None:
+    """Say something on stderr that is no result."""
+    sys.stderr.write(f"jobsctl: {sanitise(text)}\n")
+
+
+def put_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], *, as_json: bool) -> None:
+    """Print a list: JSON line by line as it comes, else a table or tab-separated lines in the order of `columns`."""
+    if as_json:
+        for row in rows:
+            put_json(row)
+    elif sys.stdout.isatty():
+        _put_table(list(rows), columns)
+    else:
+        for row in rows:
+            sys.stdout.write("\t".join(plain(row.get(column.key)) for column in columns) + "\n")
+
+
+def put_fields(fields: Mapping[str, Any]) -> None:
+    """Print one object for people: a name and a value per line, aligned on a terminal, else separated by a tab."""
+    terminal = sys.stdout.isatty()
+    width = max(map(len, fields), default=0) + 2
+    for name, value in fields.items():
+        shown = sanitise(name)
+        start = shown.ljust(width) if terminal else shown + "\t"
+        sys.stdout.write(f"{start}{plain(value)}\n")
+
+
+def put_block(title: str, text: str) -> None:
+    """Print text with lines of its own, such as a traceback, indented under a title."""
+    sys.stdout.write(f"{sanitise(title)}\n")
+    for line in sanitise(text, multiline=True).splitlines():
+        sys.stdout.write(f"    {line}\n")
+
+
+def plain(value: Any) -> str:
+    """A value as one field of a line: nothing for null, JSON for what has parts, text made harmless."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return sanitise(value)
+    return sanitise(json.dumps(value, ensure_ascii=False))
+
+
+def seconds(value: float | None) -> str:
+    """A length of time for people: 3.2s, 5m12s, 2h03m, 4d07h."""
+    if value is None:
+        return ""
+    if value < 60:
+        return f"{value:.1f}s" if value < 10 else f"{value:.0f}s"
+    whole = int(value)
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3600:02}h"
+
+
+def size(value: int | None) -> str:
+    """A size for people: 812 B, 3.4 KiB, 12.0 MiB."""
+    if value is None:
+        return ""
+    amount, unit = float(value), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+STYLES = {
+    "completed": "green", "running": "cyan", "busy": "cyan", "ready": "green", "dead": "red", "failed": "red",
+    "open": "red", "cancelled": "dim", "backoff": "yellow", "scheduled": "yellow", "problem": "red",
+    "warning": "yellow",
+}  # fmt: skip
+
+
+def _put_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column.heading, justify="right" if column.kind in ("number", "seconds", "bytes") else "left")
+    for row in rows:
+        table.add_row(*(Text(*_cell(row.get(column.key), column.kind)) for column in columns))
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def _cell(value: Any, kind: str) -> tuple[str, str]:
+    """A cell's text and style on a terminal."""
+    if value is None:
+        return "-", "dim"
+    if kind == "seconds":
+        return seconds(value), ""
+    if kind == "bytes":
+        return size(value), ""
+    text = plain(value)
+    return text, STYLES.get(text, "") if kind == "state" else ""
