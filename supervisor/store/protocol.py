@@ -166,6 +166,9 @@ class Tx(Protocol):
     def insert(self, groups: Sequence[Group], rank_of: RankOf) -> list[Inserted]:
         """Insert groups; a group whose key is known is not inserted again."""
 
+    def known_request(self, key: str) -> Inserted | None:
+        """Where a group with this key went before; None if there was none."""
+
     def reserve(self, count: int) -> range:
         """Ids that will not be given to anyone else, for groups acknowledged before their commit."""
 

@@ -29,7 +29,7 @@ class Reader:
 
     def __init__(self, connection: Any, queues: Mapping[str, Any]) -> None:
         self._db = connection
-        self._queues = queues
+        self.queues = queues
 
     def job(self, job_id: int) -> dict[str, Any] | None:
         """Everything about a job, as `status ID` shows it; None if there is none."""
@@ -103,6 +103,24 @@ class Reader:
         row = self._db.execute(SQL.meta_get, (name,)).fetchone()
         return int(row[0]) if row else 0
 
+    def dead_matches(
+        self, job_id: int, *, kind: str | None, text: str | None, before_ms: int | None, after_ms: int | None
+    ) -> bool:
+        """Whether a dead job's last error has this exception type, contains this text, and ended in this time."""
+        finished_at, *errors = self._last_error(job_id)
+        message, detail = errors
+        facts = msgspec.json.decode(detail) if detail else {}
+        return (
+            (kind is None or facts.get("type") == kind)
+            and (text is None or text in (message or "") or text in (facts.get("traceback") or ""))
+            and (before_ms is None or finished_at < before_ms)
+            and (after_ms is None or finished_at >= after_ms)
+        )
+
+    def _last_error(self, job_id: int) -> list[Any]:
+        row = self._db.execute(SQL.read_last_error, (job_id,)).fetchone()
+        return _plain(row) if row else [0, None, None]
+
     def _leased(self) -> dict[int, Sequence[Any]]:
         return {row[0]: row for row in self._db.execute(SQL.read_leased)}
 
@@ -115,7 +133,7 @@ class Reader:
     def _present(self, row: Sequence[Any], leased: Mapping[int, Sequence[Any]]) -> dict[str, Any]:
         (job_id, queue, payload, priority, options, enqueued_at, due_at, state, attempt, token, started_at, finished_at,
          result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed) = row  # fmt: skip
-        spec = self._queues.get(queue)
+        spec = self.queues.get(queue)
         own = msgspec.json.decode(options) if options else {}
         failures, crashes, interruptions = failures or 0, crashes or 0, interruptions or 0
         lease = leased.get(job_id)

@@ -156,9 +156,9 @@ class RingReader:
             data += os.pread(self._memory.fd, want - first, HEADER_BYTES)
         return memoryview(data[: len(data) // 8 * 8])
 
-    def behind(self) -> bool:
-        """Whether the worker has published what was not read."""
-        return self._memory.word(W_PUBLISHED) != self.position.sequence
+    def waiting(self) -> int:
+        """How many records the worker has published that were not read."""
+        return max(0, self._memory.word(W_PUBLISHED) - self.position.sequence)
 
     def free(self) -> None:
         """Give the space of what was read, and is committed, back to the worker."""

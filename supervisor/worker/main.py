@@ -25,7 +25,7 @@ from supervisor.job import Cancel, Child, Done, Failed, Job, JobTimeout, Outcome
 from supervisor.observe.failpoint import hit
 from supervisor.policy.duration import to_ms
 from supervisor.policy.options import to_wire
-from supervisor.unix import ring
+from supervisor.unix import barrier, ring
 from supervisor.unix.chunk import Chunk, Task, decode_chunk, outcome_file, payload_file
 from supervisor.unix.clock import boot_ns, wall_ms
 from supervisor.unix.inheritance import Executor, WorkerInheritance
@@ -87,6 +87,7 @@ class Worker:
         faulthandler.enable(file=stacks, all_threads=True)
         self._executor = self._given.executor or self._given.load(self._queue)
         self._executor.prepare()
+        barrier.register()
         self._sock.setblocking(False)
         self._waiter = select.poll()
         self._waiter.register(self._sock.fileno(), select.POLLIN)

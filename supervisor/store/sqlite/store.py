@@ -86,6 +86,11 @@ class SqliteStore:
         except sqlite3.Error:
             pass
 
+    @property
+    def connection(self) -> Any:
+        """The connection, for a reader in this process: between transactions, never inside one."""
+        return self._db
+
     def identity(self) -> Identity:
         """The file that the path names now, by stat alone.
 

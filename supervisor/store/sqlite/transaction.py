@@ -102,7 +102,7 @@ class Transaction:
         now: dict[str, Inserted] = {}
         for group in groups:
             key = group.key
-            answer = (now.get(key) or self._known_request(key)) if key else None
+            answer = (now.get(key) or self.known_request(key)) if key else None
             if answer is None:
                 answer = self._insert_group(group, rank_of, jobs, ready, scheduled)
                 if key:
@@ -145,7 +145,8 @@ class Transaction:
             text(job.options), job.payload.decode(),
         )  # fmt: skip
 
-    def _known_request(self, key: str) -> Inserted | None:
+    def known_request(self, key: str) -> Inserted | None:
+        """Where a group with this key went before; None if there was none."""
         row = self._db.execute(SQL.request_get, (key,)).fetchone()
         if row is None:
             return None

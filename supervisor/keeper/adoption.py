@@ -1,0 +1,108 @@
+"""What a new keeper finds: leases of workers that live, of workers that died unseen, and of boots that are over."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+
+from supervisor.keeper.settling import settle_slot
+from supervisor.keeper.slots import KeeperSlot, Phase
+from supervisor.keeper.state import State
+from supervisor.keeper.verdicts import RECORDS_TO_THE_END, judge_rest
+from supervisor.keeper.work import Work
+from supervisor.observe.failpoint import hit
+from supervisor.store.protocol import Lease, Owner
+from supervisor.unix.memory import W_CLAIM, W_LIMIT, Cell
+from supervisor.unix.ring import Position
+from supervisor.unix.session import end_leftover
+from supervisor.wire.control import Certificate
+
+SERIALS_APART = 4_096
+"""More than a slot can hold unread: chunks of the old keeper and of the new one never share a serial."""
+
+
+def adopt(work: Work) -> int:
+    """Take up every stored owner; returns how many leases go on. Nothing is leased before this is committed."""
+    hit("keeper.adopt")
+    state = work.state
+    living = {slot.incarnation: slot for slot in state.slots.values()}
+    adopted = 0
+    for owner in work.tx.owners():
+        slot = living.get(owner.incarnation)
+        if slot is not None:
+            adopted += _take_up(work, slot, owner)
+        else:
+            bury_owner(work, owner)
+    return adopted
+
+
+def _take_up(work: Work, slot: KeeperSlot, owner: Owner) -> int:
+    """A worker that lives: settle what it finished meanwhile, and send the rest of its leases anew."""
+    slot.owner, slot.pid, slot.start_time = owner.id, owner.pid, owner.start_time
+    slot.phase = Phase.STARTED
+    slot.ring.position = Position(owner.read_sequence, owner.read_offset)
+    slot.serial = max(slot.memory.word(W_CLAIM), slot.memory.word(W_LIMIT)) // 65_536 + SERIALS_APART
+    while settle_slot(work, slot, RECORDS_TO_THE_END):
+        pass
+    leases = [
+        lease
+        for token, held in sorted(work.tx.open_leases().items())
+        if held.owner == owner.id and (lease := work.tx.leased_jobs(token)) is not None
+    ]
+    work.afterwards(lambda: _send_anew(work, slot, leases))
+    return len(leases)
+
+
+def _send_anew(work: Work, slot: KeeperSlot, leases: list[Lease]) -> None:
+    """The worker skips what it has had under the same token."""
+    for lease in leases:
+        slot.hand_out(lease, work.state.mean_us.get(slot.pool, 100.0), work.boot_ms)
+
+
+def bury_owner(work: Work, owner: Owner) -> None:
+    """A worker of an earlier master: make sure that it is gone, read its ring, give back the rest.
+
+    Of another boot, or without its memory, nobody knows what was running: all of it counts as interrupted.
+    """
+    state = work.state
+    certificate = Certificate(owner.slot, owner.incarnation, owner.pid, "foreman")
+    slot = _find(state, owner)
+    if slot is None:
+        cells = [
+            Cell(0, job_id, lease.token, work.boot_ms, 0)
+            for lease in work.tx.open_leases().values()
+            if lease.owner == owner.id
+            for job_id in lease.jobs
+        ]
+        judge_rest(work, owner.id, None, cells, certificate)
+    else:
+        while settle_slot(work, slot, RECORDS_TO_THE_END):
+            pass
+        judge_rest(work, owner.id, slot, slot.memory.cells(), certificate)
+        work.afterwards(lambda: _remove(slot))
+        work.on_failure(slot.close)
+    work.tx.disown(owner.id)
+
+
+def _find(state: State, owner: Owner) -> KeeperSlot | None:
+    """The slot of a dead owner, if this is the boot it lived in and its memory is what it was."""
+    if owner.host == socket.gethostname() and owner.boot == state.boot_id and owner.pid:
+        end_leftover(owner.pid, owner.start_time)
+    if owner.boot != state.boot_id:
+        return None
+    try:
+        slot = KeeperSlot(owner.slot, owner.pool, owner.incarnation, owner.directory, None, None)
+    except OSError:
+        return None
+    _, _, incarnation, boot = slot.memory.identity()
+    if incarnation != owner.incarnation or boot != state.boot_id:
+        slot.close()
+        return None
+    slot.owner, slot.pid = owner.id, owner.pid
+    slot.ring.position = Position(owner.read_sequence, owner.read_offset)
+    return slot
+
+
+def _remove(slot: KeeperSlot) -> None:
+    slot.close()
+    shutil.rmtree(slot.directory, ignore_errors=True)

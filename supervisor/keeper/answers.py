@@ -1,0 +1,149 @@
+"""What the socket answers without writing: about one job, the queues, the workers, the processes."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from supervisor.errors import UnknownJob
+from supervisor.job import State as JobState
+from supervisor.keeper.slots import KeeperSlot, Phase
+from supervisor.keeper.state import State
+from supervisor.store.reader import Reader, instant
+from supervisor.unix.clock import boot_ms, wall_ms
+from supervisor.unix.memory import W_DONE
+from supervisor.version import PROTOCOL, VERSION
+
+ORPHANED = "not in the configuration; jobsctl move takes its jobs to another queue"
+
+
+def hello(state: State) -> dict[str, Any]:
+    """Who is answering."""
+    return {
+        "version": VERSION,
+        "protocol": PROTOCOL,
+        "pid": master_pid(state),
+        "queues": sorted(state.spec.queues),
+        "uptime_s": uptime_s(state),
+    }
+
+
+def master_pid(state: State) -> int:
+    """The daemon's process as systemd knows it."""
+    return os.getppid() if state.control else os.getpid()
+
+
+def uptime_s(state: State) -> float:
+    """Seconds since the master started."""
+    return max(0.0, (boot_ms() - state.epoch) / 1000)
+
+
+def job(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
+    """Everything about a job.
+
+    Raises:
+        UnknownJob: there is none of that id.
+    """
+    shown = reader.job(job_id)
+    if shown is None:
+        raise UnknownJob(f"there is no job {job_id}", hint="ids are given out once; retention removes old jobs")
+    if shown["state"] == JobState.RUNNING:
+        _add_progress(state, shown)
+    return shown
+
+
+def _add_progress(state: State, shown: dict[str, Any]) -> None:
+    """When a leased job was really begun; until then no worker is at it."""
+    slot = state.slots.get(shown["worker"]["slot"]) if shown["worker"] else None
+    cells = slot.memory.cells() if slot else []
+    cell = next((cell for cell in cells if cell.id == shown["id"] and cell.token == shown["token"]), None)
+    if cell is None:
+        shown["worker"] = None
+    else:
+        shown["started_at"] = instant(wall_ms() - (boot_ms() - cell.started_ms))
+
+
+def status(state: State, reader: Reader) -> dict[str, Any]:
+    """The daemon and every queue."""
+    counts, oldest, paused = reader.counts(), reader.oldest_queued_ms(), reader.paused()
+    names = sorted({*state.spec.queues, *(name for name, jobs in counts.items() if any(jobs.values()))})
+    now_ms = wall_ms()
+    return {
+        "daemon": {
+            "running": True,
+            "pid": master_pid(state),
+            "uptime_s": uptime_s(state),
+            "version": VERSION,
+            "reload_error": state.reload_error,
+            "store": state.failure,
+            "stale": reader.setting("stale"),
+            "wal_bytes": state.store.wal_bytes(),
+        },
+        "queues": {
+            name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms) for name in names
+        },
+    }
+
+
+def _queue(
+    state: State, name: str, counts: dict[str, int] | None, oldest_ms: int | None, paused: bool, now_ms: int
+) -> dict[str, Any]:  # fmt: skip
+    pool = state.pools.get(name)
+    orphaned = name not in state.spec.queues
+    reason = ORPHANED if orphaned else pool.reason if pool else None
+    return {
+        **(counts or dict.fromkeys((state.value for state in JobState), 0)),
+        "oldest_queued_s": None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
+        "workers": len(state.ready_slots(name)),
+        "paused": paused,
+        "circuit": pool.circuit if pool else "closed",
+        "reason": reason,
+        "detail": pool.detail if pool else None,
+        "preloaded": pool.preloaded if pool else None,
+        "orphaned": orphaned,
+    }
+
+
+def workers(state: State) -> dict[str, Any]:
+    """Every worker, with what it does now; who asks adds what it uses."""
+    return {"workers": [_worker(slot) for slot in state.slots.values() if slot.pid]}
+
+
+def _worker(slot: KeeperSlot) -> dict[str, Any]:
+    cell = next(iter(slot.memory.cells()), None)
+    busy = slot.phase is Phase.READY and cell is not None
+    return {
+        "queue": slot.pool,
+        "slot": slot.number,
+        "pid": slot.pid,
+        "state": "busy" if busy else slot.phase.value,
+        "job_id": cell.id if cell else None,
+        "running_s": max(0, boot_ms() - cell.started_ms) / 1000 if cell else None,
+        "done": slot.memory.word(W_DONE),
+        "restarts": slot.restarts,
+        "uptime_s": max(0, boot_ms() - slot.started_at_ms) / 1000,
+        "held": len(slot.out),
+    }
+
+
+def tree(state: State) -> dict[str, Any]:
+    """Every process: those that the master watches, and the workers that foremen watch."""
+    nodes = list(state.tree)
+    parents = {node["queue"]: node["path"] for node in nodes if node["role"] == "foreman"}
+    for worker in workers(state)["workers"]:
+        parent = parents.get(worker["queue"], f"jobsupd/pool {worker['queue']}")
+        nodes.append(
+            {
+                "path": f"{parent}/{worker['queue']}/{worker['slot']}",
+                "parent": parent,
+                "role": "worker",
+                "pid": worker["pid"],
+                "state": worker["state"],
+                "uptime_s": worker["uptime_s"],
+                "restarts": worker["restarts"],
+                "circuit": None,
+                "queue": worker["queue"],
+                "slot": worker["slot"],
+            }
+        )
+    return {"tree": nodes}

@@ -1,0 +1,78 @@
+"""What a handler enqueued: checked against the queues as a client's request would be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from supervisor.config.spec import Queue, Spec
+from supervisor.errors import InvalidPayload, UnknownQueue
+from supervisor.store.protocol import Group, NewJob
+from supervisor.wire import messages
+
+PRIORITY_ORDERS = frozenset({"priority"})
+
+
+def known_queue(spec: Spec, name: str) -> Queue:
+    """The queue of that name.
+
+    Raises:
+        UnknownQueue: it is not in the configuration.
+    """
+    queue = spec.queues.get(name)
+    if queue is None:
+        raise UnknownQueue(f"there is no queue {name}", hint=nearest(spec, name))
+    return queue
+
+
+def nearest(spec: Spec, name: str) -> str:
+    """What to do about a name that is no queue."""
+    import difflib
+
+    close = difflib.get_close_matches(name, spec.queues, 1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"queues: {', '.join(sorted(spec.queues)) or 'none'}; add one with: jobsctl queues add"
+
+
+def children_of(spec: Spec, listed: Sequence[tuple[str, bytes, Mapping[str, Any]]], now_ms: int) -> list[Group]:
+    """The groups that a handler's own enqueues make.
+
+    Raises:
+        UnknownQueue, InvalidPayload: one of them could not be stored; then none is.
+    """
+    groups = []
+    for name, payload, options in listed:
+        queue = known_queue(spec, name)
+        try:
+            job = msgspec.convert({"payload": msgspec.Raw(payload), **options}, messages.NewJob)
+        except msgspec.ValidationError as error:
+            raise InvalidPayload(f"a job for {name}: {error}") from error
+        groups.append(Group(name, [new_job(queue, job, now_ms)]))
+    return groups
+
+
+def new_job(queue: Queue, job: messages.NewJob, now_ms: int) -> NewJob:
+    """A job as it is stored, from a job as it is asked for.
+
+    Raises:
+        InvalidPayload, PayloadTooLarge: the payload cannot be stored, or the queue does not order by priority.
+    """
+    payload = bytes(job.payload)
+    messages.check_payload(payload, queue.max_payload_bytes, queue.name)
+    if job.priority and queue.order not in PRIORITY_ORDERS:
+        raise InvalidPayload(
+            f"queue {queue.name} does not order by priority (its order is {queue.order})",
+            hint='set order = "priority" for it, or leave the priority out',
+        )
+    due_at_ms = job.due_at_ms if job.delay_ms is None else now_ms + job.delay_ms
+    own: dict[str, Any] = {}
+    if job.timeout_ms is not None:
+        own["timeout_ms"] = job.timeout_ms
+    if job.max_attempts is not None:
+        own["max_attempts"] = job.max_attempts
+    if job.tags:
+        own["tags"] = job.tags
+    return NewJob(payload, job.priority or 0, due_at_ms, msgspec.json.encode(own) if own else None)

@@ -1,0 +1,127 @@
+"""What time makes due: scheduled jobs, retention, forgotten request keys, checkpoints, and a look at the file."""
+
+from __future__ import annotations
+
+from supervisor.keeper.state import State
+from supervisor.keeper.work import Work
+from supervisor.observe.failpoint import hit
+from supervisor.policy.retention import FOR_EVER, Keep, expired, sweep_interval_ms
+from supervisor.store.sqlite.store import WAL_LIMIT_BYTES
+
+PROMOTE_JOBS = 500
+PRUNE_JOBS = 500
+REQUEST_KEPT_MS = 10 * 60 * 1000
+REQUEST_ROWS = 2_000
+REQUEST_EVERY_MS = 30_000
+IDENTITY_EVERY_MS = 1_000
+CHECKPOINT_BYTES = 4 * 1024 * 1024
+IDLE_CHECKPOINT_MS = 5_000
+CLOCK_LOOK_MS = 60_000
+"""A scheduled job is looked for at least this often: the wall clock may have been set forward."""
+
+
+class Chores:
+    """When each chore is due, on the boot clock."""
+
+    def __init__(self, now_ms: int) -> None:
+        self.promote_at_ms = now_ms
+        self.prune_at_ms = now_ms + 1_000
+        self.pruning = False
+        self.requests_at_ms = now_ms + REQUEST_EVERY_MS
+        self.identity_at_ms = now_ms + IDENTITY_EVERY_MS
+        self.checkpoint_at_ms = now_ms + IDLE_CHECKPOINT_MS
+
+    def next_ms(self, *, idle: bool) -> int:
+        """When the loop must turn for a chore."""
+        times = [self.promote_at_ms, self.prune_at_ms, self.identity_at_ms, self.requests_at_ms]
+        if idle:
+            times.append(self.checkpoint_at_ms)
+        return min(times)
+
+
+def promote(work: Work, chores: Chores) -> None:
+    """Make due jobs ready, and note when the next is due."""
+    state = work.state
+    if state.next_due_ms is None and work.boot_ms < chores.promote_at_ms:
+        return
+    if state.next_due_ms is not None and state.next_due_ms > work.now_ms and work.boot_ms < chores.promote_at_ms:
+        return
+    count = work.tx.promote(PROMOTE_JOBS, state.rank_of)
+    hit("keeper.promote")
+    note_due(work, chores)
+    if count:
+        work.afterwards(lambda: setattr(state, "wants_lease", True))
+
+
+def note_due(work: Work, chores: Chores) -> None:
+    """Remember when the next scheduled job is due, in both clocks."""
+    due_ms = work.tx.next_due_ms()
+    wait_ms = CLOCK_LOOK_MS if due_ms is None else min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS)
+
+    def effect() -> None:
+        work.state.next_due_ms = due_ms
+        chores.promote_at_ms = work.boot_ms + wait_ms
+
+    work.afterwards(effect)
+
+
+def chores_due(chores: Chores, boot_ms: int) -> bool:
+    """Whether a chore needs a transaction now."""
+    return min(chores.promote_at_ms, chores.prune_at_ms, chores.requests_at_ms) <= boot_ms
+
+
+def keep_of(state: State, queue: str) -> Keep:
+    """How long final jobs of a queue are kept; jobs of a queue that left the file stay."""
+    spec = state.spec.queues.get(queue)
+    if spec is None:
+        return FOR_EVER
+    retention = spec.retention
+    return Keep(retention.completed_ms, retention.cancelled_ms, retention.dead_ms)
+
+
+def prune(work: Work, chores: Chores) -> None:
+    """Delete the next page of jobs that are old enough; goes on where it was, also after a restart."""
+    state = work.state
+    if work.boot_ms < chores.prune_at_ms:
+        return
+    after = work.tx.setting("prune_after")
+    page = work.tx.finished_after(after, PRUNE_JOBS)
+    old = [job.id for job in page if expired(keep_of(state, job.queue), job.state, job.finished_at_ms, work.now_ms)]
+    removed = work.tx.remove(old) if old else 0
+    hit("keeper.prune")
+    cursor = page[-1].id if page else 0
+    if cursor != after:
+        work.tx.set_setting("prune_after", cursor)
+    keeps = [keep_of(state, queue) for queue in state.spec.queues]
+    rest_ms = sweep_interval_ms(keeps) or 3_600_000
+
+    def effect() -> None:
+        chores.prune_at_ms = work.boot_ms + (20 if page else rest_ms)
+        if removed:
+            state.log.emit("keeper.pruned", count=removed)
+
+    work.afterwards(effect)
+
+
+def forget_requests(work: Work, chores: Chores) -> None:
+    """Forget the keys of groups that are older than any resend."""
+    if work.boot_ms < chores.requests_at_ms:
+        return
+    forgotten = work.tx.forget_requests(work.now_ms - REQUEST_KEPT_MS, REQUEST_ROWS)
+    rest_ms = 20 if forgotten >= REQUEST_ROWS else REQUEST_EVERY_MS
+    work.afterwards(lambda: setattr(chores, "requests_at_ms", work.boot_ms + rest_ms))
+
+
+def checkpoint(state: State, chores: Chores, boot_ms: int, *, idle: bool) -> None:
+    """Move the WAL into the file: a little when it has grown, all of it when it is too large or nothing happens."""
+    wal = state.store.wal_bytes()
+    if wal > WAL_LIMIT_BYTES or (idle and boot_ms >= chores.checkpoint_at_ms and wal):
+        mode = "TRUNCATE"
+    elif wal > CHECKPOINT_BYTES:
+        mode = "PASSIVE"
+    else:
+        chores.checkpoint_at_ms = boot_ms + IDLE_CHECKPOINT_MS
+        return
+    pages, _ = state.store.checkpoint(mode)
+    chores.checkpoint_at_ms = boot_ms + IDLE_CHECKPOINT_MS
+    state.log.emit("keeper.checkpoint", pages=pages, mode=mode)

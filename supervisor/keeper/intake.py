@@ -1,0 +1,166 @@
+"""Enqueueing: groups gather and are committed together; who waits for which commit is the reply's business.
+
+committed: the reply follows the synced commit that holds the group. buffered: the reply goes at once, with ids of
+a reserved block, and the group is flushed by size, by interval and at stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from supervisor.errors import Busy, JobsupError, PayloadTooLarge
+from supervisor.job import GROUP_BYTES_MAX
+from supervisor.job import State as JobState
+from supervisor.keeper.children import known_queue, new_job
+from supervisor.keeper.state import State
+from supervisor.keeper.tasks import PendingGroup
+from supervisor.keeper.work import Work
+from supervisor.observe.failpoint import hit
+from supervisor.store.protocol import Group, Inserted
+from supervisor.wire.messages import Enqueue
+
+PASS_JOBS_MAX = 1_024
+BLOCK_IDS = 16_384
+BLOCK_LOW = 10_000
+
+
+def accept(
+    state: State, request: Enqueue, now_ms: int, boot_ms: int,
+    answer: Callable[[Inserted, str], None], refuse: Callable[[JobsupError], None],
+) -> None:  # fmt: skip
+    """Check a group and let it wait for the next pass.
+
+    Raises:
+        UnknownQueue, InvalidPayload, PayloadTooLarge: nothing of the group is kept.
+    """
+    queue = known_queue(state.spec, request.queue)
+    jobs = [new_job(queue, job, now_ms) for job in request.jobs]
+    size = sum(len(job.payload) for job in jobs)
+    if size > GROUP_BYTES_MAX:
+        raise PayloadTooLarge(f"the group has {size} bytes of payloads, the limit is {GROUP_BYTES_MAX}")
+    until_ms = None if request.within_ms is None else boot_ms + request.within_ms
+    group = Group(request.queue, jobs, request.key)
+    state.intake.append(PendingGroup(group, size, answer, refuse, until_ms))
+    hit("keeper.after_accept")
+
+
+def insert(work: Work, *, flush: bool) -> None:
+    """Take groups that wait into the transaction: as many as fit into a pass, at least one."""
+    state = work.state
+    buffered = state.spec.intake.acknowledge == "buffered"
+    if buffered:
+        _reserve(work)
+        _buffer(work)
+    if state.buffer and (flush or _flush_due(state, work.boot_ms)):
+        _flush(work)
+    if not buffered:
+        _insert_waiting(work)
+
+
+def _insert_waiting(work: Work) -> None:
+    state = work.state
+    taken: list[PendingGroup] = []
+    jobs = 0
+    while state.intake and (not taken or jobs + len(state.intake[0].group.jobs) <= PASS_JOBS_MAX):
+        taken.append(state.intake.popleft())
+        jobs += len(taken[-1].group.jobs)
+    if not taken:
+        return
+    work.on_failure(lambda: state.intake.extendleft(reversed(taken)))
+    answers = work.tx.insert([pending.group for pending in taken], state.rank_of)
+    work.inserted(answers)
+
+    def effect() -> None:
+        hit("keeper.before_reply")
+        for pending, inserted in zip(taken, answers, strict=True):
+            pending.answer(_with_leased(inserted, work.leased), "committed")
+        hit("keeper.after_reply")
+
+    work.afterwards(effect)
+
+
+def _with_leased(inserted: Inserted, leased: set[int]) -> Inserted:
+    """A job that a worker had at once is running by now."""
+    if inserted.repeated or leased.isdisjoint(inserted.ids):
+        return inserted
+    states = [
+        JobState.RUNNING if job_id in leased else state
+        for job_id, state in zip(inserted.ids, inserted.states, strict=True)
+    ]
+    return inserted._replace(states=states)
+
+
+def _reserve(work: Work) -> None:
+    """Keep a block of ids that were committed as given out, so that a buffered reply needs no commit."""
+    state = work.state
+    if len(state.block) >= BLOCK_LOW:
+        return
+    block = work.tx.reserve(BLOCK_IDS)
+    # What is left of the old block is given up: ids are never reused, and need not be dense.
+    work.afterwards(lambda: setattr(state, "block", block))
+
+
+def _buffer(work: Work) -> None:
+    """Answer groups at once, while the buffer has room, and keep them for the next flush."""
+    state = work.state
+    limit = state.spec.intake.flush_max_jobs
+    while state.intake and (state.buffered_jobs < limit or not state.buffer):
+        if len(state.block) < len(state.intake[0].group.jobs):
+            return
+        _buffer_one(work, state.intake.popleft())
+
+
+def _buffer_one(work: Work, pending: PendingGroup) -> None:
+    state, key = work.state, pending.group.key
+    known = work.tx.known_request(key) if key else None
+    if known is not None:
+        work.afterwards(partial(pending.answer, known, "committed"))
+        return
+    earlier = next((held for held in state.buffer if held.group.key == key), None) if key else None
+    if earlier is not None:
+        held_ids = earlier.group.ids or ()
+        repeated = Inserted(held_ids, [JobState.QUEUED] * len(held_ids), repeated=True)
+        work.afterwards(partial(pending.answer, repeated, "buffered"))
+        return
+    size = len(pending.group.jobs)
+    ids, state.block = state.block[:size], state.block[size:]
+    if not state.buffer:
+        state.flush_at_ms = work.boot_ms + state.spec.intake.flush_interval_ms
+    state.buffer.append(pending._replace(group=pending.group._replace(ids=ids)))
+    state.buffered_jobs += size
+    inserted = Inserted(ids, [_state_of(job.due_at_ms, work.now_ms) for job in pending.group.jobs])
+    # The reply needs no commit: this pass may fail, and the group still waits in the buffer for the next one.
+    pending.answer(inserted, "buffered")
+
+
+def _state_of(due_at_ms: int | None, now_ms: int) -> JobState:
+    return JobState.SCHEDULED if due_at_ms is not None and due_at_ms > now_ms else JobState.QUEUED
+
+
+def _flush_due(state: State, boot_ms: int) -> bool:
+    due = state.flush_at_ms is not None and boot_ms >= state.flush_at_ms
+    return due or state.buffered_jobs >= state.spec.intake.flush_max_jobs
+
+
+def _flush(work: Work) -> None:
+    state = work.state
+    held, jobs = state.buffer, state.buffered_jobs
+    state.buffer, state.buffered_jobs = [], 0
+    hit("keeper.before_flush")
+
+    def put_back() -> None:
+        state.buffer = held + state.buffer
+        state.buffered_jobs += jobs
+
+    work.on_failure(put_back)
+    work.inserted(work.tx.insert([pending.group for pending in held], state.rank_of))
+    work.afterwards(lambda: setattr(state, "flush_at_ms", None))
+
+
+def refuse_overdue(state: State, boot_ms: int, cause: str) -> None:
+    """While the store cannot commit, callers wait up to their own time-out and are then told why."""
+    overdue = [pending for pending in state.intake if pending.until_ms is not None and pending.until_ms <= boot_ms]
+    for pending in overdue:
+        state.intake.remove(pending)
+        pending.refuse(Busy(f"the database cannot be written: {cause}", hint="free the cause, then try again"))

@@ -1,0 +1,411 @@
+"""The keeper: owns the database, serves the public socket, leases jobs to workers and settles what they report.
+
+One loop around one wait. A turn reads what has arrived, then does one pass: everything that gathered goes into one
+transaction, and whoever waits is told after its commit. While one commit syncs, the next group gathers.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+from functools import partial
+from typing import Any
+
+from supervisor.errors import EXIT_IO, JobsupError, StoreError
+from supervisor.keeper import adoption, dispatch, housekeeping, intake, recall
+from supervisor.keeper.private import Private
+from supervisor.keeper.service import Service
+from supervisor.keeper.settling import settle_slot
+from supervisor.keeper.slots import KeeperSlot
+from supervisor.keeper.state import State
+from supervisor.keeper.undertaker import bury_all
+from supervisor.keeper.verdicts import give_verdict
+from supervisor.keeper.work import Work
+from supervisor.observe.failpoint import hit
+from supervisor.observe.log import Log
+from supervisor.store.library import sqlite3, sqlite_version
+from supervisor.store.open import open_store
+from supervisor.store.protocol import Owner
+from supervisor.store.reader import Reader
+from supervisor.unix.clock import boot_ms, wall_ms
+from supervisor.unix.inheritance import KeeperInheritance
+from supervisor.wire.control import Progress, Ready
+from supervisor.wire.server import Server
+
+GATHER_MS = 1
+RECORDS_PER_PASS = 1_024
+OPERATION_STEPS_PER_PASS = 1
+FAILURE_PAUSE_MS = 100
+PROGRESS_EVERY_MS = 1_000
+FINISH_PAUSE_MS = 50
+
+
+def run(given: KeeperInheritance) -> int:
+    """The keeper of a daemon, from fork to exit status."""
+    log = Log(given.spec.log.target, given.spec.log.level, given.spec.log.format)
+    log.role = "keeper"
+    try:
+        store = open_store(given.spec.daemon.database, given.spec.daemon.durability, create=True, migrate=True)
+    except JobsupError as error:
+        log.emit("process.fault", role="keeper", traceback=f"{error.message}{f' ({error.hint})' if error.hint else ''}")
+        return error.exit_status
+    state = State(given.spec, store, log, given.boot_id, given.epoch)
+    state.reload_error = given.reload_error
+    keeper = Keeper(state)
+    keeper.take_up(given)
+    return keeper.serve()
+
+
+class Keeper:
+    """The loop. With a master it serves slots; alone, as a one-shot, only the client that started it."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.selector = selectors.DefaultSelector()
+        self.private = Private(state, self.selector)
+        self.chores = housekeeping.Chores(boot_ms())
+        self.reader = Reader(state.store.connection, state.spec.queues)
+        self.server: Server
+        self.service: Service
+        self.orphaned = False
+        self.stopping = False
+        self.turns = 0
+        self._progress_at_ms = 0
+        self._retry_at_ms = 0
+        self._finish_until_ms: int | None = None
+        state.forget_bell = self._forget_bell
+
+    # -- boot --------------------------------------------------------------------------------------------------
+
+    def take_up(self, given: KeeperInheritance) -> None:
+        """Take up what the master handed down: listeners, links, slots; adopt what the rows say of them."""
+        self.listen(given.listeners)
+        self._watch_signals()
+        self.selector.register(given.lifeline, selectors.EVENT_READ, self._master_gone)
+        for handed in given.slots:
+            self.private.add_slot(handed)
+        state = self.state
+        for slot in state.slots.values():
+            state.rung[slot.number] = boot_ms()
+        with state.store.transaction(wall_ms()) as tx:
+            work = self._work(tx)
+            adopted = adoption.adopt(work)
+        work.committed()
+        self.private.add_master(given.control)
+        for pool, link in given.links.items():
+            self.private.add_foreman(pool, link)
+        counts = self.reader.counts()
+        jobs = sum(sum(of.values()) - of["completed"] - of["dead"] - of["cancelled"] for of in counts.values())
+        state.log.emit("keeper.ready", sqlite=".".join(map(str, sqlite_version)), jobs=jobs, adopted=adopted)
+        assert state.control is not None
+        state.control.send(Ready())
+
+    def listen(self, listeners: Any) -> None:
+        """Serve the public socket."""
+        self.server = Server(listeners, self.selector, boot_ms)
+        self.service = Service(self.state, self.server, self.private, self.reader)
+
+    def _watch_signals(self) -> None:
+        read, write = socket.socketpair()
+        for end in (read, write):
+            end.setblocking(False)
+        self._wake = (read, write)
+        signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_stop)
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGQUIT):
+            signal.signal(ignored, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, lambda *_: self.state.log.reopen())
+        self.selector.register(read, selectors.EVENT_READ, lambda _: read.recv(512))
+
+    def _on_stop(self, *_: object) -> None:
+        self.stopping = True
+
+    def _master_gone(self, _: int) -> None:
+        self.orphaned = True
+
+    def _forget_bell(self, slot: KeeperSlot) -> None:
+        try:
+            self.selector.unregister(slot.sock or -1)
+        except (KeyError, ValueError):
+            pass
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    def serve(self) -> int:
+        """Turn until the master says to finish, or is gone; returns the exit status."""
+        while not self._done():
+            for key, mask in self.selector.select(self._timeout_s()):
+                key.data(mask)
+            self.turn()
+        if self.orphaned:
+            bury_all(self.state, self.private)
+        return self.finish()
+
+    def serve_one(self, sock: socket.socket) -> None:
+        """Turn until the one client is gone, or a daemon wants the database."""
+        self.listen(())
+        self._watch_signals()
+        connection = self.server.adopt(sock)
+        while not self.stopping and not (connection.closed and not self._unwritten()):
+            for key, mask in self.selector.select(self._timeout_s()):
+                key.data(mask)
+            self.turn()
+
+    def _done(self) -> bool:
+        return self.orphaned or self.stopping or self.private.finish_within_ms is not None
+
+    def turn(self) -> None:
+        """Read, pass, and look after what is due."""
+        self.turns += 1
+        now_ms = boot_ms()
+        self.reader.queues = self.state.spec.queues
+        self.server.tick(now_ms)
+        self.service.read_requests()
+        self.private.flush()
+        if self._pass_due(now_ms):
+            self.attempt_pass(now_ms)
+        self.service.end_waits(now_ms)
+        dispatch.send_unsent(self.state)
+        self._look_after(now_ms)
+
+    def _timeout_s(self) -> float:
+        state = self.state
+        if self.server.requests or state.intake or state.operations or state.certificates:
+            return 0 if state.failure is None else FAILURE_PAUSE_MS / 1000
+        times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
+        times += [at + GATHER_MS for at in state.rung.values()]
+        for at in (state.flush_at_ms, state.recall_at_ms, self.server.next_deadline_ms(), self.service.next_wait_ms()):
+            if at is not None:
+                times.append(at)
+        if state.failure is not None:
+            times.append(self._retry_at_ms)
+            return max(0.0, min(times[-1], times[1]) - boot_ms()) / 1000
+        if any(slot.unsent for slot in state.slots.values()):
+            times.append(boot_ms() + GATHER_MS)
+        return max(0, min(times) - boot_ms()) / 1000
+
+    def _pass_due(self, now_ms: int) -> bool:
+        """Whether to write now: outcomes wait a millisecond for company unless a worker runs dry or someone waits."""
+        state = self.state
+        if state.failure is not None:
+            return now_ms >= self._retry_at_ms
+        if (
+            state.intake
+            or state.operations
+            or state.certificates
+            or state.unowned
+            or (state.wants_lease and state.leasing)
+        ):
+            return True
+        if state.flush_at_ms is not None and now_ms >= state.flush_at_ms:
+            return True
+        if state.recall_at_ms is not None and now_ms >= state.recall_at_ms:
+            return True
+        if housekeeping.chores_due(self.chores, now_ms):
+            return True
+        return any(now_ms - at >= GATHER_MS or self._dry(number) for number, at in state.rung.items())
+
+    def _dry(self, number: int) -> bool:
+        """Whether a worker whose bell rang has nothing left to do."""
+        slot = self.state.slots.get(number)
+        return slot is None or len(slot.out) <= 1 or slot.ring.waiting() >= len(slot.out)
+
+    # -- one pass ----------------------------------------------------------------------------------------------
+
+    def attempt_pass(self, now_ms: int, *, flush: bool = False) -> bool:
+        """Do a pass; if the store cannot commit, nothing happened, and it is tried again soon."""
+        state = self.state
+        work: Work | None = None
+        waiting: dict[str, int] = {}
+        try:
+            with state.store.transaction(wall_ms()) as tx:
+                work = self._work(tx)
+                self._write(work, now_ms, flush=flush)
+                waiting = {queue: tx.waiting(queue) for queue in state.spec.queues}
+        except (StoreError, OSError, sqlite3.Error) as error:
+            if work:
+                work.failed()
+            self._store_fails(now_ms, str(error))
+            return False
+        except BaseException:
+            if work:
+                work.failed()
+            raise
+        self._store_works(now_ms)
+        work.committed()
+        self.service.tell_waiters(work.final)
+        recall.stuck_slots(state, now_ms, waiting)
+        return True
+
+    def _work(self, tx: Any) -> Work:
+        return Work(self.state, tx, wall_ms(), boot_ms())
+
+    def _write(self, work: Work, now_ms: int, *, flush: bool) -> None:
+        """Verdicts and outcomes first, then what comes in, then what goes out, then chores."""
+        state = self.state
+        self._own(work)
+        self._judge(work)
+        self._settle(work)
+        if state.failing_since_ms is None or state.intake:
+            intake.insert(work, flush=flush)
+        self._operate(work)
+        housekeeping.promote(work, self.chores)
+        if state.leasing:
+            self._recall(work, now_ms)
+            dispatch.lease_out(work)
+        housekeeping.prune(work, self.chores)
+        housekeeping.forget_requests(work, self.chores)
+
+    def _own(self, work: Work) -> None:
+        """Store the owners of new workers, before anything is leased to them."""
+        state = self.state
+        for number in list(state.unowned):
+            slot = state.slots[number]
+            owner = work.tx.own(
+                Owner(
+                    host=socket.gethostname(), boot=state.boot_id, epoch=state.epoch, slot=slot.number,
+                    incarnation=slot.incarnation, pool=slot.pool, directory=slot.directory, pid=slot.pid,
+                    start_time=slot.start_time,
+                )
+            )  # fmt: skip
+            work.afterwards(partial(self._owned, slot, owner))
+
+    def _owned(self, slot: KeeperSlot, owner: int) -> None:
+        slot.owner = owner
+        self.state.unowned.discard(slot.number)
+        self.state.wants_lease = True
+
+    def _judge(self, work: Work) -> None:
+        state = self.state
+        certificates = list(state.certificates)
+        state.certificates.clear()
+        work.on_failure(lambda: state.certificates.extend(certificates))
+        for certificate, link in certificates:
+            give_verdict(work, certificate, link)
+
+    def _settle(self, work: Work) -> None:
+        state = self.state
+        rung = dict(state.rung)
+        left = RECORDS_PER_PASS
+        more: dict[int, int] = {}
+        for number, at in rung.items():
+            slot = state.slots.get(number)
+            if slot is None or not slot.owner:
+                continue
+            if left <= 0:
+                more[number] = at
+                continue
+            left -= settle_slot(work, slot, left)
+            if slot.ring.waiting():
+                more[number] = at
+        hit("keeper.read_position")
+        state.rung.clear()
+        state.rung.update(more)
+        work.on_failure(lambda: state.rung.update(rung))
+        work.afterwards(lambda: hit("keeper.before_free"))
+
+    def _operate(self, work: Work) -> None:
+        state = self.state
+        for _ in range(min(OPERATION_STEPS_PER_PASS, len(state.operations))):
+            operation = state.operations[0]
+            effect = operation.step(work.tx, work.now_ms)
+
+            def follow(operation: Any = operation, effect: Any = effect) -> None:
+                state.operations.remove(operation)
+                if not effect():
+                    state.operations.append(operation)
+
+            work.afterwards(follow)
+
+    def _recall(self, work: Work, now_ms: int) -> None:
+        state = self.state
+        waiting = {queue: work.tx.waiting(queue) for queue in state.spec.queues}
+        for slot in recall.stuck_slots(state, now_ms, waiting):
+            recall.recall(work, slot)
+
+    def _store_fails(self, now_ms: int, error: str) -> None:
+        state = self.state
+        if state.failing_since_ms is None:
+            state.failing_since_ms = now_ms
+            state.log.emit("keeper.store_failing", error=error)
+        state.failure = error
+        self._retry_at_ms = now_ms + FAILURE_PAUSE_MS
+        intake.refuse_overdue(state, now_ms, error)
+
+    def _store_works(self, now_ms: int) -> None:
+        state = self.state
+        if state.failing_since_ms is not None:
+            state.log.emit("keeper.store_recovered", seconds=(now_ms - state.failing_since_ms) / 1000)
+            state.failing_since_ms = None
+            state.failure = None
+            state.wants_lease = True
+
+    def _look_after(self, now_ms: int) -> None:
+        state = self.state
+        if now_ms >= self._progress_at_ms:
+            self._progress_at_ms = now_ms + PROGRESS_EVERY_MS
+            if state.control:
+                state.control.send(Progress(self.turns))
+        if now_ms >= self.chores.identity_at_ms:
+            self.chores.identity_at_ms = now_ms + housekeeping.IDENTITY_EVERY_MS
+            self._check_identity()
+        idle = not state.rung and not state.intake
+        try:
+            housekeeping.checkpoint(state, self.chores, now_ms, idle=idle)
+        except StoreError as error:
+            self._store_fails(now_ms, str(error))
+
+    def _check_identity(self) -> None:
+        """A database that was deleted or replaced under us must not be written on silently."""
+        what = self.state.store.lost()
+        if what:
+            self.state.log.emit("keeper.store_lost", path=self.state.store.path, what=what)
+            self.service.refuse_all(f"the database was {what} while in use")
+            os._exit(EXIT_IO)
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def finish(self) -> int:
+        """Serve what is accepted, commit everything buffered, settle the rings, checkpoint."""
+        hit("keeper.finish")
+        state = self.state
+        state.leasing = False
+        self.server.stop_accepting()
+        within_ms = self.private.finish_within_ms or 5_000
+        until_ms = boot_ms() + within_ms
+        before = state.committed_jobs
+        while True:
+            for key, mask in self.selector.select(0):
+                key.data(mask)
+            self.service.read_requests()
+            for slot in state.slots.values():
+                state.rung.setdefault(slot.number, boot_ms())
+            written = self.attempt_pass(boot_ms(), flush=True)
+            if written and not self._unwritten():
+                break
+            if boot_ms() >= until_ms:
+                return self._give_up()
+            if not written:
+                self.selector.select(FINISH_PAUSE_MS / 1000)
+        self.service.refuse_all("the daemon is stopping")
+        self.service.end_waits(1 << 62)
+        self.server.flush()
+        state.store.close()
+        state.log.emit("keeper.finished", committed=state.committed_jobs - before, settled=state.settled_jobs)
+        return 0
+
+    def _unwritten(self) -> bool:
+        state = self.state
+        return bool(self.server.requests or state.intake or state.buffer or state.operations or state.certificates)
+
+    def _give_up(self) -> int:
+        state = self.state
+        count = state.buffered_jobs
+        self.service.refuse_all("the database could not be written before the end")
+        self.server.flush()
+        if count:
+            state.log.emit("keeper.unwritten", count=count, error=state.failure)
+            return EXIT_IO
+        return 0 if state.failure is None else EXIT_IO

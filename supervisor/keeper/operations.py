@@ -1,0 +1,249 @@
+"""Operations on jobs that exist, in steps that each fit into a pass: cancel, retry, move, purge, dead letters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from supervisor.errors import JobsupError, UnknownJob, UsageError, WrongState
+from supervisor.job import IllegalTransition
+from supervisor.job import State as JobState
+from supervisor.keeper.state import State
+from supervisor.store.reader import Reader
+from supervisor.store.sqlite.transaction import Transaction
+from supervisor.wire import messages
+from supervisor.wire.control import CancelRunning
+
+STEP_JOBS = 500
+Reply = Callable[[dict[str, Any]], None]
+Refuse = Callable[[JobsupError], None]
+
+
+class ById(ABC):
+    """An operation on listed jobs: each is done or refused by itself."""
+
+    def __init__(self, state: State, ids: Sequence[int], reply: Reply, refuse: Refuse) -> None:
+        self.state = state
+        self.ids = list(ids)
+        self.reply = reply
+        self.refuse = refuse
+        self.done: list[int] = []
+        self.problems: list[dict[str, Any]] = []
+
+    def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:  # noqa: ARG002 - the interface of operations
+        """Do the next jobs."""
+        ids = self.ids[:STEP_JOBS]
+        done: list[int] = []
+        problems: list[dict[str, Any]] = []
+        follow: list[Callable[[], None]] = []
+        standing = tx.standing(ids)
+        for job_id in ids:
+            try:
+                if job_id not in standing:
+                    raise UnknownJob(f"there is no job {job_id}")
+                after = self.act(tx, job_id)
+                if after:
+                    follow.append(after)
+                done.append(job_id)
+            except JobsupError as error:
+                problems.append({"id": job_id, "code": error.code, "message": error.message})
+
+        def effect() -> bool:
+            self.ids = self.ids[len(ids) :]
+            self.done += done
+            self.problems += problems
+            for after in follow:
+                after()
+            self.state.wants_lease = True
+            if not self.ids:
+                self.reply({"done": self.done, "failed": self.problems})
+            return not self.ids
+
+        return effect
+
+    @abstractmethod
+    def act(self, tx: Transaction, job_id: int) -> Callable[[], None] | None:
+        """Do it to one job; what is returned follows the commit."""
+
+
+class Cancel(ById):
+    """Cancel what has not finished; what runs is asked to end."""
+
+    def act(self, tx: Transaction, job_id: int) -> Callable[[], None] | None:
+        """Cancel one job."""
+        try:
+            state = tx.cancel(job_id)
+        except IllegalTransition:
+            raise WrongState(
+                f"job {job_id} is {tx.standing([job_id])[job_id].state}: only unfinished jobs can be cancelled"
+            ) from None
+        if state is not JobState.RUNNING:
+            return None
+        standing = tx.standing([job_id])[job_id]
+        return lambda: self._ask(job_id, standing.token or 0, standing.owner or 0)
+
+    def _ask(self, job_id: int, token: int, owner: int) -> None:
+        slot = self.state.slot_of_owner(owner)
+        link = self.state.links.get(slot.pool) if slot else None
+        if slot and link:
+            link.send(CancelRunning(slot.number, job_id, token))
+
+
+class Retry(ById):
+    """Run final jobs again, and scheduled ones now; completed ones only by force."""
+
+    def __init__(self, state: State, ids: Sequence[int], reply: Reply, refuse: Refuse, *, force: bool) -> None:
+        super().__init__(state, ids, reply, refuse)
+        self.force = force
+
+    def act(self, tx: Transaction, job_id: int) -> Callable[[], None] | None:
+        """Revive one job."""
+        standing = tx.standing([job_id])[job_id]
+        if standing.state is JobState.COMPLETED and not self.force:
+            raise WrongState(f"job {job_id} is completed; it runs again only with --force", hint="add --force")
+        try:
+            tx.revive(job_id, self.state.rank_of)
+        except IllegalTransition:
+            raise WrongState(f"job {job_id} is {standing.state}: it will run by itself") from None
+        return None
+
+
+class Sweep(ABC):
+    """An operation on all jobs that some filter finds, in the order of their ids."""
+
+    def __init__(self, state: State, reply: Reply, refuse: Refuse) -> None:
+        self.state = state
+        self.reply = reply
+        self.refuse = refuse
+        self.after_id = 0
+        self.count = 0
+
+    def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:  # noqa: ARG002 - the interface of operations
+        """Do the next page."""
+        ids = self.page(tx)
+        count = self.act(tx, ids) if ids else 0
+
+        def effect() -> bool:
+            self.after_id = ids[-1] if ids else self.after_id
+            self.count += count
+            self.state.wants_lease = True
+            if not ids:
+                self.reply({"count": self.count})
+            return not ids
+
+        return effect
+
+    @abstractmethod
+    def page(self, tx: Transaction) -> list[int]:
+        """The next ids to look at."""
+
+    @abstractmethod
+    def act(self, tx: Transaction, ids: list[int]) -> int:
+        """Do it to those that the filter means; returns how many."""
+
+
+class Move(Sweep):
+    """Move the jobs of one queue to another; what runs stays where it is."""
+
+    def __init__(self, state: State, old: str, new: str, reply: Reply, refuse: Refuse) -> None:
+        super().__init__(state, reply, refuse)
+        self.old = old
+        self.new = new
+
+    def page(self, tx: Transaction) -> list[int]:
+        """Jobs of the old queue."""
+        return tx.ids_of(self.old, self.after_id, STEP_JOBS)
+
+    def act(self, tx: Transaction, ids: list[int]) -> int:
+        """Move them."""
+        return tx.move(self.old, self.new, ids, self.state.rank_of)
+
+
+class Purge(Sweep):
+    """Delete the jobs of a queue that are in one state."""
+
+    def __init__(self, state: State, queue: str, wanted: JobState, reply: Reply, refuse: Refuse) -> None:
+        super().__init__(state, reply, refuse)
+        if wanted is JobState.RUNNING:
+            raise UsageError("running jobs cannot be purged", hint="cancel them first")
+        self.queue = queue
+        self.wanted = wanted
+
+    def page(self, tx: Transaction) -> list[int]:
+        """Jobs of the queue."""
+        return tx.ids_of(self.queue, self.after_id, STEP_JOBS)
+
+    def act(self, tx: Transaction, ids: list[int]) -> int:
+        """Delete those in the state."""
+        meant = [job_id for job_id, standing in tx.standing(ids).items() if standing.state is self.wanted]
+        if not self.wanted.final:
+            for job_id in meant:
+                tx.cancel(job_id)
+        return tx.remove(meant)
+
+
+class DeadLetters(Sweep):
+    """Run dead letters again, or delete them: those that a filter means."""
+
+    def __init__(
+        self, state: State, chosen: messages.Filter, reader: Reader, reply: Reply, refuse: Refuse, *, delete: bool
+    ) -> None:
+        super().__init__(state, reply, refuse)
+        self.chosen = chosen
+        self.reader = reader
+        self.delete = delete
+
+    def page(self, tx: Transaction) -> list[int]:
+        """Final jobs."""
+        return [job.id for job in tx.finished_after(self.after_id, STEP_JOBS)]
+
+    def act(self, tx: Transaction, ids: list[int]) -> int:
+        """Do it to the dead ones that the filter means."""
+        meant = list(self._meant(tx, ids))
+        if self.delete:
+            return tx.remove(meant)
+        for job_id in meant:
+            tx.revive(job_id, self.state.rank_of)
+        return len(meant)
+
+    def _meant(self, tx: Transaction, ids: list[int]) -> Iterator[int]:
+        chosen = self.chosen
+        wanted = set(chosen.ids) if chosen.ids else None
+        for job_id, standing in tx.standing(ids).items():
+            if standing.state is not JobState.DEAD or (wanted is not None and job_id not in wanted):
+                continue
+            if chosen.queue is not None and standing.queue != chosen.queue:
+                continue
+            if self._details_match(job_id):
+                yield job_id
+
+    def _details_match(self, job_id: int) -> bool:
+        chosen = self.chosen
+        if (chosen.type, chosen.text, chosen.before_ms, chosen.after_ms) == (None,) * 4:
+            return True
+        return self.reader.dead_matches(
+            job_id, kind=chosen.type, text=chosen.text, before_ms=chosen.before_ms, after_ms=chosen.after_ms
+        )
+
+
+class Switch:
+    """Pause or resume a queue."""
+
+    def __init__(self, state: State, queue: str, reply: Reply, refuse: Refuse, *, paused: bool) -> None:
+        self.state = state
+        self.queue = queue
+        self.reply = reply
+        self.refuse = refuse
+        self.paused = paused
+
+    def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:  # noqa: ARG002 - the interface of operations
+        """Do it."""
+        tx.pause(self.queue, paused=self.paused)
+
+        def effect() -> bool:
+            self.state.wants_lease = True
+            self.reply({"queue": self.queue, "paused": self.paused})
+            return True
+
+        return effect

@@ -1,0 +1,245 @@
+"""The public socket's requests, each answered by the function of its type; writers wait for the next pass."""
+
+from __future__ import annotations
+
+import traceback
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from supervisor.errors import Busy, Denied, Internal, JobsupError, NotRunning, PayloadTooLarge, UsageError, WaitTimeout
+from supervisor.job import FINAL
+from supervisor.keeper import answers, intake, operations
+from supervisor.keeper.access import allowed
+from supervisor.keeper.children import known_queue
+from supervisor.keeper.private import Private
+from supervisor.keeper.state import State
+from supervisor.keeper.tasks import Operation
+from supervisor.store.protocol import Inserted
+from supervisor.store.reader import Reader
+from supervisor.unix.clock import boot_ms, wall_ms
+from supervisor.wire import control, messages
+from supervisor.wire.connection import Connection
+from supervisor.wire.messages import failure, reply, request_id
+from supervisor.wire.server import Server
+
+FRAMES_PER_TURN = 256
+JOBS_PER_TURN = 2_048
+FINAL_VALUES = frozenset(state.value for state in FINAL)
+
+
+class Waiter:
+    """A client that waits for a job to end."""
+
+    def __init__(self, connection: Connection, request: messages.Wait, until_ms: int) -> None:
+        self.connection = connection
+        self.request = request
+        self.until_ms = until_ms
+
+
+class Service:
+    """Reads requests, answers what can be answered, and lets the rest wait for a pass."""
+
+    def __init__(self, state: State, server: Server, private: Private, reader: Reader) -> None:
+        self.state = state
+        self.server = server
+        self.private = private
+        self.reader = reader
+        self.waiters: dict[int, list[Waiter]] = defaultdict(list)
+        self._reload_count = 0
+        self._handlers: dict[type, Callable[[Connection, Any], None]] = {
+            messages.Enqueue: self._enqueue,
+            messages.Hello: lambda conn, req: self._reply(conn, req.id, answers.hello(state)),
+            messages.JobStatus: lambda conn, req: self._reply(conn, req.id, answers.job(state, reader, req.job)),
+            messages.Status: lambda conn, req: self._reply(conn, req.id, answers.status(state, reader)),
+            messages.Wait: self._wait,
+            messages.Workers: lambda conn, req: self._reply(conn, req.id, answers.workers(state)),
+            messages.Tree: lambda conn, req: self._reply(conn, req.id, answers.tree(state)),
+            messages.Cancel: self._cancel,
+            messages.Retry: self._retry,
+            messages.Pause: self._pause,
+            messages.Resume: self._resume,
+            messages.Move: self._move,
+            messages.Purge: self._purge,
+            messages.DeadRetry: self._dead,
+            messages.DeadDelete: self._dead,
+            messages.Reload: self._reload,
+        }
+
+    def read_requests(self) -> None:
+        """Handle what has arrived, up to what a pass can take."""
+        jobs = 0
+        for _ in range(FRAMES_PER_TURN):
+            if not self.server.requests or jobs > JOBS_PER_TURN or self.clogged:
+                return
+            before = len(self.state.intake)
+            connection, frame = self.server.requests.popleft()
+            self._handle(connection, frame)
+            if len(self.state.intake) > before:
+                jobs += len(self.state.intake[-1].group.jobs)
+
+    @property
+    def clogged(self) -> bool:
+        """Whether what was read and cannot be committed is as much as may wait: then reading stops."""
+        return sum(pending.size_bytes for pending in self.state.intake) > 16 * 1024 * 1024
+
+    def _handle(self, connection: Connection, frame: bytes) -> None:
+        number = None
+        try:
+            request = messages.decode(frame)
+            number = request.id
+            self._check_access(request, connection)
+            self._handlers.get(type(request), self._unsupported)(connection, request)
+        except JobsupError as error:
+            self._refuse(connection, number if number is not None else request_id(frame), error)
+        except Exception:  # noqa: BLE001 - one request must not end the keeper for everyone
+            self.state.log.emit("keeper.fault", traceback=traceback.format_exc())
+            self._refuse(connection, number, Internal("a fault in jobsup; its log has the traceback"))
+
+    def _check_access(self, request: messages.AnyRequest, connection: Connection) -> None:
+        if not allowed(self.state.spec.access, request.access, connection.peer):
+            op = str(request.__struct_config__.tag)
+            self.state.log.emit("keeper.denied", op=op, uid=connection.peer.uid)
+            raise Denied(f"user {connection.peer.uid} may not {op}", hint=f"[access] {request.access} lists who may")
+
+    def _unsupported(self, _connection: Connection, _request: messages.AnyRequest) -> None:
+        raise UsageError("this is not done over the socket", hint="use jobsctl on the host")
+
+    def _reply(self, connection: Connection, number: int, ok: dict[str, Any]) -> None:
+        try:
+            connection.send(reply(number, ok))
+        except PayloadTooLarge as error:
+            connection.send(failure(number, error))
+
+    def _refuse(self, connection: Connection, number: int | None, error: JobsupError) -> None:
+        connection.send(failure(number, error))
+
+    # -- enqueue -----------------------------------------------------------------------------------------------
+
+    def _enqueue(self, connection: Connection, request: messages.Enqueue) -> None:
+        def answer(inserted: Inserted, acknowledged: str) -> None:
+            states = [state.value for state in inserted.states]
+            self._reply(
+                connection,
+                request.id,
+                {
+                    "ids": list(inserted.ids),
+                    "states": states,
+                    "acknowledged": acknowledged,
+                    "repeated": inserted.repeated,
+                },
+            )
+
+        def refuse(error: JobsupError) -> None:
+            self._refuse(connection, request.id, error)
+
+        intake.accept(self.state, request, wall_ms(), boot_ms(), answer, refuse)
+
+    # -- wait --------------------------------------------------------------------------------------------------
+
+    def _wait(self, connection: Connection, request: messages.Wait) -> None:
+        shown = answers.job(self.state, self.reader, request.job)
+        if shown["state"] in FINAL_VALUES:
+            self._reply(connection, request.id, shown)
+        elif self.state.control is None:
+            raise NotRunning(f"job {request.job} is {shown['state']}, and no daemon runs that could end it")
+        else:
+            self.waiters[request.job].append(Waiter(connection, request, boot_ms() + request.timeout_ms))
+
+    def tell_waiters(self, ended: set[int]) -> None:
+        """Answer those who wait for jobs of which a run has just ended, if it was the last."""
+        for job_id in ended & self.waiters.keys():
+            shown = self.reader.job(job_id)
+            if shown is None or shown["state"] in FINAL_VALUES:
+                for waiter in self.waiters.pop(job_id):
+                    if shown is None:
+                        continue
+                    self._reply(waiter.connection, waiter.request.id, shown)
+
+    def end_waits(self, now_ms: int) -> None:
+        """Tell those whose time is over."""
+        for job_id in list(self.waiters):
+            for waiter in list(self.waiters[job_id]):
+                if waiter.until_ms <= now_ms or waiter.connection.closed:
+                    self.waiters[job_id].remove(waiter)
+                    error = WaitTimeout(f"job {job_id} did not end in {waiter.request.timeout_ms / 1000:g} s")
+                    self._refuse(waiter.connection, waiter.request.id, error)
+            if not self.waiters[job_id]:
+                del self.waiters[job_id]
+
+    def next_wait_ms(self) -> int | None:
+        """When the next wait is over."""
+        return min((waiter.until_ms for waiters in self.waiters.values() for waiter in waiters), default=None)
+
+    # -- operations --------------------------------------------------------------------------------------------
+
+    def _start(self, operation: Operation) -> None:
+        self.state.operations.append(operation)
+
+    def _ways(self, connection: Connection, number: int) -> tuple[operations.Reply, operations.Refuse]:
+        return (
+            lambda ok: self._reply(connection, number, ok),
+            lambda error: self._refuse(connection, number, error),
+        )
+
+    def _cancel(self, connection: Connection, request: messages.Cancel) -> None:
+        self._start(operations.Cancel(self.state, request.ids, *self._ways(connection, request.id)))
+
+    def _retry(self, connection: Connection, request: messages.Retry) -> None:
+        ways = self._ways(connection, request.id)
+        self._start(operations.Retry(self.state, request.ids, *ways, force=request.force))
+
+    def _pause(self, connection: Connection, request: messages.Pause) -> None:
+        known_queue(self.state.spec, request.queue)
+        self._start(operations.Switch(self.state, request.queue, *self._ways(connection, request.id), paused=True))
+
+    def _resume(self, connection: Connection, request: messages.Resume) -> None:
+        known_queue(self.state.spec, request.queue)
+        pool = self.state.pools.get(request.queue)
+        if pool is not None and pool.circuit != "closed":
+            for link in (self.state.links.get(request.queue), self.state.control):
+                if link:
+                    link.send(control.ProbeAsked(request.queue))
+        self._start(operations.Switch(self.state, request.queue, *self._ways(connection, request.id), paused=False))
+
+    def _move(self, connection: Connection, request: messages.Move) -> None:
+        known_queue(self.state.spec, request.new)
+        if request.old == request.new:
+            raise UsageError("the two queues are the same")
+        ways = self._ways(connection, request.id)
+        self._start(operations.Move(self.state, request.old, request.new, *ways))
+
+    def _purge(self, connection: Connection, request: messages.Purge) -> None:
+        ways = self._ways(connection, request.id)
+        self._start(operations.Purge(self.state, request.queue, request.state, *ways))
+
+    def _dead(self, connection: Connection, request: messages.DeadRetry | messages.DeadDelete) -> None:
+        delete = isinstance(request, messages.DeadDelete)
+        ways = self._ways(connection, request.id)
+        self._start(operations.DeadLetters(self.state, request.filter, self.reader, *ways, delete=delete))
+
+    def _reload(self, connection: Connection, request: messages.Reload) -> None:
+        if self.state.control is None:
+            raise NotRunning("no daemon is running that could reload")
+        self._reload_count += 1
+        number = self._reload_count
+
+        def answer(done: control.ReloadDone) -> None:
+            if done.problems:
+                error = UsageError("\n".join(done.problems), hint="the old configuration stays in force")
+                self._refuse(connection, request.id, error)
+                return
+            shown = {name: list(getattr(done, name)) for name in ("added", "removed", "changed", "warnings")}
+            self._reply(connection, request.id, shown)
+
+        self.private.reloads[number] = answer
+        self.state.control.send(control.ReloadAsked(number))
+
+    def refuse_all(self, cause: str) -> None:
+        """At the end: what cannot be done any more is refused."""
+        for pending in self.state.intake:
+            pending.refuse(Busy(cause))
+        for operation in self.state.operations:
+            operation.refuse(Busy(cause))
+        self.state.intake.clear()
+        self.state.operations.clear()

@@ -1,0 +1,226 @@
+"""From what the rings say to what becomes of the jobs: reads records, asks the policy, writes its decisions."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from supervisor.errors import JobsupError
+from supervisor.job import Cancel, Done, Failed, Outcome, Snooze, State
+from supervisor.keeper.children import children_of
+from supervisor.keeper.slots import KeeperSlot
+from supervisor.keeper.work import Work
+from supervisor.policy import settle as policy
+from supervisor.store.protocol import AttemptError, Completion, Facts, Group
+from supervisor.unix import ring
+from supervisor.unix.ring import Position, Record, RingDamaged
+from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
+
+chance = random.SystemRandom().random
+decode = msgspec.msgpack.decode
+RUN_US_MAX = 10**15
+
+
+class Report(NamedTuple):
+    """One outcome as a worker recorded it, read and checked."""
+
+    id: int
+    token: int
+    started_at_ms: int
+    run_us: int
+    outcome: Outcome
+    children: Sequence[Group] = ()
+
+
+def settle_slot(work: Work, slot: KeeperSlot, records_max: int) -> int:
+    """Settle what a slot's ring holds; returns how many records were read. Its position is in the transaction."""
+    before = slot.ring.position
+    work.on_failure(lambda: _rewind(slot, before))
+    try:
+        records = slot.ring.read(records_max)
+    except RingDamaged as damage:
+        work.damaged(slot, damage)
+        records = []
+    if slot.ring.position != before:
+        work.tx.advance(slot.owner, *slot.ring.position)
+        work.afterwards(slot.ring.free)
+    if records:
+        settle_records(work, slot, records)
+    return len(records)
+
+
+def _rewind(slot: KeeperSlot, position: Position) -> None:
+    slot.ring.position = position
+
+
+def settle_records(work: Work, slot: KeeperSlot, records: Sequence[Record]) -> None:
+    """Settle records of one slot: plain completions by the batch, everything else one by one."""
+    plain: dict[int, list[Completion]] = defaultdict(list)
+    others: list[Report] = []
+    run_us, now_ms = 0, work.now_ms
+    for record in records:
+        if record.kind == ring.DONE and (not record.data or _is_json(record.data)):
+            started_ms, took_us = min(record.started_ms, now_ms), min(record.run_us, RUN_US_MAX)
+            done = Completion(record.id, started_ms, started_ms + took_us // 1000, record.data or None)
+            plain[record.token].append(done)
+            run_us += took_us
+        elif record.kind == ring.HANDBACK:
+            _hand_back(work, slot, record)
+        else:
+            others.append(_report(work, slot, record))
+    leases = work.tx.open_leases()
+    for token, dones in plain.items():
+        lease = leases.get(token)
+        ours = lease is not None and lease.owner == slot.owner
+        stale = work.tx.complete(token, dones) if ours else [done.id for done in dones]
+        work.ended(slot, [done.id for done in dones], token)
+        work.stale(token, stale)
+    counted = sum(map(len, plain.values()))
+    if counted:
+        work.ran(slot.pool, run_us, counted)
+    if others:
+        _settle_others(work, slot, others)
+
+
+def _hand_back(work: Work, slot: KeeperSlot, record: Record) -> None:
+    """Unstarted jobs come back; those that were taken back before are not held any more, and that is no news."""
+    try:
+        ids = msgspec.msgpack.decode(record.data, type=list[int])
+    except msgspec.MsgspecError:
+        return
+    work.ended(slot, work.tx.release(record.token, ids), record.token)
+
+
+def _settle_others(work: Work, slot: KeeperSlot, reports: Sequence[Report]) -> None:
+    facts = work.tx.facts({report.id for report in reports})
+    leases = work.tx.open_leases()
+    for report in reports:
+        lease = leases.get(report.token)
+        if report.id not in facts or lease is None or report.id not in lease.jobs or lease.owner != slot.owner:
+            work.stale(report.token, [report.id])
+            continue
+        work.ran(slot.pool, report.run_us, 1)
+        apply(work, facts[report.id], report)
+        work.ended(slot, [report.id], report.token)
+
+
+def apply(work: Work, facts: Facts, report: Report) -> None:
+    """Write what the policy decides about one report. A cancelled job that did not complete is cancelled."""
+    options = msgspec.json.decode(facts.options) if facts.options else {}
+    budgets = work.state.budgets(facts.queue, options)
+    outcome = report.outcome
+    if facts.cancel_at_ms is not None and not isinstance(outcome, Done):
+        outcome = Cancel("cancelled by a client while it ran")
+    decision = policy.settle(facts.history, budgets, outcome, work.now_ms, chance())
+    error = error_of(outcome)
+    write(work, facts, report.token, report.started_at_ms, decision, error)
+    if isinstance(decision, policy.Complete):
+        work.insert_children(report.children)
+
+
+def write(
+    work: Work, facts: Facts, token: int, started_at_ms: int | None, decision: policy.Decision,
+    error: AttemptError | None,
+) -> None:  # fmt: skip
+    """Write a decision about a leased job, and say what people should hear of it."""
+    tx, job_id = work.tx, facts.id
+    match decision:
+        case policy.Complete(result):
+            finished_ms = work.now_ms
+            tx.complete(token, [Completion(job_id, started_at_ms or finished_ms, finished_ms, result)])
+        case policy.Retry(due_at_ms, history, solo):
+            tx.reschedule(token, job_id, due_at_ms, history, error, solo=solo)
+            work.retried(facts, due_at_ms, error)
+        case policy.Later(due_at_ms):
+            tx.reschedule(token, job_id, due_at_ms, facts.history, None, solo=facts.history.crashes > 0)
+        case policy.Release(history):
+            tx.interrupt(token, job_id, history, error or AttemptError("interrupted", "interrupted"))
+        case policy.Bury(history, reason):
+            tx.finish(token, job_id, State.DEAD, started_at_ms, reason, history, error)
+            work.buried(facts, error, reason)
+        case policy.Withdraw(reason):
+            tx.finish(token, job_id, State.CANCELLED, started_at_ms, reason, facts.history, error)
+
+
+def error_of(outcome: Outcome) -> AttemptError | None:
+    """What is kept of an attempt that did not complete."""
+    match outcome:
+        case Failed(message, kind):
+            detail = {
+                name: value
+                for name, value in outcome._asdict().items()
+                if value is not None and name not in ("message", "kind", "final")
+            }
+            return AttemptError(kind, message, msgspec.json.encode(detail))
+        case Cancel(reason):
+            return AttemptError("cancelled", reason or "the handler cancelled the job")
+        case _:
+            return None
+
+
+def _report(work: Work, slot: KeeperSlot, record: Record) -> Report:
+    """Read a record that is no plain completion. What cannot be read is a failure of its job, never ours."""
+    try:
+        outcome, listed = _outcome(work, slot, record)
+    except (msgspec.MsgspecError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        outcome, listed = Failed(f"the outcome could not be read: {error}", type="InvalidOutcome"), []
+    children: Sequence[Group] = ()
+    if listed:
+        try:
+            children = children_of(work.state.spec, listed, work.now_ms)
+        except JobsupError as error:
+            message = f"job.enqueue: {error.message}"
+            outcome = Failed(message, type=type(error).__name__)
+    started_ms = min(record.started_ms, work.now_ms)
+    return Report(record.id, record.token, started_ms, min(record.run_us, RUN_US_MAX), outcome, children)
+
+
+def _outcome(work: Work, slot: KeeperSlot, record: Record) -> tuple[Outcome, list[Any]]:
+    kind, data = record.kind, record.data
+    if kind & ring.SPILLED:
+        name = data.decode()
+        if not name.startswith("outcome-") or "/" in name:
+            raise ValueError("the file it names is none of an outcome")
+        data = read_file(slot.folder, name, FILE_BYTES_MAX)
+        work.afterwards(lambda: remove_file(slot.folder, name))
+        kind &= ~ring.SPILLED
+    match kind:
+        case ring.DONE:
+            return Done(_checked_result(data)), []
+        case ring.DONE_WITH_CHILDREN:
+            result, listed = msgspec.msgpack.decode(
+                data, type=tuple[bytes | None, list[tuple[str, bytes, dict[str, Any]]]]
+            )
+            return Done(_checked_result(result)), listed
+        case ring.FAILED:
+            return _failed(decode(data)), []
+        case ring.SNOOZE:
+            return Snooze(msgspec.msgpack.decode(data, type=int) / 1000), []
+        case ring.CANCEL:
+            return Cancel(msgspec.msgpack.decode(data, type=str)), []
+    raise ValueError(f"there is no outcome of kind {kind}")
+
+
+def _checked_result(result: bytes | None) -> bytes | None:
+    if not result:
+        return None
+    msgspec.json.decode(result)
+    return result
+
+
+def _is_json(data: bytes) -> bool:
+    """Whether a result is what it must be: it comes from a process that ran user code."""
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True
+
+
+def _failed(fields: Mapping[str, Any]) -> Failed:
+    known = {name: fields[name] for name in Failed._fields if name in fields}
+    return Failed(**known)

@@ -1,0 +1,180 @@
+"""A slot as the keeper sees it: what was handed out through it, and what came back."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from enum import Enum
+
+import msgspec
+
+from supervisor.store.protocol import Lease, LeasedJob
+from supervisor.unix.chunk import (
+    CHUNK_BYTES_MAX,
+    CHUNK_JOBS_MAX,
+    INLINE_BYTES_MAX,
+    Chunk,
+    Task,
+    decode_chunk,
+    encode_chunk,
+    payload_file,
+)
+from supervisor.unix.memory import MemoryFile
+from supervisor.unix.ring import Position, RingReader
+from supervisor.unix.slot import open_directory, open_memory, write_file
+
+CHUNK_WORK_US = 1_000
+CHUNK_MESSAGE_MAX = 256 * 1024
+
+
+class Phase(Enum):
+    """Where a slot stands. Jobs are handed out only in READY."""
+
+    GIVEN = "given"
+    STARTED = "starting"
+    READY = "ready"
+    LEAVING = "stopping"
+    JUDGED = "judged"
+
+
+class KeeperSlot:
+    """One slot. `out` holds the jobs that were handed out and have not ended: id -> (token, payload bytes)."""
+
+    def __init__(
+        self, number: int, pool: str, incarnation: int, directory: str, sock: socket.socket | None,
+        worker_end: socket.socket | None,
+    ) -> None:  # fmt: skip
+        self.number = number
+        self.pool = pool
+        self.incarnation = incarnation
+        self.directory = directory
+        self.sock = sock
+        self.worker_end = worker_end
+        self.folder = open_directory(directory)
+        self.memory = MemoryFile(open_memory(self.folder))
+        self.ring = RingReader(self.memory, Position())
+        self.phase = Phase.GIVEN
+        self.owner = 0
+        self.pid = 0
+        self.start_time = 0
+        self.restarts = 0
+        self.started_at_ms = 0
+        self.out: dict[int, tuple[int, int]] = {}
+        self.out_bytes = 0
+        self.solo = False
+        self.serial = 0
+        self.unsent: deque[Chunk] = deque()
+        self.quiet_since_ms = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether the worker could take a job and has none."""
+        return self.phase is Phase.READY and not self.out
+
+    def hand_out(self, lease: Lease, mean_us: float, now_ms: int) -> None:
+        """Queue a committed lease for sending, in chunks of about a millisecond of work."""
+        if not self.out:
+            self.quiet_since_ms = now_ms
+        for job in lease.jobs:
+            self.out[job.id] = (lease.token, len(job.payload))
+            self.out_bytes += len(job.payload)
+        self.unsent.extend(self._chunks(lease, mean_us))
+        self.send()
+
+    def _chunks(self, lease: Lease, mean_us: float) -> list[Chunk]:
+        jobs_max = max(1, min(CHUNK_JOBS_MAX, int(CHUNK_WORK_US / max(mean_us, 1.0))))
+        chunks: list[Chunk] = []
+        tasks: list[Task] = []
+        size = 0
+        for job in lease.jobs:
+            task = self._task(lease.token, job)
+            weight = len(task.payload or b"") + 256
+            if tasks and (len(tasks) >= jobs_max or size + weight > CHUNK_BYTES_MAX):
+                chunks.append(self._chunk(lease.token, tasks))
+                tasks, size = [], 0
+            tasks.append(task)
+            size += weight
+        chunks.append(self._chunk(lease.token, tasks))
+        return chunks
+
+    def _chunk(self, token: int, tasks: list[Task]) -> Chunk:
+        self.serial += 1
+        return Chunk(token, self.serial, tasks)
+
+    def _task(self, token: int, job: LeasedJob) -> Task:
+        payload: bytes | None = job.payload
+        if len(job.payload) >= INLINE_BYTES_MAX:
+            try:
+                write_file(self.folder, payload_file(token, job.id), job.payload)
+                payload = None
+            except OSError:
+                pass  # no room in the slot: it travels in the message, which the chunk limit still allows alone
+        return Task(job.id, job.attempt, job.enqueued_at_ms, payload, extra_of(job))
+
+    def send(self) -> None:
+        """Send what waits, as far as the socket takes it; a full one keeps its place for later."""
+        assert self.sock is not None
+        while self.unsent:
+            try:
+                self.sock.send(encode_chunk(self.unsent[0]), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return
+            except OSError:
+                return  # its worker is gone; the certificate will say so
+            self.unsent.popleft()
+
+    def take_back(self) -> list[Chunk]:
+        """Chunks that nobody has begun: unsent ones, and those still in the socket. The kernel decides who got each."""
+        chunks = list(self.unsent)
+        self.unsent.clear()
+        while self.worker_end is not None:
+            try:
+                data = self.worker_end.recv(CHUNK_MESSAGE_MAX, socket.MSG_DONTWAIT)
+            except OSError:
+                break
+            if not data:
+                break
+            chunks.append(decode_chunk(data))
+        return sorted(chunks, key=lambda chunk: chunk.serial)
+
+    def ended(self, job_id: int, now_ms: int) -> None:
+        """A job of this slot has ended, was handed back or taken back."""
+        gone = self.out.pop(job_id, None)
+        if gone:
+            self.out_bytes -= gone[1]
+            self.quiet_since_ms = now_ms
+            if not self.out:
+                self.solo = False
+
+    def hear(self) -> bool:
+        """Empty the bells; False if the pair is closed."""
+        assert self.sock is not None
+        while True:
+            try:
+                if not self.sock.recv(64, socket.MSG_DONTWAIT):
+                    return False
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+
+    def close(self) -> None:
+        """Close what this process holds of the slot; its maker deletes it."""
+        self.memory.close()
+        os.close(self.folder)
+        for end in (self.sock, self.worker_end):
+            if end is not None:
+                end.close()
+
+
+def extra_of(job: LeasedJob) -> dict[str, object] | None:
+    """What most jobs do not have, for a task."""
+    if job.options is None and not job.priority and job.due_at_ms is None and job.previous_error is None:
+        return None
+    extra: dict[str, object] = msgspec.json.decode(job.options) if job.options else {}
+    extra["priority"] = job.priority
+    extra["due_at_ms"] = job.due_at_ms
+    if job.previous_error is not None:
+        extra["previous_error"] = job.previous_error.decode()
+    return extra

@@ -1,0 +1,122 @@
+"""What the keeper holds in memory: a cache of what rows and slots say, and what waits for the next commit."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from supervisor.config.spec import Queue, Spec
+from supervisor.keeper.slots import KeeperSlot, Phase
+from supervisor.keeper.tasks import Operation, PendingGroup
+from supervisor.observe.log import Log
+from supervisor.policy.backoff import Backoff
+from supervisor.policy.rank import Rank, rank
+from supervisor.policy.settle import Budgets
+from supervisor.store.sqlite.store import SqliteStore
+from supervisor.wire.control import Certificate, Link, PoolState, RecycleWorker
+
+LOOK_AHEAD_US = 20_000
+OUT_JOBS_MAX = 1_024
+OUT_BYTES_MAX = 128 * 1024
+UNKNOWN_MEAN_US = 1_000_000.0
+
+
+def _no_bell(_: KeeperSlot) -> None:
+    """A slot that was never listened to has no bell to forget."""
+
+
+class State:
+    """Everything that the keeper's parts share."""
+
+    def __init__(self, spec: Spec, store: SqliteStore, log: Log, boot_id: str, epoch: int) -> None:
+        self.spec = spec
+        self.store = store
+        self.log = log
+        self.boot_id = boot_id
+        self.epoch = epoch
+        self.control: Link | None = None
+        self.forget_bell: Callable[[KeeperSlot], None] = _no_bell
+        self.slots: dict[int, KeeperSlot] = {}
+        self.links: dict[str, Link] = {}
+        self.pools: dict[str, PoolState] = {}
+        self.tree: list[dict[str, Any]] = []
+        self.reload_error: str | None = None
+        self.mean_us: dict[str, float] = {}
+
+        self.intake: deque[PendingGroup] = deque()
+        self.buffer: list[PendingGroup] = []
+        self.buffered_jobs = 0
+        self.flush_at_ms: int | None = None
+        self.block = range(0)
+        self.operations: deque[Operation] = deque()
+        self.certificates: deque[tuple[Certificate, Link]] = deque()
+        self.unowned: set[int] = set()
+        self.rung: dict[int, int] = {}
+        self.recall_at_ms: int | None = None
+        self.next_due_ms: int | None = 0
+        self.wants_lease = True
+
+        self.leasing = True
+        self.failing_since_ms: int | None = None
+        self.failure: str | None = None
+        self.committed_jobs = 0
+        self.settled_jobs = 0
+
+    def queue(self, name: str) -> Queue:
+        """The queue's spec; defaults for one that left the file, whose jobs stay and may still be settled."""
+        return self.spec.queues.get(name) or Queue(name=name, handler="left:the.file")
+
+    def budgets(self, name: str, options: Mapping[str, Any]) -> Budgets:
+        """What a job of the queue may use up; its own overrides first."""
+        queue = self.queue(name)
+        backoff = queue.backoff
+        return Budgets(
+            options.get("max_attempts") or queue.max_attempts,
+            queue.max_crashes,
+            queue.max_interruptions,
+            Backoff(backoff.base_ms, backoff.factor, backoff.max_ms, backoff.jitter),
+        )
+
+    def rank_of(self, queue: str, priority: int, sequence: int) -> Rank:
+        """The rank of a job that becomes ready, by the order of its queue."""
+        spec = self.spec.queues.get(queue)
+        return rank(spec.order if spec else "fifo", priority, sequence)
+
+    def slots_of(self, pool: str) -> list[KeeperSlot]:
+        """The pool's slots, in the order they were made."""
+        return [slot for slot in self.slots.values() if slot.pool == pool]
+
+    def ready_slots(self, pool: str) -> list[KeeperSlot]:
+        """Slots whose workers can take jobs."""
+        return [slot for slot in self.slots_of(pool) if slot.phase is Phase.READY]
+
+    def slot_of_owner(self, owner: int) -> KeeperSlot | None:
+        """The open slot behind a stored owner."""
+        return next((slot for slot in self.slots.values() if slot.owner == owner), None)
+
+    def drop_slot(self, slot: KeeperSlot) -> None:
+        """Forget a slot whose worker is gone and judged."""
+        self.forget_bell(slot)
+        self.slots.pop(slot.number, None)
+        self.rung.pop(slot.number, None)
+        self.unowned.discard(slot.number)
+        slot.close()
+
+    def recycle(self, slot: KeeperSlot, reason: str) -> None:
+        """Ask the foreman for another worker in the place of this one."""
+        slot.phase = Phase.LEAVING
+        link = self.links.get(slot.pool)
+        if link:
+            link.send(RecycleWorker(slot.number, reason))
+
+    def ran(self, pool: str, run_us: int, jobs: int) -> None:
+        """Learn how long jobs of a queue take: it decides how many are handed out at once."""
+        mean = run_us / jobs
+        known = self.mean_us.get(pool)
+        self.mean_us[pool] = mean if known is None else 0.8 * known + 0.2 * mean
+
+    def look_ahead(self, pool: str) -> int:
+        """How many jobs a worker of the queue may hold: about 20 ms of work; one where that is not known."""
+        mean = self.mean_us.get(pool, UNKNOWN_MEAN_US)
+        return max(1, min(OUT_JOBS_MAX, int(LOOK_AHEAD_US / max(mean, 1.0))))

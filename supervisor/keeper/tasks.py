@@ -1,0 +1,33 @@
+"""What waits for the next commit: groups of jobs, and operations on jobs that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from supervisor.errors import JobsupError
+from supervisor.store.protocol import Group, Inserted
+from supervisor.store.sqlite.transaction import Transaction
+
+
+class PendingGroup(NamedTuple):
+    """A group that a client waits for, or, once it was answered as buffered, that waits alone."""
+
+    group: Group
+    size_bytes: int
+    answer: Callable[[Inserted, str], None]
+    refuse: Callable[[JobsupError], None]
+    until_ms: int | None
+
+
+class Operation(Protocol):
+    """Something a client asked to be done to jobs, in steps that each fit into a pass."""
+
+    def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:
+        """Do one step; the returned effect is called once it is committed and says whether it was the last."""
+
+    def refuse(self, error: JobsupError) -> None:
+        """Tell the client that it was not done."""
+
+
+Effects = Sequence[Callable[[], Any]]

@@ -1,0 +1,140 @@
+"""What a worker's death does: read its ring to the end, judge what was running, give the rest back, answer."""
+
+from __future__ import annotations
+
+import msgspec
+
+from supervisor.job import Failed
+from supervisor.keeper.settling import chance, error_of, settle_slot, write
+from supervisor.keeper.slots import KeeperSlot, Phase
+from supervisor.keeper.work import Work
+from supervisor.observe.failpoint import hit
+from supervisor.policy import settle as policy
+from supervisor.policy.verdict import Charge, charge
+from supervisor.store.protocol import AttemptError, Facts
+from supervisor.unix.memory import Cell
+from supervisor.wire.control import Answered, Certificate, Link, SlotClosed
+
+RECORDS_TO_THE_END = 1 << 20
+
+
+def give_verdict(work: Work, certificate: Certificate, certifier: Link) -> None:
+    """Judge one certificate; a slot that is not known any more was judged before, and is only answered."""
+    hit("keeper.verdict")
+    slot = work.state.slots.get(certificate.slot)
+    if slot is not None and slot.incarnation == certificate.incarnation:
+        judge(work, slot, certificate)
+    work.afterwards(lambda: _answer(work, certificate, certifier, slot))
+
+
+def judge(work: Work, slot: KeeperSlot, certificate: Certificate) -> None:
+    """Settle what is finished, charge what was running, release the rest; forget the owner once it is gone."""
+    if slot.owner:
+        while settle_slot(work, slot, RECORDS_TO_THE_END):
+            pass
+        judge_rest(work, slot.owner, slot, slot.memory.cells(), certificate)
+        if certificate.gone:
+            work.tx.disown(slot.owner)
+
+
+def judge_rest(work: Work, owner: int, slot: KeeperSlot | None, cells: list[Cell], certificate: Certificate) -> None:
+    """Charge the jobs that the cells show running and give back every other one of this owner's leases.
+
+    `slot` is None where its memory is gone.
+    """
+    running = {(cell.id, cell.token): cell for cell in cells}
+    leases = [lease for lease in work.tx.open_leases().values() if lease.owner == owner]
+    suspects = [(lease.token, job_id) for lease in leases for job_id in lease.jobs if (job_id, lease.token) in running]
+    facts = work.tx.facts({job_id for _, job_id in suspects})
+    for token, job_id in suspects:
+        cell = running[job_id, token]
+        started_at_ms = work.now_ms - max(0, work.boot_ms - cell.started_ms)
+        _charge(work, facts[job_id], token, started_at_ms, certificate)
+        if slot:
+            work.ended(slot, [job_id], token)
+    for lease in leases:
+        released = work.tx.release(lease.token, list(lease.jobs))
+        if slot:
+            work.ended(slot, released, lease.token)
+    charged = ", ".join(f"job {job_id}" for _, job_id in suspects) or "no job was running"
+    work.afterwards(
+        lambda: work.state.log.emit(
+            "keeper.verdict",
+            pid=certificate.pid,
+            pool=slot.pool if slot else "an earlier run",
+            cause=certificate.cause,
+            jobs=charged,
+        )
+    )
+
+
+def _charge(work: Work, facts: Facts, token: int, started_at_ms: int, certificate: Certificate) -> None:
+    options = msgspec.json.decode(facts.options) if facts.options else {}
+    budgets = work.state.budgets(facts.queue, options)
+    charged = charge(certificate.cause, facts.id, certificate.jobs)
+    if facts.cancel_at_ms is not None:
+        charged = Charge.CANCELLED
+    decision: policy.Decision
+    match charged:
+        case Charge.CRASH:
+            error = crash_error(certificate)
+            decision = policy.after_crash(facts.history, budgets, work.now_ms, chance())
+        case Charge.FAILURE:
+            failed = Failed("the job's deadline passed and its worker had to be killed", kind="timeout")
+            error = _with_stacks(error_of(failed), certificate)
+            decision = policy.after_failure(facts.history, budgets, failed, work.now_ms, chance())
+        case Charge.CANCELLED:
+            error = AttemptError("cancelled", "cancelled by a client while it ran")
+            decision = policy.Withdraw("cancelled by a client while it ran")
+        case Charge.INTERRUPTION:
+            error = AttemptError("interrupted", f"interrupted: {_why(certificate)}")
+            decision = policy.after_interruption(facts.history, budgets)
+    write(work, facts, token, started_at_ms, decision, error)
+
+
+def crash_error(certificate: Certificate) -> AttemptError:
+    """What is kept of a crash: how the worker died, what it had used, and what it said last."""
+    detail = {
+        "signal": certificate.signal,
+        "exit_code": certificate.exit_code,
+        "rss_peak_bytes": certificate.rss_peak_bytes,
+        "cpu_s": certificate.cpu_s,
+        "oom": certificate.oom,
+        "age_s": certificate.age_s,
+        "last_output": certificate.last_output,
+        "traceback": certificate.stacks,
+    }
+    how = (
+        f"was killed by signal {certificate.signal}"
+        if certificate.signal is not None
+        else f"exited with status {certificate.exit_code}"
+    )
+    return AttemptError("crash", f"the worker {how} while it ran this job", msgspec.json.encode(detail))
+
+
+def _with_stacks(error: AttemptError | None, certificate: Certificate) -> AttemptError:
+    assert error is not None
+    detail = {"traceback": certificate.stacks, "signal": certificate.signal, "exit_code": certificate.exit_code}
+    return error._replace(detail=msgspec.json.encode(detail))
+
+
+def _why(certificate: Certificate) -> str:
+    return {
+        "stop": "the worker was stopped",
+        "foreman": "the daemon or its pool ended",
+        "timeout": "another job of its worker passed its deadline",
+    }.get(certificate.cause, certificate.cause)
+
+
+def _answer(work: Work, certificate: Certificate, certifier: Link, slot: KeeperSlot | None) -> None:
+    """Close the slot and tell whoever certified, and the master, whose slot it is."""
+    hit("keeper.before_answer")
+    state = work.state
+    if slot is not None and slot.incarnation == certificate.incarnation:
+        slot.phase = Phase.JUDGED
+        if certificate.gone:
+            state.drop_slot(slot)
+    if certificate.gone and state.control is not None:
+        state.control.send(SlotClosed(certificate.slot))
+    certifier.send(Answered(certificate.slot))
+    state.wants_lease = True

@@ -1,0 +1,123 @@
+"""One pass: what is written in one transaction, and what follows once it is committed.
+
+*Invariant:* nothing that others can see, and nothing in the keeper's memory that rows decide, changes before the
+commit: every such step is an effect in `afterwards`. What had to be touched before is put right by `on_failure`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from supervisor.keeper.slots import KeeperSlot
+from supervisor.keeper.state import State
+from supervisor.store.protocol import AttemptError, Facts, Group, Inserted
+from supervisor.store.sqlite.transaction import Transaction
+from supervisor.unix.ring import RingDamaged
+
+
+class Work:
+    """A transaction with its effects."""
+
+    def __init__(self, state: State, tx: Transaction, now_ms: int, boot_ms: int) -> None:
+        self.state = state
+        self.tx = tx
+        self.now_ms = now_ms
+        self.boot_ms = boot_ms
+        self.final: set[int] = set()
+        self.leased: set[int] = set()
+        self._effects: list[Callable[[], Any]] = []
+        self._undo: list[Callable[[], Any]] = []
+
+    def afterwards(self, effect: Callable[[], Any]) -> None:
+        """Do this once the transaction is committed."""
+        self._effects.append(effect)
+
+    def on_failure(self, undo: Callable[[], Any]) -> None:
+        """Do this if the transaction fails."""
+        self._undo.append(undo)
+
+    def committed(self) -> None:
+        """The transaction is on disk: let everyone know."""
+        for effect in self._effects:
+            effect()
+
+    def failed(self) -> None:
+        """The transaction was rolled back."""
+        for undo in reversed(self._undo):
+            undo()
+
+    def ended(self, slot: KeeperSlot, ids: Iterable[int], token: int) -> None:
+        """These jobs of a slot are no longer handed out under this token."""
+        listed = list(ids)
+
+        def effect() -> None:
+            for job_id in listed:
+                held = slot.out.get(job_id)
+                if held and held[0] == token:
+                    slot.ended(job_id, self.boot_ms)
+            self.state.settled_jobs += len(listed)
+            self.state.wants_lease = True
+
+        self.final.update(listed)
+        self.afterwards(effect)
+
+    def ran(self, pool: str, run_us: int, jobs: int) -> None:
+        """Learn how long jobs of a queue take."""
+        self.afterwards(lambda: self.state.ran(pool, run_us, jobs))
+
+    def stale(self, token: int, ids: Sequence[int]) -> None:
+        """Reports that changed nothing: their lease is over."""
+        if not ids:
+            return
+        self.tx.count_stale(len(ids))
+
+        def effect() -> None:
+            for job_id in ids:
+                self.state.log.emit("keeper.stale", id=job_id, token=token)
+
+        self.afterwards(effect)
+
+    def damaged(self, slot: KeeperSlot, damage: RingDamaged) -> None:
+        """A ring that holds no records any more: its worker must go; what it finished before counts."""
+        state = self.state
+
+        def effect() -> None:
+            state.log.emit("keeper.ring_damaged", pid=slot.pid, pool=slot.pool, error=str(damage))
+            state.recycle(slot, f"its outcome ring is damaged: {damage}")
+
+        self.afterwards(effect)
+
+    def retried(self, facts: Facts, due_at_ms: int, error: AttemptError | None) -> None:
+        """A job failed and will be tried again."""
+        delay_s = max(0, due_at_ms - self.now_ms) / 1000
+        message = error.message if error else ""
+        attempt = facts.history.attempt
+        self.afterwards(
+            lambda: self.state.log.emit(
+                "job.retry", id=facts.id, queue=facts.queue, attempt=attempt, delay_s=delay_s, message=message
+            )
+        )
+
+    def buried(self, facts: Facts, error: AttemptError | None, reason: str) -> None:
+        """A job is dead."""
+        message = error.message if error else reason
+        attempt = facts.history.attempt
+        self.afterwards(
+            lambda: self.state.log.emit("job.dead", id=facts.id, queue=facts.queue, attempt=attempt, message=message)
+        )
+
+    def insert_children(self, groups: Sequence[Group]) -> None:
+        """Insert what a completed job enqueued: with its completion, or not at all."""
+        if groups:
+            self.inserted(self.tx.insert(groups, self.state.rank_of))
+
+    def inserted(self, answers: Sequence[Inserted]) -> None:
+        """Remember that there is something new to lease."""
+        jobs = sum(len(answer.ids) for answer in answers if not answer.repeated)
+
+        def effect() -> None:
+            self.state.committed_jobs += jobs
+            self.state.wants_lease = True
+
+        self.afterwards(effect)
