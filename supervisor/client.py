@@ -1,0 +1,368 @@
+"""The public Python client: enqueue jobs, look at them, wait for them.
+
+    with Client("etc/queues.toml") as client:
+        job_id = client.enqueue("emails", {"to": "a@b.c"}, delay="5m")
+        client.wait(job_id, timeout=30)
+
+It speaks to the daemon over its socket. Where none runs, it starts a keeper of its own, which writes the jobs
+down for the daemon that comes. Imports little, so that programs that enqueue once and end are quick.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, SupportsIndex, TypeVar, cast, overload
+
+from supervisor.errors import JobsupError, UsageError, WaitTimeout, error_of_code
+from supervisor.unix.clock import boot_ms
+from supervisor.wire.client import Channel, Failed, Stream, connect
+from supervisor.wire.job_text import job_text, members
+from supervisor.wire.sift import sift
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from types import TracebackType
+
+    from supervisor.job import Duration
+    from supervisor.wire.buffer import Buffer, Receipt
+
+Ticket = TypeVar("Ticket")
+"""What `enqueue` returns: the job's id, or, buffered, a receipt for it."""
+
+WAIT_SLICE_MS = 60_000
+"""`wait` asks again this often, so that a daemon that has gone is noticed."""
+
+WITHIN_MAX_MS = 86_400_000
+
+_PLAIN_S_MAX = 86_400
+"""Whole seconds up to this need no module to be understood."""
+
+FLUSH_JOBS = 500
+FLUSH_BYTES = 1024 * 1024
+FLUSH_INTERVAL = "50ms"
+
+
+class Client(Generic[Ticket]):
+    """A client of one daemon. Threads may share it; after a fork, parent and child each go on for themselves.
+
+    `Client("etc/queues.toml")` finds the socket by the configuration, `Client(socket=...)` has been told it,
+    `Client()` looks as `jobsctl` does: $JOBSUP_SOCKET, else the configuration in its usual places.
+
+    With `buffered=True`, `enqueue` returns a receipt at once, and `receipt.id()` the job's id when it is known.
+    Jobs are gathered and sent in groups of at most `flush_jobs`, after `flush_interval` at the latest, and by
+    `flush`, `close`, leaving the `with` block and the ordinary end of the program. What is not sent when the
+    process is killed is lost. A job that is refused does not spoil those that went with it; what failed is raised
+    by its receipt, and by the next `flush` or `close`.
+    """
+
+    @overload
+    def __init__(
+        self: Client[int], config: str | os.PathLike[str] | None = None, *, socket: str | None = None,
+        overrides: Sequence[str] = (), timeout: Duration = 30, one_shot: bool = True, patience: Duration | None = None,
+        buffered: Literal[False] = False,
+    ) -> None: ...  # fmt: skip
+
+    @overload
+    def __init__(
+        self: Client[Receipt], config: str | os.PathLike[str] | None = None, *, socket: str | None = None,
+        overrides: Sequence[str] = (), timeout: Duration = 30, one_shot: bool = True, patience: Duration | None = None,
+        buffered: Literal[True], flush_jobs: int = FLUSH_JOBS, flush_interval: Duration = FLUSH_INTERVAL,
+    ) -> None: ...  # fmt: skip
+
+    def __init__(
+        self,
+        config: str | os.PathLike[str] | None = None,
+        *,
+        socket: str | None = None,
+        overrides: Sequence[str] = (),
+        timeout: Duration = 30,
+        one_shot: bool = True,
+        patience: Duration | None = None,
+        buffered: bool = False,
+        flush_jobs: int = FLUSH_JOBS,
+        flush_interval: Duration = FLUSH_INTERVAL,
+    ) -> None:
+        """Connects with the first call, not before.
+
+        Args:
+            config: the configuration file, for the path of the socket and for a one-shot keeper.
+            socket: the path of the socket. Without `config`, no file is read and no one-shot keeper started.
+            overrides: "section.key=value", put over the values of the configuration.
+            timeout: how long a call may take; within it, what breaks is made good and repeated.
+            one_shot: False: start no keeper, and do not wait for a daemon. Inside a handler none is started.
+            patience: how long a daemon that is not there is waited for, where no keeper may be started;
+                None: for `timeout`, or not at all with `one_shot=False`.
+            buffered: gather jobs and send them in groups.
+            flush_jobs: buffered: the size of a group.
+            flush_interval: buffered: no job waits longer to be sent.
+
+        Raises:
+            ConfigError: there is no configuration, or it cannot be used.
+        """
+        self._timeout_ms = _ms(timeout)
+        self._overrides = tuple(overrides)
+        self._path, self._config = _places(config, socket, self._overrides, os.environ)
+        if not one_shot or "JOBSUP_WORKER" in os.environ:
+            self._config = None
+        if patience is None:
+            patience = None if one_shot else 0
+        self._channel = Channel(self._dial, boot_ms, None if patience is None else _ms(patience))
+        self._buffer: Buffer | None = None
+        if buffered:
+            from supervisor.wire.buffer import Buffer
+
+            self._buffer = Buffer(
+                lambda queue, jobs: self._send(queue, jobs)["ids"],
+                boot_ms,
+                jobs_max=flush_jobs,
+                bytes_max=FLUSH_BYTES,
+                interval_ms=_ms(flush_interval),
+            )
+
+    def enqueue(
+        self,
+        queue: str,
+        payload: Any = None,
+        *,
+        delay: Duration | None = None,
+        at: datetime | str | None = None,
+        priority: int | None = None,
+        timeout: Duration | None = None,
+        max_attempts: int | None = None,
+        tags: Iterable[str] | None = None,
+        request_key: str | None = None,
+    ) -> Ticket:
+        """Enqueue one job; its id, returned when the daemon has acknowledged it. Buffered: a receipt, at once.
+
+        Args:
+            queue: its name.
+            payload: anything that JSON can hold.
+            delay: run it this much later: "5m", seconds, or a timedelta.
+            at: run it then: a datetime with a time zone, or RFC 3339 text.
+            priority: -100 to 100, higher first; for queues that order by it.
+            timeout: how long one attempt may take; else as the queue says. (Not how long this call may take.)
+            max_attempts: how often it may fail; else as the queue says.
+            tags: texts to find it by.
+            request_key: your own key for this request. Within 10 minutes the same key returns the same job, so
+                that you can repeat what ended with Unconfirmed; without it, a repetition is another job.
+
+        Raises:
+            UnknownQueue: no such queue.
+            InvalidPayload, PayloadTooLarge: the payload or an option cannot be stored as it is.
+            Denied: this user may not enqueue.
+            Busy, NotRunning: it was not enqueued; the same call may succeed later.
+            Unconfirmed: it was sent, and the answer was lost: it may or may not be enqueued.
+        """
+        given = members(
+            {"delay": delay, "at": at, "priority": priority, "timeout": timeout,
+             "max_attempts": max_attempts, "tags": tags}
+        )  # fmt: skip
+        return self._enqueue(queue, [job_text(payload, given)], request_key)[0]
+
+    def enqueue_many(
+        self, queue: str, payloads: Iterable[Any], *, request_key: str | None = None, **options: Any
+    ) -> list[Ticket]:
+        """Enqueue many jobs, all or none, with the same options as `enqueue` has; their ids in the same order.
+
+        At most 10,000 jobs and 16 MiB together; for more, several calls.
+
+        Raises:
+            PayloadTooLarge: more than that.
+            JobsupError: as `enqueue`.
+        """
+        given = members(options)
+        jobs = [job_text(payload, given) for payload in payloads]
+        return self._enqueue(queue, jobs, request_key) if jobs else []
+
+    def enqueue_each(self, queue: str, payloads: Iterable[Any], **options: Any) -> list[int | JobsupError]:
+        """Enqueue many jobs, each for itself: its id, or the error that kept it out. Options as `enqueue`.
+
+        An error that is no job's fault (Busy, UnknownQueue) stands for each job that it hit. Never buffered.
+        """
+        given = members(options)
+        jobs = [_text_or_error(payload, given) for payload in payloads]
+        sent = iter(sift([job for job in jobs if isinstance(job, str)], lambda part: self._send(queue, part)["ids"]))
+        return [next(sent) if isinstance(job, str) else job for job in jobs]
+
+    def insert(
+        self, queue: str, jobs: Iterable[Mapping[str, Any]], *, request_key: str | None = None
+    ) -> dict[str, Any]:
+        """Enqueue jobs as docs/protocol.md writes them, each with its own options, all or none. Never buffered.
+
+        Returns:
+            All that the daemon says: ids, states, acknowledged, repeated.
+
+        Raises:
+            JobsupError: as `enqueue`.
+        """
+        texts = [job_text(job["payload"], {k: v for k, v in job.items() if k != "payload"}) for job in jobs]
+        return self._send(queue, texts, request_key)
+
+    def status(self, job: SupportsIndex | None = None) -> dict[str, Any]:
+        """All about a job; without one, the daemon and the counts of its queues.
+
+        Raises:
+            UnknownJob: no job has that id.
+        """
+        return self.request("status") if job is None else self.request("job", job=_id_of(job))
+
+    def wait(self, job: SupportsIndex, timeout: Duration | None = None) -> dict[str, Any]:
+        """The job's status once it is final: completed, dead or cancelled. `timeout` None: however long it takes.
+
+        Raises:
+            WaitTimeout: it was not in time.
+            UnknownJob: no job has that id.
+        """
+        job_id = _id_of(job)
+        end_ms = None if timeout is None else boot_ms() + _ms(timeout)
+        while True:
+            slice_ms = WAIT_SLICE_MS if end_ms is None else min(max(end_ms - boot_ms(), 0), WAIT_SLICE_MS)
+            try:
+                return self._channel.request("wait", slice_ms + self._timeout_ms, job=job_id, timeout_ms=slice_ms)
+            except WaitTimeout:
+                if end_ms is not None and boot_ms() >= end_ms:
+                    raise
+
+    def cancel(self, job: SupportsIndex) -> None:
+        """Cancel a job that is not final; one that runs is interrupted.
+
+        Raises:
+            UnknownJob: no job has that id.
+            WrongState: it is final.
+        """
+        _raise_failed(self.request("cancel", ids=[_id_of(job)]))
+
+    def retry(self, job: SupportsIndex, *, force: bool = False) -> None:
+        """Run a final job again, under its id. A completed one only with `force`.
+
+        Raises:
+            UnknownJob: no job has that id.
+            WrongState: it is not final, or completed.
+        """
+        _raise_failed(self.request("retry", ids=[_id_of(job)], force=force))
+
+    def request(self, op: str, /, *, timeout_s: float | None = None, **members: Any) -> dict[str, Any]:
+        """Any operation of docs/protocol.md, by its name and members; what it answers.
+
+        Raises:
+            JobsupError: of the class of the code that it answers, or as `enqueue`.
+        """
+        timeout_ms = self._timeout_ms if timeout_s is None else _ms(timeout_s)
+        return self._channel.request(op, timeout_ms, **members)
+
+    def flush(self) -> None:
+        """Buffered: send all that is gathered, and wait for the answers.
+
+        Raises:
+            JobsupError: some of it failed since the last flush; the class is that of the first failure.
+        """
+        if self._buffer:
+            self._buffer.flush()
+
+    def close(self) -> None:
+        """Flush, and close the connections; tolerates being called again.
+
+        Raises:
+            JobsupError: as `flush`.
+        """
+        try:
+            if self._buffer:
+                self._buffer.close()
+        finally:
+            self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _enqueue(self, queue: str, jobs: Sequence[str], request_key: str | None) -> list[Ticket]:
+        if self._buffer is None:
+            return cast("list[Ticket]", self._send(queue, jobs, request_key)["ids"])
+        if request_key is not None:
+            raise UsageError("request_key needs a client that is not buffered")
+        return cast("list[Ticket]", self._buffer.add(queue, jobs))
+
+    def _send(self, queue: str, jobs: Sequence[str], request_key: str | None = None) -> dict[str, Any]:
+        """One group, all or none. The daemon is told to answer a little earlier than we stop waiting."""
+        given = {
+            "queue": queue,
+            "key": request_key or self._channel.new_key(),
+            "within_ms": min(self._timeout_ms - self._timeout_ms // 10, WITHIN_MAX_MS),
+        }
+        return self._channel.ask("enqueue", f'{_text_of(given)[1:-1]},"jobs":[{",".join(jobs)}]', self._timeout_ms)
+
+    def _dial(self) -> Stream:
+        try:
+            return connect(self._path, boot_ms)
+        except Failed as failed:
+            if not failed.absent or self._config is None:
+                raise
+        from supervisor.wire import one_shot
+
+        return one_shot.start(self._config, self._overrides, boot_ms)
+
+
+def _places(
+    config: str | os.PathLike[str] | None, socket: str | None, overrides: tuple[str, ...], environ: Mapping[str, str]
+) -> tuple[str, str | None]:
+    """The path of the socket, and the configuration for a one-shot keeper: None where only a socket is known."""
+    named = socket or environ.get("JOBSUP_SOCKET")
+    if named and config is None:
+        return named, None
+    from supervisor.config import locate
+    from supervisor.config.lookup import main_file
+
+    main = main_file(config, environ)
+    if named:
+        return named, main
+    if not overrides:
+        return locate.socket_path(main, environ), main
+    from supervisor.config.load import load
+
+    return os.path.join(load(main, overrides, environ).daemon.run_dir, locate.SOCKET_NAME), main
+
+
+def _ms(duration: Duration) -> int:
+    """Milliseconds of a duration that concerns the call, not the job."""
+    if type(duration) is int and 0 <= duration <= _PLAIN_S_MAX:
+        return duration * 1000
+    from supervisor.policy.duration import to_ms
+
+    try:
+        return to_ms(duration)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _text_of(given: dict[str, Any]) -> str:
+    try:
+        return json.dumps(given)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"enqueue cannot be asked with that: {error}") from None
+
+
+def _text_or_error(payload: Any, options: dict[str, Any]) -> str | JobsupError:
+    try:
+        return job_text(payload, options)
+    except JobsupError as error:
+        return error
+
+
+def _id_of(job: Any) -> Any:
+    """The id that an integer or a receipt stands for. What is neither goes as it is: the daemon says what is wrong."""
+    try:
+        return operator.index(job)
+    except TypeError:
+        return job
+
+
+def _raise_failed(reply: dict[str, Any]) -> None:
+    for failed in reply.get("failed") or ():
+        raise error_of_code(failed["code"])(failed["message"], hint=failed.get("hint"))

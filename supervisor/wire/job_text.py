@@ -1,0 +1,38 @@
+"""One job of a request as JSON text, from what callers of Python say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor.errors import InvalidPayload
+from supervisor.wire import payload as payloads
+
+
+def members(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a job by keyword (delay, at, priority, ...) as members of the protocol.
+
+    Raises:
+        InvalidPayload: an option does not exist or means nothing. Ranges are the keeper's to check.
+    """
+    if all(value is None for value in options.values()):
+        return {}
+    from supervisor.policy.options import to_wire
+
+    return to_wire(options)
+
+
+def job_text(payload: object, given: Mapping[str, Any]) -> str:
+    """A job ready to stand in a request; its options are given as members of the protocol.
+
+    Raises:
+        InvalidPayload: the payload or an option cannot be written as JSON.
+    """
+    text = payloads.encode(payload)
+    if not given:
+        return f'{{"payload":{text}}}'
+    try:
+        return f'{{"payload":{text},{json.dumps(given, allow_nan=False)[1:]}'
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidPayload(f"an option of the job cannot be written as JSON: {error}") from None

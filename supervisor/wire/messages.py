@@ -1,0 +1,277 @@
+"""The requests of the public protocol, read and checked on the keeper's side, and the replies to them.
+
+docs/protocol.md describes all of it for people; a test compares the two. Payloads stay the text they were
+(`msgspec.Raw`): the frame is read in one go, and `check_payload` reads each payload once, when the queue is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from supervisor.errors import InvalidPayload, JobsupError, PayloadTooLarge, UsageError
+from supervisor.job import (
+    GROUP_JOBS_MAX,
+    JOB_ID_MAX,
+    PRIORITY_MAX,
+    PRIORITY_MIN,
+    TAG_LENGTH_MAX,
+    TAGS_MAX,
+    State,
+)
+from supervisor.policy.duration import MAX_MS
+from supervisor.version import PROTOCOL
+from supervisor.wire import payload as payloads
+from supervisor.wire import refusal
+
+INSTANT_MAX_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999: later ones have no RFC 3339 form."""
+
+KEY_LENGTH_MAX = 64
+ATTEMPTS_MAX = 1_000
+WAIT_MAX_MS = 86_400_000
+IDS_MAX = 10_000
+NAME_LENGTH_MAX = 255
+TEXT_LENGTH_MAX = 1_000
+PATH_LENGTH_MAX = 4_095
+
+RequestId = Annotated[int, Meta(ge=0, le=JOB_ID_MAX)]
+Id = Annotated[int, Meta(ge=1, le=JOB_ID_MAX)]
+Ids = Annotated[tuple[Id, ...], Meta(min_length=1, max_length=IDS_MAX)]
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
+Key = Annotated[str, Meta(pattern=rf"^[!-~]{{1,{KEY_LENGTH_MAX}}}\Z")]
+Text = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX)]
+Path = Annotated[str, Meta(pattern=r"^/[^\x00]*\Z", max_length=PATH_LENGTH_MAX)]
+Instant = Annotated[int, Meta(ge=0, le=INSTANT_MAX_MS)]
+Delay = Annotated[int, Meta(ge=0, le=MAX_MS)]
+Limit = Annotated[int, Meta(ge=1, le=MAX_MS)]
+Patience = Annotated[int, Meta(ge=0, le=WAIT_MAX_MS)]
+Priority = Annotated[int, Meta(ge=PRIORITY_MIN, le=PRIORITY_MAX)]
+Attempts = Annotated[int, Meta(ge=1, le=ATTEMPTS_MAX)]
+Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH_MAX)]
+Tags = Annotated[tuple[Tag, ...], Meta(max_length=TAGS_MAX)]
+
+
+class NewJob(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """One job to insert. An option that is None was not given: the queue's own value counts."""
+
+    payload: msgspec.Raw
+    priority: Priority | None = None
+    delay_ms: Delay | None = None
+    due_at_ms: Instant | None = None
+    timeout_ms: Limit | None = None
+    max_attempts: Attempts | None = None
+    tags: Tags = ()
+
+
+class Filter(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Which dead letters are meant; every member given must hold. One that names nothing is refused."""
+
+    queue: Name | None = None
+    ids: Ids | None = None
+    type: Text | None = None
+    before_ms: Instant | None = None
+    after_ms: Instant | None = None
+    text: Text | None = None
+
+
+class Request(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, tag_field="op", kw_only=True):
+    """Base of all requests. `access` is the class of verbs that the access lists of the configuration speak of."""
+
+    access: ClassVar[Literal["enqueue", "status", "admin"]] = "admin"
+
+    v: Literal[1]
+    id: RequestId
+
+
+class Enqueue(Request, frozen=True, gc=False, tag="enqueue"):
+    """Insert a group of jobs, all or none. `within_ms`: the client stops waiting then; better refuse than be late."""
+
+    access = "enqueue"
+    queue: Name
+    key: Key
+    jobs: Annotated[tuple[NewJob, ...], Meta(min_length=1, max_length=GROUP_JOBS_MAX)]
+    within_ms: Patience | None = None
+
+
+class Hello(Request, frozen=True, gc=False, tag="hello"):
+    """Who are you?"""
+
+    access = "status"
+
+
+class JobStatus(Request, frozen=True, gc=False, tag="job"):
+    """All about one job."""
+
+    access = "status"
+    job: Id
+
+
+class Status(Request, frozen=True, gc=False, tag="status"):
+    """The daemon and the counts of every queue."""
+
+    access = "status"
+
+
+class Wait(Request, frozen=True, gc=False, tag="wait"):
+    """Answer when the job has reached a final state, or with `wait_timeout` after `timeout_ms`."""
+
+    access = "status"
+    job: Id
+    timeout_ms: Patience
+
+
+class Workers(Request, frozen=True, gc=False, tag="workers"):
+    """Every worker."""
+
+    access = "status"
+
+
+class Tree(Request, frozen=True, gc=False, tag="tree"):
+    """Every process of the daemon."""
+
+    access = "status"
+
+
+class Cancel(Request, frozen=True, gc=False, tag="cancel"):
+    """Cancel jobs that have not finished."""
+
+    ids: Ids
+
+
+class Retry(Request, frozen=True, gc=False, tag="retry"):
+    """Run final jobs again under their ids; completed ones only with `force`."""
+
+    ids: Ids
+    force: bool = False
+
+
+class Pause(Request, frozen=True, gc=False, tag="pause"):
+    """Hand out no more jobs of a queue."""
+
+    queue: Name
+
+
+class Resume(Request, frozen=True, gc=False, tag="resume"):
+    """Undo `pause`, and close the circuit of a pool that had given up."""
+
+    queue: Name
+
+
+class Move(Request, frozen=True, gc=False, tag="move"):
+    """Move the jobs of one queue to another."""
+
+    old: Name
+    new: Name
+
+
+class Purge(Request, frozen=True, gc=False, tag="purge"):
+    """Delete the jobs of a queue that are in a state."""
+
+    queue: Name
+    state: State
+
+
+class DeadRetry(Request, frozen=True, gc=False, tag="dead_retry"):
+    """Run dead letters again."""
+
+    filter: Filter
+
+
+class DeadDelete(Request, frozen=True, gc=False, tag="dead_delete"):
+    """Delete dead letters."""
+
+    filter: Filter
+
+
+class Reload(Request, frozen=True, gc=False, tag="reload"):
+    """Read the configuration again."""
+
+
+class Backup(Request, frozen=True, gc=False, tag="backup"):
+    """Copy the database, while it is in use, to a file that does not exist yet."""
+
+    path: Path
+
+
+AnyRequest = (
+    Enqueue | Hello | JobStatus | Status | Wait | Workers | Tree | Cancel | Retry | Pause | Resume
+    | Move | Purge | DeadRetry | DeadDelete | Reload | Backup
+)  # fmt: skip
+
+_decode: Callable[[bytes], AnyRequest] = msgspec.json.Decoder(AnyRequest).decode
+_encode = msgspec.json.Encoder().encode
+_read_once = msgspec.json.Decoder().decode
+
+request_id = refusal.request_id
+
+
+def decode(frame: bytes) -> AnyRequest:
+    """The request that a frame holds.
+
+    Raises:
+        ProtocolError: not JSON, not an object, another version, no `id`, or an `op` that does not exist.
+        PayloadTooLarge: more than `GROUP_JOBS_MAX` jobs in a group.
+        InvalidPayload: a payload, or an option of a job, is not what it may be; the member is named.
+        UsageError: any other member is missing, unknown or not what it may be; it is named.
+    """
+    try:
+        request = _decode(frame)
+    except refusal.UNREADABLE as error:
+        raise refusal.of_frame(frame, error) from None
+    if type(request) is Enqueue:
+        for number, job in enumerate(request.jobs):
+            if job.tags or job.due_at_ms is not None:
+                _check_options(number, job)
+    elif type(request) is DeadRetry or type(request) is DeadDelete:
+        _check_filter(request.filter)
+    return request
+
+
+def _check_options(number: int, job: NewJob) -> None:
+    """Refuse options that are right one by one and wrong together, and tags that would not print."""
+    if job.due_at_ms is not None and job.delay_ms is not None:
+        raise InvalidPayload(f"jobs[{number}]: delay_ms and due_at_ms exclude each other")
+    if len(set(job.tags)) < len(job.tags):
+        raise InvalidPayload(f"jobs[{number}].tags: tags must differ from each other")
+    if not all(tag.isprintable() for tag in job.tags):
+        raise InvalidPayload(f"jobs[{number}].tags: tags must be {refusal.RULES['tags']}")
+
+
+def _check_filter(chosen: Filter) -> None:
+    """Refuse a filter that names nothing: it would mean every dead letter there is."""
+    if all(getattr(chosen, name) is None for name in chosen.__struct_fields__):
+        raise UsageError("filter: name at least one of queue, ids, type, before_ms, after_ms and text")
+
+
+def check_payload(raw: bytes, max_bytes: int, queue: str) -> None:
+    """Refuse what cannot be stored, or not be read by whoever gets it; see `supervisor.wire.payload` for the rules.
+
+    Raises:
+        PayloadTooLarge: above `max_bytes`, the `max_payload` of `queue`.
+        InvalidPayload: not JSON, or JSON that some reader could not hold.
+    """
+    if len(raw) > max_bytes:
+        raise PayloadTooLarge(
+            f"the payload is {len(raw):,} bytes; queue {queue} takes at most {max_bytes:,} (max_payload)",
+            hint="store large data elsewhere and enqueue where it is",
+        )
+    try:
+        _read_once(raw)
+    except refusal.UNREADABLE as error:
+        raise InvalidPayload(refusal.of_payload(raw, error)) from None
+    payloads.check(raw)
+
+
+def reply(request_id: int, ok: Mapping[str, Any]) -> bytes:
+    """The frame body that answers a request."""
+    return _encode({"v": PROTOCOL, "id": request_id, "ok": ok})
+
+
+def failure(request_id: int | None, error: JobsupError) -> bytes:
+    """The frame body that refuses a request; without an id, it speaks of the connection, which ends with it."""
+    said = {"code": error.code, "message": error.message, "hint": error.hint}
+    return _encode({"v": PROTOCOL, "id": request_id, "error": said})

@@ -1,0 +1,147 @@
+"""Why a request is refused, in a sentence that names the member and says what it may be.
+
+Only errors come through here, so it may look twice; but those who send them are not trusted, so how much it
+looks at is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from supervisor.errors import InvalidPayload, JobsupError, PayloadTooLarge, ProtocolError, UsageError
+from supervisor.job import GROUP_JOBS_MAX, JOB_ID_MAX
+from supervisor.version import PROTOCOL
+from supervisor.wire import payload as payloads
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Everything that reading with msgspec raises."""
+
+REREAD_BYTES_MAX = 256 * 1024
+"""In larger texts half surrogate pairs are not searched for: it would hold up the keeper."""
+
+RULES = {
+    "after_ms": "milliseconds since 1970, up to the year 9999",
+    "before_ms": "milliseconds since 1970, up to the year 9999",
+    "delay_ms": "whole milliseconds, 0 to 36500 days",
+    "due_at_ms": "milliseconds since 1970, up to the year 9999",
+    "filter": "an object",
+    "force": "true or false",
+    "ids": f"a list of 1 to 10000 job ids, integers from 1 to {JOB_ID_MAX}",
+    "job": f"a job id, an integer from 1 to {JOB_ID_MAX}",
+    "jobs": f"a list of 1 to {GROUP_JOBS_MAX} objects",
+    "key": "1 to 64 printable ASCII characters without blanks",
+    "max_attempts": "an integer from 1 to 1000",
+    "new": "the name of a queue",
+    "old": "the name of a queue",
+    "path": "an absolute path of at most 4095 characters",
+    "payload": "a JSON value",
+    "priority": "an integer from -100 to 100",
+    "queue": "the name of a queue",
+    "state": "the name of a state",
+    "tags": "a list of at most 32 texts of 1 to 64 printable characters",
+    "text": "a text of 1 to 1000 characters",
+    "timeout_ms": "whole milliseconds, from 1 to 36500 days for a job, from 0 to one day for wait",
+    "type": "a text of 1 to 1000 characters",
+    "within_ms": "whole milliseconds, 0 to one day",
+}
+"""What each member of a request may be; the sentences of errors and of docs/protocol.md."""
+
+_PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
+_NAME = re.compile(r"[a-z_]+")
+_HEAD = re.compile(rb'\s*\{\s*"v"\s*:\s*1\s*,\s*"id"\s*:\s*([0-9]{1,16})\s*[,}]')
+_BYTE = re.compile(r"\(byte (\d+)\)$")
+_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_NAME_SHOWN = 80
+_SAID_OF_NAMES = {
+    "Object contains unknown field ": "no such member in this version",
+    "Object missing required field ": "this member is missing",
+}
+_SAID_OF_JSON = {"Input data was truncated": "it ends too early"}
+_ONLY_PAYLOADS_CAN = frozenset({payloads.TOO_DEEP, payloads.HAS_NAN, payloads.HAS_SURROGATE})
+"""What clients send because of a payload, not because they do not speak the protocol."""
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    v: Any = None
+    id: Any = None
+    op: Any = None
+
+
+_read_envelope = msgspec.json.Decoder(_Envelope).decode
+
+
+def request_id(frame: bytes) -> int | None:
+    """The id that a reply to this frame must carry, even if the rest of the frame is wrong; None if there is none.
+
+    In a frame that is not JSON it is found only at its head, `{"v":1,"id":12,...`: further on, something that
+    looks like it may be part of a payload.
+    """
+    try:
+        found = _read_envelope(frame).id
+    except UNREADABLE:
+        found = int(match[1]) if (match := _HEAD.match(frame)) else None
+    return found if type(found) is int and 0 <= found <= JOB_ID_MAX else None
+
+
+def of_frame(frame: bytes, error: Exception) -> JobsupError:
+    """The error to raise for a frame that could not be read as a request."""
+    if isinstance(error, msgspec.ValidationError):
+        return _of_envelope(frame) or _of_member(str(error))
+    sentence = of_payload(frame, error)
+    kind = InvalidPayload if sentence in _ONLY_PAYLOADS_CAN else ProtocolError
+    return kind(sentence.replace("the payload", "the request", 1))
+
+
+def _of_envelope(frame: bytes) -> ProtocolError | None:
+    """What is wrong with the frame as a whole, which matters before any member of it."""
+    try:
+        envelope = _read_envelope(frame)
+    except UNREADABLE:
+        return ProtocolError("the frame is not a JSON object")
+    if type(envelope.v) is not int or envelope.v != PROTOCOL:
+        return ProtocolError(f"v must be {PROTOCOL}, the version of the protocol that is spoken here")
+    if request_id(frame) is None:
+        return ProtocolError(f"id must be an integer from 0 to {JOB_ID_MAX}, chosen by the client")
+    if not isinstance(envelope.op, str):
+        return ProtocolError("op must be the name of an operation")
+    return None
+
+
+def _of_member(message: str) -> JobsupError:
+    """What is wrong with one member; `message` is msgspec's, which ends with the place, unless that is the frame."""
+    place = match[1] if (match := _PLACE.search(message)) else ""
+    what = _PLACE.sub("", message).replace("`", "")
+    kind = InvalidPayload if place.startswith("jobs[") else UsageError
+    for start, said in _SAID_OF_NAMES.items():
+        if what.startswith(start):
+            name = what.removeprefix(start)
+            return kind(f"{place + '.' if place else ''}{name[:_NAME_SHOWN]}: {said}")
+    if place == "op":
+        return ProtocolError("op is not the name of an operation of this version")
+    if place == "jobs" and str(GROUP_JOBS_MAX) in what:
+        return PayloadTooLarge(f"a group holds at most {GROUP_JOBS_MAX:,} jobs; split it")
+    name = _NAME.findall(place)[-1]
+    subject = place if place.endswith(name) else f"{place}: {name}"
+    reason = "" if "regex" in what else f" ({what[:1].lower()}{what[1:]})"
+    return kind(f"{subject} must be {RULES[name]}{reason}")
+
+
+def of_payload(raw: bytes, error: Exception) -> str:
+    """What is wrong with a payload that could not be read as JSON, in a sentence."""
+    if isinstance(error, RecursionError):
+        return payloads.TOO_DEEP
+    if isinstance(error, UnicodeDecodeError):
+        return payloads.NOT_UTF8
+    message = str(error)
+    if isinstance(error, msgspec.ValidationError):
+        return payloads.TOO_MANY_DIGITS if message.startswith("Integer") else payloads.TOO_LARGE_A_NUMBER
+    place = int(match[1]) if (match := _BYTE.search(message)) else len(raw)
+    if raw.startswith((b"NaN", b"Infinity"), place):
+        return payloads.HAS_NAN
+    if len(raw) <= REREAD_BYTES_MAX and _HALF.search(_PAIR.sub(b"", raw)):
+        return payloads.HAS_SURROGATE
+    return f"the payload is not JSON: {_SAID_OF_JSON.get(message, message.removeprefix('JSON is malformed: '))}"
