@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from supervisor.client import Client
     from supervisor.config.spec import Spec
     from supervisor.store.reader import Reader
+    from supervisor.unix.lock import Holder
+
+START_PATIENCE_S = 10.0
+"""How long a daemon that holds the database and does not listen yet is waited for."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,7 +45,7 @@ class Invocation:
             self._spec = load(self.config, self.overrides)
         return self._spec
 
-    def client(self) -> Client:
+    def client(self) -> Client[int]:
         """A client of the daemon, or of a one-shot keeper while there is none.
 
         Raises:
@@ -57,15 +61,46 @@ class Invocation:
             return client.request(op, **fields)
 
     def ask_daemon(self, op: str, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
-        """Ask the daemon; only it can answer.
+        """Ask the daemon; only it can answer. One that is starting is waited for.
 
         Raises:
             NotRunning: there is none.
         """
+        from supervisor.errors import NotRunning
+
+        try:
+            return self.ask_at_once(op, timeout_s, **fields)
+        except NotRunning:
+            if self.holder() is None:
+                raise
+        return self._ask_daemon(op, timeout_s, START_PATIENCE_S, fields)
+
+    def ask_at_once(self, op: str, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
+        """Ask the daemon, if one listens now.
+
+        Raises:
+            NotRunning: none does.
+        """
+        return self._ask_daemon(op, timeout_s, 0, fields)
+
+    def _ask_daemon(
+        self, op: str, timeout_s: float | None, patience_s: float, fields: dict[str, Any]
+    ) -> dict[str, Any]:
         from supervisor.client import Client
 
-        with Client(self.config, overrides=tuple(self.overrides), one_shot=False) as client:
+        with Client(self.config, overrides=tuple(self.overrides), one_shot=False, patience=patience_s) as client:
             return client.request(op, timeout_s=timeout_s, **fields)
+
+    def holder(self) -> Holder | None:
+        """The daemon that holds the writer lock, whether it answers yet or not; None where that cannot be known."""
+        from supervisor.errors import ConfigError
+        from supervisor.unix.lock import DAEMON, holder_of
+
+        try:
+            holder = holder_of(self.spec().daemon.database)
+        except ConfigError:
+            return None
+        return holder if holder and holder.role == DAEMON else None
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:

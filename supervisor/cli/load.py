@@ -69,7 +69,7 @@ class Progress(Protocol):
 class Loader:
     """Sends chunks and keeps the account: how many were accepted, which were rejected, what is committed."""
 
-    def __init__(self, client: Client, queue: str, options: dict[str, Any], resumed_at: int) -> None:
+    def __init__(self, client: Client[int], queue: str, options: dict[str, Any], resumed_at: int) -> None:
         self._client = client
         self._queue = queue
         self._options = options

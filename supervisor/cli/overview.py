@@ -7,7 +7,11 @@ from typing import Any
 
 from supervisor.job import State
 
-NO_DAEMON = {"running": False, "pid": None, "uptime_s": None, "version": None}
+
+def absent(holder_pid: int | None) -> dict[str, Any]:
+    """What is known of a daemon that does not answer; one that holds the database is starting, or hangs."""
+    unknown = dict.fromkeys(("uptime_s", "version", "reload_error", "store", "stale", "wal_bytes"))
+    return {"running": holder_pid is not None, "pid": holder_pid, **unknown}
 
 
 def overview(
@@ -18,16 +22,17 @@ def overview(
     orphaned = sorted(set(counts) - set(queues))
     return {
         name: _queue(counts.get(name, {}), oldest_ms.get(name), now_ms)
-        | {"paused": name in paused, "reason": None if name in queues else ORPHANED}
+        | {"paused": name in paused, "orphaned": name not in queues, "reason": None if name in queues else ORPHANED}
         for name in (*queues, *orphaned)
         if name in queues or any(counts[name].values())
     }
 
 
-ORPHANED = "orphaned: not in the configuration"
+ORPHANED = "not in the configuration; jobsctl move takes its jobs to another queue"
 
 
 def _queue(counts: Mapping[str, int], oldest_ms: int | None, now_ms: int) -> dict[str, Any]:
     jobs: dict[str, Any] = {state.value: counts.get(state.value, 0) for state in State}
     age_s = None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
-    return jobs | {"oldest_queued_s": age_s, "workers": 0, "paused": False, "circuit": None, "reason": None}
+    return jobs | {"oldest_queued_s": age_s, "workers": 0, "paused": False, "circuit": None,
+                   "reason": None, "detail": None, "preloaded": None, "orphaned": False}  # fmt: skip

@@ -38,7 +38,7 @@ def find_job(invocation: Invocation, job_id: int) -> dict[str, Any]:
     from supervisor.store.open import NoDatabase
 
     try:
-        return invocation.ask_daemon("job", job=job_id)
+        return invocation.ask_at_once("job", job=job_id)
     except NotRunning:
         pass
     found = None
@@ -53,13 +53,13 @@ def find_job(invocation: Invocation, job_id: int) -> dict[str, Any]:
 
 
 def _overview(invocation: Invocation) -> dict[str, Any]:
-    from supervisor.cli.overview import NO_DAEMON, overview
+    from supervisor.cli.overview import absent, overview
     from supervisor.errors import NotRunning
     from supervisor.store.open import NoDatabase
     from supervisor.unix.clock import wall_ms
 
     try:
-        return invocation.ask_daemon("status")
+        return invocation.ask_at_once("status")
     except NotRunning:
         pass
     queues = tuple(invocation.spec().queues)
@@ -68,7 +68,8 @@ def _overview(invocation: Invocation) -> dict[str, Any]:
             found = overview(queues, reader.counts(), reader.oldest_queued_ms(), reader.paused(), wall_ms())
     except NoDatabase:
         found = overview(queues, {}, {}, (), 0)
-    return {"daemon": dict(NO_DAEMON), "queues": found}
+    holder = invocation.holder()
+    return {"daemon": absent(holder.pid if holder else None), "queues": found}
 
 
 def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
@@ -82,9 +83,10 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
     daemon = found["daemon"]
     if sys.stdout.isatty():
         render.put_line(_sentence(daemon))
-    for name in ("reload_error", "warning"):
-        if daemon.get(name):
-            render.note(str(daemon[name]))
+    if daemon.get("reload_error"):
+        render.note(f"the last reload was refused: {daemon['reload_error']}")
+    if daemon.get("store"):
+        render.note(f"the database cannot be written: {daemon['store']}")
     columns = [
         render.Column("queue", "queue"),
         *(render.Column(state, state, "number") for state in ("queued", "running", "scheduled", "blocked")),
@@ -103,6 +105,8 @@ def _sentence(daemon: dict[str, Any]) -> str:
 
     if not daemon["running"]:
         return "jobsupd is not running"
+    if daemon["version"] is None:
+        return f"jobsupd has the database, pid {daemon['pid']}, and does not answer yet"
     return f"jobsupd {daemon['version']} is running, pid {daemon['pid']}, for {seconds(daemon['uptime_s'])}"
 
 

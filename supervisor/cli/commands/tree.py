@@ -19,7 +19,7 @@ def command(invocation: Invocation) -> None:
 
     found = invocation.ask_daemon("tree")["tree"]
     if sys.stdout.isatty() and not invocation.json:
-        found = [_indented(node) for node in found]
+        found = _indented(found)
     columns = [
         Column("path", "process"), Column("role", "role"), Column("pid", "pid", "number"),
         Column("state", "state", "state"), Column("uptime_s", "up", "seconds"),
@@ -28,13 +28,13 @@ def command(invocation: Invocation) -> None:
     put_rows(found, columns, as_json=invocation.json)
 
 
-def _indented(node: dict[str, Any]) -> dict[str, Any]:
-    """A node whose path is its last part, moved right by its depth; queue names hold no slash."""
-    depth = len(_ancestors(node["path"]))
-    name = node["path"].removeprefix(f"{node['parent']}/") if node.get("parent") else node["path"]
-    return node | {"path": "  " * depth + name}
-
-
-def _ancestors(path: str) -> list[str]:
-    """jobsupd/pool emails/emails/0 is three deep: the worker's own name is emails/0."""
-    return path.split("/")[1:3] if path.count("/") > 1 else path.split("/")[1:]
+def _indented(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The nodes, each path without that of its parent, and moved right by its depth."""
+    depth: dict[str, int] = {}
+    shown = []
+    for node in nodes:
+        parent = node["parent"]
+        depth[node["path"]] = depth[parent] + 1 if parent in depth else 0
+        name = node["path"].removeprefix(f"{parent}/")
+        shown.append(node | {"path": "  " * depth[node["path"]] + name})
+    return shown

@@ -1,0 +1,134 @@
+"""Checks of queues and jobs, and of what queues need of this host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from supervisor.cli.checkup.finding import Finding, note, problem, warning
+from supervisor.cli.checkup.site import Site
+
+UNIT = "jobsup.service"
+UNIT_PATH = (
+    "/etc/systemd/system:/run/systemd/system:/usr/local/lib/systemd/system:/usr/lib/systemd/system:/lib/systemd/system"
+)
+CLOCK_SLACK_MS = 5_000
+OPENED_BY = {"network.conf": ("PrivateNetwork", ("no", "false", "0", "off")), "users.conf": ("AmbientCapabilities", ())}
+"""What a drop-in of the user's own must say to count as the one that we ship."""
+
+
+def queue_orphaned(site: Site) -> Iterator[Finding]:
+    """Jobs of a queue that left the configuration wait for ever."""
+    if not (site.reader and site.spec):
+        return
+    for name, counts in sorted(site.reader.counts().items()):
+        waiting = sum(counts[state] for state in ("blocked", "scheduled", "queued", "running"))
+        if name not in site.spec.queues and waiting:
+            text = f"{waiting} jobs of queue {name} wait, and the configuration no longer has it"
+            yield warning("queue_orphaned", text, f"jobsctl move {name} NEW moves them; or add the queue again")
+
+
+def queue_paused(site: Site) -> Iterator[Finding]:
+    """Somebody paused a queue, and its jobs wait."""
+    if site.reader is None:
+        return
+    counts = site.reader.counts()
+    for name in sorted(site.reader.paused()):
+        if waiting := counts.get(name, {}).get("queued", 0):
+            text = f"queue {name} is paused, and {waiting} jobs wait"
+            yield warning("queue_paused", text, f"jobsctl resume {name}")
+
+
+def circuit_open(site: Site) -> Iterator[Finding]:
+    """A pool has given up restarting its workers."""
+    for name, queue in sorted((site.status or {}).get("queues", {}).items()):
+        if queue["circuit"] not in (None, "closed"):
+            text = f"the pool of queue {name} has stopped (circuit {queue['circuit']}): {queue['reason']}"
+            yield problem("circuit_open", text, f"mend what it says; then jobsctl resume {name} tries again at once")
+
+
+def queue_without_workers(site: Site) -> Iterator[Finding]:
+    """Jobs wait, and the daemon has no worker for them."""
+    for name, queue in sorted((site.status or {}).get("queues", {}).items()):
+        served = queue["paused"] or queue["circuit"] not in (None, "closed") or queue["workers"]
+        if queue["queued"] and not served and site.spec and name in site.spec.queues:
+            text = f"{queue['queued']} jobs of queue {name} wait, and it has no worker"
+            yield warning("queue_without_workers", text, f"set workers of [queues.{name}] above 0; then jobsctl reload")
+
+
+def dead_letters(site: Site) -> Iterator[Finding]:
+    """Jobs that were given up."""
+    if site.reader is None:
+        return
+    for name, counts in sorted(site.reader.counts().items()):
+        if counts["dead"]:
+            text = f"{counts['dead']} jobs of queue {name} are dead"
+            yield note("dead_letters", text, f"jobsctl dead list --queue {name} says why; dead retry runs them again")
+
+
+def clock_behind(site: Site) -> Iterator[Finding]:
+    """The clock was set back, or was ahead for a while: what is due at a time of day comes late."""
+    from supervisor.unix.clock import wall_ms
+
+    newest = site.rows("SELECT enqueued_at FROM job ORDER BY id DESC LIMIT 1") if site.reader else []
+    ahead_ms = newest[0]["enqueued_at"] - wall_ms() if newest else 0
+    if ahead_ms > CLOCK_SLACK_MS:
+        from supervisor.cli.render import seconds
+
+        text = f"the newest job was enqueued {seconds(ahead_ms / 1000)} after what the clock says now"
+        yield problem("clock_behind", text, "set the clock (timedatectl); scheduled jobs follow it")
+
+
+def drop_in_missing(site: Site) -> Iterator[Finding]:
+    """A queue needs what the unit as shipped denies."""
+    from supervisor.config.sandbox import needs
+
+    if site.spec is None:
+        return
+    folders = site.environ.get("SYSTEMD_UNIT_PATH", "").rstrip(":") or UNIT_PATH
+    unit = _first_text([os.path.join(folder, UNIT) for folder in folders.split(":")])
+    if unit is None or site.spec.files[0] not in unit:
+        return
+    texts = _drop_in_texts(folders.split(":"))
+    for name, queue in sorted(site.spec.queues.items()):
+        for need in needs(queue):
+            if not _opened(need.drop_in, texts):
+                yield problem("drop_in_missing", f"queue {name} {need.sentence.partition('; ')[0]}",
+                              need.sentence.partition("; ")[2])  # fmt: skip
+
+
+CHECKS = (
+    queue_orphaned, queue_paused, circuit_open, queue_without_workers, dead_letters, clock_behind, drop_in_missing,
+)  # fmt: skip
+
+
+def _first_text(paths: list[str]) -> str | None:
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except OSError:
+            continue
+    return None
+
+
+def _drop_in_texts(folders: list[str]) -> dict[str, str]:
+    """Drop-ins of the unit by file name; as for systemd, the first folder that has a name has the last word."""
+    found: dict[str, str] = {}
+    for folder in (f"{folder}/{UNIT}.d" for folder in folders):
+        try:
+            names = sorted(name for name in os.listdir(folder) if name.endswith(".conf"))
+        except OSError:
+            continue
+        for name in names:
+            if name not in found and (text := _first_text([f"{folder}/{name}"])) is not None:
+                found[name] = text
+    return found
+
+
+def _opened(drop_in: str, texts: dict[str, str]) -> bool:
+    """Whether the drop-in is there under its name, or another one says what it says."""
+    key, values = OPENED_BY[drop_in]
+    said = [line.partition("=")[2].strip() for text in texts.values() for line in text.splitlines()
+            if line.strip().startswith(f"{key}=")]  # fmt: skip
+    return drop_in in texts or any(value in values if values else "CAP_SETUID" in value for value in said)
