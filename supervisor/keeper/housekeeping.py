@@ -42,9 +42,7 @@ class Chores:
 def promote(work: Work, chores: Chores) -> None:
     """Make due jobs ready, and note when the next is due."""
     state = work.state
-    if state.next_due_ms is None and work.boot_ms < chores.promote_at_ms:
-        return
-    if state.next_due_ms is not None and state.next_due_ms > work.now_ms and work.boot_ms < chores.promote_at_ms:
+    if work.boot_ms < chores.promote_at_ms:
         return
     count = work.tx.promote(PROMOTE_JOBS, state.rank_of)
     hit("keeper.promote")
@@ -58,9 +56,18 @@ def note_due(work: Work, chores: Chores) -> None:
     due_ms = work.tx.next_due_ms()
     wait_ms = CLOCK_LOOK_MS if due_ms is None else min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS)
 
+    work.afterwards(lambda: setattr(chores, "promote_at_ms", work.boot_ms + wait_ms))
+
+
+def note_scheduled(work: Work, chores: Chores) -> None:
+    """Something was scheduled in this pass: be back in time for it."""
+    due_ms = work.tx.earliest_due_ms
+    if due_ms is None:
+        return
+    at_ms = work.boot_ms + min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS)
+
     def effect() -> None:
-        work.state.next_due_ms = due_ms
-        chores.promote_at_ms = work.boot_ms + wait_ms
+        chores.promote_at_ms = min(chores.promote_at_ms, at_ms)
 
     work.afterwards(effect)
 

@@ -257,6 +257,7 @@ class Keeper:
             dispatch.lease_out(work)
         housekeeping.prune(work, self.chores)
         housekeeping.forget_requests(work, self.chores)
+        housekeeping.note_scheduled(work, self.chores)
 
     def _own(self, work: Work) -> None:
         """Store the owners of new workers, before anything is leased to them."""

@@ -54,7 +54,6 @@ class State:
         self.unowned: set[int] = set()
         self.rung: dict[int, int] = {}
         self.recall_at_ms: int | None = None
-        self.next_due_ms: int | None = 0
         self.wants_lease = True
 
         self.leasing = True

@@ -9,11 +9,15 @@ import errno
 import fcntl
 import json
 import os
+import select
+import signal
 from typing import NamedTuple
 
 from supervisor.errors import StoreError, StoreHeld
+from supervisor.unix.clock import boot_ms
 
 DAEMON, ONE_SHOT = "daemon", "one-shot"
+RETRY_S = 0.02
 
 
 class Holder(NamedTuple):
@@ -21,6 +25,7 @@ class Holder(NamedTuple):
 
     pid: int
     role: str
+    start: int = 0
 
 
 def lock_path(database: str) -> str:
@@ -74,6 +79,40 @@ def take_lock(database: str, role: str) -> int:
     return fd
 
 
+def take_lock_within(database: str, role: str, within_ms: int) -> int:
+    """Take the writer lock, waiting for a holder that is about to go; returns its descriptor.
+
+    A one-shot keeper yields to a daemon that asks it to (SIGTERM), after its current group; a daemon yields to
+    nobody, but a one-shot waits a while for one that is just stopping.
+
+    Raises:
+        StoreHeld: it is still held when the time is over, or by another daemon and we are one.
+        StoreError: the lock file cannot be made.
+    """
+    until_ms = boot_ms() + within_ms
+    asked: set[int] = set()
+    while True:
+        try:
+            return take_lock(database, role)
+        except StoreHeld:
+            holder = holder_of(database)
+            if (role == DAEMON and holder and holder.role == DAEMON) or boot_ms() >= until_ms:
+                raise
+            if role == DAEMON and holder and holder.pid not in asked and holder.role == ONE_SHOT:
+                asked.add(holder.pid)
+                _ask_to_yield(holder)
+            select.select([], [], [], RETRY_S)
+
+
+def _ask_to_yield(holder: Holder) -> None:
+    """Ask the one-shot keeper that the lock file names; its start time says that the number is still its own."""
+    if holder.pid and process_start(holder.pid) == holder.start:
+        try:
+            os.kill(holder.pid, signal.SIGTERM)
+        except OSError:
+            pass  # gone, or another user's: then the lock tells
+
+
 def sign_lock(fd: int, role: str) -> None:
     """Write who we are into the lock file that we hold."""
     text = json.dumps({"pid": os.getpid(), "start": process_start(os.getpid()), "role": role})
@@ -100,7 +139,7 @@ def read_holder(fd: int) -> Holder:
     """What the lock file says of its holder."""
     try:
         facts = json.loads(os.pread(fd, 4096, 0))
-        return Holder(int(facts["pid"]), str(facts["role"]))
+        return Holder(int(facts["pid"]), str(facts["role"]), int(facts["start"]))
     except (ValueError, KeyError, TypeError):
         return Holder(0, "unknown")
 

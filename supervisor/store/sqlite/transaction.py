@@ -90,6 +90,7 @@ class Transaction:
         self._sequences_before = dict(cache.sequences)
         self._rewritten: set[int] = set()
         self._touched: set[int] = set()
+        self.earliest_due_ms: int | None = None
 
     # -- inserting ---------------------------------------------------------------------------------------------
 
@@ -125,8 +126,9 @@ class Transaction:
             band, pos = rank_of(group.queue, job.priority, sequence)
             sequence += 1
             later = job.due_at_ms is not None and job.due_at_ms > now_ms
-            if later:
+            if job.due_at_ms is not None and later:
                 scheduled.append((job.due_at_ms, job_id))
+                self._note_due(job.due_at_ms)
                 states.append(after(None, Event.ENQUEUE_LATER))
             else:
                 ready.append((lane, band, pos, job_id, FRESH))
@@ -263,6 +265,7 @@ class Transaction:
         self._put_trail(job_id, history, place, due_at_ms, error, solo=solo)
         self._put_error(job_id, place.attempt, error)
         self._db.execute(SQL.insert_scheduled, (due_at_ms, job_id))
+        self._note_due(due_at_ms)
         self._rewritten.add(token)
         self._ended(lease, State.SCHEDULED, 1)
         return True
@@ -332,6 +335,10 @@ class Transaction:
             self._count(lane, State.SCHEDULED, -1)
             self._count(lane, State.QUEUED, 1)
         return len(rows)
+
+    def _note_due(self, due_at_ms: int) -> None:
+        if self.earliest_due_ms is None or due_at_ms < self.earliest_due_ms:
+            self.earliest_due_ms = due_at_ms
 
     def next_due_ms(self) -> int | None:
         """When the next scheduled job is due."""
