@@ -22,12 +22,12 @@ def source_of(module: str, python_path: Sequence[str]) -> str | None:
 
     None: it is nowhere in python_path, site-packages, or what else finds modules here.
     """
-    spec, search, name = None, [*python_path, *import_path()], ""
+    spec, search = None, [*python_path, *import_path()]
     if module.startswith("supervisor."):
         search.append(OWN_ROOT)
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        spec = PathFinder.find_spec(name, search) or (None if "." in name else _by_other_finders(name))
+    for depth, part in enumerate(module.split(".")):
+        # The last part alone: for a dotted name, Python's finders look for the parent among imported modules.
+        spec = PathFinder.find_spec(part, search) or (None if depth else _by_other_finders(part))
         if spec is None:
             return None
         search = list(spec.submodule_search_locations or ())

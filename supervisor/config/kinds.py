@@ -51,8 +51,8 @@ def utf8(value: str, says: str) -> str:
 
 
 def _noun(value: Any) -> str:
-    nouns = {bool: "a boolean", int: "an integer", float: "a number", str: "text", list: "an array", dict: "a table"}
-    return nouns.get(type(value), "no such value")
+    nouns = {bool: "a boolean", int: "an integer", float: "a number", str: "text"}
+    return next((noun for kind, noun in nouns.items() if isinstance(value, kind)), "not right here")
 
 
 def _either(schema: dict[str, Any]) -> dict[str, Any]:
@@ -179,9 +179,9 @@ def text(says: str, pattern: str = r".+", high: int = TEXT_MAX) -> Kind:
             raise wrong(value, says, f"is longer than {high} characters")
         if _CONTROL.search(value):
             raise wrong(value, says, "holds a control character")
-        if not shape.fullmatch(value):
+        if not shape.fullmatch(utf8(value, says)):
             raise wrong(value, says, "is not right here")
-        return utf8(value, says)
+        return str(value)
 
     return Kind(says, read, {"anyOf": [{"type": "string", "pattern": f"^(?:{pattern})$"}, REFERENCE]})
 

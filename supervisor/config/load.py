@@ -135,6 +135,8 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
     fields = read_section(QUEUE, written, prefix, scope)
     if scope.report.count > before:
         return None
+    if "handler" not in fields:
+        defaults = {field: value for field, value in defaults.items() if field not in agree.HANDLER_ONLY}
     queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **inherit(defaults, fields)})
     for key, text in agree.of_queue(queue, written):
         scope.report.problem(*_written((*prefix, *key), layers), text)

@@ -52,6 +52,14 @@ everyone can write (without the sticky bit), is refused; so is one that its grou
 otherwise that is a warning. The same holds for the directories of `python_path`.
 
 Limits: 256 KiB a file, 1 MiB in all, 256 drop-ins, 256 queues, 2048 workers, keys of 8 parts.
+
+Each of these is refused with a sentence, in bounded time and memory, and changes nothing in a daemon that runs:
+a file that is missing; a file that cannot be read; an empty file; a file of comments only; a directory; a FIFO;
+a device; 10 MB; bytes that are not UTF-8; a byte order mark; a world-writable file; a file in a world-writable
+directory; a link into a world-writable directory; a link to itself; duplicate keys; two queues with one name;
+booleans for numbers; inf and nan; huge numbers; a number of 200,000 digits; a key of 20,000 dotted parts;
+many keys of 200 parts; 10,000 brackets; 10,000 tables in each other; unknown keys; thousands of unknown keys;
+keys of later versions; more than 256 queues; a queue name with escapes; a socket path that is too long.
 """
 
 QUEUES = """\

@@ -9,22 +9,29 @@ from typing import Any
 
 import msgspec
 
+from supervisor.config.agree import HANDLER_ONLY
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Section
-from supervisor.config.queue_keys import QUEUE
-from supervisor.config.spec import Spec
+from supervisor.config.queue_keys import QUEUE, RETENTION
+from supervisor.config.spec import Queue, Spec
 
 
 def as_toml_data(spec: Spec) -> dict[str, Any]:
-    """Tables and values as TOML has them; keys without a value are left out, as TOML knows no null."""
+    """Tables and values as TOML has them; keys without a value are left out, as TOML has no null."""
     return {
         "daemon": _table(DAEMON, spec.daemon),
         "intake": _table(INTAKE, spec.intake),
         "log": _table(LOG, spec.log),
         "access": _table(ACCESS, spec.access),
-        "queues": {name: _table(QUEUE, queue) for name, queue in spec.queues.items()},
+        "queues": {name: _queue(queue) for name, queue in spec.queues.items()},
     }
+
+
+def _queue(queue: Queue) -> dict[str, Any]:
+    """The keys that this queue may have: those for handlers only are an error beside a command."""
+    table = _table(QUEUE, queue)
+    return {name: value for name, value in table.items() if queue.handler is not None or name not in HANDLER_ONLY}
 
 
 def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:
@@ -33,7 +40,7 @@ def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:
         kept = getattr(value, key.field)
         if isinstance(key.kind, Section):
             table[name] = _table(key.kind, kept)
-        elif kept is not None or key.kind.show(None) is not None:
+        elif kept is not None or section is RETENTION:
             shown = key.kind.show(kept)
             table[name] = shown if section is DAEMON and name in PLAIN_PATHS else _escaped(shown)
     return table

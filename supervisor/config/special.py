@@ -120,9 +120,7 @@ def _read_log_target(value: Any, folder: str) -> str:
     if isinstance(value, str) and value in LOG_TARGETS:
         return str(value)
     if isinstance(value, str) and "/" not in value:
-        raise ValueError(
-            f"{shown(value)} is no target; {suggestion(value, LOG_TARGETS)}, or write a path with a / in it"
-        )
+        raise ValueError(f"{shown(value)} is no target, and a path has a / in it; {suggestion(value, LOG_TARGETS)}")
     return str(path(says).read(value, folder))
 
 

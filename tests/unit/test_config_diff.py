@@ -1,0 +1,112 @@
+"""What a reload touches, and what it leaves alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from supervisor.config import codec
+from supervisor.config.diff import KEEPER_ONLY, Changes, diff, differences
+from supervisor.config.spec import Access, Backoff, Daemon, Intake, Log, Queue, Restart, Retention, Spec
+from supervisor.errors import ConfigError
+
+BASE = Queue(name="q", handler="m:f")
+
+OTHER: dict[str, Any] = {
+    "name": "other",
+    "handler": "m:g",
+    "command": ("x",),
+    "workers": 3,
+    "order": "lifo",
+    "timeout_ms": 1,
+    "kill_grace_ms": 1,
+    "boot_timeout_ms": 1,
+    "max_attempts": 1,
+    "max_crashes": 1,
+    "max_interruptions": 1,
+    "backoff": Backoff(base_ms=1),
+    "restart": Restart(intensity=1),
+    "retention": Retention(dead_ms=1),
+    "max_payload_bytes": 2,
+    "max_result_bytes": 2,
+    "pass_env": ("A",),
+    "env": {"A": "b"},
+    "cwd": "/",
+    "user": "nobody",
+    "network": True,
+    "preload": "never",
+    "after_fork": "m:h",
+    "on_crash_loop": "escalate",
+    "redact": ("a",),
+    "recycle_jobs": 1,
+    "python_path": ("/a",),
+}
+
+
+def spec(*queues: Queue, **parts: Any) -> Spec:
+    return Spec(queues={queue.name: queue for queue in queues}, **parts)
+
+
+def test_every_field_of_a_queue_is_looked_at() -> None:
+    assert set(OTHER) == {field.name for field in msgspec.structs.fields(Queue)}
+    assert set(OTHER) >= KEEPER_ONLY
+
+
+@pytest.mark.parametrize("field", [name for name in OTHER if name != "name"])
+def test_a_pool_is_touched_only_if_its_processes_read_what_differs(field: str) -> None:
+    changed = msgspec.structs.replace(BASE, **{field: OTHER[field]})
+    assert differences(BASE, changed) == {field}
+    found = diff(spec(BASE), spec(changed))
+    expected = Changes(retuned=("q",)) if field in KEEPER_ONLY else Changes(changed=("q",))
+    assert found == expected
+
+
+def test_what_the_keeper_alone_reads_does_not_hide_what_the_pool_reads() -> None:
+    changed = msgspec.structs.replace(BASE, order="lifo", workers=9)
+    assert diff(spec(BASE), spec(changed)) == Changes(changed=("q",))
+
+
+def test_the_same_spec_changes_nothing() -> None:
+    assert diff(spec(BASE), spec(BASE)) == Changes()
+
+
+def test_queues_come_and_go() -> None:
+    a, b, c, d = (Queue(name=name, handler="m:f") for name in "abcd")
+    assert diff(spec(a, b, c), spec(d, c)) == Changes(added=("d",), removed=("a", "b"))
+
+
+def test_some_keys_wait_for_a_restart() -> None:
+    old = spec(daemon=Daemon(), log=Log())
+    new = spec(
+        daemon=Daemon(database="/d", run_dir="/r", durability="relaxed", shutdown_grace_ms=1, python_path=("/p",)),
+        log=Log(target="stderr", level="debug", format="json"),
+        intake=Intake(acknowledge="buffered"),
+        access=Access(admin=("*",)),
+    )
+    assert diff(old, new).restart_needed == (
+        "daemon.database",
+        "daemon.run_dir",
+        "daemon.durability",
+        "log.target",
+        "log.level",
+        "log.format",
+    )
+
+
+def test_a_spec_survives_the_link_between_processes() -> None:
+    queue = msgspec.structs.replace(BASE, **OTHER)
+    before = Spec(files=("/f",), queues={"z": queue, "a": BASE}, warnings=("w",))
+    after = codec.decode(codec.encode(before))
+    assert after == before
+    assert list(after.queues) == ["z", "a"]
+    assert codec.decode_queue(codec.encode_queue(queue)) == queue
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"queues": {"q": {}}}', b'{"unknown": 1}', b"\xff"])
+def test_other_bytes_are_no_spec(data: bytes) -> None:
+    with pytest.raises(ConfigError, match="this is no encoded configuration"):
+        codec.decode(data)
+    with pytest.raises(ConfigError, match="this is no encoded queue"):
+        codec.decode_queue(data)

@@ -1,0 +1,101 @@
+"""`jobsctl config show`: what it prints loads as the same spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import tomli_w
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from supervisor.config.load import load
+from supervisor.config.resolved import as_toml_data
+from supervisor.config.spec import Access, Backoff, Daemon, Intake, Log, Queue, Restart, Retention, Spec
+from supervisor.policy.duration import MAX_MS
+from tests.support.config_files import QUEUE, load_text, write
+
+names = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,20}", fullmatch=True)
+variables = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
+words = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=8)
+lines = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=8)
+arguments = (words | st.just("${HOME}")).map(lambda text: text.replace("{", "{{").replace("}", "}}"))
+times = st.integers(1, 3_600_000)
+kept = st.none() | st.integers(0, MAX_MS)
+users = st.from_regex(r"[a-z_][a-z0-9_-]{0,10}", fullmatch=True)
+code = st.just("pkg.mod:Class.method")
+
+queues = st.builds(
+    Queue,
+    name=names,
+    command=st.tuples(st.just("tool"), arguments, st.just("{field}")),
+    workers=st.integers(1, 8),
+    order=st.sampled_from(["fifo", "lifo", "priority"]),
+    timeout_ms=times,
+    kill_grace_ms=times,
+    boot_timeout_ms=times,
+    max_attempts=st.integers(1, 1000),
+    max_crashes=st.integers(1, 100),
+    max_interruptions=st.integers(1, 1000),
+    backoff=st.builds(
+        Backoff,
+        base_ms=st.integers(0, 1000),
+        factor=st.floats(1, 100),
+        max_ms=st.integers(1000, 10**9),
+        jitter=st.floats(0, 1),
+    ),
+    restart=st.builds(Restart, intensity=st.integers(0, 9), period_ms=times),
+    retention=st.builds(Retention, completed_ms=kept, cancelled_ms=kept, dead_ms=kept),
+    max_payload_bytes=st.integers(2, 8 * 2**20),
+    max_result_bytes=st.integers(2, 4 * 2**20),
+    pass_env=st.lists(variables, max_size=3).map(tuple),
+    env=st.dictionaries(variables, words | st.just("a${B}$${C"), max_size=3),
+    cwd=st.none() | st.just("/srv/${X}"),
+    user=st.none() | users,
+    network=st.booleans(),
+    on_crash_loop=st.sampled_from(["backoff", "escalate"]),
+    redact=st.lists(lines, max_size=3).map(tuple),
+    recycle_jobs=st.none() | st.integers(1, 10**9),
+)
+handlers = st.builds(
+    Queue, name=names, handler=code, preload=st.sampled_from(["auto", "always", "never"]), after_fork=st.none() | code
+)
+specs = st.builds(
+    Spec,
+    daemon=st.builds(
+        Daemon,
+        database=st.just("/srv/jobs.db"),
+        run_dir=st.just("/srv/run"),
+        python_path=st.just(()),
+        shutdown_grace_ms=times,
+        durability=st.sampled_from(["full", "relaxed"]),
+    ),
+    intake=st.builds(
+        Intake,
+        acknowledge=st.sampled_from(["committed", "buffered"]),
+        flush_max_jobs=st.integers(1, 10_000),
+        flush_interval_ms=st.integers(1, 60_000),
+    ),
+    log=st.builds(
+        Log,
+        target=st.sampled_from(["auto", "stderr", "journald", "/var/log/${x}.log"]),
+        level=st.sampled_from(["debug", "info", "warning", "error"]),
+        format=st.sampled_from(["text", "json"]),
+    ),
+    access=st.builds(Access, admin=users.map(lambda name: (f"user:{name}", f"group:{name}", "*"))),
+    queues=st.lists(queues | handlers, max_size=3).map(lambda found: {queue.name: queue for queue in found}),
+)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(spec=specs)
+def test_what_is_shown_loads_as_the_same_spec(tmp_path: Path, spec: Spec) -> None:
+    path = write(tmp_path, tomli_w.dumps(as_toml_data(spec)))
+    again = load(path, environ={})
+    assert msgspec.structs.replace(again, files=(), warnings=()) == spec
+
+
+def test_keys_without_a_value_are_left_out(tmp_path: Path) -> None:
+    table = as_toml_data(load_text(tmp_path, QUEUE))["queues"]["q"]
+    assert {"command", "cwd", "user", "after_fork", "recycle_jobs", "python_path", "name"}.isdisjoint(table)
+    assert (table["handler"], table["timeout"], table["retention"]["dead"]) == ("m:f", "5m", "never")

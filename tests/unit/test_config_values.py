@@ -1,0 +1,200 @@
+"""Every kind of value: what it means, and the sentence for what it cannot mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.config.kinds import integer, or_word, show_size, size
+from supervisor.config.special import LOG_TARGET, PRELOAD
+from tests.support.config_files import QUEUE, load_text, problems_of
+
+READ = [
+    ("workers = 8", "workers", 8),
+    ('order = "priority"', "order", "priority"),
+    ('timeout = "1h30m"', "timeout_ms", 5_400_000),
+    ('kill_grace = "0s"', "kill_grace_ms", 0),
+    ('max_payload = "64KiB"', "max_payload_bytes", 65_536),
+    ('max_result = "2MB"', "max_result_bytes", 2_000_000),
+    ('pass_env = ["TZ", "AWS_REGION"]', "pass_env", ("TZ", "AWS_REGION")),
+    ('env = { A = "1", B = "" }', "env", {"A": "1", "B": ""}),
+    ("network = true", "network", True),
+    ("preload = true", "preload", "always"),
+    ("preload = false", "preload", "never"),
+    ('preload = "auto"', "preload", "auto"),
+    ('after_fork = "a.b:C.d"', "after_fork", "a.b:C.d"),
+    ('user = "www-data"', "user", "www-data"),
+    ('redact = ["password", "card.*"]', "redact", ("password", "card.*")),
+    ("recycle_jobs = 1", "recycle_jobs", 1),
+]
+
+
+@pytest.mark.parametrize(("line", "field", "value"), READ, ids=[line for line, _, _ in READ])
+def test_a_value_becomes_what_the_spec_keeps(tmp_path: Path, line: str, field: str, value: Any) -> None:
+    queue = load_text(tmp_path, QUEUE + line).queues["q"]
+    assert getattr(queue, field) == value
+
+
+NUMBER_OF_WORKERS = "write an integer from 1 to 256"
+REFUSED = [
+    ("workers = true", f"workers: true is a boolean; {NUMBER_OF_WORKERS}"),
+    ("workers = 0", f"workers: 0 is out of range; {NUMBER_OF_WORKERS}"),
+    ("workers = -1", f"workers: -1 is out of range; {NUMBER_OF_WORKERS}"),
+    ("workers = 257", f"workers: 257 is out of range; {NUMBER_OF_WORKERS}"),
+    ("workers = 2.0", f"workers: 2.0 is a number; {NUMBER_OF_WORKERS}"),
+    ("workers = inf", f"workers: inf is a number; {NUMBER_OF_WORKERS}"),
+    ('workers = "4"', f'workers: "4" is text; {NUMBER_OF_WORKERS}'),
+    ("workers = [4]", f"workers: an array is not right here; {NUMBER_OF_WORKERS}"),
+    ("workers = 1979-05-27", f"workers: a date or time is not right here; {NUMBER_OF_WORKERS}"),
+    ("max_attempts = 1180591620717411303424", "max_attempts: a huge number is out of range"),
+    ("max_attempts = 0x" + "f" * 5000, "max_attempts: a huge number is out of range"),
+    ("backoff.factor = inf", "backoff.factor: inf is not finite; write a number from 1 to 100"),
+    ("backoff.factor = nan", "backoff.factor: nan is not finite"),
+    ("backoff.factor = true", "backoff.factor: true is a boolean"),
+    ("backoff.factor = 0.5", "backoff.factor: 0.5 is out of range"),
+    ("backoff.jitter = 1.1", "backoff.jitter: 1.1 is out of range"),
+    ("backoff.jitter = 1" + "0" * 400, "backoff.jitter: a huge number is out of range"),
+    ("backoff = true", "backoff: is no table"),
+    ("timeout = 30", 'timeout: 30 has no unit; write a duration from "1ms" to "30d"'),
+    ("timeout = 0.5", "timeout: 0.5 has no unit"),
+    ("timeout = inf", "timeout: inf has no unit"),
+    ("timeout = true", "timeout: true is a boolean"),
+    ('timeout = "30"', 'timeout: "30": 30 has no unit; write a number and ms, s, m, h or d'),
+    ('timeout = "5 minutes"', 'timeout: "5 minutes": not a duration'),
+    ('timeout = "0s"', 'timeout: "0s" is out of range'),
+    ('timeout = "31d"', 'timeout: "31d" is out of range'),
+    ('timeout = "-5s"', 'timeout: "-5s": not a duration'),
+    ("retention.dead = 5", 'retention.dead: 5 has no unit; write "never" or a duration'),
+    ('retention.dead = "nevr"', 'retention.dead: "nevr": not a duration'),
+    ("max_payload = 1024", 'max_payload: 1024 has no unit; write a size from "2B" to "8MiB"'),
+    ("max_payload = true", "max_payload: true is a boolean"),
+    ('max_payload = "1M"', 'max_payload: "1M" is not a size'),
+    ('max_payload = "9MiB"', 'max_payload: "9MiB" is out of range'),
+    ('max_payload = "999999999999999GiB"', 'max_payload: "999999999999999GiB" is out of range'),
+    ('network = "true"', 'network: "true" is text, not a boolean; write true or false'),
+    ("network = 1", "network: 1 is an integer; write true or false"),
+    ("order = 1", 'order: 1 is an integer; write "fifo" or "lifo" or "priority"'),
+    ('order = "filo"', 'order: "filo" is not known here; did you mean fifo?'),
+    ("preload = 1", 'preload: 1 is an integer; write "auto", true or false'),
+    ('preload = "yes"', 'preload: "yes" is not known here; write "auto", true or false'),
+    ('pass_env = "TZ"', 'pass_env: "TZ" is text; write an array'),
+    ('pass_env = ["A B", "OK", 3]', 'pass_env: element 1: "A B" is not right here; write the name of an environment'),
+    ('pass_env = ["A B", "OK", 3]', "element 3: 3 is an integer"),
+    ("pass_env = [" + '"A",' * 257 + "]", "pass_env: has 257 elements; write 0 to 256"),
+    ("env = 1", "env: 1 is an integer; write a table of text"),
+    ("env = { A = 1 }", "env: A: 1 is an integer; write text in quotes"),
+    ('env = { "A B" = "1" }', 'env: "A B": is no name of a variable'),
+    ('env = { JOBSUP_TOKEN = "1" }', "env: JOBSUP_TOKEN: is set by jobsup itself"),
+    ('env = { A = "a\\u0000b" }', "holds a NUL"),
+    (f'env = {{ A = "{"x" * 131_072}" }}', "is longer than the kernel takes, 128 KiB"),
+    (f"env = {{ {', '.join(f'A{i} = 1' for i in range(257))} }}", "env: has 257 variables; write at most 256"),
+    ('cwd = ""', 'cwd: "" is not right here; write a path'),
+    ('cwd = "~/app"', 'cwd: "~/app" begins with ~, which only shells replace'),
+    ('cwd = "a\\u0000b"', "holds a control character"),
+    ('cwd = "a\\u001b[2J"', 'cwd: "a\\u001b[2J" holds a control character'),
+    (f'cwd = "{"x" * 4097}"', "is longer than 4096 characters"),
+    ("cwd = 1", "cwd: 1 is an integer; write a path"),
+    ('user = "a b"', 'user: "a b" is not right here; write the name of a user'),
+    ('after_fork = "a.b"', 'after_fork: "a.b" names no function; write'),
+    ('after_fork = "a/b.py:c"', 'after_fork: "a/b.py:c" is no module and function'),
+    ('after_fork = "a b"', 'after_fork: "a b" is no module and function'),
+    ('after_fork = "a:b()"', 'after_fork: "a:b()" is no module and function'),
+    ('after_fork = "a:class"', 'after_fork: "a:class" is no module and function'),
+    ('after_fork = "a:b:c"', 'after_fork: "a:b:c" is no module and function'),
+    ('after_fork = ":b"', 'after_fork: ":b" is no module and function'),
+    ("recycle_jobs = 0", "recycle_jobs: 0 is out of range"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), REFUSED, ids=[line[:40] for line, _ in REFUSED])
+def test_a_wrong_value_is_one_problem_that_says_what_would_be_right(tmp_path: Path, line: str, sentence: str) -> None:
+    found = problems_of(tmp_path, QUEUE + line)
+    assert len(found) == 1
+    assert found[0].startswith("queues.toml:3: queues.q.")
+    assert sentence in found[0]
+    assert "; " in found[0]
+
+
+COMMANDS = [
+    ('command = "ls -l"', 'command: "ls -l" is text, and no shell splits it; write an array of arguments'),
+    ("command = 3", "command: 3 is an integer; write an array of arguments"),
+    ("command = []", "command: has 0 elements; write the program"),
+    ("command = [" + '"a",' * 257 + "]", "command: has 257 elements"),
+    ('command = ["{program}"]', "command: the program to run is fixed"),
+    ('command = [""]', "command: the program to run is fixed"),
+    ('command = ["x", "--a={b}", "ok", "{"]', "command: element 2: a field fills a whole argument"),
+    ('command = ["x", "--a={b}", "ok", "{"]', "element 4: write {{ for a brace"),
+    ('command = ["x", 5]', "command: element 2: 5 is an integer; write text"),
+    ('command = ["x", "a\\u0000b"]', "command: element 2: "),
+    (f'command = ["x", "{"y" * 131_072}"]', "is longer than the kernel takes"),
+]
+
+
+@pytest.mark.parametrize(("line", "sentence"), COMMANDS, ids=[line[:40] for line, _ in COMMANDS])
+def test_a_wrong_command_is_refused(tmp_path: Path, line: str, sentence: str) -> None:
+    found = problems_of(tmp_path, f"[queues.q]\n{line}\n")
+    assert len(found) == 1
+    assert found[0].startswith("queues.toml:2: queues.q.")
+    assert sentence in found[0]
+
+
+@pytest.mark.parametrize(
+    ("program", "resolved"),
+    [("sha256sum", "sha256sum"), ("/bin/true", "/bin/true"), ("./x", "{folder}/x"), ("../bin/x", "{parent}/bin/x")],
+)
+def test_a_program_with_a_slash_is_relative_to_the_file(tmp_path: Path, program: str, resolved: str) -> None:
+    queue = load_text(tmp_path, f'[queues.q]\ncommand = ["{program}", "./y"]\n').queues["q"]
+    assert queue.command == (resolved.format(folder=tmp_path, parent=tmp_path.parent), "./y")
+
+
+DAEMON = [
+    ('[daemon]\ndatabase = "postgresql://db/jobs"', "daemon.database: PostgreSQL belongs to a later version"),
+    ('[daemon]\ndatabase = "../var/"', 'daemon.database: "../var/" names no file'),
+    ('[daemon]\ndatabase = ":memory:"', 'daemon.database: ":memory:" names no file'),
+    ("[daemon]\ndatabase = 1", "daemon.database: 1 is an integer"),
+    ('[daemon]\nrun_dir = "."\ndatabase = "."', "daemon.database: is the run_dir or the socket itself"),
+    ("[daemon]\nshutdown_grace = 30", "daemon.shutdown_grace: 30 has no unit"),
+    ('[log]\ntarget = "stdrr"', 'log.target: "stdrr" is no target, and a path has a / in it; did you mean stderr?'),
+    ("[log]\ntarget = 1", "log.target: 1 is an integer"),
+    ("[intake]\nflush_max_jobs = 10001", "intake.flush_max_jobs: 10001 is out of range"),
+    ('[access]\nadmin = ["alice"]', 'access.admin: element 1: "alice" is not right here; write "user:NAME"'),
+    ("daemon = 1", "daemon: is no table; write it as [daemon]"),
+    ("queues = 1", "queues: is no table; write one [queues.NAME]"),
+    ("[[queues]]", "queues: is no table"),
+    ("[queues]\nq = 1", "queues.q: is no table; write it as [queues.q]"),
+    ("[queue.q]", "queue: unknown section; did you mean queues?"),
+    ('[defaults]\nhandler = "m:f"', "defaults.handler: is not inherited; write it in each [queues.NAME]"),
+    ('[defaults]\nbackoff = { base = "2h", max = "1h" }', "defaults.backoff.max: 1h is below base, 2h"),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), DAEMON, ids=[text.replace("\n", " ") for text, _ in DAEMON])
+def test_a_wrong_section_is_one_problem(tmp_path: Path, text: str, sentence: str) -> None:
+    found = problems_of(tmp_path, text)
+    assert len(found) == 1
+    assert sentence in found[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "kept"), [("auto", "auto"), ("journald", "journald"), ("./a.log", "/etc/a.log"), ("/b", "/b")]
+)
+def test_a_log_target_is_a_word_or_a_path(target: str, kept: str) -> None:
+    assert LOG_TARGET.read(target, "/etc") == kept
+
+
+@pytest.mark.parametrize(("size_bytes", "text"), [(1, "1B"), (1024, "1KiB"), (1000, "1kB"), (8 * 2**20, "8MiB")])
+def test_sizes_are_shown_in_the_largest_unit_that_is_exact(size_bytes: int, text: str) -> None:
+    assert show_size(size_bytes) == text
+    assert size(1, 2**40).read(text, "") == size_bytes
+
+
+def test_a_word_beside_a_kind_is_shown_as_the_word() -> None:
+    kind = or_word("never", None, integer(1, 9))
+    assert [kind.show(value) for value in (None, 4)] == ["never", 4]
+
+
+@pytest.mark.parametrize("written", ["auto", True, False])
+def test_preload_is_shown_as_it_was_written(written: str | bool) -> None:
+    assert PRELOAD.show(PRELOAD.read(written, "")) is written
