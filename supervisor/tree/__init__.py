@@ -1,0 +1,1 @@
+"""OTP's supervision as pure functions: `react(tree, event, now_ms) -> (tree, commands)`."""
