@@ -33,6 +33,18 @@ class QueueName(click.ParamType):  # type: ignore[type-arg] # generic only in ne
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+class JobId(click.ParamType):  # type: ignore[type-arg] # as above
+    """The id of a job."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdigit()) or len(text) > 16 or not 1 <= int(text) <= JOB_ID_MAX:
+            self.fail(f"{text[:40]!r} is no job id; ids are 1 to {JOB_ID_MAX}", param, ctx)
+        return int(text)
+
+
 class DurationText(click.ParamType):  # type: ignore[type-arg] # as above
     """A duration such as 30s or 1h30m; its value is milliseconds."""
 
@@ -89,4 +101,4 @@ QUEUE = QueueName()
 DURATION = DurationText()
 INSTANT = Instant()
 INSTANT_OR_AGE = Instant(ago=True)
-JOB_ID = click.IntRange(1, JOB_ID_MAX)
+JOB_ID = JobId()
