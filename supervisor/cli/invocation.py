@@ -15,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from supervisor.client import Client
     from supervisor.config.spec import Spec
+    from supervisor.errors import JobsupError
     from supervisor.store.reader import Reader
     from supervisor.unix.lock import Holder
 
@@ -101,6 +102,20 @@ class Invocation:
         except ConfigError:
             return None
         return holder if holder and holder.role == DAEMON else None
+
+    def explained(self, error: JobsupError) -> JobsupError:
+        """The error, or a better one: a keeper that found no database could only say that it could not open it."""
+        from supervisor.errors import ConfigError, StoreError
+
+        if type(error) is not StoreError:
+            return error
+        from supervisor.store.open import NoDatabase
+
+        try:
+            missing = not os.path.lexists(self.spec().daemon.database)
+        except ConfigError:
+            return error
+        return NoDatabase(error.message, hint=error.hint) if missing else error
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:

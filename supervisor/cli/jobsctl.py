@@ -118,7 +118,7 @@ def _run(args: list[str]) -> int:
     except click.ClickException as error:
         return report(_usage(error), as_json=invocation.json or _asked_for_json(args))
     except JobsupError as error:
-        return report(error, as_json=invocation.json)
+        return report(invocation.explained(error), as_json=invocation.json)
 
 
 def _usage(error: click.ClickException) -> UsageError:

@@ -133,7 +133,7 @@ def load_lines(invocation: Invocation, queue: str, source: str, resume: int, opt
                     if interrupted():
                         break
             except JobsupError as error:
-                stopped = error
+                stopped = invocation.explained(error)
             except OSError as error:
                 stopped = JobsupError(f"{source}: {error.strerror}")
             except KeyboardInterrupt:

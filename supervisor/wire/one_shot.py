@@ -32,6 +32,9 @@ from supervisor.wire.client import Clock, Stream
 EXIT_WAIT_S = 10
 SAID_BYTES_MAX = 4096
 
+SPEAKER = "jobsupd: "
+"""What stands before the sentences that jobsupd writes to stderr."""
+
 CLASS_OF_STATUS: dict[int, type[JobsupError]] = {
     EXIT_USAGE: ConfigError,
     EXIT_NOT_RUNNING: Denied,
@@ -50,7 +53,8 @@ class OneShot(Stream):
         super().__init__(sock, clock_ms)
         self._process = process
         self._said_fd = said_fd
-        self._said = ""
+        self._said: tuple[str, ...] = ()
+        self._hint: str | None = None
 
     def close(self) -> None:
         """End the connection, and wait for the keeper to end: whoever comes next finds the database free."""
@@ -68,23 +72,29 @@ class OneShot(Stream):
         self._hear()
 
     def cause(self) -> JobsupError | None:
-        """What its exit status means, if it ended without a single answer; its last line on stderr says why."""
+        """What its exit status means, if it ended without a single answer; what it wrote to stderr says why."""
         status = self._process.returncode
         if self.answered or status is None or status <= 0:
             return None
-        message = self._said or f"the one-shot keeper ended with status {status}"
-        return CLASS_OF_STATUS.get(status, Internal)(message)
+        said = self._said or (f"the one-shot keeper ended with status {status}",)
+        kind = CLASS_OF_STATUS.get(status, Internal)
+        if kind is ConfigError:
+            return ConfigError(said[0], hint=self._hint, problems=said)
+        return kind(said[0], hint=self._hint)
 
     def _hear(self) -> None:
-        """Keep the last line of what the keeper wrote to stderr, once."""
+        """Keep what the keeper wrote to stderr, once: sentences behind its name, and an indented hint."""
         if self._said_fd < 0:
             return
         size = os.fstat(self._said_fd).st_size
         told = os.pread(self._said_fd, SAID_BYTES_MAX, max(size - SAID_BYTES_MAX, 0))
         os.close(self._said_fd)
         self._said_fd = -1
-        lines = told.decode(errors="replace").strip().splitlines()
-        self._said = lines[-1].strip() if lines else ""
+        lines = told.decode(errors="replace").splitlines()
+        self._said = tuple(line.removeprefix(SPEAKER) for line in lines if line.startswith(SPEAKER)) or tuple(
+            lines[-1:]
+        )
+        self._hint = next((line.strip() for line in lines if line.startswith("  ")), None)
 
 
 def command(config: str, overrides: Sequence[str], fd: int) -> list[str]:
