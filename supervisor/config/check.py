@@ -6,6 +6,7 @@ differently is advice; what cannot work anywhere near here is a problem.
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import shutil
@@ -21,6 +22,7 @@ from supervisor.config.spec import Queue, Spec
 from supervisor.errors import ConfigError
 
 Said = tuple[KeyPath, str]
+VOLATILE = ("/run/", "/dev/shm/")  # noqa: S108 - looked for, not written to
 
 
 class Checked(NamedTuple):
@@ -48,7 +50,7 @@ def host_facts(loaded: Loaded, environ: Mapping[str, str]) -> Report:
     """What the host says to a spec: problems, and advice as the report's warnings."""
     report = Report()
     spec = loaded.spec
-    for key, text in _folders(spec):
+    for key, text in (*_folders(spec), *_database(spec), *_access(spec)):
         report.warn(*loaded.written(key), text)
     for name, queue in spec.queues.items():
         prefix = ("queues", name)
@@ -66,6 +68,37 @@ def _folders(spec: Spec) -> Iterator[Said]:
                 ("daemon", "python_path"),
                 f"{shown(folder)} is no directory on this host; make it or correct the path",
             )
+
+
+def _database(spec: Spec) -> Iterator[Said]:
+    if spec.daemon.database.startswith(VOLATILE):
+        yield ("daemon", "database"), "is on a file system that a reboot empties; choose another folder"
+
+
+def _access(spec: Spec) -> Iterator[Said]:
+    """Names in [access] that nobody has: they admit nobody."""
+    lists = {"enqueue": spec.access.enqueue, "status": spec.access.status, "admin": spec.access.admin}
+    for key, entries in lists.items():
+        for entry in entries:
+            sort, _, name = entry.partition(":")
+            if name and not (_user_exists(name) if sort == "user" else _group_exists(name)):
+                yield ("access", key), f"there is no {sort} {shown(name)} on this host; create it or name another"
+
+
+def _user_exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _group_exists(name: str) -> bool:
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
 
 
 def _code(queue: Queue) -> Iterator[Said]:
@@ -109,11 +142,7 @@ def _program(queue: Queue, environ: Mapping[str, str]) -> Iterator[Said]:
 
 
 def _user(queue: Queue) -> Iterator[Said]:
-    if queue.user is None:
-        return
-    try:
-        pwd.getpwnam(queue.user)
-    except KeyError:
+    if queue.user is not None and not _user_exists(queue.user):
         yield ("user",), f"there is no user {shown(queue.user)} on this host; create it or name another"
 
 

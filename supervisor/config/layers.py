@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ from supervisor.config.lookup import drop_in_folder, drop_ins
 from supervisor.config.overrides import Override, parse_override, put
 from supervisor.config.parse import Document, parse
 from supervisor.config.problem import FILE, Place, Report, dotted, printable
-from supervisor.config.source import believe, read
+from supervisor.config.source import believe_folder, read
 
 DROP_INS_MAX = 256
 TOTAL_MAX_BYTES = 1024 * 1024
@@ -65,7 +64,7 @@ def _drop_ins(main: str, report: Report) -> list[str]:
     try:
         found = drop_ins(main)
         if found:
-            believe(folder, os.stat(folder), report, of=main)
+            believe_folder(folder, report, of=main)
     except OSError as error:
         report.problem(Place(main), FILE, f"{printable(folder)} cannot be read: {error.strerror}")
         return []

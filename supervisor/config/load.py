@@ -19,7 +19,7 @@ from supervisor.config.lookup import main_file
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report
 from supervisor.config.queue_keys import DEFAULTS, QUEUE, QUEUE_NAME, TOP
-from supervisor.config.source import believe
+from supervisor.config.source import believe_folder
 from supervisor.config.spec import Access, Daemon, Intake, Log, Queue, Spec
 
 QUEUES_MAX = 256
@@ -103,8 +103,7 @@ def _daemon(fields: Fields, layers: Layers, scope: Scope) -> Daemon:
     for key, text in agree.of_daemon(daemon):
         scope.problem(("daemon", *key), text)
     for folder in daemon.python_path:
-        if os.path.isdir(folder):
-            believe(folder, os.stat(folder), scope.report, of=layers.main.path)
+        believe_folder(folder, scope.report, of=layers.main.path)
     return daemon
 
 

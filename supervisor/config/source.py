@@ -50,9 +50,9 @@ def _read_descriptor(path: str, descriptor: int, report: Report) -> bytes | None
     if not stat.S_ISREG(facts.st_mode):
         report.problem(Place(path), FILE, f"is {kind(facts.st_mode)}; name a regular file")
         return None
-    trusted = believe(path, facts, report)
+    trusted = _believe(path, facts, report)
     for folder in _folders(path, descriptor):
-        trusted &= believe(folder, os.stat(folder), report, of=path)
+        trusted &= believe_folder(folder, report, of=path)
     if not trusted:
         return None
     content = os.read(descriptor, FILE_MAX_BYTES + 1)
@@ -62,8 +62,16 @@ def _read_descriptor(path: str, descriptor: int, report: Report) -> bytes | None
     return content
 
 
-def believe(path: str, facts: os.stat_result, report: Report, of: str | None = None) -> bool:
-    """Whether what is at this path may be believed; says why not, at the file `of`."""
+def believe_folder(folder: str, report: Report, of: str) -> bool:
+    """Whether nobody else can put files into this directory; says why not, at the file `of`."""
+    try:
+        facts = os.stat(folder)
+    except OSError:
+        return True  # What is not there brings nothing in; whoever needs it will say that it is missing.
+    return _believe(folder, facts, report, of)
+
+
+def _believe(path: str, facts: os.stat_result, report: Report, of: str | None = None) -> bool:
     found = distrust(facts.st_mode, facts.st_uid, root=os.geteuid() == 0)
     if found is None:
         return True

@@ -175,6 +175,20 @@ def test_a_user_must_exist_and_needs_a_drop_in(tmp_path: Path) -> None:
     assert "without the drop-in users.conf" in found.advice[0]
 
 
+def test_names_that_nobody_has_are_advice(tmp_path: Path) -> None:
+    text = '[access]\nadmin = ["*", "user:root", "group:root", "user:no-such", "group:no-such"]\n'
+    assert check_text(tmp_path, text).advice == (
+        'queues.toml:2: access.admin: there is no user "no-such" on this host; create it or name another',
+        'queues.toml:2: access.admin: there is no group "no-such" on this host; create it or name another',
+    )
+
+
+@pytest.mark.parametrize("database", ["/run/jobs.db", "/dev/shm/x/jobs.db"])
+def test_a_database_that_a_reboot_loses_is_advice(tmp_path: Path, database: str) -> None:
+    (advice,) = check_text(tmp_path, f'[daemon]\ndatabase = "{database}"\n').advice
+    assert advice.startswith("queues.toml:2: daemon.database: is on a file system that a reboot empties")
+
+
 def test_what_is_inherited_is_said_of_the_line_in_defaults(tmp_path: Path) -> None:
     text = "[defaults]\nnetwork = true\n" + '[queues.a]\ncommand = ["sh"]\n[queues.b]\ncommand = ["sh"]\n'
     (advice,) = check_text(tmp_path, text).advice

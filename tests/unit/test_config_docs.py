@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
+import sys
 import tomllib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,10 +50,12 @@ def written_names(table: dict[str, Any], section: Section, prefix: str = "") -> 
 
 
 @pytest.mark.parametrize("name", generate.FILES)
-def test_what_is_made_is_what_is_checked_in(tmp_path: Path, name: str) -> None:
+def test_what_is_made_is_what_is_checked_in(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("docs", "etc"):
         (tmp_path / folder).mkdir()
-    generate.main(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["generate", str(tmp_path)])
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        runpy.run_module("supervisor.config.generate", run_name="__main__")
     assert (ROOT / name).read_text(encoding="utf-8") == (tmp_path / name).read_text(encoding="utf-8")
 
 
