@@ -61,20 +61,28 @@ class Invocation:
         with self.client() as client:
             return client.request(op, **fields)
 
-    def ask_daemon(self, op: str, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
-        """Ask the daemon; only it can answer. One that is starting is waited for.
+    def ask_daemon(
+        self, op: str, timeout_s: float | None = None, patience_s: float = START_PATIENCE_S, **fields: Any
+    ) -> dict[str, Any]:
+        """Ask the daemon; only it can answer. One that holds the database and is starting is waited for.
 
         Raises:
             NotRunning: there is none.
+            Busy: there is one, and it did not listen within `patience_s`.
         """
-        from supervisor.errors import NotRunning
+        from supervisor.errors import Busy, NotRunning
 
         try:
             return self.ask_at_once(op, timeout_s, **fields)
         except NotRunning:
-            if self.holder() is None:
+            holder = self.holder()
+            if holder is None:
                 raise
-        return self._ask_daemon(op, timeout_s, START_PATIENCE_S, fields)
+        try:
+            return self._ask_daemon(op, timeout_s, patience_s, fields)
+        except NotRunning as error:
+            text = f"the daemon (pid {holder.pid}) has the database, and does not listen yet: {error.message}"
+            raise Busy(text, hint="try again; jobsctl doctor examines it") from None
 
     def ask_at_once(self, op: str, timeout_s: float | None = None, **fields: Any) -> dict[str, Any]:
         """Ask the daemon, if one listens now.

@@ -16,10 +16,11 @@ from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocati
 @click.argument("file")
 @pass_invocation
 def command(invocation: Invocation, file: str) -> None:
-    """Copy the database to a file that does not exist yet, whole and checked, or not at all; print its path.
+    """Copy the database while it is in use.
 
-    The copy holds every job that was acknowledged before it began. Jobs go on meanwhile; the write-ahead log grows
-    until the copy is done. A daemon can be started on the copy as it is.
+    FILE must not exist yet. It gets its name when the copy is whole and checked, and its path is printed. The copy
+    holds every job that was acknowledged before it began. Jobs go on meanwhile; the write-ahead log grows until the
+    copy is done. A daemon can be started on the copy as it is.
     """
     from supervisor.cli.render import put_json, put_line
     from supervisor.store.reader import connect_reader

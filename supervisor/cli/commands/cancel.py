@@ -12,9 +12,10 @@ from supervisor.cli.parameters import JOB_ID
 @click.argument("ids", metavar="ID...", type=JOB_ID, nargs=-1, required=True)
 @pass_invocation
 def command(invocation: Invocation, ids: tuple[int, ...]) -> int:
-    """Cancel jobs that have not finished, and print the ids of those that were.
+    """Cancel jobs that have not finished.
 
-    A running job is asked to stop, and is cancelled when its run has ended. Exit status 1: it was final already.
+    Prints the ids of those that were cancelled. A running job is asked to stop, and is cancelled when its run has
+    ended. Exit status 1: it was final already.
     """
     from supervisor.cli.done import conclude
 

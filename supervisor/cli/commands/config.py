@@ -9,7 +9,7 @@ from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocati
 
 @click.group("config", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Check or show the configuration; the daemon need not run."""
+    """Check or show the configuration."""
 
 
 @jobsctl_command(name="check", examples=["jobsctl config check", "jobsctl -c new.toml config check --json"])

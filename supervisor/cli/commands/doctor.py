@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 @jobsctl_command(examples=["jobsctl doctor", "jobsctl doctor --json | jq -r '.findings[].name'"])
 @pass_invocation
 def command(invocation: Invocation) -> int:
-    """Examine the configuration, the database, the daemon and this host; change nothing.
+    """Find what is wrong, and what to do.
 
-    Run it as the service's user, or as root. Every finding has a name, says what is so, and what to do; they are
-    listed in docs/doctor.md. Exit status: 1 if something does not work (a problem), else 0. Tab-separated, the
-    columns are: name, severity, message, remedy.
+    It examines the configuration, the database, the daemon and this host, and changes nothing. Run it as the
+    service's user, or as root. Every finding has a name, says what is so, and what to do; they are listed in
+    docs/doctor.md. Exit status: 1 if something does not work (a problem), else 0. Tab-separated, the columns are:
+    name, severity, message, remedy.
     """
     import os
 

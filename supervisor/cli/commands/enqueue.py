@@ -41,8 +41,8 @@ def command(
 ) -> int:
     """Enqueue a job and print its id.
 
-    PAYLOAD is JSON, @FILE reads it from a file, - from standard input; without it the payload is null.
-    With --jsonl, every line is the payload of one job; what cannot be enqueued is reported with its line, and an
+    PAYLOAD is JSON, @FILE reads it from a file, - from standard input; without it the payload is null. With
+    --jsonl, every line is the payload of one job; what cannot be enqueued is reported with its line, and an
     interrupted load says behind which line --resume goes on. Empty lines are passed over.
     """
     wanted = _job_options(**options)

@@ -29,10 +29,11 @@ SHOWN = (
 def command(
     invocation: Invocation, queue: str | None, state: str | None, tag: str | None, limit: int, after: int | None
 ) -> None:
-    """List jobs, newest first, from the database: with or without a daemon.
+    """List jobs, newest first.
 
-    Needs the service's user, or root. Tab-separated, the columns are: id, queue, state, priority, attempt, crashes,
-    enqueued_at, due_at, finished_at, result, error.
+    They are read from the database, with or without a daemon; that needs the service's user, or root.
+    Tab-separated, the columns are: id, queue, state, priority, attempt, crashes, enqueued_at, due_at, finished_at,
+    result, error.
     """
     from supervisor.cli.render import Column, put_rows
     from supervisor.store.open import NoDatabase

@@ -13,10 +13,10 @@ from supervisor.cli.parameters import QUEUE
 @click.argument("new", type=QUEUE)
 @pass_invocation
 def command(invocation: Invocation, old: str, new: str) -> None:
-    """Move the jobs of a queue to another, and print how many.
+    """Move jobs from one queue to another.
 
-    OLD may have left the configuration: its jobs stay, shown as orphaned, until they are moved. Running jobs are
-    not moved.
+    Prints how many. OLD may have left the configuration: its jobs stay, shown as orphaned, until they are moved.
+    Running jobs are not moved.
     """
     reply = invocation.ask("move", old=old, new=new)
     if invocation.json:

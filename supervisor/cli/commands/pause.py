@@ -12,9 +12,9 @@ from supervisor.cli.parameters import QUEUE
 @click.argument("queue", type=QUEUE)
 @pass_invocation
 def command(invocation: Invocation, queue: str) -> None:
-    """Hand out no more jobs of a queue; what is running ends.
+    """Hand out no more jobs of a queue.
 
-    The queue goes on accepting jobs, and stays paused over restarts, until jobsctl resume.
+    What is running ends. The queue goes on accepting jobs, and stays paused over restarts, until jobsctl resume.
     """
     reply = invocation.ask("pause", queue=queue)
     if invocation.json:

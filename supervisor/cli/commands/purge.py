@@ -16,7 +16,10 @@ from supervisor.job import State
 )
 @pass_invocation
 def command(invocation: Invocation, queue: str, state: str) -> None:
-    """Delete the jobs of a queue that are in a state, with all that is known of them; print how many."""
+    """Delete the jobs of a queue in one state.
+
+    They are deleted with all that is known of them; prints how many. Running jobs cannot be purged.
+    """
     reply = invocation.ask("purge", queue=queue, state=state)
     if invocation.json:
         from supervisor.cli.render import put_json

@@ -10,10 +10,10 @@ TIMEOUT_S = 60.0
 @jobsctl_command(examples=["jobsctl reload"])
 @pass_invocation
 def command(invocation: Invocation) -> None:
-    """Make the daemon read its configuration again, and print what changed.
+    """Make the daemon read its configuration.
 
-    A configuration that cannot be used changes nothing, and every problem is listed. Tab-separated lines: what
-    happened (added, removed, changed), and the queue.
+    Prints what changed. A configuration that cannot be used changes nothing, and every problem is listed.
+    Tab-separated lines: what happened (added, removed, changed), and the queue.
     """
     from supervisor.cli.render import note, put_json, put_line
 

@@ -12,7 +12,7 @@ from supervisor.cli.parameters import QUEUE
 @click.argument("queue", type=QUEUE)
 @pass_invocation
 def command(invocation: Invocation, queue: str) -> None:
-    """Hand out jobs of a paused queue again.
+    """Hand out jobs of a queue again.
 
     If the queue's pool has given up restarting its workers, it tries again at once.
     """

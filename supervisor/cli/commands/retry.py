@@ -13,9 +13,10 @@ from supervisor.cli.parameters import JOB_ID
 @click.option("--force", is_flag=True, help="Run completed jobs again as well.")
 @pass_invocation
 def command(invocation: Invocation, ids: tuple[int, ...], force: bool) -> int:
-    """Run final jobs again, under their ids and with fresh budgets; print the ids.
+    """Run final jobs again.
 
-    A job that waits for its next attempt is made ready at once.
+    They keep their ids and get fresh budgets; the ids are printed. A job that waits for its next attempt is made
+    ready at once.
     """
     from supervisor.cli.done import conclude
 

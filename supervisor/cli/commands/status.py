@@ -16,11 +16,11 @@ from supervisor.cli.parameters import JOB_ID
 @click.argument("job_id", metavar="[ID]", type=JOB_ID, required=False)
 @pass_invocation
 def command(invocation: Invocation, job_id: int | None) -> None:
-    """Show the daemon and the counts of every queue, or all about one job.
+    """Show all queues, or all about one job.
 
-    Without a daemon both are read from the database. Tab-separated, the columns are: queue, queued, running,
-    scheduled, blocked, completed, dead, cancelled, age of the oldest queued job in seconds, workers, paused,
-    circuit, reason.
+    Shows the daemon and the counts of every queue, or one job with every error it had. Without a daemon both are
+    read from the database. Tab-separated, the columns are: queue, queued, running, scheduled, blocked, completed,
+    dead, cancelled, age of the oldest queued job in seconds, workers, paused, circuit, reason.
     """
     if job_id is None:
         _show_overview(invocation, _overview(invocation))

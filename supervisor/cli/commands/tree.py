@@ -11,9 +11,10 @@ from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocati
 @jobsctl_command(examples=["jobsctl tree", "jobsctl tree --json | jq -r 'select(.role == \"worker\") | .pid'"])
 @pass_invocation
 def command(invocation: Invocation) -> None:
-    """Show the processes of the daemon as the tree in which they are started, watched and stopped.
+    """Show the daemon's processes.
 
-    Tab-separated, the columns are: path, role, pid, state, uptime_s, restarts, circuit.
+    They are shown as the tree in which they are started, watched and stopped. Tab-separated, the columns are: path,
+    role, pid, state, uptime_s, restarts, circuit.
     """
     from supervisor.cli.render import Column, put_rows
 

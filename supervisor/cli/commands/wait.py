@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
+from supervisor.cli.invocation import START_PATIENCE_S, Invocation, jobsctl_command, pass_invocation
 from supervisor.cli.parameters import DURATION, JOB_ID
 from supervisor.errors import EXIT_FAILED
 
@@ -21,10 +21,10 @@ SLICE_MS = 3_600_000
 @click.option("--timeout", metavar="DURATION", type=DURATION, help="Give up after this time; else wait for ever.")
 @pass_invocation
 def command(invocation: Invocation, job_id: int, timeout: int | None) -> int:
-    """Wait until a job is completed, dead or cancelled, and print its state.
+    """Wait until a job is final; print its state.
 
-    Exit status: 0 completed, 1 dead or cancelled, 75 timed out, 3 no such job. Without a daemon only a job that is
-    final already can be answered; for others the exit status is 4.
+    Final is completed, dead or cancelled. Exit status: 0 completed, 1 dead or cancelled, 75 timed out, 3 no such
+    job. Without a daemon only a job that is final already can be answered; for others the exit status is 4.
     """
     from supervisor.cli.render import put_json, put_line
     from supervisor.job import FINAL
@@ -48,7 +48,10 @@ def _wait(invocation: Invocation, job_id: int, timeout_ms: int | None) -> dict[s
     while True:
         left_ms = SLICE_MS if deadline_ms is None else max(0, min(SLICE_MS, deadline_ms - boot_ms()))
         try:
-            return invocation.ask_daemon("wait", timeout_s=left_ms / 1000 + 10, job=job_id, timeout_ms=left_ms)
+            return invocation.ask_daemon(
+                "wait", timeout_s=left_ms / 1000 + 10, patience_s=min(START_PATIENCE_S, left_ms / 1000),
+                job=job_id, timeout_ms=left_ms,
+            )  # fmt: skip
         except WaitTimeout:
             if deadline_ms is not None and boot_ms() >= deadline_ms:
                 raise
