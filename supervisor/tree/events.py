@@ -101,11 +101,15 @@ class Reshape:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Stop everything, in reverse order, and end with `status`. Urgently: with `urgent_ms` as the grace."""
+    """Stop everything, in reverse order, and end with `status`.
+
+    `grace_ms` takes the place of every child's `shutdown_ms`; urgently, every child has its `urgent_ms`.
+    """
 
     status: int = 0
     reason: str = ""
     urgent: bool = False
+    grace_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

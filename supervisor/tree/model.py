@@ -226,6 +226,8 @@ class Tree:
     runs: int = 0
     """Processes started so far; each start takes the next number."""
     urgent: bool = False
+    grace_ms: int | None = None
+    """While halting: the grace of every child, in place of its own."""
     status: int = 0
     """The exit status that the tree ends with."""
     reason: str = ""

@@ -143,6 +143,8 @@ def _halt(tree: Tree, event: on.Halt, now_ms: int) -> Step:
     if tree.phase is Phase.HALTED:
         return tree, ()
     hurry = event.urgent and not tree.urgent
+    if tree.phase is Phase.RUNNING:
+        tree = replace(tree, grace_ms=event.grace_ms)
     tree = halting(tree, event.status, event.reason, urgent=event.urgent)
     orders: tuple[Command, ...] = ()
     for child in reversed(tree.children):

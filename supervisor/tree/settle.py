@@ -107,7 +107,8 @@ def _finish(tree: Tree) -> Step:
 
 def stop(tree: Tree, child: Child, now_ms: int) -> Step:
     """Ask the child to end within its grace; without a grace, kill it."""
-    grace_ms = child.spec.urgent_ms if tree.urgent else child.spec.shutdown_ms
+    polite_ms = child.spec.shutdown_ms if tree.grace_ms is None else tree.grace_ms
+    grace_ms = child.spec.urgent_ms if tree.urgent else polite_ms
     if grace_ms == 0:
         return kill(tree, child, now_ms, "stopped without grace")
     deadline_ms = now_ms + grace_ms

@@ -8,7 +8,16 @@ from typing import NamedTuple, Protocol
 
 from supervisor.config.spec import Queue, Spec
 from supervisor.job import Job, Outcome
+from supervisor.observe.log import Log
 from supervisor.unix.slot import Slot
+
+
+FOREMAN_UNUSABLE = 69
+"""Exit status of a foreman: as things are, its workers cannot do their work; it has said why."""
+FOREMAN_UNPRELOADABLE = 71
+"""Exit status of a foreman: its import left behind what must not be forked; start it anew, unpreloaded."""
+FOREMAN_ESCALATED = 73
+"""Exit status of a foreman: its workers die too often, and its queue says that this ends the daemon."""
 
 
 class Executor(Protocol):
@@ -57,6 +66,9 @@ class ForemanInheritance(NamedTuple):
     load: Callable[[Queue], Executor]
     run_dir: str
     boot_id: str
+    log: Log
+    unpreloaded: str | None = None
+    """Why the workers must import by themselves, as an earlier foreman of the pool found out."""
 
 
 class WorkerInheritance(NamedTuple):

@@ -172,9 +172,15 @@ class Certificate(Message, frozen=True):
 
 
 class Answered(Message, frozen=True):
-    """Keeper to whoever certified: the verdict is committed, stop repeating."""
+    """Keeper to whoever certified: the verdict is committed, stop repeating.
+
+    `gone` repeats the certificate's. `pardoned`: the verdict charges a suspect that ran alone, so this death says
+    nothing about the pool.
+    """
 
     slot: int
+    gone: bool = True
+    pardoned: bool = False
 
 
 class CancelRunning(Message, frozen=True):
@@ -200,6 +206,20 @@ AnyMessage = (
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def encode_message(message: AnyMessage) -> bytes:
+    """A message as it travels, and as a certificate is kept in its slot."""
+    return _encoder.encode(message)
+
+
+def decode_message(data: bytes) -> Any:
+    """The message of `encode_message`.
+
+    Raises:
+        msgspec.MsgspecError: it is none.
+    """
+    return _decoder.decode(data)
 
 
 class LinkClosed(Exception):  # noqa: N818 - a fact, and the normal end of a link

@@ -161,3 +161,18 @@ def test_nothing_is_started_when_the_tree_is_halting() -> None:
     assert started(drive.dies("a", Ending.ORDERED)) == ""
     assert drive.tree.phase is Phase.HALTED
     assert drive.send(Halt(urgent=True)) == []
+
+
+def test_saying_ready_twice_changes_nothing() -> None:
+    drive = ready_drive(progress_ms=1_000)
+    drive.sleep(500)
+    before = drive.tree
+    assert drive.ready("a") == []
+    assert drive.tree == before
+
+
+def test_a_halt_can_bring_its_own_grace() -> None:
+    drive = ready_drive(shutdown_ms=60_000)
+    drive.send(Halt(grace_ms=700))
+    assert drive.sleep(699) == []
+    assert killed(drive.sleep(1)) == "a"
