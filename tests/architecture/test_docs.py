@@ -1,0 +1,170 @@
+"""Whatever users can type, set, get or send is documented: the docs are compared with the program."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import supervisor
+from supervisor import errors
+from supervisor.cli import failure
+from supervisor.cli.jobsctl import jobsctl
+from supervisor.cli.jobsupd import command as jobsupd
+from supervisor.cli.reference import markdown
+from supervisor.config.keys import Section
+from supervisor.config.queue_keys import QUEUE, TOP
+from supervisor.errors import JobsupError, every_error
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+SIGNALS = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+
+
+def text_of(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def all_modules() -> Iterator[str]:
+    for module in pkgutil.walk_packages(supervisor.__path__, "supervisor."):
+        if not module.name.endswith("__main__"):
+            yield module.name
+
+
+def commands(group: click.Group, prefix: str = "jobsctl") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
+
+
+COMMANDS = list(commands(jobsctl))
+
+
+def options(command: click.Command) -> list[str]:
+    return [name for parameter in command.params if isinstance(parameter, click.Option) for name in parameter.opts]
+
+
+def test_the_command_reference_is_what_the_commands_say() -> None:
+    assert text_of("cli.md") == markdown(), "run: python -m supervisor.cli.reference > docs/cli.md"
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=str)
+def test_every_command_and_option_is_documented(path: str, command: click.Command) -> None:
+    page = text_of("cli.md")
+    assert f"### {path}\n" in page
+    for option in options(command):
+        assert option in page, f"{path} {option}"
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=str)
+def test_every_command_has_help_with_examples(path: str, command: click.Command) -> None:
+    assert (command.help or "").strip(), path
+    examples = (command.epilog or "").split("Examples:\n")[1].splitlines()
+    assert examples
+    assert all("jobsctl" in example for example in examples), "an example shows the command"
+    assert any(re.search(rf"\b{path.rsplit(maxsplit=1)[-1]}\b", example) for example in examples)
+
+
+def test_every_option_of_the_daemon_is_documented() -> None:
+    page = text_of("cli.md").split("## jobsctl")[0]
+    for option in options(jobsupd):
+        assert option in page, f"jobsupd {option}"
+
+
+def key_names(section: Section) -> Iterator[str]:
+    for name, key in section.keys.items():
+        yield name
+        if isinstance(key.kind, Section):
+            yield from (f"{name}.{inner}" for inner in key_names(key.kind))
+
+
+@pytest.mark.parametrize(
+    ("heading", "section"),
+    [*((f"### `[{name}]`", section) for name, section in TOP.items() if name != "defaults"),
+     ("### `[queues.NAME]` and `[defaults]`", QUEUE)],
+    ids=str,
+)  # fmt: skip
+def test_every_key_of_the_configuration_is_documented(heading: str, section: Section) -> None:
+    page = text_of("config.md")
+    part = page.split(heading)[1].split("\n### ")[0]
+    for name in key_names(section):
+        assert f"| `{name}` |" in part, f"{heading} {name}"
+
+
+def documented_errors() -> dict[str, tuple[str, int]]:
+    """Code to class and status, as docs/errors.md says."""
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (\d+) \| .+ \| .+ \|$", text_of("errors.md"), flags=re.MULTILINE)
+    return {code: (name, int(status)) for code, name, status in rows}
+
+
+def test_every_error_code_is_documented_with_its_class_and_status() -> None:
+    for module in all_modules():
+        importlib.import_module(module)
+    ours = [error for error in every_error() if error.__module__.startswith("supervisor.")]
+    assert documented_errors() == {error.code: (error.__name__, failure.status_of(_instance(error))) for error in ours}
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    codes = [error.code for error in every_error() if error.__module__.startswith("supervisor.")]
+    assert len(codes) == len(set(codes))
+
+
+def _instance(error: type[JobsupError]) -> JobsupError:
+    return error("a message")
+
+
+def test_every_exit_status_is_documented() -> None:
+    page = text_of("cli.md")
+    of_jobsctl, of_jobsupd = page.split("exit status of `jobsctl`")[1].split("exit status of `jobsupd`")
+    statuses = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    for status in statuses | {failure.EXIT_INTERRUPTED, failure.EXIT_BROKEN_PIPE, 0}:
+        assert f"\n| {status} |" in of_jobsctl + of_jobsupd, status
+    for status in {failure.status_of(_instance(error)) for error in every_error()}:
+        assert f"\n| {status} |" in of_jobsctl, status
+    for status in (0, 1, 2, 74, 75, 78):
+        assert f"\n| {status} |" in of_jobsupd, status
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_every_signal_is_documented(signal: str) -> None:
+    assert signal in text_of("signals.md")
+
+
+def test_every_finding_of_doctor_is_documented() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \| .+ \|$", text_of("doctor.md"), flags=re.MULTILINE)
+    assert sorted(name for name, _ in rows) == sorted(findings())
+    assert all(set(severity.split(", ")) <= {"problem", "warning", "note"} for _, severity in rows)
+
+
+def findings() -> set[str]:
+    """The names of all findings, from the source of the checks."""
+    names = set()
+    for path in (ROOT / "supervisor/cli/checkup").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MAKERS:
+                name = node.args[0]
+                assert isinstance(name, ast.Constant), f"{path}:{node.lineno}: the name of a finding is a literal"
+                names.add(str(name.value))
+    return names
+
+
+MAKERS = {"problem", "warning", "note", "make"}
+
+
+def test_every_environment_variable_is_documented() -> None:
+    used = set()
+    for path in (ROOT / "supervisor").rglob("*.py"):
+        used |= set(re.findall(r"\bJOBSUP_[A-Z_]*[A-Z]\b", path.read_text()))
+    pages = "".join(page.read_text() for page in [*DOCS.rglob("*.md"), ROOT / "README.md"] if page.exists())
+    assert sorted(name for name in used if name not in pages) == []
