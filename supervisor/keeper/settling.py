@@ -63,12 +63,12 @@ def settle_records(work: Work, slot: KeeperSlot, records: Sequence[Record]) -> N
     others: list[Report] = []
     run_us, now_ms = 0, work.now_ms
     for record in records:
-        if record.kind == ring.DONE and (not record.data or _is_json(record.data)):
-            started_ms, took_us = min(record.started_ms, now_ms), min(record.run_us, RUN_US_MAX)
-            done = Completion(record.id, started_ms, started_ms + took_us // 1000, record.data or None)
-            plain[record.token].append(done)
+        kind, job_id, token, started_ms, took_us, data = record
+        if kind == ring.DONE and (not data or _is_json(data)):
+            started_ms, took_us = min(started_ms, now_ms), min(took_us, RUN_US_MAX)
+            plain[token].append(Completion(job_id, started_ms, started_ms + took_us // 1000, data or None))
             run_us += took_us
-        elif record.kind == ring.HANDBACK:
+        elif kind == ring.HANDBACK:
             _hand_back(work, slot, record)
         else:
             others.append(_report(work, slot, record))

@@ -11,6 +11,7 @@ its length lies inside the ring; anything else stops the reading of that ring an
 from __future__ import annotations
 
 import os
+import struct
 from typing import NamedTuple
 
 from supervisor.unix.memory import HEADER_BYTES, RING_BYTES, W_PUBLISHED, W_READ, Memory, MemoryFile
@@ -19,6 +20,8 @@ RECORD_WORDS = 8
 ALIGN = 64
 DATA_MAX = RING_BYTES // 8
 """Larger data goes into a file of the slot first, and the record names it."""
+
+_HEAD = struct.Struct("=7Q")
 
 DONE, FAILED, SNOOZE, CANCEL, HANDBACK, DONE_WITH_CHILDREN = 1, 2, 3, 4, 5, 6
 PAD = 127
@@ -126,18 +129,17 @@ class RingReader:
             while sequence < published and len(records) < records_max:
                 if at + RECORD_WORDS * 8 > len(ring):
                     break
-                head = ring[at : at + 64].cast("Q")
-                length = head[1]
-                size = padded(length)
-                if head[0] != sequence or (offset % RING_BYTES) + size > RING_BYTES:
-                    raise RingDamaged(f"record {sequence} is marked {head[0]}, of {length} bytes")
+                marked, length, kind, job_id, token, started_ms, run_us = _HEAD.unpack_from(ring, at)
+                size = padded(length) if length else ALIGN
+                if marked != sequence or (offset % RING_BYTES) + size > RING_BYTES:
+                    raise RingDamaged(f"record {sequence} is marked {marked}, of {length} bytes")
                 if at + size > len(ring):
                     if at == 0:
                         raise RingDamaged(f"record {sequence} of {length} bytes lies outside of the ring")
                     break
-                if head[2] != PAD:
-                    data = bytes(ring[at + 64 : at + 64 + length]) if length else b""
-                    records.append(Record(head[2], head[3], head[4], head[5], head[6], data))
+                if kind != PAD:
+                    data = bytes(ring[at + ALIGN : at + ALIGN + length]) if length else b""
+                    records.append(Record(kind, job_id, token, started_ms, run_us, data))
                 sequence += 1
                 offset += size
                 at += size

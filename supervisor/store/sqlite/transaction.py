@@ -39,6 +39,9 @@ from supervisor.store.sqlite.statements import SQL
 
 encode = msgspec.json.encode
 ZERO = History()
+PLAIN_RUN_MS = 2**20
+"""Completed first attempts without a result, of shorter runs than this, are written by one statement, each as one
+number that holds start and run time: less than half the cost. complete_plain.sql takes the number apart."""
 
 
 def text(data: bytes | None) -> str | None:
@@ -227,14 +230,20 @@ class Transaction:
         if lease is None:
             return [job.id for job in done]
         held, rows, stale = lease.jobs, [], []
+        plain: dict[int, int] = {}
         for job_id, started_at, finished_at, result in done:
             place = held.pop(job_id, None)
+            run_ms = finished_at - started_at
             if place is None:
                 stale.append(job_id)
+            elif result is None and place.attempt == 1 and 0 <= run_ms < PLAIN_RUN_MS:
+                plain[job_id] = started_at * PLAIN_RUN_MS + run_ms
             else:
                 rows.append((job_id, place.attempt, token, started_at, finished_at, text(result)))
+        if plain:
+            self._db.execute(SQL.complete_plain, (token, encode(plain).decode()))
         self._db.executemany(SQL.complete, rows)
-        self._ended(lease, State.COMPLETED, len(rows))
+        self._ended(lease, State.COMPLETED, len(plain) + len(rows))
         return stale
 
     def finish(
