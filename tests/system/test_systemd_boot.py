@@ -68,7 +68,7 @@ def booted(files: dict[str, str], *drop_ins: str) -> Iterator[Machine]:
         with Machine(folder, files, drop_ins) as machine:
             machine.run("systemd-sysusers")
             machine.run("chgrp", "-R", "jobsup", "/etc/jobsup")
-            machine.run("mkdir", "/run/scene")
+            machine.run("mkdir", "-p", "/run/scene", "/etc/jobsup/queues.d")
             yield machine
     finally:
         shutil.rmtree(folder)

@@ -97,7 +97,9 @@ class Machine:
             self.inside(*command), input=stdin, capture_output=True, text=True, timeout=timeout, check=False
         )
         if check and done.returncode:
-            raise AssertionError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+            raise AssertionError(
+                f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}{self.journal()}"
+            )
         return done.stdout
 
     def inside(self, *command: str) -> list[str]:
@@ -114,8 +116,9 @@ class Machine:
         return self.run("systemctl", "show", "--value", "--property", name, unit).strip()
 
     def journal(self, unit: str = "jobsup.service") -> str:
-        """What a unit and systemd said of it; for the message of a failure."""
-        return self.run("journalctl", "--no-pager", "--output=short-monotonic", "--unit", unit, check=False)
+        """What a unit said, and systemd of it."""
+        command = ("journalctl", "--no-pager", "--output=short-monotonic", f"--unit={unit}", "--lines=60")
+        return self.run(*command, check=False)
 
     def _lay_out(self, files: Mapping[str, str], drop_ins: Iterable[str]) -> None:
         tree = self._scene / "files"
@@ -182,7 +185,7 @@ def _is_systemd_as_1(pid: int) -> bool:
 
 def _environment(tree: Path) -> dict[str, str]:
     """Make /opt/jobsup a virtual environment with this interpreter and its packages; what to bind to where."""
-    binds = {str(REPOSITORY): "/opt/jobsup/source", site.getsitepackages()[0]: "/opt/jobsup/packages"}
+    binds = {site.getsitepackages()[0]: "/opt/jobsup/packages"}
     base = Path(sys.base_prefix)
     if base != Path("/usr"):
         # The interpreter lies where the unit cannot look (ProtectHome), or in a folder that others may not enter.
@@ -194,7 +197,8 @@ def _environment(tree: Path) -> dict[str, str]:
     home = tree / "opt/jobsup"
     packages = home / "lib" / version / "site-packages"
     packages.mkdir(parents=True)
-    (packages / "jobsup.pth").write_text("/opt/jobsup/source\n/opt/jobsup/packages\n")
+    (packages / "packages.pth").write_text("/opt/jobsup/packages\n")
+    shutil.copytree(REPOSITORY / "supervisor", packages / "supervisor", ignore=shutil.ignore_patterns("__pycache__"))
     (home / "pyvenv.cfg").write_text(f"home = {base}/bin\ninclude-system-site-packages = false\n")
     (home / "bin").mkdir()
     (home / "bin/python3").symlink_to(base / "bin" / version)
