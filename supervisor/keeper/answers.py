@@ -128,7 +128,12 @@ def _worker(slot: KeeperSlot) -> dict[str, Any]:
 
 def tree(state: State) -> dict[str, Any]:
     """Every process: those that the master watches, and the workers that foremen watch."""
-    nodes = list(state.tree)
+    now_ms = boot_ms()
+    nodes = [
+        {name: value for name, value in node.items() if name != "since_ms"}
+        | {"uptime_s": None if node["since_ms"] is None else (now_ms - node["since_ms"]) / 1000}
+        for node in state.tree
+    ]
     parents = {node["queue"]: node["path"] for node in nodes if node["role"] == "foreman"}
     for worker in workers(state)["workers"]:
         parent = parents.get(worker["queue"], f"jobsupd/pool {worker['queue']}")

@@ -282,8 +282,9 @@ class Keeper:
         state = self.state
         certificates = list(state.certificates)
         state.certificates.clear()
-        work.on_failure(lambda: state.certificates.extend(certificates))
-        for certificate, link in certificates:
+        work.on_failure(lambda: state.certificates.extendleft(reversed(certificates)))
+        # Certificates are repeated until they are answered: of several for one slot, the newest counts.
+        for certificate, link in {given.slot: (given, link) for given, link in certificates}.values():
             give_verdict(work, certificate, link)
 
     def _settle(self, work: Work) -> None:

@@ -26,6 +26,8 @@ class Private:
         self.selector = selector
         self.draining = False
         self.finish_within_ms: int | None = None
+        self._early_ready: set[int] = set()
+        self._early: dict[int, control.Started] = {}
         self.reloads: dict[int, Callable[[control.ReloadDone], None]] = {}
         self._handlers: dict[type, Callable[[Any, list[int], Link], None]] = {
             control.SlotGiven: self._slot_given,
@@ -109,6 +111,18 @@ class Private:
         except OSError:  # its directory is gone: nobody can have used it
             keeper_end.close()
             worker_end.close()
+            return
+        self._catch_up(given.slot)
+
+    def _catch_up(self, number: int) -> None:
+        """Hear what a foreman said of a slot before the master's own word of it arrived."""
+        link = self.state.control
+        assert link is not None
+        if number in self._early:
+            self._started(self._early.pop(number), [], link)
+        if number in self._early_ready:
+            self._early_ready.discard(number)
+            self._worker_ready(control.WorkerReady(number), [], link)
 
     def _link_given(self, given: control.LinkGiven, descriptors: list[int], _: Link) -> None:
         sock = socket.socket(fileno=descriptors.pop())
@@ -143,7 +157,11 @@ class Private:
 
     def _started(self, started: control.Started, _d: list[int], _: Link) -> None:
         slot = self.state.slots.get(started.slot)
-        if slot is None or slot.phase not in (Phase.GIVEN, Phase.STARTED):
+        if slot is None:
+            # The master gave us the slot before anyone could start on it, but on another link.
+            self._early[started.slot] = started
+            return
+        if slot.phase not in (Phase.GIVEN, Phase.STARTED):
             return
         slot.phase = Phase.STARTED
         slot.pid, slot.start_time, slot.restarts = started.pid, started.start_time, started.restarts
@@ -152,7 +170,9 @@ class Private:
 
     def _worker_ready(self, ready: control.WorkerReady, _d: list[int], _: Link) -> None:
         slot = self.state.slots.get(ready.slot)
-        if slot and slot.phase is Phase.STARTED:
+        if slot is None:
+            self._early_ready.add(ready.slot)
+        elif slot.phase is Phase.STARTED:
             slot.phase = Phase.READY
             self.state.wants_lease = True
 

@@ -22,9 +22,11 @@ def give_verdict(work: Work, certificate: Certificate, certifier: Link) -> None:
     """Judge one certificate; a slot that is not known any more was judged before, and is only answered."""
     hit("keeper.verdict")
     slot = work.state.slots.get(certificate.slot)
+    pardon = False
     if slot is not None and slot.incarnation == certificate.incarnation:
+        pardon = slot.solo and certificate.cause == "exit"
         judge(work, slot, certificate)
-    work.afterwards(lambda: _answer(work, certificate, certifier, slot))
+    work.afterwards(lambda: _answer(work, certificate, certifier, slot, pardon=pardon))
 
 
 def judge(work: Work, slot: KeeperSlot, certificate: Certificate) -> None:
@@ -126,15 +128,15 @@ def _why(certificate: Certificate) -> str:
     }.get(certificate.cause, certificate.cause)
 
 
-def _answer(work: Work, certificate: Certificate, certifier: Link, slot: KeeperSlot | None) -> None:
+def _answer(work: Work, certificate: Certificate, certifier: Link, slot: KeeperSlot | None, *, pardon: bool) -> None:
     """Close the slot and tell whoever certified, and the master, whose slot it is."""
     hit("keeper.before_answer")
     state = work.state
-    if slot is not None and slot.incarnation == certificate.incarnation:
+    if slot is not None and state.slots.get(certificate.slot) is slot and slot.incarnation == certificate.incarnation:
         slot.phase = Phase.JUDGED
         if certificate.gone:
             state.drop_slot(slot)
     if certificate.gone and state.control is not None:
         state.control.send(SlotClosed(certificate.slot))
-    certifier.send(Answered(certificate.slot))
+    certifier.send(Answered(certificate.slot, pardon))
     state.wants_lease = True

@@ -11,7 +11,6 @@ from supervisor.job import Job, Outcome
 from supervisor.observe.log import Log
 from supervisor.unix.slot import Slot
 
-
 FOREMAN_UNUSABLE = 69
 """Exit status of a foreman: as things are, its workers cannot do their work; it has said why."""
 FOREMAN_UNPRELOADABLE = 71

@@ -1,0 +1,366 @@
+"""The master's processes: how a keeper and a foreman are forked, told, and taken leave of."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from supervisor.config.spec import Queue
+from supervisor.master.shape import KEEPER, KEEPER_FINISH_MS, pool_child, queue_of
+from supervisor.master.slots import Workplace
+from supervisor.tree import events as on
+from supervisor.unix.clock import boot_id, boot_ms
+from supervisor.unix.inheritance import FOREMAN_UNPRELOADABLE, ForemanInheritance, KeeperInheritance
+from supervisor.unix.session import end_leftover
+from supervisor.unix.slot import CERTIFICATE_FILE, Slot, open_directory, read_file
+from supervisor.unix.spawn import Spawned, reap_strangers, spawn
+from supervisor.wire import control
+from supervisor.wire.control import Link, LinkClosed, memory_file
+
+if TYPE_CHECKING:
+    from supervisor.master.main import Master
+
+REPEAT_MS = 200
+
+
+class Process:
+    """A child with a link to it."""
+
+    def __init__(self, run: int, spawned: Spawned, link: Link) -> None:
+        self.run = run
+        self.pid = spawned.pid
+        self.pidfd = spawned.pidfd
+        self.link = link
+        self.since_ms = boot_ms()
+        self.stopping = False
+
+
+class KeeperProcess(Process):
+    """The keeper."""
+
+    def __init__(self, run: int, spawned: Spawned, link: Link) -> None:
+        super().__init__(run, spawned, link)
+        self._tree: bytes | None = None
+
+    def tell_tree(self, nodes: list[dict[str, Any]]) -> None:
+        """How the processes stand, if that is news."""
+        data = msgspec.json.encode(nodes)
+        if data != self._tree:
+            self._tree = data
+            self._send_file(control.TreeChanged(), data)
+
+    def tell_spec(self, data: bytes) -> None:
+        """The spec to work by from now on."""
+        self._send_file(control.SpecChanged(), data)
+
+    def _send_file(self, message: control.SpecChanged | control.TreeChanged, data: bytes) -> None:
+        fd = memory_file("jobsup", data)
+        self.link.send(message, [fd])
+        os.close(fd)
+
+
+class Foreman(Process):
+    """A foreman; `keeper_end` is the keeper's end of the link between the two, handed to each keeper anew."""
+
+    def __init__(self, run: int, spawned: Spawned, link: Link, queue: Queue, keeper_end: socket.socket) -> None:
+        super().__init__(run, spawned, link)
+        self.queue = queue
+        self.keeper_end = keeper_end
+        self.reason: str | None = None
+        self.detail: str | None = None
+        self.preloaded = True
+        self.restarts = 0
+
+
+class Processes:
+    """All of the master's children, by what they are."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._selector = master.selector
+        self.keeper: KeeperProcess | None = None
+        self.foremen: dict[str, Foreman] = {}
+        self.unpreloaded: dict[str, str] = {}
+        self._certificates: dict[int, control.Certificate] = {}
+        self._repeat_at_ms = 0
+
+    @property
+    def congested(self) -> bool:
+        """Whether something waits to be sent, or to be answered."""
+        links = [process.link for process in self._all()]
+        return bool(self._certificates) or any(link.congested for link in links)
+
+    def _all(self) -> list[Process]:
+        return [*([self.keeper] if self.keeper else []), *self.foremen.values()]
+
+    # -- starting ----------------------------------------------------------------------------------------------
+
+    def start(self, child: str, run: int) -> None:
+        """Fork a child of the tree.
+
+        Raises:
+            OSError: there is no room for another process, descriptor or slot.
+        """
+        if child == KEEPER:
+            self._start_keeper(run)
+        else:
+            queue = self._master.spec.queues[queue_of(child) or ""]
+            self._start_foreman(queue, run)
+
+    def _start_keeper(self, run: int) -> None:
+        master = self._master
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        slots = master.bank.slots
+        links = {name: foreman.keeper_end for name, foreman in self.foremen.items()}
+        given = KeeperInheritance(
+            spec=master.spec, listeners=master.listeners, lock_fd=master.lock_fd, control=theirs,
+            lifeline=master.lifeline[0], slots=slots, links=links, boot_id=boot_id(), epoch=master.epoch,
+            reload_error=master.reload_error,
+        )  # fmt: skip
+        keep = [
+            master.lock_fd, theirs.fileno(), master.lifeline[0], *master.log.keep_fds(),
+            *(sock.fileno() for sock in master.listeners), *(sock.fileno() for sock in links.values()),
+            *(end.fileno() for slot in slots for end in (slot.keeper_end, slot.worker_end)),
+        ]  # fmt: skip
+        spawned = spawn(lambda: master.roles.keeper(given), name="jobsupd:keeper", keep=keep, death_signal=None)
+        theirs.close()
+        self.keeper = KeeperProcess(run, spawned, Link(ours))
+        self._watch(self.keeper, self._keeper_said, self._keeper_gone)
+
+    def _start_foreman(self, queue: Queue, run: int) -> None:
+        master = self._master
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        keeper_end, foreman_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        given = ForemanInheritance(
+            queue,
+            theirs,
+            foreman_end,
+            master.roles.worker,
+            master.roles.load,
+            master.spec.daemon.run_dir,
+            boot_id(),
+            master.log,
+            unpreloaded=self.unpreloaded.get(queue.name),
+        )
+        keep = [theirs.fileno(), foreman_end.fileno(), *master.log.keep_fds()]
+        spawned = spawn(
+            lambda: master.roles.foreman(given), name=f"jobsupd:{queue.name}", keep=keep, death_signal=signal.SIGTERM
+        )
+        theirs.close()
+        foreman_end.close()
+        foreman = Foreman(run, spawned, Link(ours), queue, keeper_end)
+        self.foremen[queue.name] = foreman
+        self._watch(foreman, self._foreman_said, self._foreman_gone)
+        if self.keeper:
+            self.keeper.link.send(control.LinkGiven(queue.name), [keeper_end.fileno()])
+        self._give_slots(foreman, starting=True)
+
+    def _watch(self, process: Any, said: Any, gone: Any) -> None:
+        self._selector.register(process.link, selectors.EVENT_READ, lambda _: said(process))
+        self._selector.register(process.pidfd, selectors.EVENT_READ, lambda _: gone(process))
+
+    def _unwatch(self, process: Process) -> None:
+        for what in (process.link, process.pidfd):
+            try:
+                self._selector.unregister(what)
+            except KeyError:
+                pass
+
+    def _give_slots(self, foreman: Foreman, *, starting: bool = False) -> None:
+        bank = self._master.bank
+        for _ in range(bank.missing(foreman.queue, foreman.run, starting=starting)):
+            slot = bank.make(foreman.queue, foreman.run)
+            given = control.SlotGiven(slot.number, slot.pool, slot.incarnation, slot.directory)
+            if self.keeper:
+                self.keeper.link.send(given, [slot.keeper_end.fileno(), slot.worker_end.fileno()])
+            self._give_to_foreman(foreman, slot, given)
+
+    def _give_to_foreman(self, foreman: Foreman, slot: Slot, given: control.SlotGiven) -> None:
+        directory = open_directory(slot.directory)
+        foreman.link.send(given, [slot.worker_end.fileno(), directory])
+        os.close(directory)
+
+    # -- news --------------------------------------------------------------------------------------------------
+
+    def _messages(self, process: Process) -> list[Any]:
+        """What a child has said; none of it comes with descriptors."""
+        found = []
+        try:
+            for message, descriptors in process.link.receive():
+                for fd in descriptors:
+                    os.close(fd)
+                found.append(message)
+        except LinkClosed:
+            try:
+                self._selector.unregister(process.link)
+            except KeyError:
+                pass
+        return found
+
+    def _keeper_said(self, keeper: KeeperProcess) -> None:
+        master = self._master
+        for message in self._messages(keeper):
+            match message:
+                case control.Ready():
+                    master.events.append(on.Ready(KEEPER, keeper.run))
+                    master.keeper_turned(keeper)
+                    self._repeat_at_ms = 0
+                case control.Progress():
+                    master.keeper_turned(keeper)
+                case control.SlotClosed(slot):
+                    self._certificates.pop(slot, None)
+                    master.bank.close(slot)
+                case control.Answered(slot):
+                    self._certificates.pop(slot, None)
+                case control.ReloadAsked(request):
+                    master.ask_reload(request)
+                case control.ProbeAsked(pool):
+                    master.events.append(on.Probe(pool_child(pool)))
+
+    def _foreman_said(self, foreman: Foreman) -> None:
+        master = self._master
+        for message in self._messages(foreman):
+            match message:
+                case control.Ready():
+                    master.events.append(on.Ready(pool_child(foreman.queue.name), foreman.run))
+                case control.Progress():
+                    master.events.append(on.Progress(pool_child(foreman.queue.name), foreman.run))
+                case control.Started(slot, pid, start_time, _):
+                    master.bank.started(slot, pid, start_time)
+                    if not foreman.stopping:
+                        self._give_slots(foreman)
+                case control.PoolState():
+                    foreman.reason, foreman.detail = message.reason, message.detail
+                    foreman.preloaded, foreman.restarts = message.preloaded, message.restarts
+
+    # -- stopping ----------------------------------------------------------------------------------------------
+
+    def stop(self, child: str, *, urgent: bool, grace_ms: int) -> None:
+        """Ask a child to end."""
+        if child == KEEPER:
+            if self.keeper:
+                self.keeper.stopping = True
+                self._master.close_listener()
+                self.keeper.link.send(control.Finish(KEEPER_FINISH_MS))
+            return
+        foreman = self.foremen.get(queue_of(child) or "")
+        if foreman:
+            foreman.stopping = True
+            foreman.link.send(control.Stop(0 if urgent else grace_ms))
+
+    def kill(self, child: str) -> None:
+        """End a child that was asked in vain, or that never became ready."""
+        process = self.keeper if child == KEEPER else self.foremen.get(queue_of(child) or "")
+        if process:
+            signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+
+    def forget(self, child: str) -> None:
+        """Go on without a child that does not die."""
+        foreman = self.foremen.pop(queue_of(child) or "", None)
+        if foreman:
+            self._unwatch(foreman)
+
+    def signal_all(self, number: int) -> None:
+        """Pass a signal on to every child."""
+        for process in self._all():
+            signal.pidfd_send_signal(process.pidfd, number)
+
+    # -- the dead ----------------------------------------------------------------------------------------------
+
+    def _keeper_gone(self, keeper: KeeperProcess) -> None:
+        self._keeper_said(keeper)
+        status, how = wait_for(keeper.pidfd)
+        self._take_leave(keeper)
+        self.keeper = None
+        self._master.keeper_died(keeper, status, how)
+
+    def _foreman_gone(self, foreman: Foreman) -> None:
+        """Its workers die with it; the tree hears of it when the last of them is certified."""
+        self._foreman_said(foreman)
+        status, how = wait_for(foreman.pidfd)
+        self._take_leave(foreman)
+        foreman.keeper_end.close()
+        name = foreman.queue.name
+        if self.foremen.get(name) is foreman:
+            del self.foremen[name]
+        if self.keeper:
+            self.keeper.link.send(control.LinkGone(name))
+            if foreman.reason:
+                state = control.PoolState(name, "open", foreman.reason, foreman.detail, foreman.preloaded)
+                self.keeper.link.send(state)
+        for place in self._master.bank.of(name, foreman.run):
+            self._bury(place)
+        if status == FOREMAN_UNPRELOADABLE:
+            self.unpreloaded[name] = foreman.reason or "its import left behind what must not be forked"
+        self._master.foreman_died(foreman, status, how)
+
+    def _take_leave(self, process: Process) -> None:
+        self._unwatch(process)
+        process.link.close()
+        os.close(process.pidfd)
+
+    def _bury(self, place: Workplace) -> None:
+        """End what is left of a worker with its session, and certify its slot in the foreman's place."""
+        if place.pid:
+            end_leftover(place.pid, place.start_time)
+        self._certificates[place.slot.number] = certificate_of(place)
+        self._repeat_at_ms = 0
+
+    def reap(self) -> None:
+        """Reap what was left to us by descendants that died; children we watch are left to their watchers."""
+        reading = self._master.reading_pid
+        reap_strangers({process.pid for process in self._all()} | ({reading} if reading else set()))
+
+    def flush(self) -> None:
+        """Send what waited, and repeat what was not answered."""
+        for process in self._all():
+            process.link.flush()
+        now_ms = boot_ms()
+        if self.keeper and self._certificates and now_ms >= self._repeat_at_ms:
+            self._repeat_at_ms = now_ms + REPEAT_MS
+            for certificate in self._certificates.values():
+                self.keeper.link.send(certificate)
+
+    def tell_circuit(self, queue: str, circuit: str, reason: str) -> None:
+        """Let status show why a pool does not run."""
+        if self.keeper:
+            foreman = self.foremen.get(queue)
+            detail = foreman.detail if foreman else None
+            self.keeper.link.send(control.PoolState(queue, circuit, reason or None, detail))
+
+    def discard(self) -> None:
+        """At the very end: delete the slots that were judged; others stay for the next keeper to read."""
+        for number in [number for number, place in self._master.bank.places.items() if not place.pid]:
+            self._master.bank.close(number)
+
+
+def certificate_of(place: Workplace) -> control.Certificate:
+    """What the foreman left in the slot before it died, else that it died."""
+    slot = place.slot
+    try:
+        directory = open_directory(slot.directory)
+    except OSError:
+        return control.Certificate(slot.number, slot.incarnation, place.pid, "foreman")
+    try:
+        found = control.decode_message(read_file(directory, CERTIFICATE_FILE, control.PACKET_BYTES_MAX))
+    except (OSError, msgspec.MsgspecError):
+        found = None
+    finally:
+        os.close(directory)
+    if isinstance(found, control.Certificate) and (found.slot, found.incarnation) == (slot.number, slot.incarnation):
+        return found
+    return control.Certificate(slot.number, slot.incarnation, place.pid, "foreman")
+
+
+def wait_for(pidfd: int) -> tuple[int, str]:
+    """Reap a child: its exit status (negative for a signal), and the same for people."""
+    found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    assert found is not None
+    if found.si_code == os.CLD_EXITED:
+        return found.si_status, f"status {found.si_status}"
+    return -found.si_status, f"signal {found.si_status}"

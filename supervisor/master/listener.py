@@ -1,0 +1,68 @@
+"""The public socket: handed over by systemd, or bound here, where nobody else can reach it before it is closed off."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from supervisor.errors import Busy, UsageError
+
+BACKLOG = 1_024
+PATH_BYTES_MAX = 107
+MODE = 0o660
+
+
+def prepare_run_dir(run_dir: str) -> None:
+    """Make the folder of socket and slots, closed to others.
+
+    Raises:
+        UsageError: it cannot be made or written.
+    """
+    try:
+        os.makedirs(run_dir, mode=0o750, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"run_dir {run_dir}: {error.strerror}") from error
+    if not os.access(run_dir, os.W_OK | os.X_OK):
+        raise UsageError(f"run_dir {run_dir} is not writable for this user")
+
+
+def bind(path: str) -> socket.socket:
+    """Bind and listen; a socket that nobody answers on any more is replaced.
+
+    Raises:
+        Busy: somebody answers on it.
+        UsageError: the path is too long, or cannot be bound.
+    """
+    if len(os.fsencode(path)) > PATH_BYTES_MAX:
+        raise UsageError(
+            f"the socket path {path} is longer than the {PATH_BYTES_MAX} bytes the kernel takes",
+            hint="choose a shorter [daemon] run_dir",
+        )
+    if _answers(path):
+        raise Busy(f"another process is listening on {path}", hint="stop it first, or choose another [daemon] run_dir")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        if os.path.lexists(path):
+            os.unlink(path)
+        listener.bind(path)
+    except OSError as error:
+        listener.close()
+        raise UsageError(f"{path}: {error.strerror}") from error
+    finally:
+        os.umask(mask)
+    os.chmod(path, MODE)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+    return True

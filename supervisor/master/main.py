@@ -1,0 +1,418 @@
+"""The master: forks, watches, signals, reaps, tells. No database, no threads, no user code, no bytes from outside.
+
+Every decision about its children is the tree's (package `tree`); this loop owns the processes, obeys, and reports.
+1. boot: lock, listener, signals, then the tree's first tick, which starts the keeper and then the foremen.
+2. turn: what happened becomes events of the tree; its commands are carried out.
+3. The slots of a foreman that died are certified by the master itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import selectors
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from supervisor.config import codec
+from supervisor.config.diff import diff
+from supervisor.config.spec import Spec
+from supervisor.errors import JobsupError
+from supervisor.master import listener, reload
+from supervisor.master.children import Foreman, KeeperProcess, Processes
+from supervisor.master.shape import KEEPER, pool_child, queue_of, shape
+from supervisor.master.slots import Bank
+from supervisor.master.view import nodes
+from supervisor.observe.failpoint import hit
+from supervisor.observe.log import Log
+from supervisor.tree import commands as order
+from supervisor.tree import events as on
+from supervisor.tree.deadlines import next_deadline_ms
+from supervisor.tree.model import CircuitState, Ending, Phase, Status, Tree, plant
+from supervisor.tree.react import react
+from supervisor.unix.clock import boot_id, boot_ms
+from supervisor.unix.inheritance import FOREMAN_ESCALATED, FOREMAN_UNPRELOADABLE, FOREMAN_UNUSABLE, Roles
+from supervisor.unix.spawn import adopt_orphans
+from supervisor.unix.systemd import Notifier, inherited_sockets
+from supervisor.version import VERSION
+from supervisor.wire import control
+
+FINAL_STATUSES = frozenset({2, 74, 75, 78})
+"""A keeper that ends with one of these would do so again: the daemon ends with the same."""
+EXTEND_US = 10_000_000
+STALLED_KEEPER_MS = 15_000
+
+
+def run(spec: Spec, roles: Roles, *, lock_fd: int, config: str, overrides: Sequence[str]) -> int:
+    """The daemon, from start to exit status. The caller holds the writer lock."""
+    master = Master(spec, roles, lock_fd, config, overrides)
+    try:
+        master.boot()
+    except JobsupError:
+        listener_path = spec.daemon.socket
+        master.abandon(listener_path)
+        raise
+    return master.serve()
+
+
+class Master:
+    """The root of the processes."""
+
+    def __init__(self, spec: Spec, roles: Roles, lock_fd: int, config: str, overrides: Sequence[str]) -> None:
+        self.spec = spec
+        self.roles = roles
+        self.lock_fd = lock_fd
+        self.config = config
+        self.overrides = tuple(overrides)
+        self.selector = selectors.DefaultSelector()
+        self.log = Log(spec.log.target, spec.log.level, spec.log.format)
+        self.notifier = Notifier(os.environ)
+        self.versions: dict[str, int] = {}
+        self.tree: Tree = plant(shape(spec, self.versions))
+        self.events: deque[on.Event] = deque()
+        self.reload_error: str | None = None
+        self.epoch = boot_ms()
+        self.turns = 0
+        self.ready_said = False
+        self.status = 0
+        self._signals: set[int] = set()
+        self._reading: reload.Reading | None = None
+        self._answer = b""
+        self._reload_wanted: deque[int] = deque()
+        self._watchdog_at_ms = 0
+        self._keeper_seen_ms = self.epoch
+        self._listeners: list[socket.socket] = []
+        self._bound: str | None = None
+        self.bank: Bank
+        self.processes: Processes
+
+    # -- boot --------------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Everything before the first child.
+
+        Raises:
+            JobsupError: the run_dir or the socket cannot be used.
+        """
+        for warning in self.spec.warnings:
+            self.log.emit("config.warning", text=warning)
+        adopt_orphans()
+        listener.prepare_run_dir(self.spec.daemon.run_dir)
+        self._listeners = inherited_sockets(os.environ)
+        if not self._listeners:
+            self._listeners = [listener.bind(self.spec.daemon.socket)]
+            self._bound = self.spec.daemon.socket
+        self.lifeline = os.pipe2(os.O_CLOEXEC)
+        self.bank = Bank(self.spec.daemon.run_dir, boot_id())
+        self.processes = Processes(self)
+        self._watch_signals()
+        self.log.emit("master.started", version=VERSION, queues=len(self.spec.queues), pid=os.getpid())
+        self.events.append(on.Tick())
+
+    def abandon(self, path: str) -> None:
+        """Leave nothing behind of a boot that failed."""
+        if self._bound == path:
+            os.unlink(path)
+
+    def _watch_signals(self) -> None:
+        read, write = socket.socketpair()
+        for end in (read, write):
+            end.setblocking(False)
+        self._wake = (read, write)
+        signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self.selector.register(read, selectors.EVENT_READ, lambda _: read.recv(4096))
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._signals.add(number)
+
+    # -- the loop ----------------------------------------------------------------------------------------------
+
+    def serve(self) -> int:
+        """Turn until the tree has stopped."""
+        self._obey_events()
+        while self.tree.phase is not Phase.HALTED:
+            for key, mask in self.selector.select(self._timeout_s()):
+                key.data(mask)
+            self.turn()
+            self._obey_events()
+        return self._end()
+
+    def turn(self) -> None:
+        """Signals, the dead, the clock, and whoever watches us."""
+        self.turns += 1
+        now_ms = boot_ms()
+        self._take_signals()
+        self.processes.reap()
+        self._look_after_reload(now_ms)
+        self.processes.flush()
+        self.events.append(on.Tick())
+        self._say_alive(now_ms)
+
+    def _timeout_s(self) -> float:
+        now_ms = boot_ms()
+        times = [now_ms + 60_000]
+        deadline = next_deadline_ms(self.tree, now_ms)
+        if deadline is not None:
+            times.append(deadline)
+        if self.notifier.watchdog_ms is not None:
+            times.append(self._watchdog_at_ms)
+        if self._reading:
+            times.append(self._reading.until_ms)
+        if self.processes.congested:
+            times.append(now_ms + 10)
+        return max(0, min(times) - now_ms) / 1000
+
+    def _obey_events(self) -> None:
+        before = self.tree
+        while self.events:
+            self.tree, orders = react(self.tree, self.events.popleft(), boot_ms())
+            for one in orders:
+                self._handlers[type(one)](self, one)
+        if self.tree != before:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Let systemd and the keeper know how the processes stand."""
+        keeper = self.processes.keeper
+        if keeper:
+            keeper.tell_tree(nodes(self))
+        up = self._all_up()
+        if up and not self.ready_said:
+            self.ready_said = True
+            workers = sum(queue.workers for queue in self.spec.queues.values())
+            self.notifier.say("READY=1", f"STATUS={self._status_line()}")
+            self.log.emit("master.ready", pools=len(self.spec.queues), workers=workers)
+        elif self.ready_said:
+            self.notifier.say(f"STATUS={self._status_line()}")
+
+    def _all_up(self) -> bool:
+        open_groups = {group.id for group in self.tree.groups if group.circuit is not CircuitState.CLOSED}
+        return all(child.status is Status.READY or child.group in open_groups for child in self.tree.children)
+
+    def _status_line(self) -> str:
+        broken = [group.id for group in self.tree.groups if group.circuit is not CircuitState.CLOSED]
+        text = f"{len(self.spec.queues)} queues"
+        if broken:
+            text += f", circuit open: {', '.join(broken)}"
+        if self.reload_error:
+            text += f", reload refused: {self.reload_error}"
+        return text
+
+    def _say_alive(self, now_ms: int) -> None:
+        """Tell the watchdog, only if the keeper's loop turns as well as ours."""
+        every_ms = self.notifier.watchdog_ms
+        if every_ms is None or now_ms < self._watchdog_at_ms:
+            return
+        self._watchdog_at_ms = now_ms + every_ms
+        booting = any(child.id == KEEPER and child.status is not Status.READY for child in self.tree.children)
+        if booting or now_ms - self._keeper_seen_ms < STALLED_KEEPER_MS:
+            self.notifier.alive()
+
+    # -- orders of the tree ------------------------------------------------------------------------------------
+
+    def _start(self, what: order.Start) -> None:
+        try:
+            self.processes.start(what.child, what.run)
+        except OSError as error:
+            reason = f"{what.child} cannot be started: {error}"
+            self.events.append(on.NotStarted(what.child, what.run, reason, random.random()))  # noqa: S311 - jitter
+        hit("master.after_fork")
+
+    def _stop(self, what: order.Stop) -> None:
+        self.processes.stop(what.child, urgent=what.urgent, grace_ms=self.spec.daemon.shutdown_grace_ms)
+
+    def _kill(self, what: order.Kill) -> None:
+        self.log.emit("master.role_died", role=what.child, pid=0, status=what.reason, then="killing it")
+        self.processes.kill(what.child)
+
+    def _abandon(self, what: order.Abandon) -> None:
+        self.processes.forget(what.child)
+
+    def _circuit(self, what: order.CircuitChanged) -> None:
+        queue = queue_of(what.group)
+        if queue is not None:
+            self.log.emit("pool.circuit", pool=queue, circuit=what.circuit.value, reason=what.reason)
+            self.processes.tell_circuit(queue, what.circuit.value, what.reason)
+
+    def _halting(self, what: order.Halting) -> None:
+        grace_s = 0 if what.urgent else self.spec.daemon.shutdown_grace_ms / 1000
+        self.log.emit("master.stopping", reason=what.reason, grace_s=grace_s)
+        self.notifier.say("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(grace_s * 1_000_000) + EXTEND_US}")
+        if what.status:
+            self.log.emit("master.escalated", reason=what.reason)
+        if self.processes.keeper:
+            self.processes.keeper.link.send(control.Drain())
+
+    def _halted(self, what: order.Halted) -> None:
+        self.status = what.status
+
+    _handlers: dict[type, Callable[[Master, Any], None]] = {  # noqa: RUF012 - a table, never changed
+        order.Start: _start,
+        order.Stop: _stop,
+        order.Kill: _kill,
+        order.Abandon: _abandon,
+        order.CircuitChanged: _circuit,
+        order.Halting: _halting,
+        order.Halted: _halted,
+    }
+
+    # -- news of children --------------------------------------------------------------------------------------
+
+    def keeper_died(self, keeper: KeeperProcess, status: int, how: str) -> None:
+        """The keeper is gone: slots make it replaceable under running pools."""
+        ordered = keeper.stopping or self.tree.phase is not Phase.RUNNING
+        ending = Ending.ORDERED if ordered and status == 0 else Ending.FAILED
+        self.log.emit("master.role_died", role=KEEPER, pid=keeper.pid, status=how, then="pools run on")
+        final = status in FINAL_STATUSES
+        if ordered and status > 0:
+            self.status = status
+        self.events.append(
+            on.Exited(
+                KEEPER, keeper.run, ending, final=final, reason=f"the keeper ended with {how}",
+                status=status if final else 1, chance=random.random(),  # noqa: S311 - jitter
+            )
+        )  # fmt: skip
+
+    def foreman_died(self, foreman: Foreman, status: int, how: str) -> None:
+        """A foreman is gone, and so are its workers by now."""
+        restarting = status == FOREMAN_UNPRELOADABLE
+        ending = Ending.ORDERED if foreman.stopping else Ending.NORMAL if status == 0 else Ending.FAILED
+        if restarting:
+            self.log.emit("pool.unpreloaded", pool=foreman.queue.name, reason=foreman.reason)
+        elif ending is not Ending.ORDERED:
+            self.log.emit("master.role_died", role=pool_child(foreman.queue.name), pid=foreman.pid, status=how, then="")
+        self.events.append(
+            on.Exited(
+                pool_child(foreman.queue.name), foreman.run, ending, excused=restarting, final=status == FOREMAN_UNUSABLE,
+                reason=foreman.reason or f"the foreman ended with {how}", chance=random.random(),  # noqa: S311 - jitter
+            )
+        )  # fmt: skip
+
+    def keeper_turned(self, keeper: KeeperProcess) -> None:
+        """The keeper's loop turns."""
+        self._keeper_seen_ms = boot_ms()
+        self.events.append(on.Progress(KEEPER, keeper.run))
+
+    # -- signals -----------------------------------------------------------------------------------------------
+
+    def _take_signals(self) -> None:
+        signals, self._signals = self._signals, set()
+        if signal.SIGQUIT in signals:
+            self.events.append(on.Halt(reason="SIGQUIT", urgent=True))
+        elif signals & {signal.SIGTERM, signal.SIGINT}:
+            self.events.append(on.Halt(reason="SIGTERM" if signal.SIGTERM in signals else "SIGINT"))
+        if signal.SIGHUP in signals:
+            self.ask_reload(0)
+        if signal.SIGUSR1 in signals:
+            self.log.reopen()
+            self.processes.signal_all(signal.SIGUSR1)
+        if signal.SIGUSR2 in signals:
+            self.log.emit("master.state", state=json.dumps(nodes(self)))
+
+    # -- reload ------------------------------------------------------------------------------------------------
+
+    def ask_reload(self, request: int) -> None:
+        """Reload when the one under way is done."""
+        self._reload_wanted.append(request)
+
+    def _look_after_reload(self, now_ms: int) -> None:
+        if self._reading and now_ms >= self._reading.until_ms:
+            signal.pidfd_send_signal(self._reading.child.pidfd, signal.SIGKILL)
+            self._reload_read()
+        if self._reload_wanted and not self._reading and self.tree.phase is Phase.RUNNING:
+            self._answer = b""
+            self._reading = reload.begin(self.config, self.overrides, self._reload_wanted.popleft(), now_ms)
+            self.selector.register(self._reading.answer_fd, selectors.EVENT_READ, lambda _: self._reload_readable())
+
+    def _reload_readable(self) -> None:
+        assert self._reading is not None
+        try:
+            data = os.read(self._reading.answer_fd, 1 << 20)
+        except BlockingIOError:
+            return
+        self._answer += data
+        if not data:
+            self._reload_read()
+
+    def _reload_read(self) -> None:
+        reading = self._reading
+        assert reading is not None
+        self._reading = None
+        self.selector.unregister(reading.answer_fd)
+        os.close(reading.answer_fd)
+        os.waitid(os.P_PIDFD, reading.child.pidfd, os.WEXITED)
+        os.close(reading.child.pidfd)
+        found = reload.result(self._answer)
+        if isinstance(found, Spec):
+            self._apply(found, reading.request)
+        else:
+            self._refuse(found, reading.request)
+
+    def _refuse(self, problems: tuple[str, ...], request: int) -> None:
+        """A bad file changes nothing, and status says so."""
+        self.reload_error = problems[0]
+        self.log.emit("reload.refused", problem="; ".join(problems))
+        keeper = self.processes.keeper
+        if keeper:
+            keeper.link.send(control.SpecChanged(error="; ".join(problems)))
+            keeper.link.send(control.ReloadDone(request, problems=problems))
+        self._tell()
+
+    def _apply(self, new: Spec, request: int) -> None:
+        """Changed pools drain and restart, unchanged ones are not touched."""
+        changes = diff(self.spec, new)
+        for name in changes.changed:
+            self.versions[name] = self.versions.get(name, 0) + 1
+        warnings = new.warnings + tuple(f"{key} takes effect after a restart" for key in changes.restart_needed)
+        self.spec = new
+        self.reload_error = None
+        keeper = self.processes.keeper
+        if keeper:
+            keeper.tell_spec(codec.encode(new))
+            keeper.link.send(
+                control.ReloadDone(
+                    request, added=changes.added, removed=changes.removed, changed=changes.changed, warnings=warnings
+                )
+            )
+        self.log.emit(
+            "reload.done", added=list(changes.added), removed=list(changes.removed), changed=list(changes.changed)
+        )
+        self.events.append(on.Reshape(shape(new, self.versions)))
+
+    @property
+    def reading_pid(self) -> int | None:
+        """The process that reads the configuration, if one does: it is waited for by descriptor."""
+        return self._reading.child.pid if self._reading else None
+
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def close_listener(self) -> None:
+        """Stop letting clients in; a socket of systemd's stays, and its clients wait."""
+        for sock in self._listeners:
+            sock.close()
+        self._listeners = []
+        if self._bound:
+            try:
+                os.unlink(self._bound)
+            except FileNotFoundError:
+                pass
+            self._bound = None
+
+    @property
+    def listeners(self) -> list[socket.socket]:
+        """The public socket, for each keeper."""
+        return self._listeners
+
+    def _end(self) -> int:
+        self.close_listener()
+        self.processes.discard()
+        self.log.emit("master.stopped")
+        hit("master.before_exit")
+        return self.status or self.tree.status

@@ -1,0 +1,61 @@
+"""What the master keeps alive, as a pure function of the spec: the keeper, then a foreman for each queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from supervisor.config.spec import Queue, Spec
+from supervisor.tree.model import ChildSpec, CrashLoop, GroupSpec
+
+KEEPER = "keeper"
+POOL = "pool "
+MARGIN_MS = 3_000
+"""What a foreman needs beyond the grace of its workers: to kill, reap and certify the last of them."""
+KEEPER_BOOT_MS = 600_000
+"""A keeper may have to migrate a large database, or to settle what many dead workers left."""
+KEEPER_FINISH_MS = 10_000
+UNDEAD_MS = 10_000
+
+
+def pool_child(queue: str) -> str:
+    """The name of a pool's foreman in the tree."""
+    return POOL + queue
+
+
+def queue_of(child: str) -> str | None:
+    """The queue whose foreman this child is; None for the keeper."""
+    return child.removeprefix(POOL) if child.startswith(POOL) else None
+
+
+def shape(spec: Spec, versions: Mapping[str, int]) -> tuple[GroupSpec, ...]:
+    """The groups of the root: one_for_one, for slots make the keeper replaceable under running pools.
+
+    `versions` counts how often a pool was changed by a reload: a new number has it restarted.
+    """
+    return (_keeper(), *(_pool(queue, spec, versions.get(queue.name, 0)) for queue in spec.queues.values()))
+
+
+def _keeper() -> GroupSpec:
+    child = ChildSpec(
+        KEEPER, tier=0, boot_timeout_ms=KEEPER_BOOT_MS, shutdown_ms=KEEPER_FINISH_MS, urgent_ms=KEEPER_FINISH_MS
+    )
+    return GroupSpec(KEEPER, (child,), intensity=5, period_ms=60_000, on_crash_loop=CrashLoop.ESCALATE)
+
+
+def _pool(queue: Queue, spec: Spec, version: int) -> GroupSpec:
+    child = ChildSpec(
+        pool_child(queue.name),
+        tier=1,
+        boot_timeout_ms=queue.boot_timeout_ms + MARGIN_MS,
+        shutdown_ms=spec.daemon.shutdown_grace_ms + MARGIN_MS,
+        urgent_ms=MARGIN_MS,
+        undead_ms=UNDEAD_MS,
+        version=version,
+    )
+    return GroupSpec(
+        pool_child(queue.name),
+        (child,),
+        intensity=queue.restart.intensity,
+        period_ms=queue.restart.period_ms,
+        on_crash_loop=CrashLoop(queue.on_crash_loop),
+    )

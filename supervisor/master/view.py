@@ -1,0 +1,65 @@
+"""How the processes stand, for status: the master, the keeper, the foremen; foremen know of their workers."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from supervisor.master.shape import KEEPER, queue_of
+from supervisor.tree.model import Child, CircuitState, Phase, Status
+
+if TYPE_CHECKING:
+    from supervisor.master.main import Master
+
+ROOT = "jobsupd"
+STATES = {
+    Status.DOWN: "backoff",
+    Status.STARTING: "starting",
+    Status.READY: "ready",
+    Status.STOPPING: "stopping",
+    Status.KILLING: "stopping",
+}
+
+
+def nodes(master: Master) -> list[dict[str, Any]]:
+    """One node for each process; `since_ms` is the start on the boot clock."""
+    state = "ready" if master.tree.phase is Phase.RUNNING else "stopping"
+    root = _node(ROOT, None, "master", os.getpid(), state, master.epoch, 0, None, None)
+    return [root, *(_child_node(master, child) for child in master.tree.children)]
+
+
+def _child_node(master: Master, child: Child) -> dict[str, Any]:
+    queue = queue_of(child.id)
+    processes = master.processes
+    process = processes.keeper if child.id == KEEPER else processes.foremen.get(queue or "")
+    group = master.tree.group(child.group)
+    failed = group.circuit is CircuitState.OPEN and child.status is Status.DOWN
+    return _node(
+        f"{ROOT}/{child.id}",
+        ROOT,
+        "keeper" if child.id == KEEPER else "foreman",
+        process.pid if process else None,
+        "failed" if failed else STATES[child.status],
+        process.since_ms if process else None,
+        max(child.starts - 1, 0),
+        group.circuit.value,
+        queue,
+    )
+
+
+def _node(
+    path: str, parent: str | None, role: str, pid: int | None, state: str, since_ms: int | None, restarts: int,
+    circuit: str | None, queue: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "path": path,
+        "parent": parent,
+        "role": role,
+        "pid": pid,
+        "state": state,
+        "since_ms": since_ms,
+        "restarts": restarts,
+        "circuit": circuit,
+        "queue": queue,
+        "slot": None,
+    }
