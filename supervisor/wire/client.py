@@ -151,8 +151,10 @@ def _read(body: bytes) -> dict[str, Any]:
 
 def error_of(reply: dict[str, Any]) -> JobsupError:
     """The error that a reply carries, as the class of its code."""
-    said = reply.get("error") or {"code": "protocol", "message": "the reply is neither an answer nor an error"}
-    return error_of_code(said["code"])(said["message"], hint=said.get("hint"))
+    match reply.get("error"):
+        case {"code": str(code), "message": str(message), **rest}:
+            return error_of_code(code)(message, hint=rest.get("hint"))
+    return ProtocolError("the reply is neither an answer nor an error")
 
 
 def connect(path: str, clock_ms: Clock) -> Stream:
@@ -192,19 +194,26 @@ class Channel:
         self._dial = dial
         self._clock_ms = clock_ms
         self._patience_ms = patience_ms
-        self._closed = threading.Event()
-        self.after_fork()
+        self._streams: set[Stream] = set()
+        self._begin()
         FORK_AWARE.add(self)
 
-    def after_fork(self) -> None:
-        """Begin anew: with locks that nobody holds, no connection, and keys that no other process uses."""
-        for stream in getattr(self, "_streams", ()):
-            stream.abandon()
+    def _begin(self) -> None:
+        self._closed = threading.Event()
         self._changed = threading.Condition()
-        self._streams: set[Stream] = set()
+        self._streams.clear()
         self._idle: list[Stream] = []
         self._numbers = itertools.count(1)
         self._key = os.urandom(12).hex()
+
+    def after_fork(self) -> None:
+        """Begin anew: with locks that nobody holds, no connection, and keys that no other process uses."""
+        was_closed = self._closed.is_set()
+        for stream in self._streams:
+            stream.abandon()
+        self._begin()
+        if was_closed:
+            self._closed.set()
 
     def new_key(self) -> str:
         """A key for a request, never used before by anyone."""

@@ -90,10 +90,9 @@ class OneShot(Stream):
         told = os.pread(self._said_fd, SAID_BYTES_MAX, max(size - SAID_BYTES_MAX, 0))
         os.close(self._said_fd)
         self._said_fd = -1
-        lines = told.decode(errors="replace").splitlines()
-        self._said = tuple(line.removeprefix(SPEAKER) for line in lines if line.startswith(SPEAKER)) or tuple(
-            lines[-1:]
-        )
+        lines = [line for line in told.decode(errors="replace").splitlines() if line.strip()]
+        spoken = [line.removeprefix(SPEAKER) for line in lines if line.startswith(SPEAKER)]
+        self._said = tuple(spoken or lines[-1:])
         self._hint = next((line.strip() for line in lines if line.startswith("  ")), None)
 
 

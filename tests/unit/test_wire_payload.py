@@ -1,0 +1,176 @@
+"""What a payload may be: the same for clients, which encode it, and for the keeper, which checks it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.errors import InvalidPayload, PayloadTooLarge
+from supervisor.wire import payload as payloads
+from supervisor.wire.messages import check_payload
+from supervisor.wire.payload import Encoded, check, encode, parse
+
+MIB = 1024 * 1024
+
+DEEP = 100_000
+NESTED = "[" * 100 + "]" * 100
+TOO_NESTED = '{"a":' * 51 + "[" * 50 + "]" * 50 + "}" * 51
+
+ACCEPTED = [
+    b"null", b"true", b"0", b"-0", b"1e308", b"-1.5E-300", b"1" * 400, b"0." + b"3" * 400, b"18446744073709551616",
+    b'""', b'"a"', '"\u00e9\u4e2d\U0001f600"'.encode(), b'"\\ud83d\\ude00"', b'"\\u0001\\u001b[2J"', b'"\x7f"',
+    '"\u202e\u2066"'.encode(), b'"\\\\u0000"', b'"\\\\\\\\u0000"', b'"\\\\ud800"', b'"NaN"', b'"' + b"1" * 5000 + b'"',
+    b'"' + b"[" * 500 + b'"', b'"\\"' + b"[" * 500 + b'"', b'"\\\\"', b'{"__proto__":1,"constructor":2}',
+    b'{"a":1,"a":2}', b'{"":{"":[[],{}]}}', b' [1,\n\t2 ] \r\n', NESTED.encode(), b"[" + b"[],{}," * 300 + b"0]",
+    b'["' + b"1" * 5000 + b'",{"a":"\\\\","b":"}}]]"}]',
+]  # fmt: skip
+
+REFUSED = [
+    (b"", "not JSON"), (b" ", "not JSON"), (b"x", "not JSON"), (b"{", "not JSON"), (b"[1,]", "not JSON"),
+    (b"{'a':1}", "not JSON"), (b"1 2", "not JSON"), (b"01", "not JSON"), (b"+1", "not JSON"), (b".5", "not JSON"),
+    (b'"a', "not JSON"), (b'"\n"', "not JSON"), (b'"\x00"', "not JSON"), (b'"\\x41"', "not JSON"),
+    (b"\xef\xbb\xbf1", "not JSON"), (b"undefined", "not JSON"), (b"// 1\n1", "not JSON"),
+    (b"NaN", "NaN"), (b"-Infinity", "NaN"), (b'{"a":[Infinity]}', "NaN"),
+    (b'"\xff"', "UTF-8"), (b'"\xed\xa0\x80"', "UTF-8"), (b'{"\xc3(":1}', "UTF-8"),
+    (b'"\\ud800"', "surrogate"), (b'"\\udc00"', "surrogate"), (b'"\\ud800\\ud800"', "surrogate"),
+    (b'["\\uD83Dx"]', "surrogate"), (b'{"\\udfff":1}', "surrogate"),
+    (b'"\\u0000"', "NUL"), (b'{"a":"x\\u0000y"}', "NUL"), (b'{"\\u0000":1}', "NUL"), (b'"\\\\\\u0000"', "NUL"),
+    (b"1" * 401, "400 digits"), (b"-" + b"1" * 5000, "400 digits"), (b'[0,{"a":' + b"9" * 401 + b"}]", "400 digits"),
+    (b"0." + b"3" * 401, "400 digits"), (b"1e400", "1.8e308"), (b"[-1e999]", "1.8e308"),
+    (TOO_NESTED.encode(), "100 levels"), (b"[" * 10_000 + b"]" * 10_000, "100 levels"), (b"[" * DEEP, "100 levels"),
+    (b'{"a":' * DEEP + b"1" + b"}" * DEEP, "100 levels"), (b'["\\"",' * 101 + b"0" + b"]" * 101, "100 levels"),
+]  # fmt: skip
+
+
+def ids_of(cases: list[bytes]) -> list[str]:
+    return [f"{number}-{raw[:16]!r}" for number, raw in enumerate(cases)]
+
+
+@pytest.mark.parametrize("raw", ACCEPTED, ids=ids_of(ACCEPTED))
+def test_json_that_every_reader_can_hold_is_taken_byte_for_byte(raw: bytes) -> None:
+    check_payload(raw, MIB, "emails")
+    assert parse(raw).encode() == raw
+    assert encode(parse(raw)) == raw.decode()
+
+
+@pytest.mark.parametrize(("raw", "sentence"), REFUSED, ids=ids_of([raw for raw, _ in REFUSED]))
+def test_what_some_reader_could_not_hold_is_refused_with_the_reason(raw: bytes, sentence: str) -> None:
+    with pytest.raises(InvalidPayload, match=sentence) as refusal:
+        check_payload(raw, MIB, "emails")
+    assert refusal.value.code == "invalid_payload"
+
+
+@pytest.mark.parametrize(("raw", "sentence"), REFUSED, ids=ids_of([raw for raw, _ in REFUSED]))
+def test_text_from_outside_is_never_known_to_be_json_when_it_is_not(raw: bytes, sentence: str) -> None:
+    """Python forgives half surrogate pairs and huge exponents in text: the keeper refuses them."""
+    if sentence in ("surrogate", "1.8e308"):
+        parse(raw)
+    else:
+        with pytest.raises(InvalidPayload):
+            parse(raw)
+
+
+def test_text_that_is_no_unicode_is_refused() -> None:
+    assert parse('{"a": "\u00e9"}') == '{"a": "\u00e9"}'
+    with pytest.raises(InvalidPayload, match="surrogate"):
+        parse('"\udcff"')
+
+
+def test_a_payload_of_the_largest_size_is_taken_and_one_byte_more_is_not() -> None:
+    raw = b'"' + b"x" * (MIB - 2) + b'"'
+    check_payload(raw, MIB, "emails")
+    with pytest.raises(PayloadTooLarge, match=r"1,048,577 bytes; queue emails takes at most 1,048,576 \(max_payload\)"):
+        check_payload(raw[:-1] + b'x"', MIB, "emails")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**100), 2**100) | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+        lambda inner: st.lists(inner) | st.dictionaries(
+            st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), inner),
+    )
+)  # fmt: skip
+def test_what_python_encodes_the_keeper_takes(value: object) -> None:
+    text = encode(value)
+    check_payload(text.encode(), MIB, "emails")
+    assert json.loads(text) == value
+
+
+def loop() -> list[object]:
+    inside: list[object] = []
+    inside.append(inside)
+    return inside
+
+
+def deep(levels: int) -> list[object]:
+    value: list[object] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: float("nan"), "not JSON compliant"),
+        (lambda: {"a": [float("-inf")]}, "not JSON compliant"),
+        (lambda: datetime(2030, 1, 1), "datetime is not JSON"),  # noqa: DTZ001
+        (lambda: b"bytes", "bytes is not JSON"),
+        (lambda: {("a", "b"): 1}, "keys must be"),
+        (loop, "Circular"),
+        (lambda: deep(101), "100 levels"),
+        (lambda: deep(100_000), "100 levels"),
+        (lambda: "\ud800", "surrogate"),
+        (lambda: {"\udfff": 1}, "surrogate"),
+        (lambda: "a\0b", "NUL"),
+        (lambda: 10**400, "400 digits"),
+        (lambda: 10**5000, "digits"),
+    ],
+)
+def test_the_client_refuses_what_it_cannot_write_as_json(make: Callable[[], object], sentence: str) -> None:
+    with pytest.raises(InvalidPayload, match=sentence):
+        encode(make())
+
+
+def test_a_hundred_levels_are_fine() -> None:
+    assert encode(deep(100)) == NESTED
+
+
+def test_encoded_text_is_compact_and_not_escaped() -> None:
+    assert encode({"to": ["\u00e9", 1]}) == '{"to":["\u00e9",1]}'
+    assert encode(Encoded("[ 1 ]")) == "[ 1 ]"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 400 + b"]" * 400,
+        b"[" + b",".join([b"[" * 105 + b"]" * 105] * 4000) + b"]",
+        b"[" + b",".join([b"1" * 400] * 2500) + b"]",
+        b'"' + b"\\\\" * (MIB // 2 - 1) + b'"',
+        b"[" + b'"\\"",' * (MIB // 5 - 10) + b"0]",
+        b"[" + b"[],{}," * (MIB // 6 - 10) + b"0]",
+        b'"' + b"\\\\u0000" * (MIB // 8) + b'"',
+    ],
+    ids=["deep", "many deep", "digits", "backslashes", "quotes", "brackets", "almost NUL"],
+)
+def test_checking_takes_no_longer_for_being_meant_badly(raw: bytes) -> None:
+    """A bound with much room, above a linear look at 1 MiB and far below anything quadratic."""
+    began = time.process_time()
+    try:
+        check(raw)
+    except InvalidPayload:
+        pass
+    assert time.process_time() - began < 0.5
+
+
+def test_every_reason_has_its_own_sentence() -> None:
+    said = [value for name, value in vars(payloads).items() if name.isupper() and isinstance(value, str)]
+    assert len(said) == len(set(said)) == 7
