@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 
 from supervisor.client import Client
 from supervisor.errors import Busy, JobsupError, NotRunning, ProtocolError, Unconfirmed, UsageError
+from supervisor.unix.clock import boot_ms
 from supervisor.wire import messages
 from supervisor.wire.client import HARMLESS_TWICE, IDLE_STREAMS_MAX, RESEND_FOR_MS, Channel, Failed, Stream
-from supervisor.wire.framing import Decoder
+from supervisor.wire.framing import Decoder, frame
+from supervisor.wire.messages import failure
 from tests.support.fake_keeper import (
     ANOTHER_FIRST,
     BUSY_AT_THE_DOOR,
@@ -25,7 +28,9 @@ from tests.support.fake_keeper import (
     NEITHER,
     NOT_JSON,
     OTHER_VERSION,
+    REFUSED_AT_THE_DOOR,
     FakeKeeper,
+    listen,
 )
 from tests.support.waiting import until
 
@@ -124,15 +129,11 @@ def test_an_answer_that_does_not_come_leaves_an_enqueue_unconfirmed_and_a_questi
 
 def test_a_request_that_could_not_be_sent_whole_was_not_done(tmp_path: Path) -> None:
     """Nobody accepts: the request stays in the socket's buffer, and is too large for it."""
-    from tests.support.fake_keeper import listen
-
     with listen(str(tmp_path / "s")), impatient(tmp_path) as client, pytest.raises(Busy, match="could not be sent"):
         client.enqueue("emails", "x" * 10_000_000)
 
 
 def test_a_full_backlog_is_waited_out(tmp_path: Path) -> None:
-    import socket
-
     path = str(tmp_path / "s")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
@@ -159,6 +160,25 @@ def test_turned_away_at_the_door_comes_again(client: Client[int], keeper: FakeKe
     keeper.faults.extend([BUSY_AT_THE_DOOR] * 10_000)
     with impatient(tmp_path) as other, pytest.raises(Busy, match="told to be busy"):
         other.request("cancel", ids=[1])
+
+
+def test_turned_away_for_good_is_not_tried_again(client: Client[int], keeper: FakeKeeper) -> None:
+    keeper.faults.append(REFUSED_AT_THE_DOOR)
+    with pytest.raises(ProtocolError, match="told to refuse"):
+        client.enqueue("emails", 1)
+    assert len(keeper.seen) == 1
+
+
+def test_the_reasons_of_a_server_that_has_closed_already_are_read() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.send(frame(failure(None, Busy("full house"))))
+    stream = Stream(ours, boot_ms)
+    assert not stream.alive()
+    with pytest.raises(Failed, match="full house") as caught:
+        stream.ask(frame(b"{}"), 1, boot_ms() + 10_000)
+    assert not caught.value.sent
+    stream.close()
 
 
 @pytest.mark.parametrize("fault", [GARBAGE, NOT_JSON, OTHER_VERSION, NEITHER])

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import msgspec
 
-from supervisor.errors import JobsupError, UnknownJob, UnknownQueue, WaitTimeout, WrongState
+from supervisor.errors import JobsupError, ProtocolError, UnknownJob, UnknownQueue, WaitTimeout, WrongState
 from supervisor.unix.clock import boot_ms
 from supervisor.wire import messages
 from supervisor.wire.connection import Connection
@@ -32,6 +32,7 @@ LOSE_REPLY = "it is carried out, and the connection breaks before the answer"
 KEEP_SILENT = "it is carried out, and no answer comes"
 BUSY = "it is refused as busy"
 BUSY_AT_THE_DOOR = "the connection is refused as busy"
+REFUSED_AT_THE_DOOR = "the connection is refused for good"
 GARBAGE = "the answer is no frame"
 NOT_JSON = "the answer is a frame that is not JSON"
 OTHER_VERSION = "the answer is of another version"
@@ -123,6 +124,9 @@ class FakeKeeper:
                 raise messages_busy()
             if fault == BUSY_AT_THE_DOOR:
                 connection.refuse(messages_busy())
+                return
+            if fault == REFUSED_AT_THE_DOOR:
+                connection.refuse(ProtocolError("told to refuse"))
                 return
             ok = self._carry_out(connection, request)
         except JobsupError as error:
