@@ -15,6 +15,7 @@ from supervisor.store.protocol import Lease, Owner
 from supervisor.unix.memory import W_CLAIM, W_LIMIT, Cell
 from supervisor.unix.ring import Position
 from supervisor.unix.session import end_leftover
+from supervisor.unix.slot import slots_root
 from supervisor.wire.control import Certificate
 
 SERIALS_APART = 4_096
@@ -106,3 +107,8 @@ def _find(state: State, owner: Owner) -> KeeperSlot | None:
 def _remove(slot: KeeperSlot) -> None:
     slot.close()
     shutil.rmtree(slot.directory, ignore_errors=True)
+
+
+def sweep_directories(run_dir: str) -> None:
+    """Delete the directories of slots whose owners are all judged: before the first slot of a new master is made."""
+    shutil.rmtree(slots_root(run_dir), ignore_errors=True)

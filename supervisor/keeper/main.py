@@ -93,6 +93,8 @@ class Keeper:
             work = self._work(tx)
             adopted = adoption.adopt(work)
         work.committed()
+        if not given.slots:
+            adoption.sweep_directories(given.spec.daemon.run_dir)
         self.private.add_master(given.control)
         for pool, link in given.links.items():
             self.private.add_foreman(pool, link)
@@ -219,6 +221,7 @@ class Keeper:
         state = self.state
         work: Work | None = None
         waiting: dict[str, int] = {}
+        operating = bool(state.operations)
         try:
             with state.store.transaction(wall_ms()) as tx:
                 work = self._work(tx)
@@ -235,7 +238,8 @@ class Keeper:
             raise
         self._store_works(now_ms)
         work.committed()
-        self.service.tell_waiters(work.final)
+        # An operation may have ended any job; everything else says which ones it ended.
+        self.service.tell_waiters(set(self.service.waiters) if operating else work.final)
         recall.stuck_slots(state, now_ms, waiting)
         return True
 

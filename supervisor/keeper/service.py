@@ -112,7 +112,10 @@ class Service:
             connection.send(failure(number, error))
 
     def _refuse(self, connection: Connection, number: int | None, error: JobsupError) -> None:
-        connection.send(failure(number, error))
+        if number is None:
+            connection.refuse(error)
+        else:
+            connection.send(failure(number, error))
 
     # -- enqueue -----------------------------------------------------------------------------------------------
 

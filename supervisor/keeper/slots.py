@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
+from collections.abc import Sequence
 from enum import Enum
+from typing import NamedTuple
 
 import msgspec
 
@@ -36,6 +38,14 @@ class Phase(Enum):
     READY = "ready"
     LEAVING = "stopping"
     JUDGED = "judged"
+
+
+class Before(NamedTuple):
+    """What was true of a slot before some of its jobs ended."""
+
+    out: dict[int, tuple[int, int]]
+    solo: bool
+    quiet_since_ms: int
 
 
 class KeeperSlot:
@@ -138,14 +148,26 @@ class KeeperSlot:
             chunks.append(decode_chunk(data))
         return sorted(chunks, key=lambda chunk: chunk.serial)
 
-    def ended(self, job_id: int, now_ms: int) -> None:
-        """A job of this slot has ended, was handed back or taken back."""
-        gone = self.out.pop(job_id, None)
-        if gone:
-            self.out_bytes -= gone[1]
+    def holds(self, job_id: int, token: int) -> bool:
+        """Whether this job was handed out through this slot under this token."""
+        held = self.out.get(job_id)
+        return held is not None and held[0] == token
+
+    def end(self, ids: Sequence[int], now_ms: int) -> Before:
+        """Jobs of this slot have ended, were handed back or taken back; returns what `undo_end` needs."""
+        before = Before({job_id: self.out.pop(job_id) for job_id in ids}, self.solo, self.quiet_since_ms)
+        self.out_bytes -= sum(held[1] for held in before.out.values())
+        if ids:
             self.quiet_since_ms = now_ms
-            if not self.out:
-                self.solo = False
+        if not self.out:
+            self.solo = False
+        return before
+
+    def undo_end(self, before: Before) -> None:
+        """It was not committed: they are still handed out."""
+        self.out.update(before.out)
+        self.out_bytes += sum(held[1] for held in before.out.values())
+        self.solo, self.quiet_since_ms = before.solo, before.quiet_since_ms
 
     def hear(self) -> bool:
         """Empty the bells; False if the pair is closed."""

@@ -31,6 +31,8 @@ def give_verdict(work: Work, certificate: Certificate, certifier: Link) -> None:
 
 def judge(work: Work, slot: KeeperSlot, certificate: Certificate) -> None:
     """Settle what is finished, charge what was running, release the rest; forget the owner once it is gone."""
+    phase, slot.phase = slot.phase, Phase.JUDGED
+    work.on_failure(lambda: setattr(slot, "phase", phase))
     if slot.owner:
         while settle_slot(work, slot, RECORDS_TO_THE_END):
             pass
@@ -132,11 +134,10 @@ def _answer(work: Work, certificate: Certificate, certifier: Link, slot: KeeperS
     """Close the slot and tell whoever certified, and the master, whose slot it is."""
     hit("keeper.before_answer")
     state = work.state
-    if slot is not None and state.slots.get(certificate.slot) is slot and slot.incarnation == certificate.incarnation:
-        slot.phase = Phase.JUDGED
-        if certificate.gone:
+    if certificate.gone:
+        if slot is not None and state.slots.get(slot.number) is slot and slot.incarnation == certificate.incarnation:
             state.drop_slot(slot)
-    if certificate.gone and state.control is not None:
-        state.control.send(SlotClosed(certificate.slot))
+        if state.control is not None:
+            state.control.send(SlotClosed(certificate.slot))
     certifier.send(Answered(certificate.slot, pardon))
     state.wants_lease = True

@@ -1,7 +1,7 @@
 """One pass: what is written in one transaction, and what follows once it is committed.
 
-*Invariant:* nothing that others can see, and nothing in the keeper's memory that rows decide, changes before the
-commit: every such step is an effect in `afterwards`. What had to be touched before is put right by `on_failure`.
+*Invariant:* nothing that others can see changes before the commit: every such step is an effect in `afterwards`.
+What the same pass must already see in the keeper's memory is changed at once, and put right by `on_failure`.
 """
 
 from __future__ import annotations
@@ -49,17 +49,15 @@ class Work:
 
     def ended(self, slot: KeeperSlot, ids: Iterable[int], token: int) -> None:
         """These jobs of a slot are no longer handed out under this token."""
-        listed = list(ids)
+        listed = [job_id for job_id in ids if slot.holds(job_id, token)]
+        before = slot.end(listed, self.boot_ms)
+        self.on_failure(lambda: slot.undo_end(before))
+        self.state.wants_lease = True
+        self.final.update(listed)
 
         def effect() -> None:
-            for job_id in listed:
-                held = slot.out.get(job_id)
-                if held and held[0] == token:
-                    slot.ended(job_id, self.boot_ms)
             self.state.settled_jobs += len(listed)
-            self.state.wants_lease = True
 
-        self.final.update(listed)
         self.afterwards(effect)
 
     def ran(self, pool: str, run_us: int, jobs: int) -> None:
