@@ -2,7 +2,8 @@
 
 What is imported here is paid by every `jobsctl enqueue`: nothing but the standard library's json, socket, os and
 threading. A question that was lost on the way is asked again where asking twice is harmless: questions of the
-status class, and `enqueue`, whose key makes the keeper answer a repetition with what it did the first time.
+status class, and `enqueue`, whose key makes the keeper answer a repetition with what it did the first time. One
+that was refused as busy is asked again in any case, as long as there is time.
 """
 
 from __future__ import annotations
@@ -151,9 +152,9 @@ def _read(body: bytes) -> dict[str, Any]:
 
 def error_of(reply: dict[str, Any]) -> JobsupError:
     """The error that a reply carries, as the class of its code."""
-    match reply.get("error"):
-        case {"code": str(code), "message": str(message), **rest}:
-            return error_of_code(code)(message, hint=rest.get("hint"))
+    said = reply.get("error")
+    if isinstance(said, dict) and isinstance(said.get("code"), str) and isinstance(said.get("message"), str):
+        return error_of_code(said["code"])(said["message"], hint=said.get("hint"))
     return ProtocolError("the reply is neither an answer nor an error")
 
 
@@ -286,7 +287,10 @@ class Channel:
         self._give_back(stream)
         if isinstance(ok := reply.get("ok"), dict):
             return ok
-        raise error_of(reply)
+        error = error_of(reply)
+        if isinstance(error, Busy):
+            raise Failed(error)
+        raise error
 
     def _take(self, deadline_ms: int) -> Stream:
         """A connection for one question: one that is idle, else a new one."""

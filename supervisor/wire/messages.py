@@ -36,7 +36,6 @@ WAIT_MAX_MS = 86_400_000
 IDS_MAX = 10_000
 NAME_LENGTH_MAX = 255
 TEXT_LENGTH_MAX = 1_000
-PATH_LENGTH_MAX = 4_095
 
 RequestId = Annotated[int, Meta(ge=0, le=JOB_ID_MAX)]
 Id = Annotated[int, Meta(ge=1, le=JOB_ID_MAX)]
@@ -44,7 +43,6 @@ Ids = Annotated[tuple[Id, ...], Meta(min_length=1, max_length=IDS_MAX)]
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
 Key = Annotated[str, Meta(pattern=rf"^[!-~]{{1,{KEY_LENGTH_MAX}}}\Z")]
 Text = Annotated[str, Meta(min_length=1, max_length=TEXT_LENGTH_MAX)]
-Path = Annotated[str, Meta(pattern=r"^/[^\x00]*\Z", max_length=PATH_LENGTH_MAX)]
 Instant = Annotated[int, Meta(ge=0, le=INSTANT_MAX_MS)]
 Delay = Annotated[int, Meta(ge=0, le=MAX_MS)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_MS)]
@@ -191,15 +189,9 @@ class Reload(Request, frozen=True, gc=False, tag="reload"):
     """Read the configuration again."""
 
 
-class Backup(Request, frozen=True, gc=False, tag="backup"):
-    """Copy the database, while it is in use, to a file that does not exist yet."""
-
-    path: Path
-
-
 AnyRequest = (
     Enqueue | Hello | JobStatus | Status | Wait | Workers | Tree | Cancel | Retry | Pause | Resume
-    | Move | Purge | DeadRetry | DeadDelete | Reload | Backup
+    | Move | Purge | DeadRetry | DeadDelete | Reload
 )  # fmt: skip
 
 _decode: Callable[[bytes], AnyRequest] = msgspec.json.Decoder(AnyRequest).decode

@@ -36,7 +36,6 @@ RULES = {
     "max_attempts": "an integer from 1 to 1000",
     "new": "the name of a queue",
     "old": "the name of a queue",
-    "path": "an absolute path of at most 4095 characters",
     "payload": "a JSON value",
     "priority": "an integer from -100 to 100",
     "queue": "the name of a queue",

@@ -15,6 +15,7 @@ import pytest
 
 from supervisor.client import Client
 from supervisor.errors import (
+    Busy,
     ConfigError,
     Denied,
     InvalidPayload,
@@ -296,15 +297,18 @@ def test_any_operation_can_be_asked_for_by_name(client: Client[int]) -> None:
     with pytest.raises(UsageError, match="surplus"):
         client.request("hello", surplus=1)
     with pytest.raises(UsageError, match="cannot be asked"):
-        client.request("backup", path=object())
+        client.request("pause", queue=object())
 
 
-def test_refused_as_busy_is_told_at_once(client: Client[int], keeper: FakeKeeper) -> None:
-    keeper.faults.append(BUSY)
-    with pytest.raises(JobsupError) as caught:
-        client.enqueue("emails", 1)
-    assert caught.value.code == "busy"
-    assert len(keeper.seen) == 1
+def test_what_is_refused_as_busy_is_asked_again_while_there_is_time(
+    client: Client[int], keeper: FakeKeeper, tmp_path: Path
+) -> None:
+    keeper.faults.extend([BUSY] * 3)
+    assert client.enqueue("emails", 1) == 1
+    keeper.faults.extend([BUSY] * 1000)
+    with Client(socket=str(tmp_path / "s"), timeout="100ms") as other, pytest.raises(Busy, match="told to be busy"):
+        other.request("cancel", ids=[1])
+    assert len(keeper.seen) > 5
 
 
 def test_a_closed_client_is_of_no_more_use(client: Client[int]) -> None:

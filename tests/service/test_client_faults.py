@@ -92,7 +92,6 @@ def test_a_wait_outlives_its_connection(client: Client[int], keeper: FakeKeeper)
         ("purge", {"queue": "emails", "state": "dead"}),
         ("move", {"old": "a", "new": "b"}),
         ("reload", {}),
-        ("backup", {"path": "/x"}),
         ("dead_delete", {"filter": {"queue": "a"}}),
     ],
 )
