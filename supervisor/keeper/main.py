@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any
 
 from supervisor.errors import EXIT_IO, JobsupError, StoreError
-from supervisor.keeper import adoption, dispatch, housekeeping, intake, recall
+from supervisor.keeper import adoption, dispatch, housekeeping, recall
+from supervisor.keeper.intake import insert, refuse_overdue
 from supervisor.keeper.private import Private
 from supervisor.keeper.service import Service
 from supervisor.keeper.settling import settle_slot
@@ -174,7 +175,8 @@ class Keeper:
 
     def _timeout_s(self) -> float:
         state = self.state
-        if self.server.requests or state.intake or state.operations or state.certificates:
+        wanted = state.unowned or (state.wants_lease and state.leasing)
+        if self.server.requests or state.intake or state.operations or state.certificates or wanted:
             return 0 if state.failure is None else FAILURE_PAUSE_MS / 1000
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
@@ -217,15 +219,26 @@ class Keeper:
     # -- one pass ----------------------------------------------------------------------------------------------
 
     def attempt_pass(self, now_ms: int, *, flush: bool = False) -> bool:
-        """Do a pass; if the store cannot commit, nothing happened, and it is tried again soon."""
+        """Do a pass; if the store cannot commit, nothing happened, and it is tried again soon.
+
+        While it is failing, outcomes are tried by themselves first: they may still fit where new jobs do not.
+        """
+        if self.state.failing_since_ms is not None and not self._commit(now_ms, flush=False, intake=False):
+            return False
+        if not self._commit(now_ms, flush=flush, intake=True):
+            return False
+        self._store_works(now_ms)
+        return True
+
+    def _commit(self, now_ms: int, *, flush: bool, intake: bool) -> bool:
         state = self.state
         work: Work | None = None
         waiting: dict[str, int] = {}
-        operating = bool(state.operations)
+        operating = intake and bool(state.operations)
         try:
             with state.store.transaction(wall_ms()) as tx:
                 work = self._work(tx)
-                self._write(work, now_ms, flush=flush)
+                self._write(work, now_ms, flush=flush, intake=intake)
                 waiting = {queue: tx.waiting(queue) for queue in state.spec.queues}
         except (StoreError, OSError, sqlite3.Error) as error:
             if work:
@@ -236,7 +249,6 @@ class Keeper:
             if work:
                 work.failed()
             raise
-        self._store_works(now_ms)
         work.committed()
         # An operation may have ended any job; everything else says which ones it ended.
         self.service.tell_waiters(set(self.service.waiters) if operating else work.final)
@@ -246,15 +258,15 @@ class Keeper:
     def _work(self, tx: Any) -> Work:
         return Work(self.state, tx, wall_ms(), boot_ms())
 
-    def _write(self, work: Work, now_ms: int, *, flush: bool) -> None:
+    def _write(self, work: Work, now_ms: int, *, flush: bool, intake: bool) -> None:
         """Verdicts and outcomes first, then what comes in, then what goes out, then chores."""
         state = self.state
         self._own(work)
         self._judge(work)
         self._settle(work)
-        if state.failing_since_ms is None or state.intake:
-            intake.insert(work, flush=flush)
-        self._operate(work)
+        if intake:
+            insert(work, flush=flush)
+            self._operate(work)
         housekeeping.promote(work, self.chores)
         if state.leasing:
             self._recall(work, now_ms)
@@ -338,7 +350,7 @@ class Keeper:
             state.log.emit("keeper.store_failing", error=error)
         state.failure = error
         self._retry_at_ms = now_ms + FAILURE_PAUSE_MS
-        intake.refuse_overdue(state, now_ms, error)
+        refuse_overdue(state, now_ms, error)
 
     def _store_works(self, now_ms: int) -> None:
         state = self.state

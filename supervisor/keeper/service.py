@@ -7,7 +7,17 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.errors import Busy, Denied, Internal, JobsupError, NotRunning, PayloadTooLarge, UsageError, WaitTimeout
+from supervisor.errors import (
+    Busy,
+    ConfigError,
+    Denied,
+    Internal,
+    JobsupError,
+    NotRunning,
+    PayloadTooLarge,
+    UsageError,
+    WaitTimeout,
+)
 from supervisor.job import FINAL
 from supervisor.keeper import answers, intake, operations
 from supervisor.keeper.access import allowed
@@ -81,7 +91,10 @@ class Service:
     @property
     def clogged(self) -> bool:
         """Whether what was read and cannot be committed is as much as may wait: then reading stops."""
-        return sum(pending.size_bytes for pending in self.state.intake) > 16 * 1024 * 1024
+        return (
+            self.state.failure is not None
+            and sum(pending.size_bytes for pending in self.state.intake) > 16 * 1024 * 1024
+        )
 
     def _handle(self, connection: Connection, frame: bytes) -> None:
         number = None
@@ -229,7 +242,7 @@ class Service:
 
         def answer(done: control.ReloadDone) -> None:
             if done.problems:
-                error = UsageError("\n".join(done.problems), hint="the old configuration stays in force")
+                error = ConfigError("\n".join(done.problems), hint="the old configuration stays in force")
                 self._refuse(connection, request.id, error)
                 return
             shown = {name: list(getattr(done, name)) for name in ("added", "removed", "changed", "warnings")}

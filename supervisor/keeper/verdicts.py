@@ -139,5 +139,5 @@ def _answer(work: Work, certificate: Certificate, certifier: Link, slot: KeeperS
             state.drop_slot(slot)
         if state.control is not None:
             state.control.send(SlotClosed(certificate.slot))
-    certifier.send(Answered(certificate.slot, pardon))
+    certifier.send(Answered(certificate.slot, gone=certificate.gone, pardoned=pardon))
     state.wants_lease = True

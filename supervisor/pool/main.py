@@ -260,6 +260,7 @@ class Foreman:
         """End a worker that was asked in vain, or that never became ready."""
         worker = self._workers.get(what.child)
         if worker:
+            worker.stopping = True
             worker.kill()
 
     def abandon(self, what: order.Abandon) -> None:
