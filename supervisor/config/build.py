@@ -9,7 +9,7 @@ from supervisor.config import later
 from supervisor.config.expand import expand, refers
 from supervisor.config.keys import DAEMON, Section
 from supervisor.config.parse import Document
-from supervisor.config.problem import KeyPath, Report, suggestion
+from supervisor.config.problem import KeyPath, Report, dotted, suggestion
 from supervisor.config.queue_keys import DEFAULTS, OWN_KEYS, TOP
 
 PLAIN_PATHS = ("database", "run_dir", "python_path")
@@ -33,7 +33,7 @@ class Scope(NamedTuple):
 def read_section(section: Section, written: Any, prefix: KeyPath, scope: Scope) -> Fields:
     """The fields of the spec that a table sets; what is wrong with it is noted and left out."""
     if not isinstance(written, dict):
-        scope.problem(prefix, f"is no table; write it as [{'.'.join(prefix)}] with keys below")
+        scope.problem(prefix, f"is no table; write it as [{dotted(prefix)}] with keys below")
         return {}
     fields: Fields = {}
     for name, value in written.items():

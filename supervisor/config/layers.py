@@ -105,6 +105,8 @@ def _set(written: str, place: Place, layers: Layers, report: Report) -> None:
         report.problem(place, FILE, str(error))
         return
     document.places[override.key] = place
+    if override.key[0] == "queues":
+        layers.queues.setdefault(override.key[1], document)
 
 
 def _document_of(override: Override, layers: Layers) -> Document:
@@ -112,7 +114,7 @@ def _document_of(override: Override, layers: Layers) -> Document:
         return layers.main
     if len(override.key) < 3:
         raise ValueError(f"{dotted(override.key)} is no key of a queue; write queues.NAME.KEY=value")
-    return layers.queues.setdefault(override.key[1], layers.main)
+    return layers.queues.get(override.key[1], layers.main)
 
 
 def queue_table(layers: Layers, name: str) -> Any:

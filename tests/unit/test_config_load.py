@@ -357,6 +357,17 @@ class TestSettings:
         assert problem in found
         assert found.isprintable()
 
+    def test_one_for_a_queue_does_not_hide_that_queues_is_no_table(self, tmp_path: Path) -> None:
+        assert problems_of(tmp_path, "queues = 1\n", ["queues.a.env.X=1"]) == [
+            "queues.toml:1: queues: is no table; write one [queues.NAME] for each queue",
+            "--set:1: file: queues is no table; write a key of a section",
+        ]
+
+
+def test_a_queue_that_is_no_table_is_shown_harmlessly(tmp_path: Path) -> None:
+    found = problems_of(tmp_path, '[queues]\n"q\\u202e" = 1\n')
+    assert 'queues."q\\u202e": is no table; write it as [queues."q\\u202e"]' in found[1]
+
 
 def test_the_same_text_gives_the_same_spec(tmp_path: Path) -> None:
     assert load_text(tmp_path, QUEUE) == load_text(tmp_path, QUEUE)

@@ -164,6 +164,7 @@ DAEMON = [
     ("queues = 1", "queues: is no table; write one [queues.NAME]"),
     ("[[queues]]", "queues: is no table"),
     ("[queues]\nq = 1", "queues.q: is no table; write it as [queues.q]"),
+    ("[defaults]\nbackoff = 1", "defaults.backoff: is no table; write it as [defaults.backoff] with keys below"),
     ("[queue.q]", "queue: unknown section; did you mean queues?"),
     ('[defaults]\nhandler = "m:f"', "defaults.handler: is not inherited; write it in each [queues.NAME]"),
     ('[defaults]\nbackoff = { base = "2h", max = "1h" }', "defaults.backoff.max: 1h is below base, 2h"),
