@@ -154,7 +154,10 @@ def error_of(reply: dict[str, Any]) -> JobsupError:
     """The error that a reply carries, as the class of its code."""
     said = reply.get("error")
     if isinstance(said, dict) and isinstance(said.get("code"), str) and isinstance(said.get("message"), str):
-        return error_of_code(said["code"])(said["message"], hint=said.get("hint"))
+        kind, hint = error_of_code(said["code"]), said.get("hint")
+        if kind is ConfigError:  # every problem is a line of its own
+            return ConfigError(said["message"], hint=hint, problems=tuple(said["message"].splitlines()))
+        return kind(said["message"], hint=hint)
     return ProtocolError("the reply is neither an answer nor an error")
 
 

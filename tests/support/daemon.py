@@ -10,6 +10,7 @@ and the run_dir are where the defaults put them: tmp_path/var/jobs.db and tmp_pa
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import os
@@ -34,6 +35,11 @@ TAG = "JOBSUP_TEST_DAEMON"
 """Set in the environment of everything a Daemon starts, so that what it leaves behind is found."""
 
 NOT_PASSED = ("JOBSUP_", "NOTIFY_", "LISTEN_", "PYTHONDONTWRITEBYTECODE")
+
+LIBC = ctypes.CDLL(None)
+PR_CAPBSET_DROP = 24
+FILE_CAPABILITIES = (1, 2)
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
 
 _numbers = itertools.count(1)
 
@@ -73,17 +79,24 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 def jobsctl(
     *args: object, config: Path | str | None = None, stdin: str | bytes | None = None,
-    env: Mapping[str, str] | None = None, cwd: Path | str | None = None, timeout: float = 60,
+    env: Mapping[str, str] | None = None, cwd: Path | str | None = None, timeout: float = 60, privileged: bool = True,
 ) -> Ran:  # fmt: skip
-    """Run one jobsctl command to its end."""
+    """Run one jobsctl command to its end; without privileges, file permissions hold for root as well."""
     named = ["-c", str(config)] if config else []
     command = [sys.executable, "-m", "supervisor.cli.jobsctl", *named, *map(str, args)]
     raw = stdin.encode() if isinstance(stdin, str) else stdin
     given: dict[str, Any] = {"input": raw} if raw is not None else {"stdin": subprocess.DEVNULL}
     done = subprocess.run(
-        command, check=False, capture_output=True, env=environment(env), cwd=cwd, timeout=timeout, **given
-    )
+        command, check=False, capture_output=True, env=environment(env), cwd=cwd, timeout=timeout,
+        preexec_fn=None if privileged else drop_privileges, **given,
+    )  # fmt: skip
     return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def drop_privileges() -> None:
+    """Between fork and exec: what root may do to files that it may not read or write is not inherited."""
+    for capability in FILE_CAPABILITIES:
+        LIBC.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 
 
 class Site:
@@ -120,10 +133,12 @@ class Site:
 
     def ctl(
         self, *args: object, stdin: str | bytes | None = None, env: Mapping[str, str] | None = None,
-        timeout: float = 60,
+        timeout: float = 60, privileged: bool = True,
     ) -> Ran:  # fmt: skip
         """Run one jobsctl command for this configuration."""
-        return jobsctl(*args, config=self.config, stdin=stdin, env=env, cwd=self.path, timeout=timeout)
+        return jobsctl(
+            *args, config=self.config, stdin=stdin, env=env, cwd=self.path, timeout=timeout, privileged=privileged
+        )
 
     def enqueue(self, queue: str, payload: object = None, *args: object) -> int:
         """Enqueue through jobsctl; the id."""

@@ -18,7 +18,7 @@ def command(invocation: Invocation) -> None:
     """
     from supervisor.cli.render import Column, put_rows
 
-    found = invocation.ask_daemon("tree")["tree"]
+    found = _in_order(invocation.ask_daemon("tree")["tree"])
     if sys.stdout.isatty() and not invocation.json:
         found = _indented(found)
     columns = [
@@ -27,6 +27,21 @@ def command(invocation: Invocation) -> None:
         Column("restarts", "restarts", "number"), Column("circuit", "circuit", "state"),
     ]  # fmt: skip
     put_rows(found, columns, as_json=invocation.json)
+
+
+def _in_order(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every node before its children, and these before its next sibling."""
+    known = {node["path"] for node in nodes}
+    children: dict[str | None, list[dict[str, Any]]] = {}
+    for node in nodes:
+        children.setdefault(node["parent"] if node["parent"] in known else None, []).append(node)
+    ordered: list[dict[str, Any]] = []
+    waiting = children.get(None, [])[::-1]
+    while waiting:
+        node = waiting.pop()
+        ordered.append(node)
+        waiting += children.get(node["path"], [])[::-1]
+    return ordered
 
 
 def _indented(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
