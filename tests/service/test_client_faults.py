@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from supervisor.client import Client
-from supervisor.errors import Busy, JobsupError, NotRunning, ProtocolError, Unconfirmed, UsageError
+from supervisor.errors import Busy, ConfigError, JobsupError, NotRunning, ProtocolError, Unconfirmed, UsageError
 from supervisor.unix.clock import boot_ms
 from supervisor.wire import messages
-from supervisor.wire.client import HARMLESS_TWICE, IDLE_STREAMS_MAX, RESEND_FOR_MS, Channel, Failed, Stream
+from supervisor.wire.client import HARMLESS_TWICE, IDLE_STREAMS_MAX, RESEND_FOR_MS, Channel, Failed, Stream, error_of
 from supervisor.wire.framing import Decoder, frame
 from supervisor.wire.messages import failure
 from tests.support.fake_keeper import (
@@ -188,6 +188,18 @@ def test_an_answer_that_is_none_is_a_breach_of_the_protocol(
     with pytest.raises(ProtocolError):
         client.status()
     assert client.status()
+
+
+def test_each_line_of_a_configuration_error_is_a_problem() -> None:
+    error = error_of({"error": {"code": "config", "message": "a:1: x\na:2: y", "hint": "h"}})
+    assert isinstance(error, ConfigError)
+    assert (error.problems, error.hint) == (("a:1: x", "a:2: y"), "h")
+
+
+def test_a_code_of_the_future_is_an_error_all_the_same() -> None:
+    error = error_of({"error": {"code": "of the future", "message": "m"}})
+    assert (type(error), error.message) == (JobsupError, "m")
+    assert isinstance(error_of({"error": {"code": 5, "message": "m"}}), ProtocolError)
 
 
 def test_answers_to_others_are_passed_over(client: Client[int], keeper: FakeKeeper) -> None:
