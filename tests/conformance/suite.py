@@ -360,6 +360,14 @@ class Conformance:
             assert tx.finish(token, 1, State.CANCELLED, None, "cancelled", History(), None)
         assert states(one, 1) == [State.CANCELLED]
 
+    def test_an_error_is_remembered_even_if_nothing_was_charged(self, one: Store) -> None:
+        put(one, b"1")
+        token = leased(one).token
+        with one.transaction(NOW) as tx:
+            tx.finish(token, 1, State.CANCELLED, NOW, "cancelled", History(), AttemptError("cancelled", "by a client"))
+            tx.revive(1, by_queue_name)
+        assert leased(one).jobs[0].previous_error == b"by a client"
+
     def test_a_rescheduled_job_waits_for_its_time_and_remembers(self, one: Store, two: Store) -> None:
         put(one, b"1")
         assert fail(one, leased(one).token, 1, NOW + 100)

@@ -257,7 +257,7 @@ class Transaction:
             return False
         row = (job_id, state.value, place.attempt, token, started_at_ms, self._now_ms, reason)
         self._db.execute(SQL.finish, row)
-        if history != ZERO:
+        if error or history != ZERO:
             self._put_trail(job_id, history, place, None, error, solo=False)
         self._put_error(job_id, place.attempt, error)
         self._ended(lease, state, 1)
