@@ -421,6 +421,27 @@ def test_the_shipped_configuration_runs_as_the_docs_deploy_it() -> None:
         assert query(machine, "/var/lib/jobsup/backup.db", "PRAGMA integrity_check") == "ok"
 
 
+def test_the_backup_units_and_the_restore_of_the_docs_work() -> None:
+    docs = (REPOSITORY / "docs/backup-and-upgrade.md").read_text()
+    units = dict(re.findall(r"^```ini\n# (\S+)\n(.*?)^```", docs, re.MULTILINE | re.DOTALL))
+    (restore,) = re.findall(r"^```sh\n(systemctl stop .*?)^```", docs, re.MULTILINE | re.DOTALL)
+    with booted({"/etc/jobsup/queues.toml": CONFIGURATION, **HANDLERS, **units}) as machine:
+        machine.run("systemctl", "start", "jobsup.socket", SERVICE)
+        kept = enqueue(machine, "calm")
+        completes(machine, kept)
+        names = " ".join(Path(unit).name for unit in units)
+        assert machine.run("bash", "-c", f"systemd-analyze verify {names} 2>&1") == ""
+        machine.run("systemctl", "start", "jobsup-backup.timer", "jobsup-backup.service")
+        machine.run("systemctl", "start", "jobsup-backup.service")
+        lost = enqueue(machine, "calm")
+        completes(machine, lost)
+        today = machine.run("date", "+%a").strip()
+        machine.run("bash", "-c", restore.replace("backup/Mon.db", f"backup/{today}.db"))
+        assert state(machine, kept) == "completed"
+        assert machine.run("jobsctl", "list", "--limit", "0", "--json").count("\n") == 1
+        completes(machine, enqueue(machine, "calm"))
+
+
 def test_a_webhook_is_delivered_from_within_the_sandbox() -> None:
     queue = """\
 [queues.webhook]
