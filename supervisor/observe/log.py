@@ -52,6 +52,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "pool.circuit": (ERROR, "pool {pool}: circuit {circuit}: {reason}"),
     "pool.worker_died": (WARNING, "pool {pool}: worker {pid} on slot {slot} ended with {status}"),
     "pool.ladder": (WARNING, "pool {pool}: job {job} on worker {pid} is past its deadline: {step}"),
+    "worker.output": (INFO, "worker {pid} of {pool}: {line}"),
     "pool.unpreloaded": (WARNING, "pool {pool} runs unpreloaded: {reason}"),
     "process.fault": (ERROR, "fault in {role}: {traceback}"),
     "log.reopened": (INFO, "log reopened"),

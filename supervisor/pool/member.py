@@ -1,0 +1,148 @@
+"""A worker as its foreman sees it: a process on a slot, what it says, and the ladder it may be on.
+
+*Invariant:* the slot's memory is read by offset, never mapped: a job that cuts the file short harms only itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+from supervisor.pool.fork import UNUSABLE, UP, Forked, Place
+from supervisor.pool.ladder import Climb
+from supervisor.unix.memory import W_DONE, W_WATCH, Cell, MemoryFile
+from supervisor.unix.session import kill_session
+from supervisor.unix.slot import STACKS_FILE, open_memory, read_file
+
+READ_BYTES = 64 * 1024
+OUTPUT_BYTES_MAX = 4 * 1024
+STACKS_BYTES_MAX = 64 * 1024
+OUR_BOTTOM = "/supervisor/pool/fork.py"
+
+
+class Member:
+    """One worker of the crew. `child` and `run` are its name and number in the tree."""
+
+    def __init__(self, child: str, run: int, place: Place, forked: Forked, now_ms: int) -> None:
+        self.child = child
+        self.run = run
+        self.slot = place.given.slot
+        self.incarnation = place.given.incarnation
+        self.pid, self.pidfd, self.start_time, self.ready_fd, self.output_fd = forked
+        self.folder = place.folder
+        self.memory = MemoryFile(open_memory(place.folder))
+        self.started_ms = now_ms
+        self.announced = False
+        self.leaving = False
+        """Whether we told it to go, politely or not."""
+        self.condemned = False
+        """Whether it is being killed for a job past its deadline."""
+        self.climb: Climb | None = None
+        self.asked: dict[tuple[int, int], int] = {}
+        """Jobs, as (id, token), that a client cancelled, and when."""
+        self.output = b""
+        self._said = b""
+        self._line = b""
+
+    # -- what it says ------------------------------------------------------------------------------------------
+
+    def hear(self) -> bool:
+        """Read its ready pipe; whether the worker has just said that it is up."""
+        before = self._said
+        try:
+            self._said += os.read(self.ready_fd, READ_BYTES)
+        except BlockingIOError:
+            pass
+        return self._said.startswith(UP) and not before
+
+    @property
+    def unusable(self) -> tuple[str, str | None] | None:
+        """Why it cannot do its work, as message and traceback, if it said so."""
+        if not self._said.startswith(UNUSABLE):
+            return None
+        try:
+            message, detail = json.loads(self._said[1:])
+        except ValueError:
+            return "the handler cannot be used", None
+        return message, detail
+
+    def hear_output(self) -> bool:
+        """Read what it wrote to its standard streams and keep the tail; False if there will be no more."""
+        try:
+            data = os.read(self.output_fd, READ_BYTES)
+        except BlockingIOError:
+            return True
+        self.output = (self.output + data)[-OUTPUT_BYTES_MAX:]
+        self._line += data
+        return bool(data)
+
+    def take_lines(self) -> list[str]:
+        """The lines that are whole; one that is too long is given in pieces."""
+        *lines, self._line = self._line.split(b"\n")
+        while len(self._line) > OUTPUT_BYTES_MAX:
+            lines.append(self._line[:OUTPUT_BYTES_MAX])
+            self._line = self._line[OUTPUT_BYTES_MAX:]
+        return [line.decode("utf-8", "backslashreplace") for line in lines if line]
+
+    @property
+    def stacks(self) -> str | None:
+        """Its stacks, as the dump at a deadline or a fatal signal left them in the slot."""
+        try:
+            data = read_file(self.folder, STACKS_FILE)
+        except OSError:
+            return None
+        return without_our_frames(data[:STACKS_BYTES_MAX].decode("utf-8", "backslashreplace")) or None
+
+    # -- its memory --------------------------------------------------------------------------------------------
+
+    def cells(self) -> list[Cell]:
+        """The jobs that it says are in flight."""
+        return self.memory.cells()
+
+    @property
+    def done(self) -> int:
+        """Jobs that it has ended."""
+        return self.memory.word(W_DONE)
+
+    def watch_until(self, moment_ms: int) -> None:
+        """Say when we look at the cells next: a job that must end sooner rings our bell."""
+        self.memory.set_word(W_WATCH, moment_ms)
+
+    # -- signals -----------------------------------------------------------------------------------------------
+
+    def send(self, number: int) -> None:
+        """Signal the worker itself; one that has ended just now feels nothing."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            pass
+
+    def send_group(self, number: int) -> None:
+        """Signal its process group. It is not reaped yet, so the number is still its own."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def kill(self) -> None:
+        """End it with everything of its session."""
+        self.send(signal.SIGKILL)
+        kill_session(self.pid)
+
+    def close(self) -> None:
+        """Close what we hold of it, its slot's directory included."""
+        self.memory.close()
+        for fd in (self.pidfd, self.ready_fd, self.output_fd, self.folder):
+            os.close(fd)
+
+
+def without_our_frames(stacks: str) -> str:
+    """Stacks without what every worker has at the bottom: the frames of the processes that it was forked from."""
+    kept = []
+    below = False
+    for line in stacks.splitlines():
+        below = line.startswith("  ") and (below or OUR_BOTTOM in line)
+        if not below:
+            kept.append(line)
+    return "\n".join(kept)
