@@ -111,8 +111,10 @@ def _run(args: list[str]) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return error.exit_code
+        if "--json" not in args:
+            error.show()
+            return error.exit_code
+        return report(UsageError("the command is missing", hint="--help lists them all"), as_json=True)
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:

@@ -52,8 +52,8 @@ def queue_without_workers(site: Site) -> Iterator[Finding]:
     for name, queue in sorted((site.status or {}).get("queues", {}).items()):
         served = queue["paused"] or queue["circuit"] not in (None, "closed") or queue["workers"]
         if queue["queued"] and not served and site.spec and name in site.spec.queues:
-            text = f"{queue['queued']} jobs of queue {name} wait, and it has no worker"
-            yield warning("queue_without_workers", text, f"set workers of [queues.{name}] above 0; then jobsctl reload")
+            text = f"{queue['queued']} jobs of queue {name} wait, and none of its workers is ready"
+            yield warning("queue_without_workers", text, "jobsctl tree shows what they do; the log of jobsupd says why")
 
 
 def dead_letters(site: Site) -> Iterator[Finding]:
