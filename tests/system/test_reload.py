@@ -1,0 +1,97 @@
+"""Editing TOML and reloading: pools are added, changed and removed while jobs run, and others are not touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from tests.support.daemon import Daemon
+from tests.support.waiting import until
+
+HEAD = '[daemon]\npython_path = ["../app"]\nshutdown_grace = "5s"\n'
+KEPT = '[queues.kept]\nhandler = "jobs:gate"\nworkers = 2\n'
+APP = {
+    "jobs.py": """
+import os, select
+
+def gate(job):
+    "Run until the named pipe is opened for writing: the test says when."
+    if job.payload:
+        with open(job.payload["gate"]) as pipe:
+            pipe.read()
+    return os.getpid()
+
+def answer(job):
+    return "first"
+
+def other(job):
+    return "second"
+"""
+}
+
+
+def pids(daemon: Daemon, queue: str) -> set[int]:
+    return {worker["pid"] for worker in daemon.ctl("workers", "--json").lines if worker["queue"] == queue}
+
+
+def test_a_reload_adds_changes_and_removes_queues_while_jobs_run(tmp_path: Path) -> None:
+    first = HEAD + KEPT + '[queues.changed]\nhandler = "jobs:answer"\n[queues.removed]\nhandler = "jobs:answer"\n'
+    with Daemon(tmp_path, first, app=APP) as daemon:
+        gates = [tmp_path / "gate0", tmp_path / "gate1"]
+        for gate in gates:
+            os.mkfifo(gate)
+        running = [daemon.enqueue("kept", {"gate": str(gate)}) for gate in gates]
+        for job_id in running:
+            until(lambda job_id=job_id: daemon.job(job_id)["worker"], what="a worker at the job")
+        before = pids(daemon, "kept")
+        done = daemon.enqueue("removed", {})
+        daemon.wait_state(done, "completed")
+
+        second = HEAD + KEPT + '[queues.changed]\nhandler = "jobs:other"\n[queues.added]\nhandler = "jobs:answer"\n'
+        daemon.configure(second)
+        reloaded = daemon.ctl("reload", "--json")
+        assert (reloaded.status, reloaded.json["added"]) == (0, ["added"])
+        assert (reloaded.json["removed"], reloaded.json["changed"]) == (["removed"], ["changed"])
+
+        added = daemon.enqueue("added", {})
+        changed = daemon.enqueue("changed", {})
+        assert daemon.wait_state(added, "completed")["result"] == "first"
+        until(lambda: daemon.job(changed)["state"] == "completed", what="the job of the changed queue")
+        late = daemon.enqueue("changed", {})
+        assert daemon.wait_state(late, "completed")["result"] == "second"
+        refused = daemon.ctl("enqueue", "removed", "{}")
+        assert refused.status == 3
+        assert daemon.job(done)["state"] == "completed"
+
+        assert pids(daemon, "kept") == before
+        for gate in gates:
+            gate.write_text("go")
+        for job_id in running:
+            job = daemon.wait_state(job_id, "completed")
+            assert job["result"] in before
+            assert (job["attempt"], job["failures"], job["crashes"], job["interruptions"]) == (1, 0, 0, 0)
+
+
+def test_a_bad_file_changes_nothing_and_status_says_so(tmp_path: Path) -> None:
+    with Daemon(tmp_path, HEAD + KEPT, app=APP) as daemon:
+        before = pids(daemon, "kept")
+        daemon.configure(HEAD + KEPT + "[queues.kept2]\nhandlr = 1\n")
+        refused = daemon.ctl("reload")
+        assert refused.status == 2
+        assert "did you mean handler" in refused.err
+        assert "did you mean handler" in daemon.ctl("status", "--json").json["daemon"]["reload_error"]
+        assert pids(daemon, "kept") == before
+        assert daemon.wait_state(daemon.enqueue("kept", None), "completed")["attempt"] == 1
+
+        daemon.configure(HEAD + KEPT)
+        assert daemon.ctl("reload").status == 0
+        assert daemon.ctl("status", "--json").json["daemon"]["reload_error"] is None
+
+
+def test_a_reload_by_signal_does_the_same(tmp_path: Path) -> None:
+    with Daemon(tmp_path, HEAD + KEPT, app=APP) as daemon:
+        daemon.configure(HEAD + KEPT + '[queues.more]\nhandler = "jobs:answer"\n')
+        daemon.signal(signal.SIGHUP)
+        until(lambda: pids(daemon, "more"), what="workers of the new queue")
+        assert daemon.wait_state(daemon.enqueue("more", {}), "completed")["result"] == "first"
