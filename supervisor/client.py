@@ -316,17 +316,17 @@ def _places(
     named = socket or environ.get("JOBSUP_SOCKET")
     if named and config is None:
         return named, None
-    from supervisor.config import locate
+    from supervisor.config.locate import socket_path
     from supervisor.config.lookup import main_file
 
     main = main_file(config, environ)
     if named:
         return named, main
     if not overrides:
-        return locate.socket_path(main, environ), main
+        return socket_path(main, environ), main
     from supervisor.config.load import load
 
-    return os.path.join(load(main, overrides, environ).daemon.run_dir, locate.SOCKET_NAME), main
+    return load(main, overrides, environ).daemon.socket, main
 
 
 def _ms(duration: Duration) -> int:

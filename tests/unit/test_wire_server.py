@@ -597,14 +597,20 @@ def test_closing_ends_everything_and_may_be_repeated(bench: Bench) -> None:
         assert peer.ended
 
 
+STEPS = 1_000_000 if os.environ.get("JOBSUP_CAMPAIGN") == "full" else 5_000
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1800)
 def test_no_bytes_whatever_harm_the_server(bench: Bench) -> None:
     """Frames cut, damaged, repeated and mixed, by peers that come, go and half-close at any moment."""
     chance = random.Random(45)
+    size_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     whole = frame(json.dumps({"v": 1, "id": 5, "op": "hello"}).encode())
     peers: list[Peer] = []
-    for _ in range(3000):
+    for _ in range(STEPS):
         act = chance.random()
-        if act < 0.2 or not peers:
+        if (act < 0.2 and len(peers) < 100) or not peers:
             peers.append(Peer(bench, bench.path))
             continue
         peer = chance.choice(peers)
@@ -632,6 +638,7 @@ def test_no_bytes_whatever_harm_the_server(bench: Bench) -> None:
         peer.sock.close()
     bench.turn(5)
     assert len(bench.server) == 0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size_before < 5 * 1024
     assert bench.server.pending_bytes == bench.server.unread_bytes == 0
     assert bench.server.next_deadline_ms() is None
     fine = bench.join()
