@@ -110,24 +110,25 @@ def _run(args: list[str]) -> int:
             return jobsctl.invoke(context) or 0
     except click.exceptions.Exit as done:
         return done.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        if "--json" not in args:
-            error.show()
-            return error.exit_code
-        return report(UsageError("the command is missing", hint="--help lists them all"), as_json=True)
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
-        return report(_usage(error), as_json=invocation.json or _asked_for_json(args))
+        return _refuse(error, as_json=invocation.json or _asked_for_json(args))
     except JobsupError as error:
         return report(invocation.explained(error), as_json=invocation.json)
 
 
-def _usage(error: click.ClickException) -> UsageError:
-    """A mistake on the command line, as an error of ours."""
+def _refuse(error: click.ClickException, *, as_json: bool) -> int:
+    """Report a mistake on the command line as an error of ours; a group without a command explains itself."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "jobsctl"
-    return UsageError(error.format_message(), hint=f"{path} --help says what is right")
+    message = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        if not as_json:
+            error.show()
+            return error.exit_code
+        message = "a command is missing"
+    return report(UsageError(message, hint=f"{path} --help says what is right"), as_json=as_json)
 
 
 def _asked_for_json(args: Sequence[str]) -> bool:

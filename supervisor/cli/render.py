@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from supervisor.observe.sanitise import sanitise
 
-WIDTH_MAX = 10_000
-"""Wide enough that rich never cuts a line where a terminal would wrap it."""
+WIDE = 130
+"""Columns of text that a terminal must have for those of a table that are marked as wide."""
 
 
 class Column(NamedTuple):
@@ -23,7 +23,9 @@ class Column(NamedTuple):
     key: str
     heading: str
     kind: str = "text"
-    """`text`, `number`, `seconds`, `bytes` or `state`."""
+    """`text`, `number`, `seconds`, `bytes`, `instant` or `state`."""
+    wide: bool = False
+    """Whether narrow terminals do without it. On a pipe every column is there."""
 
 
 def put_json(value: object) -> None:
@@ -120,12 +122,15 @@ def _put_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        table.add_column(column.heading, justify="right" if column.kind in ("number", "seconds", "bytes") else "left")
+    console = Console(highlight=False, markup=False, emoji=False)
+    shown = [column for column in columns if console.width >= WIDE or not column.wide]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    for column in shown:
+        right = column.kind in ("number", "seconds", "bytes")
+        table.add_column(column.heading, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
     for row in rows:
-        table.add_row(*(Text(*_cell(row.get(column.key), column.kind)) for column in columns))
-    Console(highlight=False, markup=False, emoji=False).print(table)
+        table.add_row(*(Text(*_cell(row.get(column.key), column.kind)) for column in shown))
+    console.print(table)
 
 
 def _cell(value: Any, kind: str) -> tuple[str, str]:
@@ -136,5 +141,7 @@ def _cell(value: Any, kind: str) -> tuple[str, str]:
         return seconds(value), ""
     if kind == "bytes":
         return size(value), ""
+    if kind == "instant":
+        return plain(value)[:19].replace("T", " "), ""
     text = plain(value)
     return text, STYLES.get(text, "") if kind == "state" else ""

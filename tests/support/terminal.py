@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,14 +12,14 @@ from pathlib import Path
 
 from tests.support.daemon import Ran, environment
 
-TERMINAL = {"TERM": "dumb", "COLUMNS": "400", "NO_COLOR": "1"}
-"""A wide terminal without colours: every escape in the output is one that got through."""
+TERMINAL = {"TERM": "xterm", "COLUMNS": "400", "NO_COLOR": "1"}
+STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def jobsctl_on_terminal(
     *args: object, config: Path, stdin: bytes = b"", env: Mapping[str, str] | None = None, block: str | None = None
 ) -> Ran:
-    """Run one command with stdout and stderr on one terminal; all of it is in `out`."""
+    """Run one command with stdout and stderr on one wide terminal; all of it is in `out`, without bold and colours."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-c", entry(block), "-c", str(config), *map(str, args)]
     process = subprocess.Popen(
@@ -38,7 +39,7 @@ def jobsctl_on_terminal(
             break
         said += data
     os.close(ours)
-    return Ran(process.wait(60), said.decode().replace("\r\n", "\n"), "")
+    return Ran(process.wait(60), STYLE.sub("", said.decode().replace("\r\n", "\n")), "")
 
 
 def entry(block: str | None = None) -> str:

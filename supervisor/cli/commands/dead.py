@@ -54,7 +54,11 @@ def show(invocation: Invocation, /, limit: int, **chosen: Any) -> None:
     from supervisor.cli.render import Column, put_rows
     from supervisor.store.open import NoDatabase
 
-    columns = [Column(name, name, "number" if name in ("id", "attempt", "crashes") else "text") for name in SHOWN]
+    columns = [
+        Column("id", "id", "number"), Column("queue", "queue"), Column("attempt", "attempt", "number"),
+        Column("crashes", "crashes", "number", wide=True), Column("finished_at", "finished (UTC)", "instant"),
+        Column("type", "type"), Column("error", "error"),
+    ]  # fmt: skip
     try:
         with invocation.reader() as reader:
             found = _meant(reader, **chosen)

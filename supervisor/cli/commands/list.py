@@ -41,8 +41,13 @@ def command(
     if queue is not None:
         _must_exist(invocation, queue)
     columns = [
-        Column(name, name, "number" if name in ("id", "priority", "attempt", "crashes") else "state") for name in SHOWN
-    ]
+        Column("id", "id", "number"), Column("queue", "queue"), Column("state", "state", "state"),
+        Column("priority", "priority", "number", wide=True), Column("attempt", "attempt", "number"),
+        Column("crashes", "crashes", "number", wide=True),
+        Column("enqueued_at", "enqueued (UTC)", "instant", wide=True),
+        Column("due_at", "due (UTC)", "instant", wide=True), Column("finished_at", "finished (UTC)", "instant"),
+        Column("result", "result"), Column("error", "error"),
+    ]  # fmt: skip
     try:
         with invocation.reader() as reader:
             jobs = reader.jobs(
