@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from enum import Enum
-from typing import Any, NamedTuple, NoReturn, NewType
+from enum import StrEnum
+from typing import Any, NamedTuple, NewType, NoReturn
 
 JobId = NewType("JobId", int)
 Token = NewType("Token", int)
@@ -26,7 +26,7 @@ Duration = str | int | float | timedelta
 """A duration as users write it: "1h30m", or seconds, or a timedelta."""
 
 
-class State(str, Enum):
+class State(StrEnum):
     """Where a job stands. `blocked` waits for jobs it depends on; a retry is `scheduled` with attempt > 0."""
 
     BLOCKED = "blocked"
@@ -37,9 +37,6 @@ class State(str, Enum):
     DEAD = "dead"
     CANCELLED = "cancelled"
 
-    def __str__(self) -> str:
-        return self.value
-
     @property
     def final(self) -> bool:
         """Whether nothing more happens to the job by itself."""
@@ -49,7 +46,7 @@ class State(str, Enum):
 FINAL = frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
 
 
-class Event(str, Enum):
+class Event(StrEnum):
     """What can happen to a job; the keys of the transition table."""
 
     ENQUEUE = "enqueue"
@@ -63,9 +60,6 @@ class Event(str, Enum):
     RELEASE = "release"
     CANCEL = "cancel"
     REVIVE = "revive"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
@@ -148,7 +142,7 @@ class Dead(NamedTuple):
 Outcome = Done | Failed | Snooze | Cancel
 
 
-class JobTimeout(Exception):  # noqa: N818 - a state of affairs that handlers may catch to tidy up, not an error of theirs
+class JobTimeout(Exception):
     """Raised inside a handler whose deadline has passed; what follows, soon, is SIGTERM and then SIGKILL."""
 
 
@@ -164,8 +158,8 @@ class Job:
     """What a handler receives. Frozen; instants are datetimes in UTC, `deadline` is seconds left when it began."""
 
     __slots__ = (
-        "id", "queue", "payload", "attempt", "max_attempts", "token", "priority", "tags",
-        "enqueued_at", "due_at", "deadline", "previous_error", "_enqueue",
+        "_enqueue", "attempt", "deadline", "due_at", "enqueued_at", "id", "max_attempts", "payload",
+        "previous_error", "priority", "queue", "tags", "token",
     )  # fmt: skip
 
     id: int
