@@ -211,7 +211,7 @@ def test_a_killed_master_is_started_again_and_its_job_runs_to_the_end(running: M
         job = enqueue(running, "gated")
         held = working.hold()
         old, killed = processes(running), main_pid(running)
-        running.run("kill", "-KILL", str(killed))
+        running.kill(killed)
         active_again(running, killed)
         assert not old & processes(running)
         assert int(running.show(SERVICE, "NRestarts")) == restarts + 1
@@ -227,7 +227,7 @@ def test_a_killed_keeper_is_replaced_under_running_pools(running: Machine) -> No
     with gate(running, "job") as working:
         job = enqueue(running, "gated")
         held = working.hold()
-        running.run("kill", "-KILL", str(keeper))
+        running.kill(keeper)
         until(lambda: pids(running, "keeper") not in ([], [keeper]), 30, "a new keeper")
         working.remove()
         os.close(held)
@@ -246,7 +246,7 @@ def test_a_stopped_main_loop_is_restarted_by_the_watchdog(running: Machine) -> N
         running.run("systemctl", "restart", SERVICE)
     try:
         stopped = main_pid(running)
-        running.run("kill", "-STOP", str(stopped))
+        running.kill(stopped, "STOP")
         active_again(running, stopped)
         assert re.search(r"jobsup\.service: Watchdog timeout", running.journal())
         completes(running, enqueue(running, "calm"))
@@ -478,7 +478,7 @@ def test_a_pool_of_another_user_holds_none_of_the_daemons_capabilities() -> None
         }  # fmt: skip
         assert result["payload"] == large
         worker = pids(machine, "worker")[0]
-        machine.run("kill", "-KILL", str(worker))
+        machine.kill(worker)
         until(lambda: pids(machine, "worker") not in ([], [worker]), 30, "another worker")
 
 

@@ -31,7 +31,7 @@ def host_with(folder: Path, drop_ins: Iterable[Path]) -> Path:
         shutil.copy(unit, units)
     for drop_in in drop_ins:
         shutil.copy(drop_in, units / "jobsup.service.d")
-    for program in ("opt/jobsup/bin/jobsupd", "bin/kill"):
+    for program in ("opt/jobsup/bin/jobsupd", "bin/sh"):
         (folder / program).parent.mkdir(parents=True)
         (folder / program).write_text("#!/bin/sh\n")
         (folder / program).chmod(0o755)

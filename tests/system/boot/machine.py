@@ -102,6 +102,10 @@ class Machine:
             )
         return done.stdout
 
+    def kill(self, pid: int, signal_name: str = "KILL") -> None:
+        """Send a signal to a process of the machine, by the number it has there."""
+        self.run("sh", "-c", f"kill -{signal_name} {pid}")
+
     def inside(self, *command: str) -> list[str]:
         """The host's command line that runs `command` in the machine."""
         enter = ["nsenter", f"--target={self.pid_1}", *(f"--{kind}" for kind in ("mount", "pid", "uts", "ipc", "net"))]
