@@ -271,7 +271,8 @@ def _conclude(invocation: Invocation, loader: Loader, stopped: JobsupError | Non
         sys.stdout.write(f"accepted {loader.accepted}, rejected {len(loader.rejected)}\n")
     if stopped or was_interrupted:
         sys.stderr.write(f"jobsctl: {'interrupted' if stopped is None else sanitise(stopped.message)}\n")
-        for line in filter(None, (stopped and stopped.hint, _where_to_go_on(loader, stopped))):
+        hint = stopped.hint if stopped else None
+        for line in filter(None, (hint, _where_to_go_on(loader, stopped))):
             sys.stderr.write(f"  {sanitise(line)}\n")
         return EXIT_INTERRUPTED if stopped is None else status_of(stopped)
     return EXIT_FAILED if loader.rejected else 0
