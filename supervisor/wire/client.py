@@ -47,7 +47,7 @@ Clock = Callable[[], int]
 """Milliseconds on a clock that never jumps."""
 
 
-class Failed(Exception):  # noqa: N818 - an attempt that failed, not an error that callers see
+class Failed(Exception):
     """One attempt came to nothing; another may succeed.
 
     `error` is what to raise if there is no other; `sent`: the request left whole and may have been carried out;

@@ -30,6 +30,7 @@ from supervisor.errors import (
 )
 from supervisor.wire import messages
 from supervisor.wire.payload import parse
+from tests.service.test_client_faults import in_child
 from tests.support.fake_keeper import BUSY, MAX_PAYLOAD_BYTES, FakeKeeper
 from tests.support.waiting import until
 
@@ -376,11 +377,17 @@ def test_a_socket_path_that_is_too_long_is_named(tmp_path: Path) -> None:
         client.enqueue("emails", 1)
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may open everything")
 def test_a_socket_that_may_not_be_opened_is_denied(keeper: FakeKeeper, tmp_path: Path) -> None:
     (tmp_path / "s").chmod(0)
-    with Client(socket=str(tmp_path / "s")) as client, pytest.raises(Denied):
-        client.enqueue("emails", 1)
+
+    def as_somebody_else() -> str:
+        if os.getuid() == 0:
+            os.setuid(65534)
+        with Client(socket=str(tmp_path / "s")) as client, pytest.raises(Denied) as caught:
+            client.enqueue("emails", 1)
+        return caught.value.message
+
+    assert in_child(as_somebody_else) == f"{tmp_path / 's'} may not be opened by this user"
 
 
 def test_denied_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,8 +432,9 @@ IMPORTED = "import json,socket,struct,os,threading,sys;before=set(sys.modules);{
 def imported(work: str, **environ: str) -> set[str]:
     program = [sys.executable, "-c", IMPORTED.format(work)]
     root = str(Path(__file__).parents[2])
+    quiet = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
     done = subprocess.run(
-        program, capture_output=True, text=True, check=True, timeout=60, env=os.environ | {"PYTHONPATH": root} | environ
+        program, capture_output=True, text=True, check=True, timeout=60, env=quiet | {"PYTHONPATH": root} | environ
     )
     return set(done.stdout.split())
 

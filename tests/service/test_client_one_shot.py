@@ -167,6 +167,8 @@ def test_a_keeper_that_leaves_is_followed_by_another(place: Place, stand_in: lis
         stream._process.terminate()
         stream._process.wait(10)
         assert client.enqueue("emails", 2) == 1
+        stream.close()
+        assert stream.cause() is None
     assert len(stand_in) == 2
 
 
