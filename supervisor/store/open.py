@@ -33,12 +33,14 @@ def open_store(path: str, durability: str, *, create: bool, migrate: bool) -> Sq
     """
     real = os.path.realpath(path)
     check_place(real, create=create)
+    if not os.path.exists(real):
+        make_private(real)
     connection: Any = None
     try:
+        check_content(real)
         connection = connect(real, durability)
-        check_kind(connection, real)
         prepare(connection, real, migrate=migrate)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         if connection is not None:
             connection.close()
         raise StoreError(f"{path}: {error}") from error
@@ -50,8 +52,30 @@ def open_store(path: str, durability: str, *, create: bool, migrate: bool) -> Sq
 
 
 def check_place(path: str, *, create: bool) -> None:
-    """Refuse a missing folder, a file that is none, hard links, and network file systems."""
+    """Refuse a missing folder, a network file system, a file that is none, hard links, and what is read-only."""
     folder = os.path.dirname(path)
+    check_folder(path, folder)
+    try:
+        facts = os.stat(path)
+    except FileNotFoundError:
+        if not create:
+            raise NoDatabase(
+                f"{path}: there is no database yet",
+                hint="start jobsupd once, or make one with: jobsupd --one-shot --init",
+            ) from None
+        return
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise StoreError(f"{path} is not a regular file")
+    if facts.st_nlink > 1:
+        raise StoreError(f"{path} has {facts.st_nlink} hard links", hint="keep one name for the file")
+    if not os.access(path, os.W_OK):
+        raise StoreError(f"{path} is read-only for this user")
+
+
+def check_folder(path: str, folder: str) -> None:
+    """Refuse a folder that is missing, on a network file system, or not writable: the WAL lies beside the database."""
     try:
         device = os.stat(folder).st_dev
     except OSError as error:
@@ -62,25 +86,8 @@ def check_place(path: str, *, create: bool) -> None:
             f"{path} is on a network file system ({kind}), where SQLite's locks do not hold",
             hint="put [daemon] database on a local disk",
         )
-    try:
-        facts = os.stat(path)
-    except FileNotFoundError:
-        if not create:
-            raise NoDatabase(
-                f"{path}: there is no database yet",
-                hint="start jobsupd once, or make one with: jobsupd --one-shot --init",
-            ) from None
-        if not os.access(folder, os.W_OK):
-            raise StoreError(f"{path}: {folder} is not writable") from None
-        return
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
-    if not stat.S_ISREG(facts.st_mode):
-        raise StoreError(f"{path} is not a regular file")
-    if facts.st_nlink > 1:
-        raise StoreError(f"{path} has {facts.st_nlink} hard links", hint="keep one name for the file")
-    if not os.access(path, os.W_OK):
-        raise StoreError(f"{path} is read-only for this user")
+    if not os.access(folder, os.W_OK):
+        raise StoreError(f"{path}: {folder} is read-only for this user", hint="the WAL lies beside the database")
 
 
 def file_system_of(device: int) -> str:
@@ -95,6 +102,35 @@ def file_system_of(device: int) -> str:
     except (OSError, IndexError):
         pass
     return "unknown"
+
+
+def make_private(path: str) -> None:
+    """Make the file for its owner alone, whatever the umask: payloads are in it. SQLite's own files follow it."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+
+
+def check_content(path: str) -> None:
+    """Refuse another program's database, and a newer one, on a connection that cannot change a byte of it."""
+    from supervisor.store.sqlite.migrations import APPLICATION_ID, refuse_newer
+
+    connection = sqlite3.connect(read_only(path), uri=True, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None)
+    try:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetchone()[0]
+        if tables and application != APPLICATION_ID:
+            hint = "name a file of its own in [daemon] database"
+            raise StoreError(f"{path} is a database of another program", hint=hint)
+        refuse_newer(connection)
+    finally:
+        connection.close()
+
+
+def read_only(path: str) -> str:
+    """The URI by which SQLite opens a file for reading only."""
+    return f"file:{path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?mode=ro"
 
 
 def connect(path: str, durability: str) -> Any:
@@ -117,21 +153,10 @@ def connect(path: str, durability: str) -> Any:
     return connection
 
 
-def check_kind(connection: Any, path: str) -> None:
-    """Refuse a database that some other program made."""
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetchone()[0]
-    from supervisor.store.sqlite.migrations import APPLICATION_ID
-
-    if tables and application != APPLICATION_ID:
-        raise StoreError(f"{path} is a database of another program", hint="name a file of its own in [daemon] database")
-
-
 def prepare(connection: Any, path: str, *, migrate: bool) -> None:
-    """Bring the schema to this version, or refuse where that is not ours to do."""
+    """Bring the schema to this version, or refuse where that is not ours to do; `check_content` has passed it."""
     from supervisor.store.sqlite import migrations
 
-    migrations.refuse_newer(connection)
     if not migrations.is_current(connection):
         if not migrate:
             raise StoreError(f"{path} needs a migration", hint="start jobsupd: it migrates at its start")

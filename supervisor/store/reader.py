@@ -17,7 +17,7 @@ from supervisor.errors import Denied, StoreError
 from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.redact import redact
 from supervisor.store.library import sqlite3
-from supervisor.store.open import NoDatabase
+from supervisor.store.open import NoDatabase, read_only
 from supervisor.store.sqlite.statements import SQL
 
 PAGE = 1_000
@@ -193,13 +193,9 @@ def connect_reader(path: str) -> Any:
     if not os.access(real, os.R_OK):
         raise Denied(f"{path}: not readable for this user", hint="run as the service's user, or as root")
     try:
-        connection = sqlite3.connect(f"file:{_quoted(real)}?mode=ro", uri=True, timeout=5, isolation_level=None)
+        connection = sqlite3.connect(read_only(real), uri=True, timeout=5, isolation_level=None)
         connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM meta").fetchone()
     except sqlite3.Error as error:
         raise StoreError(f"{path}: {error}", hint="jobsctl doctor says more") from error
     return connection
-
-
-def _quoted(path: str) -> str:
-    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

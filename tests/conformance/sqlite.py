@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,8 +117,3 @@ def _damage(db: Any) -> Iterator[str]:
     answer = db.execute("PRAGMA quick_check").fetchone()[0]
     if answer != "ok":
         yield answer
-
-
-def independent(path: Path) -> sqlite3.Connection:
-    """A connection of Python's own library, for a file that nothing else in this process has open."""
-    return sqlite3.connect(path)

@@ -11,7 +11,6 @@ from sqlite_utils import Database, Migrations
 
 from supervisor.errors import StoreNewer
 from supervisor.observe.failpoint import hit
-from supervisor.store.library import sqlite3
 
 APPLICATION_ID = 0x4A4F4253
 """'JOBS': tells our files from everybody else's."""
@@ -86,12 +85,14 @@ FROM job JOIN lane ON lane.id = job.lane LEFT JOIN outcome ON outcome.id = job.i
 def m001_tables(db: Database) -> None:
     """The body layout: a job's body is written once; ready, lease and outcome are rows beside it."""
     db.executescript(TABLES)
+    hit("migrate.step")
 
 
 @MIGRATIONS()
 def m002_view_for_analysts(db: Database) -> None:
     """One view that answers most questions asked by hand; a job without a state in it is unfinished."""
     db.executescript(VIEWS)
+    hit("migrate.step")
 
 
 def migrate(connection: Any) -> list[str]:
@@ -106,7 +107,6 @@ def migrate(connection: Any) -> list[str]:
         refuse_newer(connection)
         before = {migration.name for migration in MIGRATIONS.applied(db)}
         MIGRATIONS.apply(db)
-        hit("migrate.step")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(known())}")
         connection.execute("COMMIT")
@@ -124,10 +124,9 @@ def known() -> list[str]:
 
 def refuse_newer(connection: Any) -> None:
     """Raise StoreNewer if a migration was applied that this version does not know."""
-    try:
-        rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'jobsup'").fetchall()
-    except sqlite3.OperationalError:
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'").fetchone():
         return
+    rows = connection.execute("SELECT name FROM _sqlite_migrations WHERE migration_set = 'jobsup'").fetchall()
     names = [row[0].decode() if isinstance(row[0], bytes) else row[0] for row in rows]
     strangers = sorted(set(names) - set(known()))
     if strangers:

@@ -1,0 +1,442 @@
+"""Where a database may lie, and what is refused, with its reason and before a byte of it is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from supervisor.errors import EXIT_IO, EXIT_NEWER, StoreError, StoreNewer
+from supervisor.store import open as opening
+from supervisor.store.library import sqlite3
+from supervisor.store.open import NoDatabase, file_system_of, open_store
+from supervisor.store.protocol import Group, NewJob
+from supervisor.store.sqlite.migrations import APPLICATION_ID, MIGRATIONS, known
+from supervisor.store.sqlite.store import SqliteStore
+from tests.support.small_disk import python_on
+
+NOW = 1_700_000_000_000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "jobs.db"
+
+
+def opened(path: Path | str, *, create: bool = True, migrate: bool = True, durability: str = "full") -> SqliteStore:
+    return open_store(str(path), durability, create=create, migrate=migrate)
+
+
+def made(path: Path) -> Path:
+    """A database of ours with one job in it."""
+    store = opened(path)
+    with store.transaction(NOW) as tx:
+        tx.insert([Group("q", [NewJob(b"1")])], lambda *_: (0, 1))
+    store.close()
+    return path
+
+
+def asked(path: Path, question: str) -> Any:
+    """One value, on a connection of its own; nothing else has the file open."""
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(question).fetchone()[0]
+    finally:
+        connection.close()
+
+
+def told(path: Path, *statements: str) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+
+
+# -- making and opening --------------------------------------------------------------------------------------------
+
+
+def test_a_new_database_is_wal_and_ours_alone(path: Path) -> None:
+    old = os.umask(0)
+    try:
+        store = opened(path)
+        with store.transaction(NOW) as tx:
+            tx.count_stale(1)
+        modes = {name.name: oct(name.stat().st_mode & 0o777) for name in path.parent.iterdir()}
+    finally:
+        os.umask(old)
+    assert modes == dict.fromkeys(("jobs.db", "jobs.db-wal", "jobs.db-shm"), "0o600")
+    store.close()
+    assert asked(path, "PRAGMA journal_mode") == "wal"
+    assert asked(path, "PRAGMA application_id") == APPLICATION_ID
+
+
+@pytest.mark.parametrize(("durability", "synchronous"), [("full", 2), ("relaxed", 1)])
+def test_durability_decides_what_is_synced(path: Path, durability: str, synchronous: int) -> None:
+    store = opened(path, durability=durability)
+    assert store.connection.execute("PRAGMA synchronous").fetchone()[0] == synchronous
+    assert store.connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0] == 0
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.db", "50%.db", "what?.db", "a#b.db", "a\nb.db", "ü☃.db", "file:x.db", "a'b\".db"]
+)
+def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+    made(tmp_path / name)
+    opened(tmp_path / name, create=False).close()
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_a_symbolic_link_leads_to_the_one_real_file(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "real" / "jobs.db")
+    opened(tmp_path / "link.db").close()
+    assert os.listdir(tmp_path / "real") == ["jobs.db"]
+    opened(tmp_path / "link.db", create=False).close()
+
+
+def test_an_empty_file_becomes_a_database(path: Path) -> None:
+    path.touch()
+    opened(path).close()
+    assert asked(path, "PRAGMA user_version") == len(known())
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_database_is_made_only_when_asked(path: Path) -> None:
+    with pytest.raises(NoDatabase, match="there is no database yet") as refused:
+        opened(path, create=False)
+    assert (refused.value.code, refused.value.exit_status) == ("no_database", EXIT_IO)
+    assert "jobsupd" in str(refused.value.hint)
+    assert os.listdir(path.parent) == []
+
+
+def test_a_missing_folder_is_named_with_the_way_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="missing: No such file or directory") as refused:
+        opened(tmp_path / "missing" / "jobs.db")
+    assert refused.value.hint == f"mkdir -p {tmp_path / 'missing'}"
+    assert refused.value.exit_status == EXIT_IO
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="Not a directory"):
+        opened(tmp_path / "file" / "jobs.db")
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "loop"])
+def test_what_is_no_regular_file_is_refused_without_waiting(path: Path, kind: str) -> None:
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(path)
+    with pytest.raises(StoreError, match=r"is not a regular file|symbolic links"):
+        opened(path)
+
+
+def test_hard_links_are_refused(path: Path) -> None:
+    os.link(made(path), path.with_suffix(".other"))
+    with pytest.raises(StoreError, match="has 2 hard links"):
+        opened(path)
+
+
+def test_a_file_that_is_no_database_is_refused_unchanged(path: Path) -> None:
+    path.write_bytes(b"These are my notes about jobs.\n" * 200)
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="file is not a database"):
+        opened(path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == ["jobs.db"]
+
+
+def test_a_truncated_database_is_refused(path: Path) -> None:
+    made(path)
+    path.write_bytes(path.read_bytes()[:8192])
+    with pytest.raises(StoreError, match="malformed"):
+        opened(path)
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_another_programs_database_is_refused_unchanged(path: Path, journal: str) -> None:
+    told(path, f"PRAGMA journal_mode = {journal}", "CREATE TABLE customer (name TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="is a database of another program"):
+        opened(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_database_is_refused_unchanged(path: Path) -> None:
+    told(made(path), "INSERT INTO _sqlite_migrations VALUES (99, 'jobsup', 'm999_from_the_future', 'now')")
+    before = path.read_bytes()
+    for migrate in (True, False):
+        with pytest.raises(StoreNewer, match="m999_from_the_future") as refused:
+            opened(path, migrate=migrate)
+    assert refused.value.exit_status == EXIT_NEWER
+    assert path.read_bytes() == before
+
+
+def test_a_newer_database_that_was_killed_is_refused_with_its_wal_unchanged(path: Path) -> None:
+    insert = "INSERT INTO _sqlite_migrations VALUES (99, 'jobsup', 'm999_from_the_future', 'now')"
+    code = (
+        f"import os, signal; from supervisor.store.library import sqlite3; db = sqlite3.connect({str(made(path))!r})\n"
+    )
+    code += f"db.execute({insert!r}); db.commit(); os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", code], check=False)
+    before = path.read_bytes(), Path(f"{path}-wal").read_bytes()
+    assert before[1]
+    with pytest.raises(StoreNewer):
+        opened(path)
+    assert (path.read_bytes(), Path(f"{path}-wal").read_bytes()) == before
+
+
+def test_a_read_only_file_system_is_refused(tmp_path: Path) -> None:
+    made(tmp_path / "jobs.db")
+    code = """
+import sys
+from supervisor.errors import StoreError
+from supervisor.store.open import open_store
+for name in ("jobs.db", "new.db"):
+    try:
+        open_store(f"{sys.argv[1]}/{name}", "full", create=True, migrate=True)
+    except StoreError as error:
+        print(error.message)
+"""
+    said = python_on(tmp_path, code, size=None).splitlines()
+    assert said == [f"{tmp_path}/{name}: {tmp_path} is read-only for this user" for name in ("jobs.db", "new.db")]
+
+
+def test_a_read_only_file_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(path)
+    monkeypatch.setattr(os, "access", lambda name, mode: name != str(path))
+    with pytest.raises(StoreError, match=r"jobs\.db is read-only for this user"):
+        opened(path)
+
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+31 22 0:26 / /mnt/office\\040files rw,relatime - nfs4 server:/export rw
+32 22 0:27 / /mnt/share rw - fuse.sshfs me@host:/ rw,user_id=0
+short line
+"""
+
+
+def instead_of(path: Path) -> Callable[..., Any]:
+    """An `open` that opens this file, whatever it is asked for."""
+    return lambda _, **how: path.open(**how)
+
+
+@pytest.mark.parametrize(
+    ("device", "kind"),
+    [((254, 0), "ext4"), ((0, 26), "nfs4"), ((0, 27), "fuse.sshfs"), ((0, 2), "unknown"), ((8, 1), "unknown")],
+)
+def test_the_file_system_is_found_by_its_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: tuple[int, int], kind: str
+) -> None:
+    (tmp_path / "mountinfo").write_text(MOUNTS)
+    monkeypatch.setattr(opening, "open", instead_of(tmp_path / "mountinfo"), raising=False)
+    assert file_system_of(os.makedev(*device)) == kind
+
+
+def test_a_kernel_that_tells_no_mounts_is_no_reason_to_refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(opening, "open", instead_of(tmp_path / "missing"), raising=False)
+    assert file_system_of(os.stat(tmp_path).st_dev) == "unknown"
+
+
+def test_the_mounts_of_this_machine_can_be_read() -> None:
+    assert file_system_of(os.stat("/proc").st_dev) == "proc"
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "9p", "fuse.sshfs"])
+def test_a_network_file_system_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    made(path)
+    monkeypatch.setattr(opening, "file_system_of", lambda _: kind)
+    with pytest.raises(StoreError, match=rf"network file system \({kind}\)") as refused:
+        opened(path)
+    assert refused.value.hint == "put [daemon] database on a local disk"
+
+
+# -- while open ----------------------------------------------------------------------------------------------------
+
+
+def test_what_happens_to_the_file_under_us_is_noticed(path: Path) -> None:
+    store = opened(path)
+    assert store.lost() is None
+    os.link(path, path.with_suffix(".other"))
+    assert store.lost() == "hard-linked"
+    os.unlink(path.with_suffix(".other"))
+    assert store.lost() is None
+    os.rename(path, path.with_suffix(".away"))
+    assert store.lost() == "deleted"
+    path.write_bytes(path.with_suffix(".away").read_bytes()[:0])
+    assert store.lost() == "replaced"
+    os.unlink(path)
+    os.rename(path.with_suffix(".away"), path)
+    assert store.lost() is None
+    store.close()
+
+
+# -- migrations ----------------------------------------------------------------------------------------------------
+
+
+def schema(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    try:
+        return [row[0] for row in connection.execute("SELECT name FROM sqlite_schema ORDER BY name")]
+    finally:
+        connection.close()
+
+
+def test_the_migrations_that_this_version_knows_are_those_that_it_has() -> None:
+    assert [migration.name for migration in MIGRATIONS.pending(Database(memory=True))] == known()
+
+
+def test_every_migration_is_marked_as_applied(path: Path) -> None:
+    made(path)
+    names = [row["name"] for row in Database(sqlite3.connect(path))["_sqlite_migrations"].rows]
+    assert names == known()
+
+
+@pytest.mark.parametrize("step", range(1, len(known()) + 1))
+def test_a_kill_in_the_middle_of_a_migration_leaves_nothing_of_it(path: Path, tmp_path: Path, step: int) -> None:
+    strikes = tmp_path / "strikes"
+    strikes.mkdir()
+    code = f"from supervisor.store.open import open_store; open_store({str(path)!r}, 'full', create=True, migrate=True)"
+    environ = {**os.environ, "JOBSUP_FAILPOINTS": f"migrate.step=kill@{step}", "JOBSUP_FAILPOINT_DIR": str(strikes)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environ, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert (strikes / "hits").read_text().startswith("migrate.step ")
+    assert schema(path) == []
+    assert asked(path, "PRAGMA user_version") == 0
+    opened(path).close()
+    assert asked(path, "PRAGMA user_version") == len(known())
+
+
+def at_version(path: Path, version: int) -> Path:
+    """A database as an older version of jobsup left it, with one job in it."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    db = Database(connection, execute_plugins=False)
+    MIGRATIONS.apply(db, stop_before=known()[version])
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.execute("INSERT INTO lane (id, queue) VALUES (1, 'q')")
+    connection.execute("INSERT INTO job VALUES (1, 1, 0, 1, 0, 1, NULL, NULL, 'null')")
+    connection.execute("INSERT INTO ready VALUES (1, 0, 1, 1, 0)")
+    connection.execute("INSERT INTO tally VALUES (1, 'queued', 1)")
+    connection.execute("UPDATE meta SET value = 2 WHERE name = 'next_id'")
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize("version", range(1, len(known())))
+def test_an_older_database_is_migrated_with_its_jobs(path: Path, version: int) -> None:
+    store = opened(at_version(path, version))
+    with store.transaction(NOW) as tx:
+        assert tx.waiting("q") == 1
+        found = tx.lease("q", 1, 10, 1_000)
+    assert found is not None
+    assert [job.id for job in found.jobs] == [1]
+    store.close()
+
+
+@pytest.mark.parametrize("version", range(1, len(known())))
+@pytest.mark.parametrize("action", ["kill", "enospc"])
+def test_an_older_database_stays_what_it_was_if_its_migration_fails(
+    path: Path, tmp_path: Path, version: int, action: str
+) -> None:
+    before = schema(at_version(path, version))
+    code = f"from supervisor.store.open import open_store; open_store({str(path)!r}, 'full', create=True, migrate=True)"
+    environ = {**os.environ, "JOBSUP_FAILPOINTS": f"migrate.step={action}"}
+    ended = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    if action == "kill":
+        assert ended.returncode == -signal.SIGKILL
+    else:
+        assert "StoreError" in ended.stderr
+        assert "no space left on device" in ended.stderr
+    assert schema(path) == before
+    assert asked(path, "PRAGMA user_version") == version
+
+
+def test_who_may_not_migrate_leaves_an_older_database_unchanged(path: Path) -> None:
+    told(at_version(path, 1), "PRAGMA journal_mode = WAL")
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="needs a migration") as refused:
+        opened(path, migrate=False)
+    assert "jobsupd" in str(refused.value.hint)
+    assert path.read_bytes() == before
+
+
+# -- a full disk ---------------------------------------------------------------------------------------------------
+
+FILL = """
+import json, os, sys
+from supervisor.errors import StoreError
+from supervisor.job import State
+from supervisor.store.open import open_store
+from supervisor.store.protocol import Completion, Group, NewJob
+
+folder = sys.argv[1]
+ballast = f"{folder}/ballast"
+with open(ballast, "wb") as file:
+    file.write(bytes(512 * 1024))
+store = open_store(f"{folder}/jobs.db", "full", create=True, migrate=True)
+sequence = 0
+
+def put(jobs=4):
+    with store.transaction(1_000) as tx:
+        return list(tx.insert([Group("q", [NewJob(b"x" * 3000)] * jobs)], rank_of)[0].ids)
+
+def rank_of(queue, priority, number):
+    return (0, number)
+
+acknowledged, refusals = [], []
+while not refusals:
+    try:
+        acknowledged += put()
+    except StoreError as error:
+        refusals.append(error.message)
+for _ in range(5):
+    try:
+        acknowledged += put(64)
+    except StoreError as error:
+        refusals.append(error.message)
+
+def waiting():
+    with store.transaction(1_000) as tx:
+        return tx.waiting("q")
+
+seen_while_full = waiting()
+os.unlink(ballast)
+acknowledged += put()
+with store.transaction(2_000) as tx:
+    lease = tx.lease("q", 1, 10, 1 << 30)
+    stale = tx.complete(lease.token, [Completion(job.id, 1_000, 1_001) for job in lease.jobs])
+with store.transaction(2_000) as tx:
+    found = {job_id: stand.state.value for job_id, stand in tx.standing(range(1, 100_000)).items()}
+    counts = {state.value: jobs for state, jobs in tx.counts()["q"].items() if jobs}
+sound = store.connection.execute("PRAGMA integrity_check").fetchone()[0].decode()
+store.close()
+print(json.dumps([acknowledged, refusals, seen_while_full, sorted(found), counts, stale, sound]))
+"""
+
+
+def test_a_full_disk_refuses_what_it_cannot_store_and_loses_nothing(tmp_path: Path) -> None:
+    said = python_on(tmp_path, FILL, size="2m")
+    acknowledged, refusals, seen_while_full, found, counts, stale, sound = json.loads(said)
+    assert len(refusals) == 6
+    assert all("full" in refusal for refusal in refusals), refusals
+    assert seen_while_full == len(acknowledged) - 4
+    assert found == acknowledged
+    assert counts == {"queued": len(acknowledged) - 10, "completed": 10}
+    assert stale == []
+    assert sound == "ok"
