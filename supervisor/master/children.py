@@ -16,6 +16,7 @@ from supervisor.master.slots import Workplace
 from supervisor.tree import events as on
 from supervisor.unix.clock import boot_id, boot_ms
 from supervisor.unix.inheritance import FOREMAN_UNPRELOADABLE, ForemanInheritance, KeeperInheritance
+from supervisor.unix.limits import set_file_limit
 from supervisor.unix.session import end_leftover
 from supervisor.unix.slot import CERTIFICATE_FILE, Slot, open_directory, read_file
 from supervisor.unix.spawn import Spawned, reap_strangers, spawn
@@ -148,9 +149,12 @@ class Processes:
             unpreloaded=self.unpreloaded.get(queue.name),
         )
         keep = [theirs.fileno(), foreman_end.fileno(), *master.log.keep_fds()]
-        spawned = spawn(
-            lambda: master.roles.foreman(given), name=f"jobsupd:{queue.name}", keep=keep, death_signal=signal.SIGTERM
-        )
+
+        def body() -> int:
+            set_file_limit(master.files_before)
+            return master.roles.foreman(given)
+
+        spawned = spawn(body, name=f"jobsupd:{queue.name}", keep=keep, death_signal=signal.SIGTERM)
         theirs.close()
         foreman_end.close()
         foreman = Foreman(run, spawned, Link(ours), queue, keeper_end)

@@ -36,6 +36,7 @@ from supervisor.tree.model import CircuitState, Ending, Phase, Status, Tree, pla
 from supervisor.tree.react import react
 from supervisor.unix.clock import boot_id, boot_ms
 from supervisor.unix.inheritance import FOREMAN_ESCALATED, FOREMAN_UNPRELOADABLE, FOREMAN_UNUSABLE, Roles
+from supervisor.unix.limits import raise_file_limit
 from supervisor.unix.spawn import adopt_orphans
 from supervisor.unix.systemd import Notifier, inherited_sockets
 from supervisor.version import VERSION
@@ -43,6 +44,8 @@ from supervisor.wire import control
 
 FINAL_STATUSES = frozenset({2, 74, 75, 78})
 """A keeper that ends with one of these would do so again: the daemon ends with the same."""
+UNUSABLE_STATUSES = frozenset({FOREMAN_UNUSABLE, FOREMAN_ESCALATED})
+"""A foreman that ends with one of these trips its pool's circuit, or escalates where its queue says so."""
 EXTEND_US = 10_000_000
 STALLED_KEEPER_MS = 15_000
 
@@ -87,6 +90,7 @@ class Master:
         self._keeper_seen_ms = self.epoch
         self._listeners: list[socket.socket] = []
         self._bound: str | None = None
+        self.files_before = 0
         self.bank: Bank
         self.processes: Processes
 
@@ -101,6 +105,7 @@ class Master:
         for warning in self.spec.warnings:
             self.log.emit("config.warning", text=warning)
         adopt_orphans()
+        self.files_before = raise_file_limit()
         listener.prepare_run_dir(self.spec.daemon.run_dir)
         self._listeners = inherited_sockets(os.environ)
         if not self._listeners:
@@ -290,7 +295,8 @@ class Master:
             self.log.emit("master.role_died", role=pool_child(foreman.queue.name), pid=foreman.pid, status=how, then="")
         self.events.append(
             on.Exited(
-                pool_child(foreman.queue.name), foreman.run, ending, excused=restarting, final=status == FOREMAN_UNUSABLE,
+                pool_child(foreman.queue.name), foreman.run, ending, excused=restarting,
+                final=status in UNUSABLE_STATUSES,
                 reason=foreman.reason or f"the foreman ended with {how}", chance=random.random(),  # noqa: S311 - jitter
             )
         )  # fmt: skip
