@@ -2,71 +2,89 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from supervisor.keeper.recall import QUIET_MS
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import OUT_BYTES_MAX, State
-from supervisor.keeper.work import Work
+from supervisor.keeper.work import LEASE_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
 from supervisor.store.protocol import SOLO, Lease
 
 LEASE_JOBS_MAX = 256
-PASS_JOBS_MAX = 1_024
+
+
+class Room(NamedTuple):
+    """What a worker could be given beside the `held` jobs that it has."""
+
+    held: int
+    jobs: int
+    payload_bytes: int
+    slot: KeeperSlot
 
 
 def lease_out(work: Work) -> None:
-    """Lease jobs of every queue to workers that have room; shared evenly, those without work first."""
+    """Lease jobs of every queue to workers that have room; a queue that found no time comes first in the next pass."""
     state = work.state
-    left = PASS_JOBS_MAX
     state.wants_lease = False
-    for queue in state.spec.queues:
-        waiting = work.tx.waiting(queue)
-        if not waiting:
-            continue
-        left -= _lease_queue(work, queue, min(waiting, left))
-        if left <= 0:
+    queues = list(state.spec.queues)
+    first = queues.index(state.lease_first) if state.lease_first in queues else 0
+    for queue in queues[first:] + queues[:first]:
+        if not _lease_queue(work, queue):
+            state.lease_first = queue
             state.wants_lease = True
             return
 
 
-def _lease_queue(work: Work, queue: str, waiting: int) -> int:
-    rooms = sorted(rooms_of(work.state, queue), key=lambda item: len(item[0].out))
-    leased = 0
-    for number, (slot, room) in enumerate(rooms):
-        if leased >= waiting:
-            break
-        share = -(-(waiting - leased) // (len(rooms) - number))
-        lease = work.tx.lease(
-            queue, slot.owner, min(share, room, LEASE_JOBS_MAX), OUT_BYTES_MAX - slot.out_bytes, solo=not slot.out
-        )
-        if lease is None:
-            break
-        leased += len(lease.jobs)
-        hand_out(work, slot, lease)
-    return leased
+def _lease_queue(work: Work, queue: str) -> bool:
+    """Share a queue's jobs evenly, workers without work first; False if the pass has no time for all of them."""
+    while waiting := work.tx.waiting(queue):
+        rooms = sorted(rooms_of(work, queue), key=lambda room: room.held)
+        if not rooms:
+            return True
+        for number, room in enumerate(rooms):
+            share = -(-waiting // (len(rooms) - number))
+            jobs = min(share, room.jobs, LEASE_JOBS_MAX)
+            lease = work.tx.lease(queue, room.slot.owner, jobs, room.payload_bytes, solo=not room.held)
+            if lease is None:
+                return True
+            hand_out(work, room.slot, lease)
+            waiting -= len(lease.jobs)
+            if not waiting:
+                return True
+            if work.late(LEASE_UNTIL_US):
+                return False
+    return True
 
 
-def rooms_of(state: State, queue: str) -> list[tuple[KeeperSlot, int]]:
-    """Workers that should be given more, with how many; one that holds half of its share is left alone."""
-    ahead = state.look_ahead(queue)
-    return [
-        (slot, ahead - len(slot.out))
-        for slot in state.ready_slots(queue)
-        if slot.owner
-        and not slot.solo
-        and not slot.unsent
-        and (not slot.out or len(slot.out) <= ahead // 2)
-        and slot.out_bytes < OUT_BYTES_MAX
-        and ahead > len(slot.out)
-    ]
+def rooms_of(work: Work, queue: str) -> list[Room]:
+    """Workers that should be given more: those that hold at most half of their share, and are not stuck."""
+    ahead = work.state.look_ahead(queue)
+    rooms = [_room(work, slot, ahead) for slot in work.state.ready_slots(queue) if slot.owner and not slot.unsent]
+    return [room for room in rooms if room.jobs > 0 and room.payload_bytes > 0]
+
+
+def _room(work: Work, slot: KeeperSlot, ahead: int) -> Room:
+    leases = work.leased.get(slot.number, ())
+    held = len(slot.out) + sum(len(lease.jobs) for lease in leases)
+    used_bytes = slot.out_bytes + sum(len(job.payload) for lease in leases for job in lease.jobs)
+    full = held > ahead // 2 or slot.solo or any(map(_alone, leases))
+    stuck = bool(slot.out) and work.boot_ms - slot.quiet_since_ms >= QUIET_MS
+    return Room(held, 0 if held and (full or stuck) else ahead - held, OUT_BYTES_MAX - used_bytes, slot)
+
+
+def _alone(lease: Lease) -> bool:
+    return any(job.mark == SOLO for job in lease.jobs)
 
 
 def hand_out(work: Work, slot: KeeperSlot, lease: Lease) -> None:
     """Send a lease once it is committed."""
     state = work.state
-    work.leased.update(job.id for job in lease.jobs)
+    work.leased.setdefault(slot.number, []).append(lease)
 
     def effect() -> None:
         hit("keeper.after_lease")
-        slot.solo = any(job.mark == SOLO for job in lease.jobs)
+        slot.solo = _alone(lease)
         slot.hand_out(lease, state.mean_us.get(slot.pool, float("inf")), work.boot_ms)
         hit("keeper.after_chunk")
 

@@ -16,6 +16,10 @@ REQUEST_EVERY_MS = 30_000
 IDENTITY_EVERY_MS = 1_000
 CHECKPOINT_BYTES = 4 * 1024 * 1024
 IDLE_CHECKPOINT_MS = 5_000
+CHECKPOINT_APART_MS = 200
+"""A checkpoint that a reader holds up is not tried again at once."""
+RELAXED_SYNC_MS = 900
+"""At durability "relaxed" commits are not synced; a checkpoint within a second syncs what was written."""
 CLOCK_LOOK_MS = 60_000
 """A scheduled job is looked for at least this often: the wall clock may have been set forward."""
 
@@ -30,10 +34,14 @@ class Chores:
         self.requests_at_ms = now_ms + REQUEST_EVERY_MS
         self.identity_at_ms = now_ms + IDENTITY_EVERY_MS
         self.checkpoint_at_ms = now_ms + IDLE_CHECKPOINT_MS
+        self.not_before_ms = now_ms
+        self.unsynced_since_ms: int | None = None
 
     def next_ms(self, *, idle: bool) -> int:
         """When the loop must turn for a chore."""
         times = [self.promote_at_ms, self.prune_at_ms, self.identity_at_ms, self.requests_at_ms]
+        if self.unsynced_since_ms is not None:
+            times.append(self.unsynced_since_ms + RELAXED_SYNC_MS)
         if idle:
             times.append(self.checkpoint_at_ms)
         return min(times)
@@ -48,7 +56,7 @@ def promote(work: Work, chores: Chores) -> None:
     hit("keeper.promote")
     note_due(work, chores)
     if count:
-        work.afterwards(lambda: setattr(state, "wants_lease", True))
+        state.wants_lease = True
 
 
 def note_due(work: Work, chores: Chores) -> None:
@@ -119,16 +127,32 @@ def forget_requests(work: Work, chores: Chores) -> None:
     work.afterwards(lambda: setattr(chores, "requests_at_ms", work.boot_ms + rest_ms))
 
 
+def note_written(state: State, chores: Chores, boot_ms: int) -> None:
+    """Something was committed; at durability "relaxed" it is not synced yet."""
+    if state.spec.daemon.durability == "relaxed" and chores.unsynced_since_ms is None:
+        chores.unsynced_since_ms = boot_ms
+
+
 def checkpoint(state: State, chores: Chores, boot_ms: int, *, idle: bool) -> None:
     """Move the WAL into the file: a little when it has grown, all of it when it is too large or nothing happens."""
-    wal = state.store.wal_bytes()
-    if wal > WAL_LIMIT_BYTES or (idle and boot_ms >= chores.checkpoint_at_ms and wal):
-        mode = "TRUNCATE"
-    elif wal > CHECKPOINT_BYTES:
-        mode = "PASSIVE"
-    else:
-        chores.checkpoint_at_ms = boot_ms + IDLE_CHECKPOINT_MS
+    mode = _checkpoint_mode(state, chores, boot_ms, idle=idle)
+    if mode is None:
         return
     pages, _ = state.store.checkpoint(mode)
     chores.checkpoint_at_ms = boot_ms + IDLE_CHECKPOINT_MS
+    chores.not_before_ms = boot_ms + CHECKPOINT_APART_MS
+    chores.unsynced_since_ms = None
     state.log.emit("keeper.checkpoint", pages=pages, mode=mode)
+
+
+def _checkpoint_mode(state: State, chores: Chores, boot_ms: int, *, idle: bool) -> str | None:
+    if boot_ms < chores.not_before_ms:
+        return None
+    wal_bytes = state.store.wal_bytes()
+    resting = idle and boot_ms >= chores.checkpoint_at_ms
+    if resting:
+        chores.checkpoint_at_ms = boot_ms + IDLE_CHECKPOINT_MS
+    if wal_bytes > WAL_LIMIT_BYTES or (resting and wal_bytes):
+        return "TRUNCATE"
+    unsynced = chores.unsynced_since_ms is not None and boot_ms - chores.unsynced_since_ms >= RELAXED_SYNC_MS
+    return "PASSIVE" if unsynced or wal_bytes > CHECKPOINT_BYTES else None

@@ -15,12 +15,12 @@ from supervisor.job import State as JobState
 from supervisor.keeper.children import known_queue, new_job
 from supervisor.keeper.state import State
 from supervisor.keeper.tasks import PendingGroup
-from supervisor.keeper.work import Work
+from supervisor.keeper.work import INSERT_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
 from supervisor.store.protocol import Group, Inserted
 from supervisor.wire.messages import Enqueue
 
-PASS_JOBS_MAX = 1_024
+JOBS_AT_ONCE = 256
 BLOCK_IDS = 16_384
 BLOCK_LOW = 10_000
 
@@ -59,22 +59,31 @@ def insert(work: Work, *, flush: bool) -> None:
 
 
 def _insert_waiting(work: Work) -> None:
+    """Insert what waits, some groups at a time, while the pass has time; the first in any case."""
     state = work.state
-    taken: list[PendingGroup] = []
-    jobs = 0
-    while state.intake and (not taken or jobs + len(state.intake[0].group.jobs) <= PASS_JOBS_MAX):
-        taken.append(state.intake.popleft())
-        jobs += len(taken[-1].group.jobs)
-    if not taken:
-        return
+    while state.intake:
+        taken = [state.intake.popleft()]
+        jobs = len(taken[0].group.jobs)
+        while state.intake and jobs + len(state.intake[0].group.jobs) <= JOBS_AT_ONCE:
+            taken.append(state.intake.popleft())
+            jobs += len(taken[-1].group.jobs)
+        _insert_groups(work, taken)
+        if work.late(INSERT_UNTIL_US):
+            return
+
+
+def _insert_groups(work: Work, taken: list[PendingGroup]) -> None:
+    state = work.state
     work.on_failure(lambda: state.intake.extendleft(reversed(taken)))
     answers = work.tx.insert([pending.group for pending in taken], state.rank_of)
     work.inserted(answers)
 
     def effect() -> None:
         hit("keeper.before_reply")
+        leased = work.leased_ids()
         for pending, inserted in zip(taken, answers, strict=True):
-            pending.answer(_with_leased(inserted, work.leased), "committed")
+            pending.answer(_with_leased(inserted, leased), "committed")
+        state.send_replies()
         hit("keeper.after_reply")
 
     work.afterwards(effect)

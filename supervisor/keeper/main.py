@@ -23,7 +23,7 @@ from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.state import State
 from supervisor.keeper.undertaker import bury_all
 from supervisor.keeper.verdicts import give_verdict
-from supervisor.keeper.work import Work
+from supervisor.keeper.work import SETTLE_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
 from supervisor.observe.log import Log
 from supervisor.store.library import sqlite3, sqlite_version
@@ -36,11 +36,13 @@ from supervisor.wire.control import Progress, Ready
 from supervisor.wire.server import Server
 
 GATHER_MS = 1
-RECORDS_PER_PASS = 1_024
+RECORDS_AT_ONCE = 256
 OPERATION_STEPS_PER_PASS = 1
 FAILURE_PAUSE_MS = 100
 PROGRESS_EVERY_MS = 1_000
 FINISH_PAUSE_MS = 50
+ONE_SHOT_QUIET_MS = 1_000
+"""A one-shot keeper whose client asks nothing for so long gives the database free; the client starts another."""
 
 
 def run(given: KeeperInheritance) -> int:
@@ -108,6 +110,7 @@ class Keeper:
     def listen(self, listeners: Any) -> None:
         """Serve the public socket."""
         self.server = Server(listeners, self.selector, boot_ms)
+        self.state.send_replies = self.server.flush
         self.service = Service(self.state, self.server, self.private, self.reader)
 
     def _watch_signals(self) -> None:
@@ -147,13 +150,16 @@ class Keeper:
         return self.finish()
 
     def serve_one(self, sock: socket.socket) -> None:
-        """Turn until the one client is gone, or a daemon wants the database."""
+        """Turn until the one client is gone or asks no more, or a daemon wants the database."""
         self.listen(())
         self._watch_signals()
         connection = self.server.adopt(sock)
-        while not self.stopping and not (connection.closed and not self._unwritten()):
-            for key, mask in self.selector.select(self._timeout_s()):
+        quiet_at_ms = boot_ms() + ONE_SHOT_QUIET_MS
+        while not self.stopping and (self._unwritten() or not (connection.closed or boot_ms() >= quiet_at_ms)):
+            for key, mask in self.selector.select(min(self._timeout_s(), ONE_SHOT_QUIET_MS / 4000)):
                 key.data(mask)
+            if self.server.requests:
+                quiet_at_ms = boot_ms() + ONE_SHOT_QUIET_MS
             self.turn()
 
     def _done(self) -> bool:
@@ -170,6 +176,7 @@ class Keeper:
         if self._pass_due(now_ms):
             self.attempt_pass(now_ms)
         self.service.end_waits(now_ms)
+        self.server.flush()
         dispatch.send_unsent(self.state)
         self._look_after(now_ms)
 
@@ -250,6 +257,7 @@ class Keeper:
                 work.failed()
             raise
         work.committed()
+        housekeeping.note_written(state, self.chores, now_ms)
         # An operation may have ended any job; everything else says which ones it ended.
         self.service.tell_waiters(set(self.service.waiters) if operating else work.final)
         recall.stuck_slots(state, now_ms, waiting)
@@ -305,22 +313,20 @@ class Keeper:
 
     def _settle(self, work: Work) -> None:
         state = self.state
-        rung = dict(state.rung)
-        left = RECORDS_PER_PASS
-        more: dict[int, int] = {}
-        for number, at in rung.items():
+        rung, left = dict(state.rung), dict(state.rung)
+        while left and not work.late(SETTLE_UNTIL_US):
+            number, at = next(iter(left.items()))
+            del left[number]
             slot = state.slots.get(number)
             if slot is None or not slot.owner:
                 continue
-            if left <= 0:
-                more[number] = at
-                continue
-            left -= settle_slot(work, slot, left)
-            if slot.ring.waiting():
-                more[number] = at
+            before = slot.ring.position
+            settle_slot(work, slot, RECORDS_AT_ONCE)
+            if slot.ring.position != before and slot.ring.waiting():
+                left[number] = at
         hit("keeper.read_position")
         state.rung.clear()
-        state.rung.update(more)
+        state.rung.update(left)
         work.on_failure(lambda: state.rung.update(rung))
         work.afterwards(lambda: hit("keeper.before_free"))
 

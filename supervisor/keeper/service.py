@@ -120,9 +120,9 @@ class Service:
 
     def _reply(self, connection: Connection, number: int, ok: dict[str, Any]) -> None:
         try:
-            connection.send(reply(number, ok))
+            connection.post(reply(number, ok))
         except PayloadTooLarge as error:
-            connection.send(failure(number, error))
+            connection.post(failure(number, error))
 
     def _refuse(self, connection: Connection, number: int | None, error: JobsupError) -> None:
         if number is None:

@@ -22,6 +22,10 @@ OUT_BYTES_MAX = 128 * 1024
 UNKNOWN_MEAN_US = 1_000_000.0
 
 
+def _nothing_to_send() -> None:
+    """Before the public socket is served there are no replies."""
+
+
 def _no_bell(_: KeeperSlot) -> None:
     """A slot that was never listened to has no bell to forget."""
 
@@ -36,8 +40,10 @@ class State:
         self.boot_id = boot_id
         self.epoch = epoch
         self.control: Link | None = None
+        self.send_replies: Callable[[], None] = _nothing_to_send
         self.forget_bell: Callable[[KeeperSlot], None] = _no_bell
         self.slots: dict[int, KeeperSlot] = {}
+        self.unusable: dict[int, str] = {}
         self.links: dict[str, Link] = {}
         self.pools: dict[str, PoolState] = {}
         self.tree: list[dict[str, Any]] = []
@@ -55,6 +61,7 @@ class State:
         self.rung: dict[int, int] = {}
         self.recall_at_ms: int | None = None
         self.wants_lease = True
+        self.lease_first: str | None = None
 
         self.leasing = True
         self.failing_since_ms: int | None = None
@@ -98,13 +105,17 @@ class State:
         """Forget a slot whose worker is gone and judged."""
         self.forget_bell(slot)
         self.slots.pop(slot.number, None)
+        self.unusable.pop(slot.number, None)
         self.rung.pop(slot.number, None)
         self.unowned.discard(slot.number)
         slot.close()
 
     def recycle(self, slot: KeeperSlot, reason: str) -> None:
-        """Ask the foreman for another worker in the place of this one."""
+        """Ask the foreman for another worker in the place of this one, and again when it announces this one."""
+        if slot.phase is Phase.JUDGED:
+            return
         slot.phase = Phase.LEAVING
+        self.unusable[slot.number] = reason
         link = self.links.get(slot.pool)
         if link:
             link.send(RecycleWorker(slot.number, reason))

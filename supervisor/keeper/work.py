@@ -11,9 +11,15 @@ from typing import Any
 
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.state import State
-from supervisor.store.protocol import AttemptError, Facts, Group, Inserted
+from supervisor.store.protocol import AttemptError, Facts, Group, Inserted, Lease
 from supervisor.store.sqlite.transaction import Transaction
+from supervisor.unix.clock import boot_ns
 from supervisor.unix.ring import RingDamaged
+
+SETTLE_UNTIL_US = 2_000
+INSERT_UNTIL_US = 3_000
+LEASE_UNTIL_US = 4_000
+"""When a pass takes on no more of each kind. With its commit it stays within 5 ms: that is what others wait for."""
 
 
 class Work:
@@ -25,7 +31,9 @@ class Work:
         self.now_ms = now_ms
         self.boot_ms = boot_ms
         self.final: set[int] = set()
-        self.leased: set[int] = set()
+        self.leased: dict[int, list[Lease]] = {}
+        """The leases of this transaction by slot; handed out when it is committed."""
+        self._begun_ns = boot_ns()
         self._effects: list[Callable[[], Any]] = []
         self._undo: list[Callable[[], Any]] = []
 
@@ -46,6 +54,14 @@ class Work:
         """The transaction was rolled back."""
         for undo in reversed(self._undo):
             undo()
+
+    def leased_ids(self) -> set[int]:
+        """The jobs that this transaction leases."""
+        return {job.id for leases in self.leased.values() for lease in leases for job in lease.jobs}
+
+    def late(self, until_us: int) -> bool:
+        """Whether this pass has lasted that long."""
+        return boot_ns() - self._begun_ns >= until_us * 1000
 
     def ended(self, slot: KeeperSlot, ids: Iterable[int], token: int) -> None:
         """These jobs of a slot are no longer handed out under this token."""
@@ -114,8 +130,9 @@ class Work:
         """Remember that there is something new to lease."""
         jobs = sum(len(answer.ids) for answer in answers if not answer.repeated)
 
+        self.state.wants_lease = True
+
         def effect() -> None:
             self.state.committed_jobs += jobs
-            self.state.wants_lease = True
 
         self.afterwards(effect)
