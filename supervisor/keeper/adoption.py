@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import socket
 
-from supervisor.keeper.settling import settle_slot
+from supervisor.keeper.settling import settle_to_end
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
-from supervisor.keeper.verdicts import RECORDS_TO_THE_END, judge_rest
+from supervisor.keeper.verdicts import judge_rest
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
 from supervisor.store.protocol import Lease, Owner
@@ -41,10 +41,11 @@ def _take_up(work: Work, slot: KeeperSlot, owner: Owner) -> int:
     """A worker that lives: settle what it finished meanwhile, and send the rest of its leases anew."""
     slot.owner, slot.pid, slot.start_time = owner.id, owner.pid, owner.start_time
     slot.phase = Phase.STARTED
-    slot.ring.position = Position(owner.read_sequence, owner.read_offset)
+    slot.ring.resume(Position(owner.read_sequence, owner.read_offset))
     slot.serial = max(slot.memory.word(W_CLAIM), slot.memory.word(W_LIMIT)) // 65_536 + SERIALS_APART
-    while settle_slot(work, slot, RECORDS_TO_THE_END):
-        pass
+    settle_to_end(work, slot)
+    # The old keeper may have died between its commit and giving the space back: the worker may wait for just that.
+    work.afterwards(slot.ring.free)
     leases = [
         lease
         for token, held in sorted(work.tx.open_leases().items())
@@ -77,8 +78,7 @@ def bury_owner(work: Work, owner: Owner) -> None:
         ]
         judge_rest(work, owner.id, None, cells, certificate)
     else:
-        while settle_slot(work, slot, RECORDS_TO_THE_END):
-            pass
+        settle_to_end(work, slot)
         judge_rest(work, owner.id, slot, slot.memory.cells(), certificate)
         work.afterwards(lambda: _remove(slot))
         work.on_failure(slot.close)
@@ -100,7 +100,7 @@ def _find(state: State, owner: Owner) -> KeeperSlot | None:
         slot.close()
         return None
     slot.owner, slot.pid = owner.id, owner.pid
-    slot.ring.position = Position(owner.read_sequence, owner.read_offset)
+    slot.ring.resume(Position(owner.read_sequence, owner.read_offset))
     return slot
 
 

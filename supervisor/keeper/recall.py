@@ -8,6 +8,7 @@ and the worker will see the limit before it begins another.
 
 from __future__ import annotations
 
+from supervisor.keeper.settling import settle_to_end
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
@@ -17,6 +18,9 @@ from supervisor.unix.memory import W_CLAIM, W_LIMIT
 
 QUIET_MS = 10
 """How long a worker must have ended nothing before its jobs are given to an idle one."""
+
+CLAIM_MAX = (1 << 64) - 1
+"""A word that no worker writes: one more would not fit."""
 
 
 def stuck_slots(state: State, now_ms: int, waiting: dict[str, int]) -> list[KeeperSlot]:
@@ -42,28 +46,33 @@ def stuck_slots(state: State, now_ms: int, waiting: dict[str, int]) -> list[Keep
 
 
 def recall(work: Work, slot: KeeperSlot) -> int:
-    """Take back what the worker has not begun; returns how many jobs. Its ring was read in this pass."""
+    """Take back what the worker has not begun; returns how many jobs."""
     chunks = slot.take_back()
     work.on_failure(lambda: _restore(slot, chunks))
     running = running_job(slot)
-    if running is None:
+    # What it finished before it began this job is in the ring by now, and must not be given to anyone again.
+    settle_to_end(work, slot)
+    if running is None or slot.ring.damaged:
         # The worker moved on meanwhile: it is not stuck. What was read goes back to it; what it had, it skips.
         work.afterwards(lambda: _restore(slot, chunks))
         slot.quiet_since_ms = work.boot_ms
         return 0
     hit("keeper.after_recall")
-    taken = 0
+    quiet_since_ms, taken = slot.quiet_since_ms, 0
     for token in {held[0] for held in slot.out.values()}:
         ids = [job_id for job_id, held in slot.out.items() if held[0] == token and job_id != running]
         released = work.tx.release(token, ids)
         work.ended(slot, released, token)
         taken += len(released)
+    slot.quiet_since_ms = quiet_since_ms  # it is still stuck: what was taken back is for others
     return taken
 
 
 def running_job(slot: KeeperSlot) -> int | None:
     """The one job that the worker may be running, with every later one of its chunk barred; None if it moved on."""
     claim = slot.memory.word(W_CLAIM)
+    if claim >= CLAIM_MAX:
+        return None
     slot.memory.set_word(W_LIMIT, claim + 1)
     if not membarrier():
         return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -15,14 +15,36 @@ from supervisor.keeper.children import children_of
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.work import Work
 from supervisor.policy import settle as policy
+from supervisor.policy.duration import MAX_MS
 from supervisor.store.protocol import AttemptError, Completion, Facts, Group
 from supervisor.unix import ring
-from supervisor.unix.ring import Position, Record, RingDamaged
+from supervisor.unix.ring import Record, RingDamaged
 from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
 
 chance = random.SystemRandom().random
 decode = msgspec.msgpack.decode
 RUN_US_MAX = 10**15
+RECORDS_AT_ONCE = 4_096
+
+UNREADABLE = (
+    msgspec.MsgspecError, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+"""All that reading bytes of somebody else's making may raise."""
+
+SnoozeMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_MS)]
+
+
+class FailedFields(msgspec.Struct, frozen=True):
+    """The members of Failed as a worker writes them, each of the type that the store can keep."""
+
+    message: str
+    kind: Literal["error", "timeout"] = "error"
+    type: str | None = None
+    traceback: str | None = None
+    last_output: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    final: bool = False
 
 
 class Report(NamedTuple):
@@ -39,7 +61,7 @@ class Report(NamedTuple):
 def settle_slot(work: Work, slot: KeeperSlot, records_max: int) -> int:
     """Settle what a slot's ring holds; returns how many records were read. Its position is in the transaction."""
     before = slot.ring.position
-    work.on_failure(lambda: _rewind(slot, before))
+    work.on_failure(lambda: slot.ring.resume(before))
     try:
         records = slot.ring.read(records_max)
     except RingDamaged as damage:
@@ -53,8 +75,12 @@ def settle_slot(work: Work, slot: KeeperSlot, records_max: int) -> int:
     return len(records)
 
 
-def _rewind(slot: KeeperSlot, position: Position) -> None:
-    slot.ring.position = position
+def settle_to_end(work: Work, slot: KeeperSlot) -> None:
+    """Settle all that a slot's ring holds: its worker is dead, or what it has finished must be known now."""
+    before = None
+    while slot.ring.waiting() and slot.ring.position != before:
+        before = slot.ring.position
+        settle_slot(work, slot, RECORDS_AT_ONCE)
 
 
 def settle_records(work: Work, slot: KeeperSlot, records: Sequence[Record]) -> None:
@@ -88,6 +114,9 @@ def settle_records(work: Work, slot: KeeperSlot, records: Sequence[Record]) -> N
 
 def _hand_back(work: Work, slot: KeeperSlot, record: Record) -> None:
     """Unstarted jobs come back; those that were taken back before are not held any more, and that is no news."""
+    lease = work.tx.open_leases().get(record.token)
+    if lease is None or lease.owner != slot.owner:
+        return
     try:
         ids = msgspec.msgpack.decode(record.data, type=list[int])
     except msgspec.MsgspecError:
@@ -164,17 +193,15 @@ def error_of(outcome: Outcome) -> AttemptError | None:
 
 def _report(work: Work, slot: KeeperSlot, record: Record) -> Report:
     """Read a record that is no plain completion. What cannot be read is a failure of its job, never ours."""
+    children: Sequence[Group] = ()
     try:
         outcome, listed = _outcome(work, slot, record)
-    except (msgspec.MsgspecError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        outcome, listed = Failed(f"the outcome could not be read: {error}", type="InvalidOutcome"), []
-    children: Sequence[Group] = ()
-    if listed:
-        try:
+        if listed:
             children = children_of(work.state.spec, listed, work.now_ms)
-        except JobsupError as error:
-            message = f"job.enqueue: {error.message}"
-            outcome = Failed(message, type=type(error).__name__)
+    except JobsupError as error:
+        outcome = Failed(f"job.enqueue: {error.message}", type=type(error).__name__)
+    except UNREADABLE as error:
+        outcome = Failed(f"the outcome could not be read: {error}", type="InvalidOutcome")
     started_ms = min(record.started_ms, work.now_ms)
     return Report(record.id, record.token, started_ms, min(record.run_us, RUN_US_MAX), outcome, children)
 
@@ -192,16 +219,14 @@ def _outcome(work: Work, slot: KeeperSlot, record: Record) -> tuple[Outcome, lis
         case ring.DONE:
             return Done(_checked_result(data)), []
         case ring.DONE_WITH_CHILDREN:
-            result, listed = msgspec.msgpack.decode(
-                data, type=tuple[bytes | None, list[tuple[str, bytes, dict[str, Any]]]]
-            )
+            result, listed = decode(data, type=tuple[bytes | None, list[tuple[str, bytes, dict[str, Any]]]])
             return Done(_checked_result(result)), listed
         case ring.FAILED:
-            return _failed(decode(data)), []
+            return Failed(**msgspec.structs.asdict(decode(data, type=FailedFields))), []
         case ring.SNOOZE:
-            return Snooze(msgspec.msgpack.decode(data, type=int) / 1000), []
+            return Snooze(decode(data, type=SnoozeMs) / 1000), []
         case ring.CANCEL:
-            return Cancel(msgspec.msgpack.decode(data, type=str)), []
+            return Cancel(decode(data, type=str)), []
     raise ValueError(f"there is no outcome of kind {kind}")
 
 
@@ -219,8 +244,3 @@ def _is_json(data: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return True
-
-
-def _failed(fields: Mapping[str, Any]) -> Failed:
-    known = {name: fields[name] for name in Failed._fields if name in fields}
-    return Failed(**known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from supervisor.job import Failed
-from supervisor.keeper.settling import chance, error_of, settle_slot, write
+from supervisor.keeper.settling import chance, error_of, settle_to_end, write
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -14,8 +14,6 @@ from supervisor.policy.verdict import Charge, charge
 from supervisor.store.protocol import AttemptError, Facts
 from supervisor.unix.memory import Cell
 from supervisor.wire.control import Answered, Certificate, Link, SlotClosed
-
-RECORDS_TO_THE_END = 1 << 20
 
 
 def give_verdict(work: Work, certificate: Certificate, certifier: Link) -> None:
@@ -34,8 +32,7 @@ def judge(work: Work, slot: KeeperSlot, certificate: Certificate) -> None:
     phase, slot.phase = slot.phase, Phase.JUDGED
     work.on_failure(lambda: setattr(slot, "phase", phase))
     if slot.owner:
-        while settle_slot(work, slot, RECORDS_TO_THE_END):
-            pass
+        settle_to_end(work, slot)
         judge_rest(work, slot.owner, slot, slot.memory.cells(), certificate)
         if certificate.gone:
             work.tx.disown(slot.owner)

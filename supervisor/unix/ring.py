@@ -104,48 +104,69 @@ class RingWriter:
 
 
 class RingReader:
-    """The keeper's side; starts from the position that a committed row gave."""
+    """The keeper's side; starts from the position that a committed row gave.
+
+    `damaged` is set by a read that found no record: from there on nothing of this ring counts.
+    """
 
     def __init__(self, memory: MemoryFile, position: Position) -> None:
         self._memory = memory
         self.position = position
+        self._freed = position.offset
+        self.damaged = False
+
+    def resume(self, position: Position) -> None:
+        """Go back, or on, to a position that is committed; what was found damaged is looked at anew."""
+        self.position = position
+        self._freed = position.offset
+        self.damaged = False
 
     def read(self, records_max: int) -> list[Record]:
         """The records published since `position`, which moves on; the space stays taken until `free`.
 
+        Records before a damaged one are given out first. An empty list does not mean that none is left: a pad may
+        have been all that was passed; `waiting` says. No more is believed than fits between what was given back
+        and what is published: a forger cannot keep a reader reading.
+
         Raises:
             RingDamaged: the next record is none of ours; `position` stays before it.
         """
+        if self.damaged:
+            return []
         published = self._memory.word(W_PUBLISHED)
         sequence, offset = self.position
         if published == sequence:
             return []
-        if published < sequence:
-            raise RingDamaged(f"{published} records are published, {sequence} were read before")
-        ring = self._load(offset, min(published - sequence, records_max))
+        end = self._freed + RING_BYTES
         records: list[Record] = []
+        damage: str | None = None
+        if published < sequence:
+            damage = f"{published} records are published, {sequence} were read before"
+        ring = self._load(offset, min(max(published - sequence, 0), records_max))
         at = 0
-        try:
-            while sequence < published and len(records) < records_max:
-                if at + RECORD_WORDS * 8 > len(ring):
-                    break
-                marked, length, kind, job_id, token, started_ms, run_us = _HEAD.unpack_from(ring, at)
-                size = padded(length) if length else ALIGN
-                if marked != sequence or (offset % RING_BYTES) + size > RING_BYTES:
-                    raise RingDamaged(f"record {sequence} is marked {marked}, of {length} bytes")
-                if at + size > len(ring):
-                    if at == 0:
-                        raise RingDamaged(f"record {sequence} of {length} bytes lies outside of the ring")
-                    break
-                if kind != PAD:
-                    data = bytes(ring[at + ALIGN : at + ALIGN + length]) if length else b""
-                    records.append(Record(kind, job_id, token, started_ms, run_us, data))
-                sequence += 1
-                offset += size
-                at += size
-        finally:
-            if sequence > self.position.sequence:
-                self.position = Position(sequence, offset)
+        while damage is None and sequence < published and len(records) < records_max:
+            if at + RECORD_WORDS * 8 > len(ring):
+                damage = None if at else "the memory was cut short"
+                break
+            head = ring[at : at + 64].cast("Q")
+            length = head[1]
+            size = padded(length)
+            if head[0] != sequence or (offset % RING_BYTES) + size > RING_BYTES or offset + size > end:
+                damage = f"record {sequence} is marked {head[0]}, of {length} bytes"
+                break
+            if at + size > len(ring):
+                damage = None if at else f"record {sequence} of {length} bytes is larger than records are"
+                break
+            if head[2] != PAD:
+                data = bytes(ring[at + 64 : at + 64 + length]) if length else b""
+                records.append(Record(head[2], head[3], head[4], head[5], head[6], data))
+            sequence += 1
+            offset += size
+            at += size
+        if damage is not None and not at:
+            self.damaged = True
+            raise RingDamaged(damage)
+        self.position = Position(sequence, offset)
         return records
 
     def _load(self, offset: int, records: int) -> memoryview:
@@ -159,9 +180,10 @@ class RingReader:
         return memoryview(data[: len(data) // 8 * 8])
 
     def waiting(self) -> int:
-        """How many records the worker has published that were not read."""
-        return max(0, self._memory.word(W_PUBLISHED) - self.position.sequence)
+        """How many records the worker has published that were not read; none of a damaged ring."""
+        return 0 if self.damaged else max(0, self._memory.word(W_PUBLISHED) - self.position.sequence)
 
     def free(self) -> None:
         """Give the space of what was read, and is committed, back to the worker."""
-        self._memory.set_word(W_READ, self.position.offset)
+        self._freed = self.position.offset
+        self._memory.set_word(W_READ, self._freed)
