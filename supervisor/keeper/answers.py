@@ -60,7 +60,7 @@ def _add_progress(state: State, shown: dict[str, Any]) -> None:
     if cell is None:
         shown["worker"] = None
     else:
-        shown["started_at"] = instant(wall_ms() - (boot_ms() - cell.started_ms))
+        shown["started_at"] = instant(wall_ms() - max(0, boot_ms() - cell.started_ms))
 
 
 def status(state: State, reader: Reader) -> dict[str, Any]:

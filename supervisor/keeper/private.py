@@ -67,10 +67,16 @@ class Private:
             link.close()
 
     def add_slot(self, given: Slot) -> None:
-        """Take up a slot and listen to its bell."""
-        slot = KeeperSlot(
-            given.number, given.pool, given.incarnation, given.directory, given.keeper_end, given.worker_end
-        )
+        """Take up a slot and listen to its bell. One whose files a job has deleted is of no use: its worker must go."""
+        try:
+            slot = KeeperSlot(
+                given.number, given.pool, given.incarnation, given.directory, given.keeper_end, given.worker_end
+            )
+        except OSError as error:
+            given.keeper_end.close()
+            given.worker_end.close()
+            self.state.unusable[given.number] = f"its slot cannot be opened: {error.strerror}"
+            return
         self.state.slots[slot.number] = slot
         self.selector.register(given.keeper_end, selectors.EVENT_READ, lambda _: self._bell(slot))
 
@@ -84,6 +90,7 @@ class Private:
     def _bell(self, slot: KeeperSlot) -> None:
         if not slot.hear() and slot.sock is not None:
             self.selector.unregister(slot.sock)
+            self.state.recycle(slot, "its bell cannot be heard any more")
         self.state.rung.setdefault(slot.number, boot_ms())
 
     def _receive(self, link: Link, pool: str | None = None) -> None:
@@ -106,18 +113,13 @@ class Private:
         keeper_end, worker_end = (socket.socket(fileno=fd) for fd in descriptors)
         descriptors.clear()
         keeper_end.setblocking(False)
-        try:
-            self.add_slot(Slot(given.slot, given.pool, given.incarnation, keeper_end, worker_end, given.directory))
-        except OSError:  # its directory is gone: nobody can have used it
-            keeper_end.close()
-            worker_end.close()
-            return
-        self._catch_up(given.slot)
+        self.add_slot(Slot(given.slot, given.pool, given.incarnation, keeper_end, worker_end, given.directory))
+        self._catch_up(given.slot, self.state.links.get(given.pool))
 
-    def _catch_up(self, number: int) -> None:
+    def _catch_up(self, number: int, link: Link | None) -> None:
         """Hear what a foreman said of a slot before the master's own word of it arrived."""
-        link = self.state.control
-        assert link is not None
+        if link is None:
+            return  # it is gone, and with it who it spoke of
         if number in self._early:
             self._started(self._early.pop(number), [], link)
         if number in self._early_ready:
@@ -155,8 +157,12 @@ class Private:
 
     # -- foremen -----------------------------------------------------------------------------------------------
 
-    def _started(self, started: control.Started, _d: list[int], _: Link) -> None:
+    def _started(self, started: control.Started, _d: list[int], link: Link) -> None:
         slot = self.state.slots.get(started.slot)
+        if started.slot in self.state.unusable:
+            # Its foreman has not ended it yet, or was not there to be asked.
+            link.send(control.RecycleWorker(started.slot, self.state.unusable[started.slot]))
+            return
         if slot is None:
             # The master gave us the slot before anyone could start on it, but on another link.
             self._early[started.slot] = started

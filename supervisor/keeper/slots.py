@@ -28,6 +28,7 @@ from supervisor.unix.slot import open_directory, open_memory, write_file
 
 CHUNK_WORK_US = 1_000
 CHUNK_MESSAGE_MAX = 256 * 1024
+BELLS_PER_TURN = 512
 
 
 class Phase(Enum):
@@ -170,9 +171,13 @@ class KeeperSlot:
         self.solo, self.quiet_since_ms = before.solo, before.quiet_since_ms
 
     def hear(self) -> bool:
-        """Empty the bells; False if the pair is closed."""
+        """Empty the bells, as far as a turn has time for; False if what came is none.
+
+        We hold the worker's end too, so the pair does not end with the worker: an empty message, or the end of the
+        pair, is a job's doing, and from then on its bells may not be heard.
+        """
         assert self.sock is not None
-        while True:
+        for _ in range(BELLS_PER_TURN):
             try:
                 if not self.sock.recv(64, socket.MSG_DONTWAIT):
                     return False
@@ -180,6 +185,7 @@ class KeeperSlot:
                 return True
             except OSError:
                 return False
+        return True
 
     def close(self) -> None:
         """Close what this process holds of the slot; its maker deletes it."""

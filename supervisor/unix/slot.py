@@ -133,8 +133,8 @@ def read_file(directory_fd: int, name: str, bytes_max: int = FILE_BYTES_MAX) -> 
 
 
 def remove_file(directory_fd: int, name: str) -> None:
-    """Delete a file of the slot, if it is there."""
+    """Delete a file of the slot, if it is there and is a file; what is left goes with the slot."""
     try:
         os.unlink(name, dir_fd=directory_fd)
-    except FileNotFoundError:
+    except OSError:
         pass
