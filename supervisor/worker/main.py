@@ -141,7 +141,10 @@ class Worker:
             limit = self._words[W_LIMIT]
             recalled = limit >> 16 == chunk.serial and index >= limit & 0xFFFF
             if recalled or self._stopping or self._recycled():
-                self._hand_back(chunk.token, [left.id for left in chunk.tasks[index:] if left.id not in had])
+                left = [later.id for later in chunk.tasks[index:] if later.id not in had]
+                self._hand_back(chunk.token, left)
+                # A new keeper may have sent them anew before it read that: they are another worker's now.
+                had.update(left)
                 break
             if task.id not in had:
                 had.add(task.id)
