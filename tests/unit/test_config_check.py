@@ -183,6 +183,16 @@ def test_names_that_nobody_has_are_advice(tmp_path: Path) -> None:
     )
 
 
+def test_a_user_is_no_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody_of_that_name(name: str) -> None:
+        raise KeyError(name)
+
+    monkeypatch.setattr("pwd.getpwnam", lambda name: None)
+    monkeypatch.setattr("grp.getgrnam", nobody_of_that_name)
+    (advice,) = check_text(tmp_path, '[access]\nstatus = ["user:a", "group:b", "*"]\n').advice
+    assert 'there is no group "b"' in advice
+
+
 @pytest.mark.parametrize("database", ["/run/jobs.db", "/dev/shm/x/jobs.db"])
 def test_a_database_that_a_reboot_loses_is_advice(tmp_path: Path, database: str) -> None:
     (advice,) = check_text(tmp_path, f'[daemon]\ndatabase = "{database}"\n').advice

@@ -63,6 +63,11 @@ def test_a_pool_is_touched_only_if_its_processes_read_what_differs(field: str) -
     assert found == expected
 
 
+def test_all_that_the_keeper_alone_reads_together_touches_no_pool() -> None:
+    changed = msgspec.structs.replace(BASE, **{name: OTHER[name] for name in KEEPER_ONLY})
+    assert diff(spec(BASE), spec(changed)) == Changes(retuned=("q",))
+
+
 def test_what_the_keeper_alone_reads_does_not_hide_what_the_pool_reads() -> None:
     changed = msgspec.structs.replace(BASE, order="lifo", workers=9)
     assert diff(spec(BASE), spec(changed)) == Changes(changed=("q",))

@@ -155,6 +155,47 @@ def test_all_workers_together_are_bounded(tmp_path: Path) -> None:
     assert problems_of(tmp_path, text) == ["queues.toml:3: queues: have 2304 workers together; write at most 2048"]
 
 
+class TestLimits:
+    """Each limit is reached here and passed elsewhere."""
+
+    def test_a_file_of_256_kib(self, tmp_path: Path) -> None:
+        whole = QUEUE + "#" * (256 * 1024 - len(QUEUE))
+        assert len(load_text(tmp_path, whole).queues) == 1
+        assert "is larger than 256 KiB" in problems_of(tmp_path, whole + "#")[0]
+
+    def test_files_of_1_mib_together(self, tmp_path: Path) -> None:
+        main = write(tmp_path, QUEUE + "#" * (256 * 1024 - len(QUEUE)))
+        for number in range(3):
+            write(tmp_path, "#" * 256 * 1024, f"queues.d/{number}.toml")
+        assert len(load(main, environ={}).files) == 4
+        write(tmp_path, "#", "queues.d/3.toml")
+        assert "is one file too many" in problems(main)[0]
+
+    def test_256_drop_ins_and_256_queues(self, tmp_path: Path) -> None:
+        main = write(tmp_path, "[defaults]\nworkers = 8\n")
+        for number in range(256):
+            write(tmp_path, f'[queues.q{number}]\nhandler = "m:f"\n', f"queues.d/{number}.toml")
+        assert sum(queue.workers for queue in load(main, environ={}).queues.values()) == 2048
+        assert problems(main, ["queues.more.handler=m:f"])[0].endswith("queues: are 257; write at most 256")
+        assert "have 2049 workers together" in problems(main, ["queues.q0.workers=9"])[0]
+
+    def test_a_longest_delay_that_is_the_first(self, tmp_path: Path) -> None:
+        queue = load_text(tmp_path, QUEUE + 'backoff = { base = "2s", max = "2s" }\n').queues["q"]
+        assert queue.backoff == Backoff(base_ms=2_000, max_ms=2_000)
+
+    @pytest.mark.parametrize(
+        ("parts", "problem"), [(8, "unknown section"), (9, "a key of 9 parts; none has that many")]
+    )
+    def test_keys_of_the_command_line(self, tmp_path: Path, parts: int, problem: str) -> None:
+        (found,) = problems_of(tmp_path, QUEUE, [".".join("a" * parts) + "=1"])
+        assert problem in found
+
+    @pytest.mark.parametrize(("length", "problem"), [(65_536, " is longer than"), (65_537, "is no setting")])
+    def test_settings_of_64_kib(self, tmp_path: Path, length: int, problem: str) -> None:
+        (found,) = problems_of(tmp_path, QUEUE, ["defaults.cwd=".ljust(length, "x")])
+        assert problem in found
+
+
 class TestLookup:
     def test_a_named_file_comes_first_whether_it_exists_or_not(self) -> None:
         assert find("a/b.toml", {"JOBSUP_CONFIG": "/c.toml"}) == Path(os.path.abspath("a/b.toml"))

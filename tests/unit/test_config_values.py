@@ -185,7 +185,10 @@ def test_a_log_target_is_a_word_or_a_path(target: str, kept: str) -> None:
     assert LOG_TARGET.read(target, "/etc") == kept
 
 
-@pytest.mark.parametrize(("size_bytes", "text"), [(1, "1B"), (1024, "1KiB"), (1000, "1kB"), (8 * 2**20, "8MiB")])
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(1, "1B"), (1024, "1KiB"), (1000, "1kB"), (8 * 2**20, "8MiB"), (2**30, "1GiB"), (10**9, "1GB"), (10**6, "1MB")],
+)
 def test_sizes_are_shown_in_the_largest_unit_that_is_exact(size_bytes: int, text: str) -> None:
     assert show_size(size_bytes) == text
     assert size(1, 2**40).read(text, "") == size_bytes
