@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
-from supervisor.config.problem import KeyPath, shown
+from supervisor.config.problem import KeyPath, quoted
 from supervisor.config.spec import Daemon, Queue
 from supervisor.policy.duration import show
 
@@ -24,7 +24,7 @@ def of_daemon(daemon: Daemon) -> Iterator[Conflict]:
     """Whether the daemon's places can be used together."""
     length = len(os.fsencode(daemon.socket))
     if length > SOCKET_PATH_MAX_BYTES:
-        text = f"the socket {shown(daemon.socket)} would have a path of {length} bytes; choose a shorter one, "
+        text = f"the socket {quoted(daemon.socket)} would have a path of {length} bytes; choose a shorter one, "
         yield ("run_dir",), f"{text}as the kernel takes {SOCKET_PATH_MAX_BYTES}"
     if daemon.database in (daemon.run_dir, daemon.socket):
         yield ("database",), "is the run_dir or the socket itself; choose another path"

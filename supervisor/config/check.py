@@ -16,7 +16,7 @@ from typing import NamedTuple
 from supervisor.config.command import parse_command
 from supervisor.config.findable import defines, source_of
 from supervisor.config.load import Loaded, read
-from supervisor.config.problem import KeyPath, Report, printable, shown
+from supervisor.config.problem import KeyPath, Report, printable, quoted, shown
 from supervisor.config.sandbox import needs
 from supervisor.config.spec import Queue, Spec
 from supervisor.errors import ConfigError
@@ -66,7 +66,7 @@ def _folders(spec: Spec) -> Iterator[Said]:
         if not os.path.isdir(folder):
             yield (
                 ("daemon", "python_path"),
-                f"{shown(folder)} is no directory on this host; make it or correct the path",
+                f"{quoted(folder)} is no directory on this host; make it or correct the path",
             )
 
 
@@ -131,13 +131,13 @@ def _program(queue: Queue, environ: Mapping[str, str]) -> Iterator[Said]:
     if shutil.which(program, path=search):
         return
     if os.path.exists(program):
-        yield ("command",), f"{shown(program)} is not executable; run chmod +x on it"
+        yield ("command",), f"{quoted(program)} is not executable; run chmod +x on it"
     elif "/" in program:
-        yield ("command",), f"{shown(program)} does not exist; correct the path"
+        yield ("command",), f"{quoted(program)} does not exist; correct the path"
     else:
         yield (
             ("command",),
-            f"{shown(program)} is in no directory of PATH ({printable(search)}); install it or give its path",
+            f"{quoted(program)} is in no directory of PATH ({printable(search)}); install it or give its path",
         )
 
 
@@ -161,7 +161,7 @@ def _fields_as_options(queue: Queue) -> Iterator[Said]:
 def _files(queue: Queue) -> Iterator[Said]:
     for name, value in queue.env.items():
         if name.endswith("_FILE") and not os.path.exists(value):
-            yield ("env", name), f"names {shown(value)}, which does not exist on this host; make the file"
+            yield ("env", name), f"names {quoted(value)}, which does not exist on this host; make the file"
 
 
 def _needs(queue: Queue) -> Iterator[Said]:

@@ -11,7 +11,7 @@ from typing import Any
 from supervisor.config.load import read
 from supervisor.config.lookup import drop_in_folder, main_file
 from supervisor.config.parse import Document, parse
-from supervisor.config.problem import Report, shown
+from supervisor.config.problem import Report, quoted, shown
 from supervisor.errors import ConfigError
 
 HEADER = "# Written by `jobsctl queues add`. It may be edited or deleted; `jobsctl reload` applies it.\n\n"
@@ -40,9 +40,9 @@ def add_queue(
     try:
         _write(main, path, content)
     except FileExistsError:
-        raise ConfigError(f"{shown(path)} exists already", hint="edit that file, or choose another name") from None
+        raise ConfigError(f"{quoted(path)} exists already", hint="edit that file, or choose another name") from None
     except OSError as error:
-        raise ConfigError(f"{shown(path)} cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{quoted(path)} cannot be written: {error.strerror}") from error
     return Path(path)
 
 

@@ -104,6 +104,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
 
 
+def quoted(path: str) -> str:
+    """A path in quotes, whole: its end says more than its beginning."""
+    return f'"{printable(path)}"'
+
+
 def dotted(key: KeyPath) -> str:
     """A key as TOML writes it: parts joined by dots, quoted where they must be."""
     return ".".join(part if _BARE.fullmatch(part) and len(part) <= _SHOWN_MAX else shown(part) for part in key)
