@@ -14,7 +14,7 @@ from supervisor.config.queue_keys import OWN_KEYS, QUEUE, TOP
 INTRODUCTION = """\
 # Configuration
 
-<!-- Made by `python -m supervisor.config.generate`; edit supervisor/config/keys.py and queue_keys.py instead. -->
+<!-- Made by `python -m supervisor.config.generate`; edit keys.py, queue_keys.py and reference.py there instead. -->
 
 `jobsupd` and `jobsctl` read one TOML file:
 
