@@ -18,12 +18,11 @@ def delay_ms(backoff: Backoff, failures: int, chance: float) -> int:
     """The delay after the n-th failure (from 1), in milliseconds.
 
     `chance` in [0, 1) spreads it evenly over plus and minus the jitter, so that jobs which failed together do
-    not return together. The power is bounded before it is taken: a thousand failures overflow no float.
+    not return together. A power that no float can hold is the maximum.
     """
-    grown: float = backoff.base_ms
-    for _ in range(min(failures - 1, 64)):
-        if grown >= backoff.max_ms:
-            break
-        grown *= backoff.factor
+    try:
+        grown = backoff.base_ms * float(backoff.factor) ** (failures - 1)
+    except OverflowError:
+        grown = backoff.max_ms if backoff.base_ms else 0
     spread = 1.0 + backoff.jitter * (2.0 * chance - 1.0)
     return max(0, round(min(grown, backoff.max_ms) * spread))

@@ -37,16 +37,16 @@ def _field(name: str, value: Any) -> dict[str, Any]:
             return {"due_at_ms": instant_ms(value)}
         if name == "timeout":
             return {"timeout_ms": to_ms(value)}
+        if name == "tags":
+            return {"tags": _tags(value)}
     except (ValueError, TypeError) as error:
         raise InvalidPayload(f"{name}: {error}") from error
-    if name == "tags":
-        return {"tags": _tags(value)}
     return {name: value}
 
 
 def _tags(value: Sequence[str]) -> list[str]:
     if isinstance(value, str):
-        raise InvalidPayload("tags: a list of words, not one text")
+        raise ValueError("a list of words, not one text")  # noqa: TRY004 - `_field` names the option
     return list(value)
 
 

@@ -86,8 +86,8 @@ def settle(history: History, budgets: Budgets, outcome: Outcome, now_ms: int, ch
             return Later(now_ms + to_ms(delay))
         case Cancel(reason):
             return Withdraw(reason)
-        case Failed():
-            return after_failure(history, budgets, outcome, now_ms, chance)
+        case failed:
+            return after_failure(history, budgets, failed, now_ms, chance)
 
 
 def after_failure(history: History, budgets: Budgets, failed: Failed, now_ms: int, chance: float) -> Retry | Bury:

@@ -1,0 +1,86 @@
+"""The noun: its states, its table of what can happen, and what a handler holds in its hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from supervisor.job import FINAL, TRANSITIONS, Child, Event, IllegalTransition, Job, State, after
+
+
+@pytest.mark.parametrize("state", [None, *State])
+@pytest.mark.parametrize("event", Event)
+def test_what_is_not_in_the_table_does_not_happen(state: State | None, event: Event) -> None:
+    if event in TRANSITIONS[state]:
+        assert after(state, event) is TRANSITIONS[state][event]
+    else:
+        with pytest.raises(IllegalTransition, match=f"a job that is {state or 'not there yet'} cannot {event}"):
+            after(state, event)
+
+
+def test_every_state_has_a_row() -> None:
+    assert set(TRANSITIONS) == {None, *State}
+
+
+def test_every_event_happens_somewhere() -> None:
+    assert {event for row in TRANSITIONS.values() for event in row} == set(Event)
+
+
+def test_a_final_job_only_comes_back_when_somebody_revives_it() -> None:
+    assert {state for state in State if state.final} == FINAL
+    assert all(set(TRANSITIONS[state]) == {Event.REVIVE} for state in FINAL)
+
+
+def test_every_state_but_blocked_can_be_reached_and_left() -> None:
+    reached: set[State] = set()
+    left = [None]
+    while left:
+        new = set(TRANSITIONS[left.pop()].values()) - reached
+        reached |= new
+        left += sorted(new)  # type: ignore[arg-type]
+    assert reached == set(State) - {State.BLOCKED}
+    assert all(TRANSITIONS[state] for state in reached)
+
+
+def test_states_and_events_are_their_words() -> None:
+    assert f"{State.QUEUED} {Event.ENQUEUE_LATER}" == "queued enqueue later"
+
+
+# -- Job -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_frozen() -> None:
+    job = Job(id=1, queue="q", payload={})
+    for act in (lambda: setattr(job, "id", 2), lambda: setattr(job, "new", 1), lambda: delattr(job, "payload")):
+        with pytest.raises(AttributeError, match="a job is frozen"):
+            act()
+    assert job.id == 1
+
+
+def test_a_job_says_what_it_is() -> None:
+    assert (
+        repr(Job(id=7, queue="emails", payload=None, attempt=2, max_attempts=3)) == "<Job 7 of emails, attempt 2 of 3>"
+    )
+
+
+def test_a_job_has_what_it_was_given() -> None:
+    given: dict[str, Any] = {
+        "id": 3, "queue": "q", "payload": [1], "attempt": 2, "max_attempts": 9, "token": 5, "priority": -1,
+        "tags": ("a",), "enqueued_at": 1, "due_at": 2, "deadline": 3.5, "previous_error": "it broke",
+    }  # fmt: skip
+    job = Job(**given)
+    assert {name: getattr(job, name) for name in given} == given
+
+
+def test_a_job_passes_on_what_its_handler_enqueues() -> None:
+    children: list[Child] = []
+    job = Job(id=1, queue="q", payload=None, enqueue=children.append)
+    job.enqueue("receipts", {"for": 1}, delay="5m")
+    job.enqueue("pings")
+    assert children == [Child("receipts", {"for": 1}, {"delay": "5m"}), Child("pings", None, {})]
+
+
+def test_a_job_of_no_worker_enqueues_nothing() -> None:
+    with pytest.raises(RuntimeError, match="only while a worker runs the job"):
+        Job(id=1, queue="q", payload=None).enqueue("other")
