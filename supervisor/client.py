@@ -48,7 +48,7 @@ FLUSH_INTERVAL = "50ms"
 class Client(Generic[Ticket]):
     """A client of one daemon. Threads may share it; after a fork, parent and child each go on for themselves.
 
-    `Client("etc/queues.toml")` finds the socket by the configuration, `Client(socket=...)` has been told it,
+    `Client("etc/queues.toml")` finds the socket by the configuration, whatever the environment says, `Client(socket=...)` has been told it,
     `Client()` looks as `jobsctl` does: $JOBSUP_SOCKET, else the configuration in its usual places.
 
     With `buffered=True`, `enqueue` returns a receipt at once, and `receipt.id()` the job's id when it is known.
@@ -313,7 +313,7 @@ def _places(
     config: str | os.PathLike[str] | None, socket: str | None, overrides: tuple[str, ...], environ: Mapping[str, str]
 ) -> tuple[str, str | None]:
     """The path of the socket, and the configuration for a one-shot keeper: None where only a socket is known."""
-    named = socket or environ.get("JOBSUP_SOCKET")
+    named = socket or (environ.get("JOBSUP_SOCKET") if config is None else None)
     if named and config is None:
         return named, None
     from supervisor.config.locate import socket_path

@@ -17,14 +17,14 @@ SOCKET_PATH_MAX_BYTES = 107
 
 
 def socket_path(config: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str:
-    """$JOBSUP_SOCKET, else the socket in the run_dir of the file that `main_file` finds.
+    """$JOBSUP_SOCKET, unless a file is named, else the socket in the run_dir of the file that `main_file` finds.
 
     Drop-ins are not read: they hold queues only.
 
     Raises:
         ConfigError: there is no file, or it cannot be used.
     """
-    if named := environ.get(VARIABLE):
+    if config is None and (named := environ.get(VARIABLE)):
         return named
     main = main_file(config, environ)
     report = Report()

@@ -445,8 +445,7 @@ def test_importing_the_client_is_cheap() -> None:
 
 
 def test_enqueueing_needs_nothing_heavy(keeper: FakeKeeper, tmp_path: Path) -> None:
-    path = config_file(tmp_path / "here")
-    use = f"c=Client({str(path)!r});c.enqueue('emails',{{'a':1}},priority=1,tags=['x']);c.close()"
+    use = "c=Client();c.enqueue('emails',{'a':1},priority=1,tags=['x']);c.close()"
     found = imported(f"from supervisor.client import Client;{use}", JOBSUP_SOCKET=str(tmp_path / "s"))
     assert len(keeper.jobs) == 1
     heavy = {
