@@ -16,7 +16,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )  # fmt: skip
 
 
-class NoDatabase(StoreError):  # noqa: N818 - a state of affairs, named as users see it
+class NoDatabase(StoreError):
     """There is no database yet and making one was not asked for."""
 
     code = "no_database"

@@ -52,7 +52,7 @@ class SqliteBackend:
 
     def complaints(self) -> list[str]:
         with self.look() as db:
-            return [*_misplaced(db), *_miscounted(db), *_misranked(db), *_orphans(db), *_damage(db)]
+            return [*_misplaced(db), *_miscounted(db), *_misranked(db), *_misviewed(db), *_orphans(db), *_damage(db)]
 
 
 def _places(db: Any) -> dict[int, list[str]]:
@@ -101,6 +101,15 @@ def _misranked(db: Any) -> Iterator[str]:
         "WHERE scheduled.due_at IS NOT CASE WHEN trail.id IS NULL THEN job.due_at ELSE trail.due_at END"
     )
     yield from (f"scheduled job {row[0]} cannot be found by its time" for row in rows.fetchall())
+
+
+def _misviewed(db: Any) -> Iterator[str]:
+    """Whether the view for analysts derives the state that the places say."""
+    viewed = dict(db.execute("SELECT id, state FROM jobs").fetchall())
+    for job_id, places in _places(db).items():
+        state = "running" if places[0].startswith("lease") else places[0]
+        if viewed.get(job_id) != state:
+            yield f"the view says that job {job_id} is {viewed.get(job_id)}, and it is {state}"
 
 
 def _orphans(db: Any) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from supervisor.job import FINAL, TRANSITIONS, Child, Event, IllegalTransition, Job, State, after
+from tests.support.states_diagram import page
 
 
 @pytest.mark.parametrize("state", [None, *State])
@@ -45,6 +47,11 @@ def test_every_state_but_blocked_can_be_reached_and_left() -> None:
 
 def test_states_and_events_are_their_words() -> None:
     assert f"{State.QUEUED} {Event.ENQUEUE_LATER}" == "queued enqueue later"
+
+
+def test_the_page_of_states_is_what_the_table_makes() -> None:
+    """If not: python -m tests.support.states_diagram > docs/states.md"""
+    assert (Path(__file__).parents[2] / "docs" / "states.md").read_text() == page()
 
 
 # -- Job -----------------------------------------------------------------------------------------------------------
