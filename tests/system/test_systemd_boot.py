@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +25,7 @@ pytestmark = pytest.mark.skipif(REASON is not None, reason=f"SYSTEMD WAS NOT BOO
 
 SERVICE = "jobsup.service"
 DATABASE = "/var/lib/jobsup/jobs.db"
-WATCHDOG = "/run/systemd/system/jobsup.service.d/watchdog.conf"
-GAP = "/run/systemd/system/jobsup.service.d/gap.conf"
+DROP_IN = "/run/systemd/system/jobsup.service.d/test.conf"
 
 CONFIGURATION = """\
 [daemon]
@@ -239,21 +239,33 @@ def test_a_killed_keeper_is_replaced_under_running_pools(running: Machine) -> No
 
 
 def test_a_stopped_main_loop_is_restarted_by_the_watchdog(running: Machine) -> None:
-    if os.environ.get("JOBSUP_CAMPAIGN") != "full":
-        running.run("mkdir", "-p", str(Path(WATCHDOG).parent))
-        running.run("tee", WATCHDOG, stdin="[Service]\nWatchdogSec=2\n")
-        running.run("systemctl", "daemon-reload")
-        running.run("systemctl", "restart", SERVICE)
-    try:
+    with brought_down_to(running, "WatchdogSec=20" if os.environ.get("JOBSUP_CAMPAIGN") == "full" else "WatchdogSec=2"):
         stopped = main_pid(running)
         running.kill(stopped, "STOP")
         active_again(running, stopped)
         assert re.search(r"jobsup\.service: Watchdog timeout", running.journal())
         completes(running, enqueue(running, "calm"))
+
+
+@contextmanager
+def brought_down_to(machine: Machine, setting: str) -> Iterator[None]:
+    """The service runs with a limit that a test can wait for."""
+    with drop_in(machine, f"[Service]\n{setting}\n"):
+        machine.run("systemctl", "restart", SERVICE)
+        yield
+    machine.run("systemctl", "restart", SERVICE)
+
+
+@contextmanager
+def drop_in(machine: Machine, text: str) -> Iterator[None]:
+    machine.run("mkdir", "-p", str(Path(DROP_IN).parent))
+    machine.run("tee", DROP_IN, stdin=text)
+    machine.run("systemctl", "daemon-reload")
+    try:
+        yield
     finally:
-        running.run("rm", "-f", WATCHDOG)
-        running.run("systemctl", "daemon-reload")
-        running.run("systemctl", "restart", SERVICE)
+        machine.run("rm", DROP_IN)
+        machine.run("systemctl", "daemon-reload")
 
 
 def test_a_healthy_daemon_is_not_touched_by_the_watchdog(running: Machine) -> None:
@@ -288,28 +300,37 @@ def test_a_stop_writes_all_that_was_only_buffered(running: Machine, tmp_path: Pa
     running.run("tee", "/etc/jobsup/queues.toml", stdin=CONFIGURATION)
 
 
+def test_a_stop_gets_the_grace_it_needs_however_short_the_units_limit(running: Machine) -> None:
+    with brought_down_to(running, "TimeoutStopSec=1"), gate(running, "job") as working:
+        job = enqueue(running, "gated")
+        held = working.hold()
+        running.run("systemctl", "stop", "--no-block", SERVICE)
+        until(lambda: running.show(SERVICE, "ActiveState") == "deactivating", 30, "the stop")
+        over_s = time.monotonic() + 2.5
+        until(lambda: time.monotonic() > over_s, 10, "the unit's limit to be long over")
+        assert running.show(SERVICE, "ActiveState") == "deactivating"
+        working.remove()
+        os.close(held)
+        until(lambda: running.show(SERVICE, "ActiveState") == "inactive", 30, "the end")
+        assert running.show(SERVICE, "Result") == "success"
+    assert completes(running, job)["attempt"] == 1
+
+
 def test_an_enqueue_while_the_service_restarts_waits_and_succeeds(running: Machine) -> None:
-    running.run("mkdir", "-p", str(Path(GAP).parent))
-    running.run("tee", GAP, stdin="[Service]\nExecStartPre=/bin/sh -c 'read line </run/scene/gap || true'\n")
-    running.run("systemctl", "daemon-reload")
-    try:
-        with gate(running, "gap") as gap:
-            running.run("systemctl", "restart", "--no-block", SERVICE)
-            held = gap.hold()
-            assert main_pid(running) == 0
-            assert running.show(SERVICE, "SubState") == "start-pre"
-            client = subprocess.Popen(
-                running.inside("jobsctl", "enqueue", "calm", "--json"), stdout=subprocess.PIPE, text=True
-            )
-            until(lambda: waiting_callers(running) == 1, 30, "the caller in the backlog")
-            assert client.poll() is None
-            os.close(held)
-            said, _ = client.communicate(timeout=60)
-        assert client.returncode == 0
-        completes(running, json.loads(said)["id"])
-    finally:
-        running.run("rm", "-f", GAP)
-        running.run("systemctl", "daemon-reload")
+    before_start = "[Service]\nExecStartPre=/bin/sh -c 'read line </run/scene/gap || true'\n"
+    with drop_in(running, before_start), gate(running, "gap") as gap:
+        running.run("systemctl", "restart", "--no-block", SERVICE)
+        held = gap.hold()
+        assert main_pid(running) == 0
+        assert running.show(SERVICE, "SubState") == "start-pre"
+        command = running.inside("jobsctl", "enqueue", "calm", "--json")
+        client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        until(lambda: waiting_callers(running) == 1, 30, "the caller in the backlog")
+        assert client.poll() is None
+        os.close(held)
+        said, _ = client.communicate(timeout=60)
+    assert client.returncode == 0
+    completes(running, json.loads(said)["id"])
 
 
 def test_no_enqueue_fails_while_the_service_restarts_under_load(running: Machine) -> None:
