@@ -27,7 +27,8 @@ front of its name or behind it:
 | `--json` | print JSON: one object, or for lists one object per line, and nothing else on stdout |
 | `-h`, `--help` | explain the command, with examples |
 
-`$JOBSUP_SOCKET` names the daemon's socket; with it, commands that only talk to the daemon need no configuration.
+Without `-c`, `$JOBSUP_SOCKET` names the daemon's socket; then commands that only talk to the daemon need no
+configuration.
 
 ## Output
 

@@ -17,13 +17,16 @@ WIDE = 130
 """Columns of text that a terminal must have for those of a table that are marked as wide."""
 
 
+GAP, PROSE_MIN = 2, 8
+
+
 class Column(NamedTuple):
     """A column of a table: the member it shows, and on a terminal its heading and how it is written."""
 
     key: str
     heading: str
     kind: str = "text"
-    """`text`, `number`, `seconds`, `bytes`, `instant` or `state`."""
+    """`text`, `number`, `seconds`, `bytes`, `instant`, `state`, or `prose`, which is cut where there is no room."""
     wide: bool = False
     """Whether narrow terminals do without it. On a pipe every column is there."""
 
@@ -124,13 +127,32 @@ def _put_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> 
 
     console = Console(highlight=False, markup=False, emoji=False)
     shown = [column for column in columns if console.width >= WIDE or not column.wide]
+    cells = [[_cell(row.get(column.key), column.kind) for column in shown] for row in rows]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    for column in shown:
-        right = column.kind in ("number", "seconds", "bytes")
-        table.add_column(column.heading, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(*_cell(row.get(column.key), column.kind)) for column in shown))
+    for column, width in zip(shown, _widths(shown, cells, console.width), strict=True):
+        table.add_column(
+            column.heading, width=width, no_wrap=True, overflow="ellipsis",
+            justify="right" if column.kind in ("number", "seconds", "bytes") else "left",
+        )  # fmt: skip
+    for row_cells in cells:
+        table.add_row(*(Text(*cell) for cell in row_cells))
     console.print(table)
+
+
+def _widths(columns: Sequence[Column], cells: Sequence[Sequence[tuple[str, str]]], room: int) -> list[int]:
+    """How wide each column is: as its cells need, but prose shares what the others leave, the shortest first."""
+    from rich.cells import cell_len
+
+    widths = [
+        max(cell_len(text) for text in (column.heading, *(row[number][0] for row in cells)))
+        for number, column in enumerate(columns)
+    ]
+    prose = sorted((number for number, column in enumerate(columns) if column.kind == "prose"), key=widths.__getitem__)
+    left = room - GAP * (len(columns) - 1) - sum(width for number, width in enumerate(widths) if number not in prose)
+    for done, number in enumerate(prose):
+        widths[number] = min(widths[number], max(PROSE_MIN, left // (len(prose) - done)))
+        left -= widths[number]
+    return widths
 
 
 def _cell(value: Any, kind: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 
 import pytest
@@ -117,3 +118,25 @@ def test_every_problem_of_a_configuration_is_a_line(capsys: pytest.CaptureFixtur
 )
 def test_jobsctl_ends_with_its_own_statuses(error: StoreError, status: int) -> None:
     assert failure.status_of(error) == status
+
+
+PROSE = [render.Column("id", "id", "number"), render.Column("wide", "wide", wide=True),
+         render.Column("at", "at", "instant"), render.Column("said", "said", "prose"),
+         render.Column("more", "more", "prose")]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80, 129, 200])
+def test_on_a_terminal_a_row_is_one_line_and_only_prose_is_cut(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    terminal = a_terminal(monkeypatch)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(width))
+    row = {"id": 2**53 - 1, "wide": "seen", "at": "2030-01-31T08:00:00.000Z", "said": "x" * 500, "more": "short"}
+    render.put_rows([row, row], PROSE, as_json=False)
+    heading, _, first, second = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue()).splitlines()
+    assert first == second
+    assert len(first) <= width
+    assert str(2**53 - 1) in first
+    assert "2030-01-31 08:00:00" in first
+    assert "short" in first
+    assert "x…" in first
+    assert ("wide" in heading, "seen" in first) == ((width >= 130,) * 2)

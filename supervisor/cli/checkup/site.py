@@ -68,7 +68,8 @@ class Site:
     @cached_property
     def socket(self) -> str | None:
         """The path of the public socket."""
-        return self.environ.get("JOBSUP_SOCKET") or (self.spec.daemon.socket if self.spec else None)
+        named = self.environ.get("JOBSUP_SOCKET") if self.config is None else None
+        return named or (self.spec.daemon.socket if self.spec else None)
 
     @cached_property
     def holder(self) -> Holder | None:

@@ -57,7 +57,7 @@ def show(invocation: Invocation, /, limit: int, **chosen: Any) -> None:
     columns = [
         Column("id", "id", "number"), Column("queue", "queue"), Column("attempt", "attempt", "number"),
         Column("crashes", "crashes", "number", wide=True), Column("finished_at", "finished (UTC)", "instant"),
-        Column("type", "type"), Column("error", "error"),
+        Column("type", "type"), Column("error", "error", "prose"),
     ]  # fmt: skip
     try:
         with invocation.reader() as reader:

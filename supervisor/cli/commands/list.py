@@ -46,7 +46,7 @@ def command(
         Column("crashes", "crashes", "number", wide=True),
         Column("enqueued_at", "enqueued (UTC)", "instant", wide=True),
         Column("due_at", "due (UTC)", "instant", wide=True), Column("finished_at", "finished (UTC)", "instant"),
-        Column("result", "result"), Column("error", "error"),
+        Column("result", "result", "prose"), Column("error", "error", "prose"),
     ]  # fmt: skip
     try:
         with invocation.reader() as reader:

@@ -89,15 +89,15 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
         render.note(f"the database cannot be written: {daemon['store']}")
     columns = [
         render.Column("queue", "queue"),
-        *(render.Column(state, state, "number") for state in ("queued", "running", "scheduled")),
-        render.Column("blocked", "blocked", "number", wide=True),
+        *(render.Column(state, state, "number") for state in ("queued", "running")),
+        *(render.Column(state, state, "number", wide=True) for state in ("scheduled", "blocked")),
         *(render.Column(state, state, "number") for state in ("completed", "dead")),
         render.Column("cancelled", "cancelled", "number", wide=True),
         render.Column("oldest_queued_s", "oldest", "seconds"),
         render.Column("workers", "workers", "number"),
         render.Column("paused", "paused"),
         render.Column("circuit", "circuit", "state", wide=True),
-        render.Column("reason", "reason"),
+        render.Column("reason", "reason", "prose"),
     ]
     render.put_rows(({"queue": name, **queue} for name, queue in found["queues"].items()), columns, as_json=False)
 
