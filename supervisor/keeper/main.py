@@ -324,11 +324,9 @@ class Keeper:
             settle_slot(work, slot, RECORDS_AT_ONCE)
             if slot.ring.position != before and slot.ring.waiting():
                 left[number] = at
-        hit("keeper.read_position")
         state.rung.clear()
         state.rung.update(left)
         work.on_failure(lambda: state.rung.update(rung))
-        work.afterwards(lambda: hit("keeper.before_free"))
 
     def _operate(self, work: Work) -> None:
         state = self.state

@@ -14,6 +14,7 @@ from supervisor.job import Cancel, Done, Failed, Outcome, Snooze, State
 from supervisor.keeper.children import children_of
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.work import Work
+from supervisor.observe.failpoint import hit
 from supervisor.policy import settle as policy
 from supervisor.policy.duration import MAX_MS
 from supervisor.store.protocol import AttemptError, Completion, Facts, Group
@@ -69,9 +70,12 @@ def settle_slot(work: Work, slot: KeeperSlot, records_max: int) -> int:
         records = []
     if slot.ring.position != before:
         work.tx.advance(slot.owner, *slot.ring.position)
-        work.afterwards(slot.ring.free)
     if records:
         settle_records(work, slot, records)
+    if slot.ring.position != before:
+        hit("keeper.read_position")
+        work.afterwards(lambda: hit("keeper.before_free"))
+        work.afterwards(slot.ring.free)
     return len(records)
 
 
