@@ -74,11 +74,11 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD = re.compile(r"[\t -~]*")
 
 
-class Refused(Exception):  # noqa: N818 - a decision, which ends as the reason of a dead letter
+class Refused(Exception):
     """Trying again is of no use until someone changes something."""
 
 
-class DeliveryFailed(Exception):  # noqa: N818 - what the reader of a retry's error sees as its type
+class DeliveryFailed(Exception):
     """The receiver may take the message later."""
 
 
