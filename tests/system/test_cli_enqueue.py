@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -215,19 +214,21 @@ def test_a_load_whose_daemon_goes_away_says_where_to_go_on(tmp_path: Path) -> No
     assert b"--resume 3 goes on behind it" in err
 
 
-ROUNDS = 15
+ROUNDS = 20
 
 
 @pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer makes everything slow")
 def test_enqueue_starts_fast(daemon: Daemon) -> None:
-    """The whole process takes at most 60 ms more than `python -c pass`, compiled modules given."""
+    """The whole process takes at most 60 ms more than `python -c pass`, compiled modules given.
+
+    The fastest of each are compared: what other work on the machine adds says nothing about ours.
+    """
     bare = [sys.executable, "-c", "pass"]
     enqueue = [sys.executable, "-c", "from supervisor.cli.jobsctl import main; main()", "-c", str(daemon.config)]
     enqueue += ["enqueue", "small", "{}"]
-    more = []
-    for _ in range(ROUNDS):
-        more.append(_seconds(enqueue) - _seconds(bare))
-    assert statistics.quantiles(more, n=4)[0] <= 0.060, sorted(more)
+    times = [(_seconds(enqueue), _seconds(bare)) for _ in range(ROUNDS)]
+    more = min(whole for whole, _ in times) - min(empty for _, empty in times)
+    assert more <= 0.060, sorted(times)
 
 
 def _seconds(command: list[str]) -> float:
