@@ -6,6 +6,7 @@ children need each other, all are stopped.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from supervisor.tree.events import Exited
@@ -66,13 +67,37 @@ def released(child: Child) -> Child:
 def turn(tree: Tree, now_ms: int) -> Tree:
     """Let time act on the circuits: open ones are probed when their time has come, probes prove themselves."""
     for group in tree.groups if tree.phase is Phase.RUNNING else ():
-        if group.circuit is CircuitState.OPEN and group.until_ms <= now_ms:
-            tree = _probe(tree, group, now_ms)
-        elif group.circuit is CircuitState.PROBING and any(
-            _proven(group, child, now_ms) for child in tree.members(group.id)
-        ):
-            tree = close(tree.with_group(replace(group, deaths=())), group.id)
+        tree = TURNS[group.circuit](tree, group, now_ms)
     return tree
+
+
+def _turn_closed(tree: Tree, _group: Group, _now_ms: int) -> Tree:
+    return tree
+
+
+def _turn_open(tree: Tree, group: Group, now_ms: int) -> Tree:
+    if group.until_ms > now_ms:
+        return tree
+    tree = _probe(tree, group, now_ms)
+    return _turn_probing(tree, tree.group(group.id), now_ms)
+
+
+def _turn_probing(tree: Tree, group: Group, now_ms: int) -> Tree:
+    """Close when a probe has proved itself; where the probe ended for good, another takes its place."""
+    members = tuple(tree.members(group.id))
+    if any(_proven(group, child, now_ms) for child in members):
+        return close(tree.with_group(replace(group, deaths=())), group.id)
+    if any(_on_probe(group, child) for child in members):
+        return tree
+    held = any(child.goal is Goal.HELD for child in members)
+    return _probe(tree, group, now_ms) if held else close(tree, group.id)
+
+
+TURNS: Mapping[CircuitState, Callable[[Tree, Group, int], Tree]] = {
+    CircuitState.CLOSED: _turn_closed,
+    CircuitState.OPEN: _turn_open,
+    CircuitState.PROBING: _turn_probing,
+}
 
 
 def _probe(tree: Tree, group: Group, now_ms: int) -> Tree:
@@ -81,6 +106,12 @@ def _probe(tree: Tree, group: Group, now_ms: int) -> Tree:
     for child in held if group.coupled else held[:1]:
         tree = tree.with_child(released(replace(child, due_ms=now_ms)))
     return tree
+
+
+def _on_probe(group: Group, child: Child) -> bool:
+    """Whether this child is, or will be, a process that can prove something."""
+    wanted = child.goal in (Goal.UP, Goal.CYCLE)
+    return wanted and (child.ready_ms is None or child.ready_ms >= group.until_ms)
 
 
 def _proven(group: Group, child: Child, now_ms: int) -> bool:

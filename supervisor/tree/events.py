@@ -94,7 +94,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Reshape:
-    """From now on these groups are wanted. Children with an unchanged spec are not touched."""
+    """From now on these groups are wanted. Children with an unchanged version are not touched."""
 
     groups: tuple[GroupSpec, ...]
 

@@ -101,7 +101,7 @@ class ChildSpec:
     `shutdown_ms` is its grace between the polite request and the kill; 0 kills at once. `urgent_ms` is the same
     when the whole tree is in a hurry. `progress_ms`: killed when it is ready and shows none for so long.
     `undead_ms`: given up, and replaced, when it is still there so long after the kill; None waits for ever.
-    `version` is whatever its owner changes to have it restarted.
+    `version` is what its owner changes to have it restarted; the other fields can change under a living process.
     """
 
     id: str

@@ -1,4 +1,8 @@
-"""A new shape for a running tree: what is new is added, what is gone leaves, what changed is restarted."""
+"""A new shape for a running tree: what is new is added, what is gone leaves, what has a new version is restarted.
+
+How a child is treated (its grace, its deadlines) changes at once and restarts nothing: that is the supervisor's
+affair, and the child's process does not know of it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,11 @@ from dataclasses import replace
 
 from supervisor.tree.circuit import released
 from supervisor.tree.events import Reshape
-from supervisor.tree.model import Child, ChildSpec, Goal, Group, GroupSpec, Tree
+from supervisor.tree.model import Child, ChildSpec, CircuitState, Goal, Group, GroupSpec, Tree
 
 
 def reshape(tree: Tree, event: Reshape, now_ms: int) -> Tree:
-    """The tree that is wanted from now on. A child with an unchanged spec keeps its process."""
+    """The tree that is wanted from now on. A child with an unchanged version keeps its process."""
     groups = tuple(_regrouped(tree, spec) for spec in event.groups)
     kept = tuple(
         _adapted(tree, group, spec, now_ms) for group in groups for spec in group.spec.children
@@ -27,19 +31,24 @@ def reshape(tree: Tree, event: Reshape, now_ms: int) -> Tree:
 
 
 def _regrouped(tree: Tree, spec: GroupSpec) -> Group:
-    """An unchanged group keeps its circuit and its deaths; a changed one is judged afresh."""
-    return next((group for group in tree.groups if group.spec == spec), Group(spec))
+    """A group whose children all keep their versions keeps its circuit and its deaths; else it is judged afresh."""
+    same = next((group for group in tree.groups if group.id == spec.id), None)
+    return replace(same, spec=spec) if same and _versions(same.spec) == _versions(spec) else Group(spec)
+
+
+def _versions(spec: GroupSpec) -> tuple[tuple[str, int], ...]:
+    return tuple((child.id, child.version) for child in spec.children)
 
 
 def _adapted(tree: Tree, group: Group, spec: ChildSpec, now_ms: int) -> Child:
     child = tree.child(spec.id)
     if not child:
         return Child(spec, group.id, due_ms=now_ms)
-    if group not in tree.groups:
+    if group.circuit is CircuitState.CLOSED:
         child = released(child)
     child = replace(child, group=group.id)
-    if child.spec == spec and not child.leaving:
-        return replace(child, successor=None)
+    if child.spec.version == spec.version and not child.leaving:
+        return replace(child, spec=spec, successor=None)
     if not child.alive:
         return Child(spec, group.id, starts=child.starts, due_ms=now_ms)
     return replace(child, goal=Goal.CYCLE, successor=spec, leaving=False, strikes=0, due_ms=now_ms)

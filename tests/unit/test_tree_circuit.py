@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from supervisor.tree.commands import CircuitChanged
 from supervisor.tree.deadlines import next_deadline_ms
 from supervisor.tree.events import Halt, Probe, Worked
 from supervisor.tree.groups import settled
-from supervisor.tree.model import CircuitState, Ending, Goal, Status
+from supervisor.tree.model import CircuitState, Ending, Goal, Restart, Status
 from tests.support.tree_drive import Drive, a_group, started, stopped
 
 
@@ -104,6 +106,21 @@ def test_work_of_an_earlier_process_proves_nothing() -> None:
     drive.sleep(5_000)
     drive.send(Worked("a", 1))
     assert drive.tree.group("g").circuit is CircuitState.PROBING
+
+
+def test_a_circuit_that_holds_nobody_closes_when_its_time_is_over() -> None:
+    drive = tripped("ab")
+    drive.tree = replace(drive.tree, children=drive.tree.children[1:])
+    assert CircuitChanged("g", CircuitState.CLOSED, "") in drive.sleep(5_000)
+
+
+def test_where_the_probe_ends_for_good_another_takes_its_place() -> None:
+    drive = tripped("ab", child={"restart": Restart.TRANSIENT})
+    drive.dies("b")
+    drive.sleep(5_000)
+    assert started(drive.dies("a", Ending.NORMAL)) == "b"
+    drive.dies("b", Ending.NORMAL)
+    assert drive.tree.group("g").circuit is CircuitState.CLOSED
 
 
 def test_after_proof_the_next_opening_begins_with_the_first_delay() -> None:

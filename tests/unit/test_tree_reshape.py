@@ -43,11 +43,27 @@ def test_what_changed_is_stopped_and_started_with_its_new_spec() -> None:
     assert (drive["a"].starts, drive["b"].starts) == (2, 1)
 
 
-def test_the_grace_of_a_changed_child_is_that_of_its_old_spec() -> None:
+def test_a_changed_child_is_stopped_with_its_old_grace() -> None:
     drive = driven(pool("a", shutdown_ms=9_000))
     drive.obedient = False
-    drive.send(Reshape((pool("a", shutdown_ms=1),)))
+    drive.send(Reshape((pool("a", shutdown_ms=1, version=1),)))
     assert drive["a"].deadline_ms == drive.now_ms + 9_000
+
+
+def test_how_a_child_is_treated_changes_at_once_and_restarts_nothing() -> None:
+    drive = driven(pool("a", shutdown_ms=9_000))
+    drive.obedient = False
+    assert drive.send(Reshape((pool("a", shutdown_ms=700),))) == []
+    drive.send(Halt())
+    assert drive["a"].deadline_ms == drive.now_ms + 700
+
+
+def test_new_limits_of_a_group_leave_its_circuit_as_it_is() -> None:
+    drive = driven(pool("a"))
+    drive.dies("a")
+    drive.send(Reshape((replace(pool("a"), intensity=3),)))
+    assert drive.tree.group("a").circuit is CircuitState.OPEN
+    assert drive.tree.group("a").spec.intensity == 3
 
 
 def test_a_change_that_is_taken_back_before_the_child_has_ended_still_restarts_it() -> None:
@@ -112,9 +128,12 @@ def test_a_changed_child_that_is_down_starts_with_a_clean_sheet() -> None:
 
 
 def test_a_changed_group_releases_what_it_held() -> None:
-    drive = driven(pool("a"))
+    both = GroupSpec("g", (ChildSpec("a"), ChildSpec("b")), intensity=0)
+    drive = driven(both)
     drive.dies("a")
-    assert started(drive.send(Reshape((replace(pool("a"), intensity=3),)))) == "a"
+    changed = replace(both, children=(both.children[0], replace(both.children[1], version=1)))
+    assert started(drive.send(Reshape((changed,)))) == "ab"
+    assert drive["a"].starts == 2
 
 
 def test_a_child_that_ended_for_good_stays_down_unless_it_changed() -> None:
