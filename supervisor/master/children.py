@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from supervisor.config.sandbox import needs
 from supervisor.config.spec import Queue
 from supervisor.master.shape import KEEPER, KEEPER_FINISH_MS, pool_child, queue_of
 from supervisor.master.slots import Workplace
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from supervisor.master.main import Master
 
 REPEAT_MS = 200
+REPLENISH_MS = 500
 
 
 class Process:
@@ -87,8 +89,10 @@ class Processes:
         self.keeper: KeeperProcess | None = None
         self.foremen: dict[str, Foreman] = {}
         self.unpreloaded: dict[str, str] = {}
+        self._short: set[str] = set()
         self._certificates: dict[int, control.Certificate] = {}
         self._repeat_at_ms = 0
+        self._replenish_at_ms = 0
 
     @property
     def congested(self) -> bool:
@@ -135,6 +139,7 @@ class Processes:
 
     def _start_foreman(self, queue: Queue, run: int) -> None:
         master = self._master
+        slots = self._make_slots(queue, run)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         keeper_end, foreman_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         given = ForemanInheritance(
@@ -162,7 +167,8 @@ class Processes:
         self._watch(foreman, self._foreman_said, self._foreman_gone)
         if self.keeper:
             self.keeper.link.send(control.LinkGiven(queue.name), [keeper_end.fileno()])
-        self._give_slots(foreman, starting=True)
+        for slot in slots:
+            self._give_slot(foreman, slot)
 
     def _watch(self, process: Any, said: Any, gone: Any) -> None:
         self._selector.register(process.link, selectors.EVENT_READ, lambda _: said(process))
@@ -175,16 +181,44 @@ class Processes:
             except KeyError:
                 pass
 
-    def _give_slots(self, foreman: Foreman, *, starting: bool = False) -> None:
-        bank = self._master.bank
-        for _ in range(bank.missing(foreman.queue, foreman.run, starting=starting)):
-            slot = bank.make(foreman.queue, foreman.run)
-            given = control.SlotGiven(slot.number, slot.pool, slot.incarnation, slot.directory)
-            if self.keeper:
-                self.keeper.link.send(given, [slot.keeper_end.fileno(), slot.worker_end.fileno()])
-            self._give_to_foreman(foreman, slot, given)
+    def _make_slots(self, queue: Queue, run: int) -> list[Slot]:
+        """The slots of a new foreman, before it is forked: where there is no room for them, nothing was begun.
 
-    def _give_to_foreman(self, foreman: Foreman, slot: Slot, given: control.SlotGiven) -> None:
+        Raises:
+            OSError: there is no room, or the pool's user may not own them; then none is left.
+        """
+        bank = self._master.bank
+        made: list[Slot] = []
+        try:
+            for _ in range(bank.missing(queue, run, starting=True)):
+                made.append(bank.make(queue, run))
+        except OSError as error:
+            for slot in made:
+                bank.close(slot.number)
+            need = next((need for need in needs(queue) if need.key == "user"), None)
+            if isinstance(error, PermissionError) and need:
+                raise PermissionError(f"queue {queue.name} {need.sentence}") from error
+            raise
+        return made
+
+    def _replenish(self, foreman: Foreman) -> None:
+        """Keep spare slots with a foreman; where there is no room for more, try again soon."""
+        bank = self._master.bank
+        try:
+            for _ in range(bank.missing(foreman.queue, foreman.run, starting=False)):
+                self._give_slot(foreman, bank.make(foreman.queue, foreman.run))
+        except OSError as error:
+            if foreman.queue.name not in self._short:
+                self._master.log.emit("master.no_slots", pool=foreman.queue.name, error=str(error))
+            self._short.add(foreman.queue.name)
+        else:
+            self._short.discard(foreman.queue.name)
+
+    def _give_slot(self, foreman: Foreman, slot: Slot) -> None:
+        """Hand a slot out: to the keeper first, which must know it before anyone starts on it."""
+        given = control.SlotGiven(slot.number, slot.pool, slot.incarnation, slot.directory)
+        if self.keeper:
+            self.keeper.link.send(given, [slot.keeper_end.fileno(), slot.worker_end.fileno()])
         directory = open_directory(slot.directory)
         foreman.link.send(given, [slot.worker_end.fileno(), directory])
         os.close(directory)
@@ -237,7 +271,7 @@ class Processes:
                 case control.Started(slot, pid, start_time, _):
                     master.bank.started(slot, pid, start_time)
                     if not foreman.stopping:
-                        self._give_slots(foreman)
+                        self._replenish(foreman)
                 case control.PoolState():
                     foreman.reason, foreman.detail = message.reason, message.detail
                     foreman.preloaded, foreman.restarts = message.preloaded, message.restarts
@@ -325,6 +359,14 @@ class Processes:
         for process in self._all():
             process.link.flush()
         now_ms = boot_ms()
+        if self._short and now_ms >= self._replenish_at_ms:
+            self._replenish_at_ms = now_ms + REPLENISH_MS
+            for name in list(self._short):
+                foreman = self.foremen.get(name)
+                if foreman and not foreman.stopping:
+                    self._replenish(foreman)
+                else:
+                    self._short.discard(name)
         if self.keeper and self._certificates and now_ms >= self._repeat_at_ms:
             self._repeat_at_ms = now_ms + REPEAT_MS
             for certificate in self._certificates.values():

@@ -192,8 +192,9 @@ class Master:
         if up and not self.ready_said:
             self.ready_said = True
             workers = sum(queue.workers for queue in self.spec.queues.values())
+            broken = sum(group.circuit is not CircuitState.CLOSED for group in self.tree.groups)
             self.notifier.say("READY=1", f"STATUS={self._status_line()}")
-            self.log.emit("master.ready", pools=len(self.spec.queues), workers=workers)
+            self.log.emit("master.ready", pools=len(self.spec.queues), workers=workers, broken=broken)
         elif self.ready_said:
             self.notifier.say(f"STATUS={self._status_line()}")
 
@@ -226,7 +227,7 @@ class Master:
         try:
             self.processes.start(what.child, what.run)
         except OSError as error:
-            reason = f"{what.child} cannot be started: {error}"
+            reason = f"{what.child} cannot be started: {error}" if error.errno else str(error)
             self.events.append(on.NotStarted(what.child, what.run, reason, random.random()))  # noqa: S311 - jitter
         hit("master.after_fork")
 
@@ -274,7 +275,8 @@ class Master:
         """The keeper is gone: slots make it replaceable under running pools."""
         ordered = keeper.stopping or self.tree.phase is not Phase.RUNNING
         ending = Ending.ORDERED if ordered and status == 0 else Ending.FAILED
-        self.log.emit("master.role_died", role=KEEPER, pid=keeper.pid, status=how, then="pools run on")
+        if ending is not Ending.ORDERED:
+            self.log.emit("master.role_died", role=KEEPER, pid=keeper.pid, status=how, then="pools run on")
         final = status in FINAL_STATUSES
         if ordered and status > 0:
             self.status = status
@@ -292,7 +294,10 @@ class Master:
         if restarting:
             self.log.emit("pool.unpreloaded", pool=foreman.queue.name, reason=foreman.reason)
         elif ending is not Ending.ORDERED:
-            self.log.emit("master.role_died", role=pool_child(foreman.queue.name), pid=foreman.pid, status=how, then="")
+            self.log.emit(
+                "master.role_died", role=pool_child(foreman.queue.name), pid=foreman.pid, status=how,
+                then=foreman.reason or "its workers end with it",
+            )  # fmt: skip
         self.events.append(
             on.Exited(
                 pool_child(foreman.queue.name), foreman.run, ending, excused=restarting,

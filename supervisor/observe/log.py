@@ -22,12 +22,13 @@ JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
 WORDING: dict[str, tuple[int, str]] = {
     "master.started": (INFO, "jobsupd {version} started with {queues} queues, pid {pid}"),
-    "master.ready": (INFO, "ready: {pools} pools, {workers} workers"),
+    "master.ready": (INFO, "ready: {pools} pools, {broken} of them with an open circuit; {workers} workers wanted"),
     "master.stopping": (INFO, "stopping ({reason}); jobs have {grace_s} s to finish"),
     "master.stopped": (INFO, "stopped"),
     "master.escalated": (ERROR, "giving up: {reason}"),
     "master.state": (INFO, "state: {state}"),
     "master.role_died": (WARNING, "{role} (pid {pid}) ended with {status}; {then}"),
+    "master.no_slots": (ERROR, "no spare slot can be made for pool {pool}: {error}; trying again"),
     "reload.done": (INFO, "reloaded: added {added}, removed {removed}, changed {changed}"),
     "reload.refused": (ERROR, "reload refused, the old configuration stays: {problem}"),
     "config.warning": (WARNING, "{text}"),
