@@ -221,14 +221,16 @@ ROUNDS = 20
 def test_enqueue_starts_fast(daemon: Daemon) -> None:
     """The whole process takes at most 60 ms more than `python -c pass`, compiled modules given.
 
-    The fastest of each are compared: what other work on the machine adds says nothing about ours.
+    The fastest of each are compared: what other work on the machine adds says nothing about ours. That is said of a
+    machine on which `pass` takes 10 ms; where it takes longer, so may we, in proportion.
     """
     bare = [sys.executable, "-c", "pass"]
     enqueue = [sys.executable, "-c", "from supervisor.cli.jobsctl import main; main()", "-c", str(daemon.config)]
     enqueue += ["enqueue", "small", "{}"]
     times = [(_seconds(enqueue), _seconds(bare)) for _ in range(ROUNDS)]
-    more = min(whole for whole, _ in times) - min(empty for _, empty in times)
-    assert more <= 0.060, sorted(times)
+    empty = min(empty for _, empty in times)
+    more = min(whole for whole, _ in times) - empty
+    assert more <= max(0.060, 6 * empty), f"{more:.3f} s more than {empty:.3f} s"
 
 
 def _seconds(command: list[str]) -> float:
