@@ -190,8 +190,7 @@ class Processes:
         bank = self._master.bank
         made: list[Slot] = []
         try:
-            for _ in range(bank.missing(queue, run, starting=True)):
-                made.append(bank.make(queue, run))
+            made.extend(bank.make(queue, run) for _ in range(bank.missing(queue, run, starting=True)))
         except OSError as error:
             for slot in made:
                 bank.close(slot.number)

@@ -11,13 +11,13 @@ import socket
 import sys
 from typing import Any, NamedTuple
 
-from supervisor.observe.sanitise import sanitise
-
 from supervisor.observe.events import Event, event
+from supervisor.observe.sanitise import sanitise
 
 DEBUG, INFO, WARNING, ERROR = 7, 6, 4, 3
 LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
 LINE_BYTES_MAX = 8192
+JOURNAL_FIELDS = {"queue": "JOBSUP_QUEUE", "pool": "JOBSUP_POOL", "id": "JOBSUP_JOB_ID", "slot": "JOBSUP_SLOT"}
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
 WORDING: dict[str, tuple[int, str]] = {
@@ -130,9 +130,7 @@ class Log:
 
     def _journal_fields(self, what: Event, level: int, text: str) -> bytes:
         lines = [f"MESSAGE={text}", f"PRIORITY={level}", "SYSLOG_IDENTIFIER=jobsupd", f"JOBSUP_EVENT={what.name}"]
-        for name in ("queue", "pool", "id", "slot"):
-            if name in what.facts:
-                lines.append(f"JOBSUP_{'JOB_ID' if name == 'id' else name.upper()}={what.facts[name]}")
+        lines.extend(f"{field}={what.facts[name]}" for name, field in JOURNAL_FIELDS.items() if name in what.facts)
         return "\n".join(lines).encode("utf-8", "backslashreplace")[:LINE_BYTES_MAX]
 
 
