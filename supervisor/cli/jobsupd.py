@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from supervisor.errors import EXIT_USAGE, JobsupError
 from supervisor.version import VERSION
+
+if TYPE_CHECKING:
+    from supervisor.config.spec import Spec
 
 ONE_SHOT_WAIT_MS = 5_000
 DAEMON_WAIT_MS = 5_000
@@ -96,6 +100,8 @@ def _one_shot(config: str | None, overrides: tuple[str, ...], fd: int | None, *,
     if fd is None and not init:
         raise click.UsageError("--one-shot needs --fd, or --init to only make the database")
     spec = load(config, overrides)
+    if init:
+        _make_default_folder(spec)
     take_lock_within(spec.daemon.database, ONE_SHOT, ONE_SHOT_WAIT_MS)
     if fd is None:
         init_database(spec)
@@ -122,9 +128,21 @@ def _daemon(config: str | None, overrides: tuple[str, ...]) -> int:
     spec = load(path, overrides)
     os.environ["JOBSUP_CONFIG"] = path
     os.environ["JOBSUP_SOCKET"] = spec.daemon.socket
+    _make_default_folder(spec)
     lock_fd = take_lock_within(spec.daemon.database, DAEMON, DAEMON_WAIT_MS)
     roles = Roles(keeper.run, pool.run, worker.run, load_executor)
     return master.run(spec, roles, lock_fd=lock_fd, config=path, overrides=overrides)
+
+
+def _make_default_folder(spec: Spec) -> None:
+    """Make the folder of a database that the file does not name: a fresh copy runs as it is. A named one must exist."""
+    from supervisor.config.locate import default_paths
+
+    if spec.daemon.database == default_paths(spec.files[0])[0]:
+        try:
+            os.makedirs(os.path.dirname(spec.daemon.database), mode=0o750, exist_ok=True)
+        except OSError:
+            pass  # taking the lock says that it does not exist, and what to do
 
 
 if __name__ == "__main__":
