@@ -12,11 +12,12 @@ import msgspec
 
 from supervisor.config.sandbox import needs
 from supervisor.config.spec import Queue
-from supervisor.master.shape import KEEPER, KEEPER_FINISH_MS, pool_child, queue_of
+from supervisor.master.shape import KEEPER, pool_child, queue_of
 from supervisor.master.slots import Workplace
 from supervisor.tree import events as on
+from supervisor.tree.model import Status
 from supervisor.unix.clock import boot_id, boot_ms
-from supervisor.unix.inheritance import FOREMAN_UNPRELOADABLE, ForemanInheritance, KeeperInheritance
+from supervisor.unix.inheritance import FOREMAN_UNPRELOADABLE, FOREMAN_UNUSABLE, ForemanInheritance, KeeperInheritance
 from supervisor.unix.limits import set_file_limit
 from supervisor.unix.session import end_leftover
 from supervisor.unix.slot import CERTIFICATE_FILE, Slot, open_directory, read_file
@@ -74,10 +75,13 @@ class Foreman(Process):
         super().__init__(run, spawned, link)
         self.queue = queue
         self.keeper_end = keeper_end
-        self.reason: str | None = None
-        self.detail: str | None = None
-        self.preloaded = True
-        self.restarts = 0
+        self.state: control.PoolState | None = None
+        """What it said last of its pool."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why its pool does not run, or not as it was asked to."""
+        return self.state.reason if self.state else None
 
 
 class Processes:
@@ -89,6 +93,8 @@ class Processes:
         self.keeper: KeeperProcess | None = None
         self.foremen: dict[str, Foreman] = {}
         self.unpreloaded: dict[str, str] = {}
+        self.details: dict[str, str | None] = {}
+        """The traceback with which a pool's last import failed."""
         self._short: set[str] = set()
         self._certificates: dict[int, control.Certificate] = {}
         self._repeat_at_ms = 0
@@ -272,23 +278,26 @@ class Processes:
                     if not foreman.stopping:
                         self._replenish(foreman)
                 case control.PoolState():
-                    foreman.reason, foreman.detail = message.reason, message.detail
-                    foreman.preloaded, foreman.restarts = message.preloaded, message.restarts
+                    foreman.state = message
+                    master.tell()
 
     # -- stopping ----------------------------------------------------------------------------------------------
 
-    def stop(self, child: str, *, urgent: bool, grace_ms: int) -> None:
-        """Ask a child to end."""
-        if child == KEEPER:
-            if self.keeper:
-                self.keeper.stopping = True
-                self._master.close_listener()
-                self.keeper.link.send(control.Finish(KEEPER_FINISH_MS))
-            return
+    def stop_keeper(self, within_ms: int) -> None:
+        """The pools are gone: let the keeper write what it has accepted, and end."""
+        if self.keeper:
+            self.keeper.stopping = True
+            self._master.close_listener()
+            self.keeper.link.send(control.Finish(within_ms))
+
+    def stop_foreman(self, child: str, grace_ms: int, *, booting: bool) -> None:
+        """Ask a foreman to end with its workers. One that still imports hears only signals."""
         foreman = self.foremen.get(queue_of(child) or "")
         if foreman:
             foreman.stopping = True
-            foreman.link.send(control.Stop(0 if urgent else grace_ms))
+            foreman.link.send(control.Stop(grace_ms))
+            if booting:
+                signal.pidfd_send_signal(foreman.pidfd, signal.SIGTERM)
 
     def kill(self, child: str) -> None:
         """End a child that was asked in vain, or that never became ready."""
@@ -302,10 +311,13 @@ class Processes:
         if foreman:
             self._unwatch(foreman)
 
-    def signal_all(self, number: int) -> None:
-        """Pass a signal on to every child."""
+    def signal_ready(self, number: int) -> None:
+        """Pass a signal on to every child that has said it is up: before that, it would end of it."""
+        tree = self._master.tree
+        ready = {child.run for child in tree.children if child.status is Status.READY}
         for process in self._all():
-            signal.pidfd_send_signal(process.pidfd, number)
+            if process.run in ready:
+                signal.pidfd_send_signal(process.pidfd, number)
 
     # -- the dead ----------------------------------------------------------------------------------------------
 
@@ -327,13 +339,12 @@ class Processes:
             del self.foremen[name]
         if self.keeper:
             self.keeper.link.send(control.LinkGone(name))
-            if foreman.reason:
-                state = control.PoolState(name, "open", foreman.reason, foreman.detail, foreman.preloaded)
-                self.keeper.link.send(state)
         for place in self._master.bank.of(name, foreman.run):
             self._bury(place)
         if status == FOREMAN_UNPRELOADABLE:
             self.unpreloaded[name] = foreman.reason or "its import left behind what must not be forked"
+        if status == FOREMAN_UNUSABLE and foreman.state:
+            self.details[name] = foreman.state.detail
         self._master.foreman_died(foreman, status, how)
 
     def _take_leave(self, process: Process) -> None:
@@ -371,12 +382,17 @@ class Processes:
             for certificate in self._certificates.values():
                 self.keeper.link.send(certificate)
 
+    def ask_to_probe(self) -> None:
+        """Someone has looked after the configuration: pools whose circuits are open are worth another try."""
+        for foreman in self.foremen.values():
+            foreman.link.send(control.ProbeAsked(foreman.queue.name))
+
     def tell_circuit(self, queue: str, circuit: str, reason: str) -> None:
         """Let status show why a pool does not run."""
+        if not reason:
+            self.details.pop(queue, None)
         if self.keeper:
-            foreman = self.foremen.get(queue)
-            detail = foreman.detail if foreman else None
-            self.keeper.link.send(control.PoolState(queue, circuit, reason or None, detail))
+            self.keeper.link.send(control.PoolState(queue, circuit, reason or None, self.details.get(queue)))
 
     def discard(self) -> None:
         """At the very end: delete the slots that were judged; others stay for the next keeper to read."""

@@ -47,6 +47,8 @@ FINAL_STATUSES = frozenset({2, 74, 75, 78})
 UNUSABLE_STATUSES = frozenset({FOREMAN_UNUSABLE, FOREMAN_ESCALATED})
 """A foreman that ends with one of these trips its pool's circuit, or escalates where its queue says so."""
 EXTEND_US = 10_000_000
+FINISH_MIN_MS = 1_000
+"""What the keeper has to write what it accepted, even if the pools took the whole grace."""
 STALLED_KEEPER_MS = 15_000
 
 
@@ -82,11 +84,13 @@ class Master:
         self.turns = 0
         self.ready_said = False
         self.status = 0
+        self._halting_ms = 0
         self._signals: set[int] = set()
         self._reading: reload.Reading | None = None
         self._answer = b""
         self._reload_wanted: deque[int] = deque()
         self._watchdog_at_ms = 0
+        self._extend_at_ms = 0
         self._keeper_seen_ms = self.epoch
         self._listeners: list[socket.socket] = []
         self._bound: str | None = None
@@ -168,6 +172,8 @@ class Master:
             times.append(deadline)
         if self.notifier.watchdog_ms is not None:
             times.append(self._watchdog_at_ms)
+        if not self.ready_said:
+            times.append(self._extend_at_ms)
         if self._reading:
             times.append(self._reading.until_ms)
         if self.processes.congested:
@@ -181,9 +187,9 @@ class Master:
             for one in orders:
                 self._handlers[type(one)](self, one)
         if self.tree != before:
-            self._tell()
+            self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
         """Let systemd and the keeper know how the processes stand."""
         keeper = self.processes.keeper
         if keeper:
@@ -212,7 +218,10 @@ class Master:
         return text
 
     def _say_alive(self, now_ms: int) -> None:
-        """Tell the watchdog, only if the keeper's loop turns as well as ours."""
+        """Ask for time while we start; then tell the watchdog, only if the keeper's loop turns as well as ours."""
+        if not self.ready_said and now_ms >= self._extend_at_ms:
+            self._extend_at_ms = now_ms + EXTEND_US // 2_000
+            self.notifier.say(f"EXTEND_TIMEOUT_USEC={EXTEND_US}", f"STATUS=starting: {self._status_line()}")
         every_ms = self.notifier.watchdog_ms
         if every_ms is None or now_ms < self._watchdog_at_ms:
             return
@@ -232,7 +241,11 @@ class Master:
         hit("master.after_fork")
 
     def _stop(self, what: order.Stop) -> None:
-        self.processes.stop(what.child, urgent=what.urgent, grace_ms=self.spec.daemon.shutdown_grace_ms)
+        grace_ms = 0 if what.urgent else self.spec.daemon.shutdown_grace_ms
+        if what.child == KEEPER:
+            self.processes.stop_keeper(max(FINISH_MIN_MS, self._halting_ms + grace_ms + FINISH_MIN_MS - boot_ms()))
+        else:
+            self.processes.stop_foreman(what.child, grace_ms, booting=what.booting)
 
     def _kill(self, what: order.Kill) -> None:
         self.log.emit("master.role_died", role=what.child, pid=0, status=what.reason, then="killing it")
@@ -248,6 +261,7 @@ class Master:
             self.processes.tell_circuit(queue, what.circuit.value, what.reason)
 
     def _halting(self, what: order.Halting) -> None:
+        self._halting_ms = boot_ms()
         grace_s = 0 if what.urgent else self.spec.daemon.shutdown_grace_ms / 1000
         self.log.emit("master.stopping", reason=what.reason, grace_s=grace_s)
         self.notifier.say("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(grace_s * 1_000_000) + EXTEND_US}")
@@ -289,20 +303,17 @@ class Master:
 
     def foreman_died(self, foreman: Foreman, status: int, how: str) -> None:
         """A foreman is gone, and so are its workers by now."""
+        name = pool_child(foreman.queue.name)
         restarting = status == FOREMAN_UNPRELOADABLE
+        final = status in UNUSABLE_STATUSES
         ending = Ending.ORDERED if foreman.stopping else Ending.NORMAL if status == 0 else Ending.FAILED
-        if restarting:
-            self.log.emit("pool.unpreloaded", pool=foreman.queue.name, reason=foreman.reason)
-        elif ending is not Ending.ORDERED:
-            self.log.emit(
-                "master.role_died", role=pool_child(foreman.queue.name), pid=foreman.pid, status=how,
-                then=foreman.reason or "its workers end with it",
-            )  # fmt: skip
+        reason = (foreman.reason if final else None) or f"the foreman ended with {how}"
+        if ending is not Ending.ORDERED and not restarting:
+            self.log.emit("master.role_died", role=name, pid=foreman.pid, status=how, then=reason)
         self.events.append(
             on.Exited(
-                pool_child(foreman.queue.name), foreman.run, ending, excused=restarting,
-                final=status in UNUSABLE_STATUSES,
-                reason=foreman.reason or f"the foreman ended with {how}", chance=random.random(),  # noqa: S311 - jitter
+                name, foreman.run, ending, excused=restarting, final=final, reason=reason,
+                chance=random.random(),  # noqa: S311 - jitter
             )
         )  # fmt: skip
 
@@ -323,7 +334,7 @@ class Master:
             self.ask_reload(0)
         if signal.SIGUSR1 in signals:
             self.log.reopen()
-            self.processes.signal_all(signal.SIGUSR1)
+            self.processes.signal_ready(signal.SIGUSR1)
         if signal.SIGUSR2 in signals:
             self.log.emit("master.state", state=json.dumps(nodes(self)))
 
@@ -374,13 +385,14 @@ class Master:
         if keeper:
             keeper.link.send(control.SpecChanged(error="; ".join(problems)))
             keeper.link.send(control.ReloadDone(request, problems=problems))
-        self._tell()
+        self.tell()
 
     def _apply(self, new: Spec, request: int) -> None:
         """Changed pools drain and restart, unchanged ones are not touched."""
         changes = diff(self.spec, new)
         for name in changes.changed:
             self.versions[name] = self.versions.get(name, 0) + 1
+            self.processes.unpreloaded.pop(name, None)
         warnings = new.warnings + tuple(f"{key} takes effect after a restart" for key in changes.restart_needed)
         self.spec = new
         self.reload_error = None
@@ -396,6 +408,8 @@ class Master:
             "reload.done", added=list(changes.added), removed=list(changes.removed), changed=list(changes.changed)
         )
         self.events.append(on.Reshape(shape(new, self.versions)))
+        self.events.extend(on.Probe(group.id) for group in self.tree.groups)
+        self.processes.ask_to_probe()
 
     @property
     def reading_pid(self) -> int | None:

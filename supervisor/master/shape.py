@@ -9,11 +9,15 @@ from supervisor.tree.model import ChildSpec, CrashLoop, GroupSpec
 
 KEEPER = "keeper"
 POOL = "pool "
-MARGIN_MS = 3_000
+MARGIN_MS = 1_000
 """What a foreman needs beyond the grace of its workers: to kill, reap and certify the last of them."""
+BOOT_MARGIN_MS = 5_000
 KEEPER_BOOT_MS = 600_000
 """A keeper may have to migrate a large database, or to settle what many dead workers left."""
-KEEPER_FINISH_MS = 10_000
+STUCK_MS = 30_000
+"""A loop of ours that shows no turn for so long is stuck: turns take milliseconds, a commit on a bad disk seconds."""
+LAST_MS = 2_000
+"""What the keeper has beyond the grace before it is killed; what it has not written by then, it has not promised."""
 UNDEAD_MS = 10_000
 
 
@@ -32,23 +36,30 @@ def shape(spec: Spec, versions: Mapping[str, int]) -> tuple[GroupSpec, ...]:
 
     `versions` counts how often a pool was changed by a reload: a new number has it restarted.
     """
-    return (_keeper(), *(_pool(queue, spec, versions.get(queue.name, 0)) for queue in spec.queues.values()))
+    return (_keeper(spec), *(_pool(queue, spec, versions.get(queue.name, 0)) for queue in spec.queues.values()))
 
 
-def _keeper() -> GroupSpec:
+def _keeper(spec: Spec) -> GroupSpec:
     child = ChildSpec(
-        KEEPER, tier=0, boot_timeout_ms=KEEPER_BOOT_MS, shutdown_ms=KEEPER_FINISH_MS, urgent_ms=KEEPER_FINISH_MS
+        KEEPER,
+        tier=0,
+        boot_timeout_ms=KEEPER_BOOT_MS,
+        shutdown_ms=spec.daemon.shutdown_grace_ms + LAST_MS,
+        urgent_ms=LAST_MS,
+        progress_ms=STUCK_MS,
     )
     return GroupSpec(KEEPER, (child,), intensity=5, period_ms=60_000, on_crash_loop=CrashLoop.ESCALATE)
 
 
 def _pool(queue: Queue, spec: Spec, version: int) -> GroupSpec:
+    """A foreman has twice the boot time-out of its queue: one for the import, one for its workers' handshake."""
     child = ChildSpec(
         pool_child(queue.name),
         tier=1,
-        boot_timeout_ms=queue.boot_timeout_ms + MARGIN_MS,
+        boot_timeout_ms=2 * queue.boot_timeout_ms + BOOT_MARGIN_MS,
         shutdown_ms=spec.daemon.shutdown_grace_ms + MARGIN_MS,
         urgent_ms=MARGIN_MS,
+        progress_ms=STUCK_MS,
         undead_ms=UNDEAD_MS,
         version=version,
     )

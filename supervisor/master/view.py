@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from supervisor.master.shape import KEEPER, queue_of
-from supervisor.tree.model import Child, CircuitState, Phase, Status
+from supervisor.tree.model import Child, CircuitState, Group, Phase, Status
 
 if TYPE_CHECKING:
+    from supervisor.master.children import Foreman
     from supervisor.master.main import Master
 
 ROOT = "jobsupd"
@@ -42,9 +43,16 @@ def _child_node(master: Master, child: Child) -> dict[str, Any]:
         "failed" if failed else STATES[child.status],
         process.since_ms if process else None,
         max(child.starts - 1, 0),
-        group.circuit.value,
+        _circuit(group, processes.foremen.get(queue or "")),
         queue,
     )
+
+
+def _circuit(group: Group, foreman: Foreman | None) -> str:
+    """Of the pool as a whole: the master's over its foreman, else the foreman's over its workers."""
+    if group.circuit is CircuitState.CLOSED and foreman and foreman.state:
+        return foreman.state.circuit
+    return group.circuit.value
 
 
 def _node(

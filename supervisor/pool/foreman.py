@@ -39,7 +39,7 @@ from supervisor.unix.signals import Signals
 from supervisor.wire import control
 from supervisor.wire.control import Link, LinkClosed
 
-FAREWELL_MS = 1_000
+FAREWELL_MS = 500
 """How long an ending foreman waits for answers; the slots tell the keeper as well."""
 SWEEPS = 100
 SWEEP_S = 0.005
@@ -298,6 +298,7 @@ class Foreman:
         if os.getppid() != self._parent:
             self._orphan()
         if signal.SIGTERM in caught:
+            self._hear_master()  # a stop that was asked for in words brings its own grace, and goes before
             self._obey(on.Halt(reason="SIGTERM", grace_ms=self._queue.kill_grace_ms))
         if signal.SIGUSR1 in caught:
             self._log.reopen()
@@ -319,7 +320,8 @@ class Foreman:
             for message, descriptors in self._voice.master.receive():
                 self._from_master.get(type(message), _ignore)(self, message, descriptors)
         except LinkClosed:
-            self._selector.unregister(self._voice.master)
+            if self._selector.get_map().get(self._voice.master):
+                self._selector.unregister(self._voice.master)
             self._orphan()
 
     def _hear_keeper(self) -> None:
