@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 
 from supervisor.errors import Busy, UsageError
+from supervisor.unix.lock import take_run_dir
 
 BACKLOG = 1_024
 PATH_BYTES_MAX = 107
 MODE = 0o660
 
 
-def prepare_run_dir(run_dir: str) -> None:
-    """Make the folder of socket and slots, closed to others.
+def prepare_run_dir(run_dir: str) -> int:
+    """Make the folder of socket and slots, closed to others; returns what to hold so that no other daemon uses it.
 
     Raises:
         UsageError: it cannot be made or written.
+        Busy: another daemon uses it.
     """
     try:
         os.makedirs(run_dir, mode=0o750, exist_ok=True)
@@ -24,6 +28,7 @@ def prepare_run_dir(run_dir: str) -> None:
         raise UsageError(f"run_dir {run_dir}: {error.strerror}") from error
     if not os.access(run_dir, os.W_OK | os.X_OK):
         raise UsageError(f"run_dir {run_dir} is not writable for this user")
+    return take_run_dir(run_dir)
 
 
 def bind(path: str) -> socket.socket:
@@ -31,7 +36,7 @@ def bind(path: str) -> socket.socket:
 
     Raises:
         Busy: somebody answers on it.
-        UsageError: the path is too long, or cannot be bound.
+        UsageError: the path is too long, cannot be bound, or names what is no socket.
     """
     if len(os.fsencode(path)) > PATH_BYTES_MAX:
         raise UsageError(
@@ -43,8 +48,7 @@ def bind(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
-        if os.path.lexists(path):
-            os.unlink(path)
+        _clear_away(path)
         listener.bind(path)
     except OSError as error:
         listener.close()
@@ -54,6 +58,17 @@ def bind(path: str) -> socket.socket:
     os.chmod(path, MODE)
     listener.listen(BACKLOG)
     return listener
+
+
+def _clear_away(path: str) -> None:
+    """Remove the socket that a killed daemon left. Anything else in its place is somebody's."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, "is there already, and no socket")
+    os.unlink(path)
 
 
 def _answers(path: str) -> bool:

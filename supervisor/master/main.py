@@ -110,7 +110,7 @@ class Master:
             self.log.emit("config.warning", text=warning)
         adopt_orphans()
         self.files_before = raise_file_limit()
-        listener.prepare_run_dir(self.spec.daemon.run_dir)
+        self.run_dir_fd = listener.prepare_run_dir(self.spec.daemon.run_dir)
         self._listeners = inherited_sockets(os.environ)
         if not self._listeners:
             self._listeners = [listener.bind(self.spec.daemon.socket)]

@@ -11,12 +11,15 @@ import json
 import os
 import select
 import signal
+import stat
 from typing import NamedTuple
 
-from supervisor.errors import StoreError, StoreHeld
+from supervisor.errors import Busy, StoreError, StoreHeld
 from supervisor.unix.clock import boot_ms
 
 DAEMON, ONE_SHOT = "daemon", "one-shot"
+RUN_DIR_LOCK = "jobsupd.lock"
+SIGNED_BYTES = 128
 RETRY_S = 0.02
 
 
@@ -32,21 +35,23 @@ def lock_path(database: str) -> str:
     """The lock file of a database, of its real path: two names of one file have one lock.
 
     Raises:
-        StoreError: the folder is missing, or the database has several hard links.
+        StoreError: the folder is missing, or the database is no regular file or has several hard links.
     """
     real = os.path.realpath(database)
     folder = os.path.dirname(real)
     if not os.path.isdir(folder):
         raise StoreError(f"{database}: the folder {folder} does not exist", hint=f"mkdir -p {folder}")
     try:
-        links = os.stat(real).st_nlink
+        facts = os.stat(real)
     except FileNotFoundError:
-        links = 1
+        return real + ".lock"
     except OSError as error:
         raise StoreError(f"{database}: {error.strerror}") from error
-    if links > 1:
+    if not stat.S_ISREG(facts.st_mode):
+        raise StoreError(f"{database} is not a regular file")
+    if facts.st_nlink > 1:
         raise StoreError(
-            f"{database} has {links} hard links: two daemons could each hold a lock on it",
+            f"{database} has {facts.st_nlink} hard links: two daemons could each hold a lock on it",
             hint="keep one name for the file and remove the others",
         )
     return real + ".lock"
@@ -59,24 +64,56 @@ def take_lock(database: str, role: str) -> int:
         StoreHeld: another process holds it; the message names its pid and role.
         StoreError: the lock file cannot be made.
     """
-    path = lock_path(database)
+    fd, holder = _take(lock_path(database), role)
+    if holder is None:
+        return fd
+    raise StoreHeld(
+        f"{database} is held by the {holder.role} jobsup process with pid {holder.pid}",
+        hint="one daemon per database; stop that one first",
+    )
+
+
+def take_run_dir(run_dir: str) -> int:
+    """Let no other daemon use this run_dir, whatever its database; returns the descriptor to hold.
+
+    Raises:
+        Busy: another daemon uses it; the message names its pid.
+        StoreError: the lock file cannot be made.
+    """
+    fd, holder = _take(os.path.join(run_dir, RUN_DIR_LOCK), DAEMON)
+    if holder is None:
+        return fd
+    raise Busy(
+        f"run_dir {run_dir} is in use by the daemon with pid {holder.pid}",
+        hint="choose another [daemon] run_dir, or stop that daemon first",
+    )
+
+
+def _take(path: str, role: str) -> tuple[int, Holder | None]:
+    """The lock's descriptor, or who holds it."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = _open_lock(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        sign_lock(fd, role)
     except OSError as error:
         holder = read_holder(fd)
         os.close(fd)
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise StoreError(f"{path}: {error.strerror}") from error
-        raise StoreHeld(
-            f"{database} is held by the {holder.role} jobsup process with pid {holder.pid}",
-            hint="one daemon per database; stop that one first",
-        ) from None
-    sign_lock(fd, role)
-    return fd
+        return -1, holder
+    return fd, None
+
+
+def _open_lock(path: str, flags: int) -> int:
+    """Open the lock file, and nothing else that lies in its place: a FIFO would be waited for."""
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "is not a regular file")
 
 
 def take_lock_within(database: str, role: str, within_ms: int) -> int:
@@ -114,16 +151,16 @@ def _ask_to_yield(holder: Holder) -> None:
 
 
 def sign_lock(fd: int, role: str) -> None:
-    """Write who we are into the lock file that we hold."""
+    """Write who we are into the lock file that we hold: over what stood there, for which a full disk has room."""
     text = json.dumps({"pid": os.getpid(), "start": process_start(os.getpid()), "role": role})
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, text.encode(), 0)
+    os.pwrite(fd, text.encode().ljust(SIGNED_BYTES), 0)
+    os.ftruncate(fd, SIGNED_BYTES)
 
 
 def holder_of(database: str) -> Holder | None:
     """Who holds the lock now, or None when nobody does."""
     try:
-        fd = os.open(lock_path(database), os.O_RDONLY | os.O_CLOEXEC)
+        fd = _open_lock(lock_path(database), os.O_RDONLY)
     except (OSError, StoreError):
         return None
     try:
