@@ -190,6 +190,8 @@ def connect_reader(path: str) -> Any:
     real = os.path.realpath(path)
     if not os.path.exists(real):
         raise NoDatabase(f"{path}: there is no database yet", hint="start jobsupd, which makes it")
+    if not os.path.isfile(real):  # a FIFO would be waited for
+        raise StoreError(f"{path} is not a regular file")
     if not os.access(real, os.R_OK):
         raise Denied(f"{path}: not readable for this user", hint="run as the service's user, or as root")
     try:
