@@ -1,0 +1,1 @@
+"""TOML to a frozen typed spec: read, checked, compared; all problems at once, with file, line and key."""

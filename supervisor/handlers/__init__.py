@@ -1,0 +1,1 @@
+"""What ships ready to use as handlers. Runs in workers and imports nothing of ours but the job."""

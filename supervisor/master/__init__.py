@@ -1,0 +1,1 @@
+"""The master: the root of the processes; forks, watches, signals, reaps, tells."""

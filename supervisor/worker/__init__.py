@@ -1,0 +1,1 @@
+"""The worker: takes jobs of its slot, runs them, records what came of them."""

@@ -1,0 +1,1 @@
+"""Ways to run one job: a Python callable, a command."""
