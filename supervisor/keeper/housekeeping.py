@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from supervisor.errors import StoreError
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -18,6 +19,8 @@ CHECKPOINT_BYTES = 4 * 1024 * 1024
 IDLE_CHECKPOINT_MS = 5_000
 CHECKPOINT_APART_MS = 200
 """A checkpoint that a reader holds up is not tried again at once."""
+CHECKPOINT_RETRY_MS = 1_000
+"""One that failed, as on a full disk, is not tried again before."""
 RELAXED_SYNC_MS = 900
 """At durability "relaxed" commits are not synced; a checkpoint within a second syncs what was written."""
 CLOCK_LOOK_MS = 60_000
@@ -36,6 +39,7 @@ class Chores:
         self.checkpoint_at_ms = now_ms + IDLE_CHECKPOINT_MS
         self.not_before_ms = now_ms
         self.unsynced_since_ms: int | None = None
+        self.stuck = False
 
     def next_ms(self, *, idle: bool) -> int:
         """When the loop must turn for a chore."""
@@ -134,20 +138,40 @@ def note_written(state: State, chores: Chores, boot_ms: int) -> None:
 
 
 def checkpoint(state: State, chores: Chores, boot_ms: int, *, idle: bool) -> None:
-    """Move the WAL into the file: a little when it has grown, all of it when it is too large or nothing happens."""
+    """Move the WAL into the file: a little when it has grown, all of it when it is too large or nothing happens.
+
+    One that fails hurts nobody: commits go on as long as the WAL has room, and it is tried again.
+    """
     mode = _checkpoint_mode(state, chores, boot_ms, idle=idle)
     if mode is None:
         return
-    pages, _ = state.store.checkpoint(mode)
     chores.checkpoint_at_ms = boot_ms + IDLE_CHECKPOINT_MS
-    chores.not_before_ms = boot_ms + CHECKPOINT_APART_MS
+    chores.not_before_ms = boot_ms + (CHECKPOINT_APART_MS if state.failure is None else CHECKPOINT_RETRY_MS)
+    try:
+        pages, _ = state.store.checkpoint(mode)
+    except StoreError as error:
+        _checkpoint_failed(state, chores, boot_ms, str(error))
+        return
+    chores.stuck = False
     chores.unsynced_since_ms = None
     state.log.emit("keeper.checkpoint", pages=pages, mode=mode)
+
+
+def _checkpoint_failed(state: State, chores: Chores, boot_ms: int, error: str) -> None:
+    chores.not_before_ms = boot_ms + CHECKPOINT_RETRY_MS
+    if chores.unsynced_since_ms is not None:
+        chores.unsynced_since_ms = chores.not_before_ms - RELAXED_SYNC_MS
+    if not chores.stuck:
+        state.log.emit("keeper.checkpoint_failing", error=error)
+    chores.stuck = True
 
 
 def _checkpoint_mode(state: State, chores: Chores, boot_ms: int, *, idle: bool) -> str | None:
     if boot_ms < chores.not_before_ms:
         return None
+    if state.failure is not None:
+        # What it moves makes room in the WAL itself: outcomes may fit there on a disk that is full.
+        return "PASSIVE"
     wal_bytes = state.store.wal_bytes()
     resting = idle and boot_ms >= chores.checkpoint_at_ms
     if resting:

@@ -40,6 +40,7 @@ GATHER_MS = 1
 RECORDS_AT_ONCE = 256
 OPERATION_STEPS_PER_PASS = 1
 FAILURE_PAUSE_MS = 100
+SAY_FAILING_EVERY_MS = 10_000
 PROGRESS_EVERY_MS = 1_000
 FINISH_PAUSE_MS = 50
 COLLECTOR_THRESHOLDS = (20_000, 20, 50)
@@ -54,12 +55,16 @@ def run(given: KeeperInheritance) -> int:
     try:
         store = open_store(given.spec.daemon.database, given.spec.daemon.durability, create=True, migrate=True)
     except JobsupError as error:
-        log.emit("process.fault", role="keeper", traceback=f"{error.message}{f' ({error.hint})' if error.hint else ''}")
+        log.emit("keeper.unopened", error=f"{error.message}{f' ({error.hint})' if error.hint else ''}")
         return error.exit_status
     state = State(given.spec, store, log, given.boot_id, given.epoch)
     state.reload_error = given.reload_error
     keeper = Keeper(state)
-    keeper.take_up(given)
+    try:
+        keeper.take_up(given)
+    except StoreError as error:
+        log.emit("keeper.unopened", error=error.message)
+        return EXIT_IO
     _calm_collector()
     return keeper.serve()
 
@@ -87,6 +92,8 @@ class Keeper:
         self.turns = 0
         self._progress_at_ms = 0
         self._retry_at_ms = 0
+        self._say_failing_at_ms = 0
+        self._failing_said = False
         self._finish_until_ms: int | None = None
         state.forget_bell = self._forget_bell
 
@@ -361,15 +368,24 @@ class Keeper:
         state = self.state
         if state.failing_since_ms is None:
             state.failing_since_ms = now_ms
-            state.log.emit("keeper.store_failing", error=error)
+            self._say_failing(now_ms, error)
         state.failure = error
         self._retry_at_ms = now_ms + FAILURE_PAUSE_MS
         refuse_overdue(state, now_ms, error)
 
+    def _say_failing(self, now_ms: int, error: str) -> None:
+        """One line in ten seconds: between the jobs that do not fit come passes with nothing to write, which work."""
+        if now_ms >= self._say_failing_at_ms:
+            self._say_failing_at_ms = now_ms + SAY_FAILING_EVERY_MS
+            self._failing_said = True
+            self.state.log.emit("keeper.store_failing", error=error)
+
     def _store_works(self, now_ms: int) -> None:
         state = self.state
         if state.failing_since_ms is not None:
-            state.log.emit("keeper.store_recovered", seconds=(now_ms - state.failing_since_ms) / 1000)
+            if self._failing_said:
+                self._failing_said = False
+                state.log.emit("keeper.store_recovered", seconds=(now_ms - state.failing_since_ms) / 1000)
             state.failing_since_ms = None
             state.failure = None
             state.wants_lease = True
@@ -384,10 +400,7 @@ class Keeper:
             self.chores.identity_at_ms = now_ms + housekeeping.IDENTITY_EVERY_MS
             self._check_identity()
         idle = not state.rung and not state.intake
-        try:
-            housekeeping.checkpoint(state, self.chores, now_ms, idle=idle)
-        except StoreError as error:
-            self._store_fails(now_ms, str(error))
+        housekeeping.checkpoint(state, self.chores, now_ms, idle=idle)
 
     def _check_identity(self) -> None:
         """A database that was deleted or replaced under us must not be written on silently."""

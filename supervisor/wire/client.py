@@ -51,14 +51,15 @@ class Failed(Exception):
     """One attempt came to nothing; another may succeed.
 
     `error` is what to raise if there is no other; `sent`: the request left whole and may have been carried out;
-    `absent`: nobody listens.
+    `absent`: nobody listens; `answered`: the keeper itself has said so, perhaps after it had waited.
     """
 
-    def __init__(self, error: JobsupError, *, sent: bool = False, absent: bool = False) -> None:
+    def __init__(self, error: JobsupError, *, sent: bool = False, absent: bool = False, answered: bool = False) -> None:
         super().__init__(error.message)
         self.error = error
         self.sent = sent
         self.absent = absent
+        self.answered = answered
 
 
 class Stream:
@@ -249,10 +250,14 @@ class Channel:
         began_ms = self._clock_ms()
         deadline_ms, pause_ms, doubt = began_ms + timeout_ms, FIRST_PAUSE_MS, False
         while True:
+            asked_ms = self._clock_ms()
             try:
                 return self._ask_once(request, number, deadline_ms)
             except Failed as failed:
                 now_ms = self._clock_ms()
+                if failed.answered and now_ms - asked_ms > deadline_ms - now_ms:
+                    # It waited as long as it was told to: asked again, it could not answer in time, and say why.
+                    raise _final(op, failed.error, doubt=doubt) from None
                 if failed.sent and not doubt:
                     doubt = op not in CHANGES_NOTHING
                     deadline_ms = min(deadline_ms, now_ms + RESEND_FOR_MS)
@@ -292,7 +297,7 @@ class Channel:
             return ok
         error = error_of(reply)
         if isinstance(error, Busy):
-            raise Failed(error)
+            raise Failed(error, answered=True)
         raise error
 
     def _take(self, deadline_ms: int) -> Stream:
