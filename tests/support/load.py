@@ -10,6 +10,7 @@ supervisor.client, `cli` runs `jobsctl enqueue` for each job.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -116,10 +117,12 @@ class Payloads:
 
 
 def load_raw(options: argparse.Namespace, payloads: Payloads, acks: Acks) -> None:
-    """Groups of random size, each until it is answered."""
+    """Groups of random size, or those given, each until it is answered."""
     client = RawClient(options.place)
+    given = itertools.cycle(options.groups)
     while not told_to_end():
-        jobs = [{"payload": payload} for payload in payloads.some(payloads.chance.randint(1, options.group))]
+        chosen = next(given, None) or payloads.some(payloads.chance.randint(1, options.group))
+        jobs = [{"payload": payload} for payload in chosen]
         if payloads.chance.random() < options.delayed:
             jobs[0]["delay_ms"] = payloads.chance.randint(1, 40)
         request = {"queue": options.queue, "key": uuid.uuid4().hex, "jobs": jobs}
@@ -208,6 +211,7 @@ def main() -> None:
     parser.add_argument("--queue", default="q")
     parser.add_argument("--payloads", type=json.loads, default=[[1, {"do": "nothing"}]])
     parser.add_argument("--group", type=int, default=10)
+    parser.add_argument("--groups", type=json.loads, default=[], help="`raw`: these groups, again and again")
     parser.add_argument("--pause-ms", type=float, default=0)
     parser.add_argument("--delayed", type=float, default=0, help="the part of groups whose first job is due later")
     parser.add_argument("--acknowledged", default="committed", help="what the daemon's mode is, for `buffered`")

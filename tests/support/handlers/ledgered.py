@@ -37,9 +37,9 @@ def nothing(_job: Any, payload: dict[str, Any]) -> Any:
     return payload.get("result")
 
 
-def hold(_job: Any, payload: dict[str, Any]) -> None:
-    """Wait until somebody opens the FIFO `until` for writing."""
-    os.close(os.open(payload["until"], os.O_RDONLY))
+def hold(job: Any, payload: dict[str, Any]) -> None:
+    """Wait until somebody opens the FIFO `until` for writing; `{attempt}` in it gives each attempt its own."""
+    os.close(os.open(payload["until"].format(attempt=job.attempt), os.O_RDONLY))
 
 
 def spin(_job: Any, payload: dict[str, Any]) -> None:
