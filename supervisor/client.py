@@ -48,7 +48,8 @@ FLUSH_INTERVAL = "50ms"
 class Client(Generic[Ticket]):
     """A client of one daemon. Threads may share it; after a fork, parent and child each go on for themselves.
 
-    `Client("etc/queues.toml")` finds the socket by the configuration, whatever the environment says, `Client(socket=...)` has been told it,
+    `Client("etc/queues.toml")` finds the socket by the configuration, whatever the environment says;
+    `Client(socket=...)` has been told it;
     `Client()` looks as `jobsctl` does: $JOBSUP_SOCKET, else the configuration in its usual places.
 
     With `buffered=True`, `enqueue` returns a receipt at once, and `receipt.id()` the job's id when it is known.

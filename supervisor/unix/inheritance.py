@@ -96,7 +96,7 @@ class Roles(NamedTuple):
     load: Callable[[Queue], Executor]
 
 
-class HandlerUnusable(Exception):  # noqa: N818 - said of the handler, not an error of ours
+class HandlerUnusable(Exception):
     """The handler or command of a queue cannot be used; `detail` has the traceback, if there is one."""
 
     def __init__(self, message: str, detail: str | None = None) -> None:

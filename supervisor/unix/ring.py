@@ -47,7 +47,7 @@ class Record(NamedTuple):
     data: bytes
 
 
-class RingDamaged(Exception):  # noqa: N818 - what was found, named as the field does
+class RingDamaged(Exception):
     """What the ring holds is no record: the worker, or a job in it, wrote over it."""
 
 

@@ -222,7 +222,7 @@ def decode_message(data: bytes) -> Any:
     return _decoder.decode(data)
 
 
-class LinkClosed(Exception):  # noqa: N818 - a fact, and the normal end of a link
+class LinkClosed(Exception):
     """The other end is gone."""
 
 

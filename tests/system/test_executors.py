@@ -70,7 +70,10 @@ def raise_it(job): raise ValueError("it is broken")
 def exit_it(job): sys.exit(4)
 def not_json(job): return object()
 def too_large(job): return "x" * 2000
-def snooze(job): return Snooze("10ms") if job.token == job.payload.get("token", job.token) and not os.path.exists(job.payload["mark"]) and not open(job.payload["mark"], "w").close() else "rested"
+def snooze(job):
+    if os.path.exists(job.payload["mark"]): return "rested"
+    open(job.payload["mark"], "w").close()
+    return Snooze("10ms")
 def cancel(job): return Cancel("not wanted any more")
 def dead(job): return Dead("will never work")
 def soft(job):
@@ -91,7 +94,10 @@ def family(job):
     if job.payload.get("fail"): raise RuntimeError("after enqueueing")
     return "parent"
 def wrong_child(job): job.enqueue("nowhere", {})
-def facts(job): return {name: getattr(job, name) for name in ("id", "queue", "attempt", "max_attempts", "priority", "previous_error")} | {"env": os.environ.get("JOBSUP_WORKER"), "secret": os.environ.get("SECRET")}
+def facts(job):
+    names = ("id", "queue", "attempt", "max_attempts", "priority", "previous_error")
+    said = {"env": os.environ.get("JOBSUP_WORKER"), "secret": os.environ.get("SECRET")}
+    return {name: getattr(job, name) for name in names} | said
 def flaky(job):
     if job.attempt == 1: raise RuntimeError("the first time")
     return job.previous_error

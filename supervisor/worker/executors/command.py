@@ -29,7 +29,7 @@ ARGUMENT_BYTES_MAX = 128 * 1024 - 1
 READ_BYTES = 64 * 1024
 
 
-class Unfillable(ValueError):  # noqa: N818 - said of the payload
+class Unfillable(ValueError):
     """A payload that the command's fields cannot be filled from; retrying would not help."""
 
 
