@@ -289,9 +289,12 @@ class Master:
         """The keeper is gone: slots make it replaceable under running pools."""
         ordered = keeper.stopping or self.tree.phase is not Phase.RUNNING
         ending = Ending.ORDERED if ordered and status == 0 else Ending.FAILED
-        if ending is not Ending.ORDERED:
-            self.log.emit("master.role_died", role=KEEPER, pid=keeper.pid, status=how, then="pools run on")
         final = status in FINAL_STATUSES
+        if ending is not Ending.ORDERED:
+            then = "nothing can be done about it here" if final else "pools run on"
+            self.log.emit("master.role_died", role=KEEPER, pid=keeper.pid, status=how, then=then)
+        if final:
+            self.close_listener()  # nobody will serve it: clients must not wait in it while jobs finish
         if ordered and status > 0:
             self.status = status
         self.events.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import Any
 
@@ -52,7 +53,7 @@ def open_store(path: str, durability: str, *, create: bool, migrate: bool) -> Sq
 
 
 def check_place(path: str, *, create: bool) -> None:
-    """Refuse a missing folder, a network file system, a file that is none, hard links, and what is read-only."""
+    """Refuse a missing folder, a network file system, what is no regular file or has two names, what is read-only."""
     folder = os.path.dirname(path)
     check_folder(path, folder)
     try:
@@ -70,6 +71,9 @@ def check_place(path: str, *, create: bool) -> None:
         raise StoreError(f"{path} is not a regular file")
     if facts.st_nlink > 1:
         raise StoreError(f"{path} has {facts.st_nlink} hard links", hint="keep one name for the file")
+    if path in mount_points():
+        hint = "mount the folder that it is in"
+        raise StoreError(f"{path} is mounted as a single file, and its WAL would lie apart from it", hint=hint)
     if not os.access(path, os.W_OK):
         raise StoreError(f"{path} is read-only for this user")
 
@@ -102,6 +106,20 @@ def file_system_of(device: int) -> str:
     except (OSError, IndexError):
         pass
     return "unknown"
+
+
+def mount_points() -> set[str]:
+    """Where file systems, folders and single files are mounted, as far as the kernel says."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            return {os.fsdecode(_unescaped(line.split()[4])) for line in file if len(line.split()) > 4}
+    except OSError:
+        return set()
+
+
+def _unescaped(name: bytes) -> bytes:
+    """A name as the kernel writes it, with octal for what would break its lines."""
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), name)
 
 
 def make_private(path: str) -> None:

@@ -17,6 +17,7 @@ from supervisor.store.library import sqlite3
 from supervisor.store.sqlite.transaction import Cache, Transaction
 
 BUSY_TIMEOUT_MS = 100
+COMPANIONS = ("-wal", "-shm")
 WAL_LIMIT_BYTES = 32 * 1024 * 1024
 
 
@@ -28,6 +29,14 @@ class Identity(NamedTuple):
     links: int
 
 
+def _inode(path: str) -> int:
+    """Which file a path names; 0 for none."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
+
+
 class SqliteStore:
     """The writer's handle. Made by `store.open.open_store`, which has checked and migrated the file."""
 
@@ -37,6 +46,7 @@ class SqliteStore:
         self._cache: Cache | None = None
         self._version = -1
         self._opened = self.identity()
+        self._companions = {suffix: _inode(path + suffix) for suffix in COMPANIONS}
 
     @contextmanager
     def transaction(self, now_ms: int) -> Iterator[Transaction]:
@@ -101,14 +111,23 @@ class SqliteStore:
         return Identity(facts.st_dev, facts.st_ino, facts.st_nlink)
 
     def lost(self) -> str | None:
-        """What happened to the file under us: `deleted`, `replaced` or `hard-linked`; None if nothing."""
+        """What happened to the file under us: `deleted`, `replaced`, `hard-linked` or the like; None if nothing."""
         try:
             now = self.identity()
         except OSError:
             return "deleted"
         if now[:2] != self._opened[:2]:
             return "replaced"
-        return "hard-linked" if now.links > 1 else None
+        return "hard-linked" if now.links > 1 else self._companion_lost()
+
+    def _companion_lost(self) -> str | None:
+        """SQLite writes on into a WAL or index that was deleted, and nobody else ever sees what is in it."""
+        for suffix, known in self._companions.items():
+            found = _inode(self.path + suffix)
+            if known and found != known:
+                return f"separated from its {suffix} file"
+            self._companions[suffix] = found
+        return None
 
     def checkpoint(self, mode: str = "PASSIVE") -> tuple[int, int]:
         """Move the WAL into the file; returns (pages in the WAL, pages moved). Never raises for being busy."""
