@@ -47,7 +47,6 @@ class Process:
 
     child: str
     run: int
-    tier: int
     ready: bool = False
     stopping: bool = False
     urgent: bool = False
@@ -138,7 +137,7 @@ class World(RuleBasedStateMachine):
             if other.spec.tier < spec.tier and other.goal in (Goal.UP, Goal.CYCLE):
                 assert other.id in self.alive, f"{command.child} started before {other.id}"
                 assert self.alive[other.id].ready, f"{command.child} started before {other.id} was ready"
-        self.alive[command.child] = Process(command.child, command.run, spec.tier)
+        self.alive[command.child] = Process(command.child, command.run)
 
     def do_stop(self, command: do.Stop) -> None:
         process = self.current(command)
@@ -180,8 +179,9 @@ class World(RuleBasedStateMachine):
         return process
 
     def in_reverse(self, process: Process) -> None:
-        if self.halt_seen and not process.urgent:
-            above = [other.child for other in self.alive.values() if other.tier > process.tier]
+        if self.halt_seen and not process.stopping:
+            tier = {child.id: child.spec.tier for child in self.tree.children}
+            above = [other for other in self.alive if tier[other] > tier[process.child]]
             assert not above, f"{process.child} asked to stop before {above} were gone"
 
     # --- what can happen
@@ -265,8 +265,7 @@ class World(RuleBasedStateMachine):
 
     @rule(shape=groups())
     def a_new_shape(self, shape: tuple[GroupSpec, ...]) -> None:
-        self.tell(on.Reshape(shape))
-        self.counted.clear()
+        self.reshape(shape)
 
     @precondition(lambda self: not self.halt_seen)
     @rule(data=st.data())
@@ -276,6 +275,9 @@ class World(RuleBasedStateMachine):
         shape = tuple(
             replace(group, children=tuple(spec for spec in group.children if spec.id != gone)) for group in shape
         )
+        self.reshape(shape)
+
+    def reshape(self, shape: tuple[GroupSpec, ...]) -> None:
         self.tell(on.Reshape(shape))
         self.counted.clear()
 
