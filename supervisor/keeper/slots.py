@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections import deque
@@ -100,7 +101,7 @@ class KeeperSlot:
         size = 0
         for job in lease.jobs:
             task = self._task(lease.token, job)
-            weight = len(task.payload or b"") + 256
+            weight = _weight(task, job)
             if tasks and (len(tasks) >= jobs_max or size + weight > CHUNK_BYTES_MAX):
                 chunks.append(self._chunk(lease.token, tasks))
                 tasks, size = [], 0
@@ -114,14 +115,8 @@ class KeeperSlot:
         return Chunk(token, self.serial, tasks)
 
     def _task(self, token: int, job: LeasedJob) -> Task:
-        payload: bytes | None = job.payload
-        if len(job.payload) >= INLINE_BYTES_MAX:
-            try:
-                write_file(self.folder, payload_file(token, job.id), job.payload)
-                payload = None
-            except OSError:
-                pass  # no room in the slot: it travels in the message, which the chunk limit still allows alone
-        return Task(job.id, job.attempt, job.enqueued_at_ms, payload, extra_of(job))
+        """A job as it is sent. What finds no room in the slot travels in the message, if that can hold it."""
+        return self._outsourced(token, Task(job.id, job.attempt, job.enqueued_at_ms, job.payload, extra_of(job)))
 
     def send(self) -> None:
         """Send what waits, as far as the socket takes it; a full one keeps its place for later."""
@@ -131,9 +126,27 @@ class KeeperSlot:
                 self.sock.send(encode_chunk(self.unsent[0]), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 return
-            except OSError:
-                return  # its worker is gone; the certificate will say so
+            except OSError as error:
+                if error.errno == errno.EMSGSIZE and self._lighten():
+                    continue
+                return  # no room for its files yet; or its worker is gone, and the certificate will say so
             self.unsent.popleft()
+
+    def _lighten(self) -> bool:
+        """Try again to put the large payloads of the first chunk into files; whether any of them went."""
+        chunk = self.unsent[0]
+        tasks = [self._outsourced(chunk.token, task) for task in chunk.tasks]
+        self.unsent[0] = Chunk(chunk.token, chunk.serial, tasks)
+        return tasks != chunk.tasks
+
+    def _outsourced(self, token: int, task: Task) -> Task:
+        if task.payload is None or len(task.payload) < INLINE_BYTES_MAX:
+            return task
+        try:
+            write_file(self.folder, payload_file(token, task.id), task.payload)
+        except OSError:
+            return task
+        return msgspec.structs.replace(task, payload=None)
 
     def take_back(self) -> list[Chunk]:
         """Chunks that nobody has begun: unsent ones, and those still in the socket. The kernel decides who got each."""
@@ -194,6 +207,11 @@ class KeeperSlot:
         for end in (self.sock, self.worker_end):
             if end is not None:
                 end.close()
+
+
+def _weight(task: Task, job: LeasedJob) -> int:
+    """About the bytes that a task takes in a message. An error's text may be far longer than the payload."""
+    return len(task.payload or b"") + len(job.options or b"") + len(job.previous_error or b"") + 256
 
 
 def extra_of(job: LeasedJob) -> dict[str, object] | None:

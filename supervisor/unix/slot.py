@@ -94,19 +94,27 @@ def open_memory(directory_fd: int) -> int:
 
 
 def write_file(directory_fd: int, name: str, data: bytes) -> None:
-    """Write a file of the slot whole, replacing what was there.
+    """Write a file of the slot whole: a reader sees all of it, or what was there before.
+
+    It is written under another name, as a file that did not exist, and then renamed: what a job has put under either
+    name, a FIFO say, can neither keep the writer waiting nor lead it elsewhere. A failure leaves nothing behind.
 
     Raises:
         OSError: no space, or the name is not ours to write.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(name, flags, 0o666, dir_fd=directory_fd)
+    part = f"{name}.part"
+    remove_file(directory_fd, part)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(part, flags, 0o666, dir_fd=directory_fd)
     try:
-        if os.fstat(fd).st_uid == os.geteuid():
-            os.fchmod(fd, 0o666)  # whatever the umask
+        os.fchmod(fd, 0o666)  # whatever the umask
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
+        os.rename(part, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    except BaseException:
+        remove_file(directory_fd, part)
+        raise
     finally:
         os.close(fd)
 

@@ -1,0 +1,88 @@
+"""Slots under odd conditions: long errors, no room for files, names that a job has taken."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supervisor.config.spec import Queue
+from supervisor.keeper.slots import KeeperSlot
+from supervisor.store.protocol import Lease, LeasedJob
+from supervisor.unix.chunk import decode_chunk, payload_file
+from supervisor.unix.slot import Slot, discard_slot, make_slot, open_directory, read_file, write_file
+from tests.support.rig import QUICK, Rig
+
+LARGE = 300 * 1024
+
+
+@pytest.fixture
+def slot(tmp_path: Path) -> Iterator[Slot]:
+    made = make_slot(str(tmp_path), 1, "q", "0" * 32)
+    yield made
+    discard_slot(made)
+
+
+def keepers(slot: Slot) -> KeeperSlot:
+    return KeeperSlot(
+        slot.number, slot.pool, slot.incarnation, slot.directory, slot.keeper_end.dup(), slot.worker_end.dup()
+    )
+
+
+def a_job(number: int, payload: bytes) -> LeasedJob:
+    return LeasedJob(number, 1, 0, 0, None, None, payload, None, 0, number, 0)
+
+
+WORDY = """
+def run(job):
+    if job.attempt < 3:
+        raise ValueError({letter!r} * 16_000)
+"""
+
+
+@pytest.mark.parametrize("letter", ["x", "\N{SNOWMAN}"])
+def test_jobs_that_failed_with_long_errors_are_tried_again(tmp_path: Path, letter: str) -> None:
+    (tmp_path / "wordy.py").write_text(WORDY.format(letter=letter))
+    queue = Queue(name="q", handler="wordy:run", python_path=(str(tmp_path),), workers=1, backoff=QUICK)
+    with Rig(tmp_path, [queue]) as rig:
+        rig.start_keeper()
+        rig.spawn_all()
+        rig.enqueue([{}] * 100)
+        rig.until(rig.drained, what="jobs that were tried again")
+        assert rig.counts()["completed"] == 100
+
+
+@pytest.mark.timeout(10)
+def test_a_name_that_a_job_has_taken_does_not_keep_the_keeper_waiting(slot: Slot) -> None:
+    folder = open_directory(slot.directory)
+    for name in (payload_file(5, 7), payload_file(5, 7) + ".part"):
+        os.mkfifo(name, dir_fd=folder)
+    write_file(folder, payload_file(5, 7), b"{}")
+    assert read_file(folder, payload_file(5, 7)) == b"{}"
+    os.close(folder)
+
+
+def test_a_file_that_is_written_anew_is_read_whole(slot: Slot) -> None:
+    folder = open_directory(slot.directory)
+    write_file(folder, "payload-1-1", b"old" * 1000)
+    reader = os.open("payload-1-1", os.O_RDONLY, dir_fd=folder)
+    write_file(folder, "payload-1-1", b"new")
+    assert os.read(reader, 10_000) == b"old" * 1000
+    for fd in (reader, folder):
+        os.close(fd)
+
+
+def test_a_payload_that_finds_no_room_is_sent_when_there_is_room(slot: Slot) -> None:
+    kept = keepers(slot)
+    taken = Path(slot.directory) / payload_file(5, 7)
+    taken.mkdir()  # stands for a run_dir that is full: the file cannot be made
+    kept.hand_out(Lease(5, 1, 1, [a_job(7, b'"' + b"x" * LARGE + b'"')]), 100.0, 0)
+    assert kept.unsent
+    taken.rmdir()
+    kept.send()
+    assert not kept.unsent
+    assert decode_chunk(slot.worker_end.recv(1 << 18)).tasks[0].payload is None
+    assert taken.stat().st_size == LARGE + 2
+    kept.close()
