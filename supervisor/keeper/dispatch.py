@@ -24,14 +24,19 @@ class Room(NamedTuple):
 
 
 def lease_out(work: Work) -> None:
-    """Lease jobs of every queue to workers that have room; a queue that found no time comes first in the next pass."""
+    """Lease jobs of every queue to workers that have room; where the time ends, the next queue begins the next pass.
+
+    The queue that took the rest of the time has had a lease: were it first again, one that is never empty could
+    leave the others nothing for ever.
+    """
     state = work.state
     state.wants_lease = False
     queues = list(state.spec.queues)
     first = queues.index(state.lease_first) if state.lease_first in queues else 0
-    for queue in queues[first:] + queues[:first]:
+    turns = queues[first:] + queues[:first]
+    for queue, following in zip(turns, turns[1:] + turns[:1], strict=True):
         if not _lease_queue(work, queue):
-            state.lease_first = queue
+            state.lease_first = following
             state.wants_lease = True
             return
 
