@@ -29,7 +29,9 @@ def stuck_slots(state: State, now_ms: int, waiting: dict[str, int]) -> list[Keep
     Also sets when to look again: when the next such worker will have been quiet for long enough.
     """
     state.recall_at_ms = None
-    found = []
+    found: list[KeeperSlot] = []
+    if not state.leasing:
+        return found
     for queue in state.spec.queues:
         slots = state.ready_slots(queue)
         if waiting.get(queue) or not any(slot.idle for slot in slots):
@@ -40,7 +42,8 @@ def stuck_slots(state: State, now_ms: int, waiting: dict[str, int]) -> list[Keep
             at_ms = slot.quiet_since_ms + QUIET_MS
             if at_ms <= now_ms:
                 found.append(slot)
-            elif state.recall_at_ms is None or at_ms < state.recall_at_ms:
+                at_ms = now_ms + QUIET_MS  # should the caller only ask: then its jobs must not be forgotten
+            if state.recall_at_ms is None or at_ms < state.recall_at_ms:
                 state.recall_at_ms = at_ms
     return found
 
