@@ -266,6 +266,8 @@ class Acknowledged:
         self.committed: set[int] = set()
         self.buffered: set[int] = set()
         self.at_ns: dict[int, int] = {}
+        self.source: dict[int, str] = {}
+        """Which client was told of it."""
         self.twice: list[int] = []
 
     def read(self) -> int:
@@ -282,6 +284,7 @@ class Acknowledged:
                 self.twice += [job_id for job_id in ids if job_id in self.at_ns]
                 (self.committed if mode == "committed" else self.buffered).update(ids)
                 self.at_ns.update(dict.fromkeys(ids, int(at_ns)))
+                self.source.update(dict.fromkeys(ids, path.stem))
         return len(self.committed) + len(self.buffered)
 
     def check(self, path: Path | str, ledger: Ledger, **options: Any) -> list[str]:

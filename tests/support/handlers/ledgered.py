@@ -54,6 +54,16 @@ def rest(_job: Any, payload: dict[str, Any]) -> None:
     time.sleep(payload["ms"] / 1000)
 
 
+def stubborn(job: Any, payload: dict[str, Any]) -> None:
+    """On the first `times` attempts go on for `ms` whatever is raised in here: only SIGKILL ends it sooner."""
+    end = time.monotonic() + payload["ms"] / 1000
+    while job.attempt <= payload.get("times", 1) and time.monotonic() < end:
+        try:
+            time.sleep(0.01)
+        except BaseException:
+            continue
+
+
 def fail(job: Any, payload: dict[str, Any]) -> Any:
     """Raise on the first `times` attempts."""
     if job.attempt <= payload.get("times", 1 << 30):
@@ -72,9 +82,10 @@ def family(job: Any, payload: dict[str, Any]) -> None:
     spin(job, {"us": payload.get("us", 2_000)})
 
 
-def die(_job: Any, payload: dict[str, Any]) -> None:
-    """End the worker, by `how`."""
-    DEATHS[payload["how"]]()
+def die(job: Any, payload: dict[str, Any]) -> None:
+    """End the worker, by `how`, on the first `times` attempts."""
+    if job.attempt <= payload.get("times", 1 << 30):
+        DEATHS[payload["how"]]()
 
 
 def snooze(job: Any, payload: dict[str, Any]) -> Any:
@@ -109,4 +120,5 @@ ACTIONS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "family": family,
     "die": die,
     "snooze": snooze,
+    "stubborn": stubborn,
 }
