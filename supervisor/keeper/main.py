@@ -321,11 +321,10 @@ class Keeper:
 
     def _judge(self, work: Work) -> None:
         state = self.state
-        certificates = list(state.certificates)
+        given = dict(state.certificates)
         state.certificates.clear()
-        work.on_failure(lambda: state.certificates.extendleft(reversed(certificates)))
-        # Certificates are repeated until they are answered: of several for one slot, the newest counts.
-        for certificate, link in {given.slot: (given, link) for given, link in certificates}.values():
+        work.on_failure(lambda: state.certificates.update(given | state.certificates))
+        for certificate, link in given.values():
             give_verdict(work, certificate, link)
 
     def _settle(self, work: Work) -> None:

@@ -192,4 +192,4 @@ class Private:
                 slot.phase = Phase.LEAVING
 
     def _certificate(self, certificate: control.Certificate, _d: list[int], link: Link) -> None:
-        self.state.certificates.append((certificate, link))
+        self.state.certify(certificate, link)

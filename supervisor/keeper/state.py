@@ -56,7 +56,8 @@ class State:
         self.flush_at_ms: int | None = None
         self.block = range(0)
         self.operations: deque[Operation] = deque()
-        self.certificates: deque[tuple[Certificate, Link]] = deque()
+        self.certificates: dict[int, tuple[Certificate, Link]] = {}
+        self.undertaking = False
         self.unowned: set[int] = set()
         self.rung: dict[int, int] = {}
         self.recall_at_ms: int | None = None
@@ -96,6 +97,15 @@ class State:
     def ready_slots(self, pool: str) -> list[KeeperSlot]:
         """Slots whose workers can take jobs."""
         return [slot for slot in self.slots_of(pool) if slot.phase is Phase.READY]
+
+    def certify(self, certificate: Certificate, certifier: Link) -> None:
+        """Let a certificate wait for the next pass: one for each slot, for they are repeated until they are answered.
+
+        The newest counts, since a worker that would not die may be gone now. Once we end workers ourselves the first
+        counts: a foreman that sees them die before it knows why would call it a crash.
+        """
+        if not (self.undertaking and certificate.slot in self.certificates):
+            self.certificates[certificate.slot] = certificate, certifier
 
     def slot_of_owner(self, owner: int) -> KeeperSlot | None:
         """The open slot behind a stored owner."""

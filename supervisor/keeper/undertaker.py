@@ -15,9 +15,10 @@ def bury_all(state: State, private: Private) -> None:
     slots = [slot for slot in state.slots.values() if slot.pid]
     state.log.emit("keeper.undertaking", workers=len(slots))
     state.leasing = False
+    state.undertaking = True
     assert state.control is not None
     for slot in slots:
         end_leftover(slot.pid, slot.start_time)
         certificate = Certificate(slot.number, slot.incarnation, slot.pid, "foreman")
-        state.certificates.append((certificate, state.control))
+        state.certify(certificate, state.control)
     private.finish_within_ms = WITHIN_MS
