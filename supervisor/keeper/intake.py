@@ -7,7 +7,6 @@ a reserved block, and the group is flushed by size, by interval and at stop.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from supervisor.errors import Busy, JobsupError, PayloadTooLarge
 from supervisor.job import GROUP_BYTES_MAX
@@ -124,13 +123,13 @@ def _buffer_one(work: Work, pending: PendingGroup) -> None:
     state, key = work.state, pending.group.key
     known = work.tx.known_request(key) if key else None
     if known is not None:
-        work.afterwards(partial(pending.answer, known, "committed"))
+        pending.answer(known, "committed")  # what is known was committed before this pass, which may fail
         return
     earlier = next((held for held in state.buffer if held.group.key == key), None) if key else None
     if earlier is not None:
         held_ids = earlier.group.ids or ()
         repeated = Inserted(held_ids, [JobState.QUEUED] * len(held_ids), repeated=True)
-        work.afterwards(partial(pending.answer, repeated, "buffered"))
+        pending.answer(repeated, "buffered")
         return
     size = len(pending.group.jobs)
     ids, state.block = state.block[:size], state.block[size:]

@@ -15,6 +15,7 @@ from supervisor.errors import (
     JobsupError,
     NotRunning,
     PayloadTooLarge,
+    UnknownJob,
     UsageError,
     WaitTimeout,
 )
@@ -169,6 +170,8 @@ class Service:
             if shown is None or shown["state"] in FINAL_VALUES:
                 for waiter in self.waiters.pop(job_id):
                     if shown is None:
+                        error = UnknownJob(f"job {job_id} was deleted before it ended")
+                        self._refuse(waiter.connection, waiter.request.id, error)
                         continue
                     self._reply(waiter.connection, waiter.request.id, shown)
 

@@ -1,0 +1,129 @@
+"""The keeper between its rarer events: passes without time, stores that cannot commit, a master that is gone."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from supervisor.keeper import dispatch, recall
+from supervisor.keeper.slots import Phase
+from supervisor.keeper.state import State
+from supervisor.store.protocol import Lease
+from supervisor.wire import control
+from tests.support.ledger import read_database
+from tests.support.rig import Rig, a_queue
+
+
+class Busy:
+    """A pass that is late after each lease, over queues that always have jobs and workers with room."""
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+        self.tx = self
+        self.leased: dict[int, list[Lease]] = {}
+        self.boot_ms = 0
+        self.served: list[str] = []
+
+    def late(self, _until_us: int) -> bool:
+        return True
+
+    def afterwards(self, _effect: object) -> None:
+        pass
+
+    def waiting(self, _queue: str) -> int:
+        return 1_000
+
+    def lease(self, queue: str, *_: object, **__: object) -> Any:
+        self.served.append(queue)
+        return SimpleNamespace(jobs=[SimpleNamespace(payload=b"", mark=0)])
+
+
+def a_slot(number: int, *, out: int = 0, quiet_since_ms: int = 0) -> Any:
+    held = dict.fromkeys(range(out), (1, 0))
+    return SimpleNamespace(
+        number=number, pool="q", phase=Phase.READY, owner=1, out=held, out_bytes=0, unsent=(), solo=False,
+        idle=not out, quiet_since_ms=quiet_since_ms,
+    )  # fmt: skip
+
+
+def test_a_queue_that_is_never_empty_leaves_others_their_turn() -> None:
+    state: Any = SimpleNamespace(
+        spec=SimpleNamespace(queues={"a": 1, "b": 1, "c": 1}), lease_first=None, wants_lease=True,
+        look_ahead=lambda _: 100, ready_slots=lambda _: [a_slot(1)],
+    )  # fmt: skip
+    served = []
+    for _ in range(6):
+        work: Any = Busy(state)
+        dispatch.lease_out(work)
+        assert state.wants_lease
+        served += work.served
+    assert served == ["a", "b", "c", "a", "b", "c"]
+
+
+def test_a_stuck_worker_that_a_pass_could_not_relieve_is_looked_at_again() -> None:
+    slots = [a_slot(1, out=2, quiet_since_ms=0), a_slot(2), a_slot(3)]
+    state: Any = SimpleNamespace(
+        spec=SimpleNamespace(queues={"q": 1}), recall_at_ms=None, ready_slots=lambda _: slots, leasing=True
+    )
+    assert recall.stuck_slots(state, 1_000, {"q": 1}) == []  # the job that waits may be for the idle ones
+    assert recall.stuck_slots(state, 1_000, {"q": 0}) == slots[:1]
+    assert state.recall_at_ms is not None
+    assert state.recall_at_ms <= 1_000 + recall.QUIET_MS
+
+
+def test_certificates_do_not_pile_up_while_the_store_cannot_commit(tmp_path: Path) -> None:
+    state = State(*[None] * 5)  # type: ignore[arg-type]
+    link: Any = object()
+    for _ in range(100):
+        state.certify(control.Certificate(7, 1, 99, "exit", gone=False), link)
+    state.certify(control.Certificate(7, 1, 99, "exit"), link)
+    ((kept, _),) = state.certificates.values()
+    assert kept.gone
+
+
+def test_a_worker_that_the_undertaker_ends_did_not_crash(tmp_path: Path) -> None:
+    with Rig(tmp_path, [a_queue(tmp_path, workers=2)]) as rig:
+        rig.start_keeper()
+        rig.spawn_all()
+        rig.replace = False
+        fifo = tmp_path / "never"
+        os.mkfifo(fifo)
+        rig.enqueue([{"do": "hold", "until": str(fifo)}] * 2)
+        rig.until(lambda: len(rig.ledger.running) == 2, what="running jobs")
+        os.close(rig._lifeline[1])
+        rig._lifeline = (rig._lifeline[0], os.open(os.devnull, os.O_WRONLY))
+        rig.until(lambda: not rig.keeper, what="the end of the keeper")
+        jobs = read_database(rig.database).jobs.values()
+        assert [dict(job.charges) for job in jobs] == [{"interrupted": 1}] * 2
+
+
+def test_who_waits_for_a_job_that_is_purged_is_told(tmp_path: Path) -> None:
+    with Rig(tmp_path, [a_queue(tmp_path, workers=1)]) as rig:
+        rig.start_keeper()
+        (job_id,) = rig.enqueue([{}], delay_ms=3_600_000)
+        answers: list[Any] = []
+        client = rig.client()
+        thread = threading.Thread(target=lambda: answers.append(client.ask("wait", job=job_id, timeout_ms=60_000)))
+        thread.start()
+        probe = rig.client()
+        rig.until(lambda: probe.ask("hello")["ok"], what="a keeper that has read the wait")
+        rig.ask("purge", queue="q", state="scheduled")
+        rig.until(lambda: answers, 10, "an answer")
+        assert answers[0]["error"]["code"] == "unknown_job"
+        thread.join()
+        for used in (client, probe):
+            used.close()
+
+
+def test_a_repeated_group_is_answered_though_the_store_cannot_commit(tmp_path: Path) -> None:
+    with Rig(tmp_path, [a_queue(tmp_path, workers=1)], acknowledge="buffered") as rig:
+        rig.start_keeper(store__before_commit="enospc@3")
+        client = rig.client()
+        first = [client.ask("enqueue", queue="q", key="k", jobs=[{"payload": 1}]) for _ in range(6)]
+        assert len({tuple(answer["ok"]["ids"]) for answer in first}) == 1
+        client.close()
+    assert sqlite3.connect(rig.database).execute("SELECT count(*) FROM job").fetchone() == (1,)
