@@ -50,6 +50,8 @@ EXTEND_US = 10_000_000
 FINISH_MIN_MS = 1_000
 """What the keeper has to write what it accepted, even if the pools took the whole grace."""
 STALLED_KEEPER_MS = 15_000
+SLEPT_MS = 5_000
+"""Whoever comes so much later than the clock called was not running himself."""
 
 
 def run(spec: Spec, roles: Roles, *, lock_fd: int, config: str, overrides: Sequence[str]) -> int:
@@ -147,8 +149,10 @@ class Master:
         """Turn until the tree has stopped."""
         self._obey_events()
         while self.tree.phase is not Phase.HALTED:
-            for key, mask in self.selector.select(self._timeout_s()):
+            timeout_s, began_ms = self._timeout_s(), boot_ms()
+            for key, mask in self.selector.select(timeout_s):
                 key.data(mask)
+            self._wake_up(boot_ms() - began_ms, timeout_s)
             self.turn()
             self._obey_events()
         return self._end()
@@ -163,6 +167,13 @@ class Master:
         self.processes.flush()
         self.events.append(on.Tick())
         self._say_alive(now_ms)
+
+    def _wake_up(self, waited_ms: int, timeout_s: float) -> None:
+        """After a suspend or a stop of ours: the clock of all deadlines went on, while nobody could show progress."""
+        if waited_ms >= timeout_s * 1000 + SLEPT_MS:
+            self._keeper_seen_ms += waited_ms
+            self.events.appendleft(on.Slept(waited_ms))
+            self.log.emit("master.slept", seconds=waited_ms / 1000)
 
     def _timeout_s(self) -> float:
         now_ms = boot_ms()

@@ -28,7 +28,7 @@ RUNGS: tuple[tuple[float, tuple[Step, ...]], ...] = (
     (0.5, (Step.TERM,)),
     (1.0, (Step.KILL,)),
 )
-"""Part of the kill grace that has passed since the deadline -> what is done then."""
+"""Part of the kill grace that has passed since the deadline was seen to be over -> what is done then."""
 
 TIMEOUT, CANCELLED = "timeout", "cancelled"
 
@@ -56,7 +56,7 @@ def overdue(
         if job in asked:
             return Climb(job, asked[job], cause=CANCELLED)
         if 0 < cell.deadline_ms <= now_ms:
-            return Climb(job, cell.deadline_ms)
+            return Climb(job, now_ms)  # not since the deadline: after a suspend, it had no grace before now
     return None
 
 

@@ -113,10 +113,17 @@ class Halt:
 
 
 @dataclass(frozen=True, slots=True)
+class Slept:
+    """We could not run for so long: the machine was suspended, or we were stopped. Nobody is to blame for that time."""
+
+    ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing but time has passed."""
 
 
 Event = (
-    Ready | Progress | Worked | Exited | NotStarted | Pardon | Condemn | Recycle | Probe | Reshape | Halt | Tick
+    Ready | Progress | Worked | Exited | NotStarted | Pardon | Condemn | Recycle | Probe | Reshape | Halt | Slept | Tick
 )  # fmt: skip

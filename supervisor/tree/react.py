@@ -154,6 +154,14 @@ def _halt(tree: Tree, event: on.Halt, now_ms: int) -> Step:
     return tree, orders
 
 
+def _slept(tree: Tree, event: on.Slept, _now_ms: int) -> Step:
+    """What was due while we slept is due as much later: the children may have slept with us."""
+    for child in tree.children:
+        deadline_ms = None if child.deadline_ms is None else child.deadline_ms + event.ms
+        tree = tree.with_child(replace(child, progress_ms=child.progress_ms + event.ms, deadline_ms=deadline_ms))
+    return tree, ()
+
+
 def _tick(tree: Tree, _event: on.Tick, _now_ms: int) -> Step:
     return tree, ()
 
@@ -170,5 +178,6 @@ HANDLERS: Mapping[type, Callable[[Tree, Any, int], Step]] = {
     on.Probe: _probe,
     on.Reshape: _reshape,
     on.Halt: _halt,
+    on.Slept: _slept,
     on.Tick: _tick,
 }

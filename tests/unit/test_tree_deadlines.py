@@ -6,7 +6,7 @@ import pytest
 
 from supervisor.tree.commands import Abandon, Kill, Start, Stop
 from supervisor.tree.deadlines import next_deadline_ms
-from supervisor.tree.events import Condemn, Halt, Progress, Ready, Recycle
+from supervisor.tree.events import Condemn, Halt, Progress, Ready, Recycle, Slept
 from supervisor.tree.model import CircuitState, Ending, Phase, Restart, Status
 from tests.support.tree_drive import Drive, a_group, abandoned, killed, started, stopped
 
@@ -176,3 +176,53 @@ def test_a_halt_can_bring_its_own_grace() -> None:
     drive.send(Halt(grace_ms=700))
     assert drive.sleep(699) == []
     assert killed(drive.sleep(1)) == "a"
+
+
+def test_the_time_that_we_slept_is_held_against_nobody() -> None:
+    drive = ready_drive(progress_ms=1_000)
+    drive.sleep(900)
+    drive.now_ms += 3_600_000
+    assert drive.send(Slept(3_600_000)) == []
+    assert killed(drive.sleep(99)) == ""
+    assert killed(drive.sleep(1)) == "a"
+
+
+def test_a_grace_is_as_much_longer_as_we_slept() -> None:
+    drive = ready_drive(shutdown_ms=2_000)
+    drive.send(Halt())
+    drive.now_ms += 3_600_000
+    drive.send(Slept(3_600_000))
+    assert drive.sleep(1_999) == []
+    assert killed(drive.sleep(1)) == "a"
+
+
+def test_giving_up_on_a_condemned_child_is_not_counted() -> None:
+    drive = Drive(a_group("a", intensity=0, child={"undead_ms": 300}), obedient=False)
+    drive.tick()
+    drive.ready("a")
+    drive.send(Condemn("a", 1))
+    drive.sleep(300)
+    assert drive.tree.group("g").circuit is CircuitState.CLOSED
+
+
+def test_the_grace_of_the_first_halt_stays() -> None:
+    drive = ready_drive(shutdown_ms=60_000)
+    drive.send(Halt(grace_ms=700))
+    drive.send(Halt(grace_ms=90_000))
+    assert drive.tree.grace_ms == 700
+
+
+def test_a_halting_tree_recycles_nothing() -> None:
+    drive = ready_drive()
+    drive.send(Halt())
+    drive.send(Recycle("a", 1))
+    assert started(drive.dies("a", Ending.ORDERED)) == ""
+    assert drive.tree.phase is Phase.HALTED
+
+
+def test_the_first_status_of_a_halt_that_is_not_0_stays() -> None:
+    drive = ready_drive()
+    for status in (0, 74, 75):
+        drive.send(Halt(status=status))
+    drive.dies("a", Ending.FAILED, final=True, status=78)
+    assert drive.tree.status == 74
