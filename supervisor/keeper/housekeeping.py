@@ -24,7 +24,9 @@ CHECKPOINT_RETRY_MS = 1_000
 RELAXED_SYNC_MS = 900
 """At durability "relaxed" commits are not synced; a checkpoint within a second syncs what was written."""
 CLOCK_LOOK_MS = 60_000
-"""A scheduled job is looked for at least this often: the wall clock may have been set forward."""
+"""A scheduled job is looked for at least this often."""
+CLOCK_STEP_MS = 500
+"""A wall clock that has moved so much further than the boot clock was set; slewing is a thousand times slower."""
 
 
 class Chores:
@@ -40,6 +42,7 @@ class Chores:
         self.not_before_ms = now_ms
         self.unsynced_since_ms: int | None = None
         self.stuck = False
+        self.clock_offset_ms: int | None = None
 
     def next_ms(self, *, idle: bool) -> int:
         """When the loop must turn for a chore."""
@@ -61,6 +64,16 @@ def promote(work: Work, chores: Chores) -> None:
     note_due(work, chores)
     if count:
         state.wants_lease = True
+
+
+def watch_clock(state: State, chores: Chores, wall_ms: int, boot_ms: int) -> None:
+    """Look for due jobs at once after the wall clock was set: they may be due now, or have to wait again."""
+    offset_ms = wall_ms - boot_ms
+    step_ms = offset_ms - chores.clock_offset_ms if chores.clock_offset_ms is not None else 0
+    chores.clock_offset_ms = offset_ms
+    if abs(step_ms) >= CLOCK_STEP_MS:
+        chores.promote_at_ms = boot_ms
+        state.log.emit("keeper.clock_set", seconds=step_ms / 1000)
 
 
 def note_due(work: Work, chores: Chores) -> None:

@@ -84,6 +84,7 @@ class Keeper:
         self.selector = selectors.DefaultSelector()
         self.private = Private(state, self.selector)
         self.chores = housekeeping.Chores(boot_ms())
+        housekeeping.watch_clock(state, self.chores, wall_ms(), boot_ms())
         self.reader = Reader(state.store.connection, state.spec.queues)
         self.server: Server
         self.service: Service
@@ -398,6 +399,7 @@ class Keeper:
         if now_ms >= self.chores.identity_at_ms:
             self.chores.identity_at_ms = now_ms + housekeeping.IDENTITY_EVERY_MS
             self._check_identity()
+            housekeeping.watch_clock(state, self.chores, wall_ms(), now_ms)
         idle = not state.rung and not state.intake
         housekeeping.checkpoint(state, self.chores, now_ms, idle=idle)
 
