@@ -264,6 +264,9 @@ class Tx(Protocol):
     def finished_after(self, job_id: int, jobs_max: int) -> list[Finished]:
         """Final jobs in the order of their ids."""
 
+    def dead_after(self, job_id: int, jobs_max: int) -> list[Finished]:
+        """Dead jobs in the order of their ids; the cost does not grow with what completed."""
+
     def remove(self, ids: Sequence[int]) -> int:
         """Delete final jobs with all that is known of them; returns how many."""
 

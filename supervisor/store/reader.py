@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -20,8 +20,18 @@ from supervisor.store.library import sqlite3
 from supervisor.store.open import NoDatabase, read_only
 from supervisor.store.sqlite.statements import SQL
 
-PAGE = 1_000
-FINAL_STATES = (State.COMPLETED, State.DEAD, State.CANCELLED)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+IDS_MAX = 100_000
+"""Ids that are looked up at once: numbers only, so that what must be sorted is sorted seldom."""
+
+ROWS_MAX = 64
+"""Jobs that are read at once: each may be a megabyte."""
+
+TAGGED_MAX = 1_000
+"""Ids looked up at once where most jobs may turn out not to be wanted."""
+
+STATE = 7
+"""The column of read_job and read_page that holds the state of a final job, NULL for the others."""
 
 
 class Reader:
@@ -33,11 +43,13 @@ class Reader:
 
     def job(self, job_id: int) -> dict[str, Any] | None:
         """Everything about a job, as `status ID` shows it; None if there is none."""
+        if not 0 < job_id <= JOB_ID_MAX:
+            return None
         with self._snapshot():
             row = self._db.execute(SQL.read_job, (job_id,)).fetchone()
             if row is None:
                 return None
-            shown = self._present(_plain(row), self._leased())
+            shown = self._present(_plain(row), self._leased_among([row]))
             shown["errors"] = list(self._errors(job_id))
             return shown
 
@@ -45,25 +57,31 @@ class Reader:
         self, *, queue: str | None = None, state: State | None = None, tag: str | None = None, limit: int = 50,
         before_id: int | None = None,
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
-        """Jobs, newest first; `limit` 0 is all, `before_id` goes on after a job of an earlier page."""
+        """Jobs without their payloads, newest first; `limit` 0 is all, `before_id` goes on after an earlier page."""
         before = JOB_ID_MAX + 1 if before_id is None else before_id
         left = limit or JOB_ID_MAX
         while left > 0:
-            with self._snapshot():
-                ids = self._page(queue, state, before, PAGE if tag or state else min(left, PAGE))
-                leased = self._leased()
-                rows = self._db.execute(SQL.read_page, (msgspec.json.encode(ids).decode(),)).fetchall()
+            ids = self._ids(queue, state, before, TAGGED_MAX if tag else min(left, IDS_MAX))
             if not ids:
                 return
             before = ids[-1]
-            for row in rows:
-                shown = self._present(_plain(row), leased)
+            for shown in self._shown(ids):
+                # Between the two looks the job may have gone on to another state.
                 if (state and shown["state"] != state.value) or (tag and tag not in shown["tags"]):
                     continue
                 yield shown
                 left -= 1
                 if left <= 0:
                     return
+
+    def _shown(self, ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+        for begin in range(0, len(ids), ROWS_MAX):
+            listed = msgspec.json.encode(ids[begin : begin + ROWS_MAX]).decode()
+            with self._snapshot():
+                rows = self._db.execute(SQL.read_page, (listed,)).fetchall()
+                leased = self._leased_among(rows)
+            for row in rows:
+                yield self._present(_plain(row), leased)
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -74,14 +92,12 @@ class Reader:
         finally:
             self._db.execute("COMMIT")
 
-    def _page(self, queue: str | None, state: State | None, before: int, limit: int) -> list[int]:
-        if state is None:
-            rows = self._db.execute(SQL.read_all, (before, queue, limit))
-        elif state in FINAL_STATES:
-            rows = self._db.execute(SQL.read_final, (before, queue, state.value, limit))
-        else:
-            rows = self._db.execute(SQL.read_unfinished, (before, queue, limit))
-        return [row[0] for row in rows]
+    def _ids(self, queue: str | None, state: State | None, before: int, limit: int) -> list[int]:
+        statement = _statement(queue, state)
+        if statement is None:
+            return []
+        asked = {"queue": queue, "state": state and state.value, "before": before, "limit": limit}
+        return [row[0] for row in self._db.execute(statement, asked)]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Jobs by queue and state, as maintained."""
@@ -91,7 +107,10 @@ class Reader:
         return found
 
     def oldest_queued_ms(self) -> dict[str, int]:
-        """When the oldest waiting job of each queue was enqueued."""
+        """When the oldest waiting job of each queue was enqueued.
+
+        Only those first and last in line are looked at, of each priority: a retry between them may be older.
+        """
         return {queue: at for queue, at in map(_plain, self._db.execute(SQL.read_oldest)) if at is not None}
 
     def paused(self) -> set[str]:
@@ -121,7 +140,10 @@ class Reader:
         row = self._db.execute(SQL.read_last_error, (job_id,)).fetchone()
         return _plain(row) if row else [0, None, None]
 
-    def _leased(self) -> dict[int, Sequence[Any]]:
+    def _leased_among(self, rows: Sequence[Sequence[Any]]) -> dict[int, Sequence[Any]]:
+        """What is leased; not looked up where all jobs are final."""
+        if all(row[STATE] is not None for row in rows):
+            return {}
         return {row[0]: row for row in self._db.execute(SQL.read_leased)}
 
     def _errors(self, job_id: int) -> Iterator[dict[str, Any]]:
@@ -147,7 +169,7 @@ class Reader:
             "id": job_id,
             "queue": queue,
             "state": state,
-            "payload": redact(msgspec.json.decode(payload), hidden),
+            "payload": redact(msgspec.json.decode(payload), hidden) if payload is not None else None,
             "result": redact(msgspec.json.decode(result), hidden) if result is not None else None,
             "priority": priority,
             "tags": own.get("tags", []),
@@ -156,8 +178,8 @@ class Reader:
             "failures": failures,
             "crashes": crashes,
             "interruptions": interruptions,
-            "token": token,
-            "worker": {"slot": lease[2], "pid": lease[3]} if lease else None,
+            "token": token or None,
+            "worker": {"slot": lease[2], "pid": lease[3]} if lease and lease[2] is not None else None,
             "enqueued_at": instant(enqueued_at),
             "due_at": instant(due),
             "started_at": instant(started_at),
@@ -167,11 +189,33 @@ class Reader:
         }
 
 
+def _statement(queue: str | None, state: State | None) -> str | None:
+    """What finds the ids of a listing; None where nothing can be found."""
+    found: str | None
+    match state:
+        case None:
+            found = SQL.read_queue if queue else SQL.read_all
+        case State.QUEUED:
+            found = SQL.read_queued_of if queue else SQL.read_queued
+        case State.SCHEDULED:
+            found = SQL.read_scheduled
+        case State.RUNNING:
+            found = SQL.read_running
+        case State.COMPLETED:
+            found = SQL.read_completed
+        case State.DEAD | State.CANCELLED:
+            found = SQL.read_ended
+        case State.BLOCKED:
+            found = None
+    return found
+
+
 def instant(ms: int | None) -> str | None:
     """An instant as RFC 3339 in UTC with milliseconds."""
     if ms is None:
         return None
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    when = EPOCH + timedelta(milliseconds=ms)
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _plain(row: Sequence[Any]) -> list[Any]:

@@ -107,7 +107,7 @@ def _misviewed(db: Any) -> Iterator[str]:
     """Whether the view for analysts derives the state that the places say."""
     viewed = dict(db.execute("SELECT id, state FROM jobs").fetchall())
     for job_id, places in _places(db).items():
-        state = "running" if places[0].startswith("lease") else places[0]
+        state = "running" if places[:1] and places[0].startswith("lease") else "".join(places[:1])
         if viewed.get(job_id) != state:
             yield f"the view says that job {job_id} is {viewed.get(job_id)}, and it is {state}"
 

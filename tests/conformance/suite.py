@@ -871,6 +871,17 @@ class Conformance:
         ]
         assert [job.id for job in asked(two, lambda tx: tx.finished_after(2, 2))] == [4]
 
+    def test_dead_jobs_are_listed_in_pages(self, one: Store, two: Store) -> None:
+        put(one, *[b"1"] * 6)
+        given = leased(one)
+        for job_id in (2, 4, 5):
+            bury(one, given.token, job_id)
+        bury(one, given.token, 3, State.CANCELLED)
+        complete(one, given.token, 1)
+        first = asked(two, lambda tx: tx.dead_after(0, 2))
+        assert [(job.id, job.state) for job in first] == [(2, State.DEAD), (4, State.DEAD)]
+        assert [job.id for job in asked(two, lambda tx: tx.dead_after(4, 2))] == [5]
+
     # -- owners and settings -----------------------------------------------------------------------------------
 
     def test_an_owner_is_stored_with_how_far_its_ring_was_read(self, one: Store, two: Store) -> None:

@@ -46,10 +46,19 @@ class ModelJob:
     last_error: str | None = None
     errors: list[tuple[int, str]] = field(default_factory=list)
     cancel_at: int | None = None
+    ended_in: int = 0
+    """The attempt in which it reached the final state that it is in."""
 
     @property
     def attempt(self) -> int:
         return 1 + self.spent[0] + self.spent[1]
+
+    @property
+    def shown_attempt(self) -> int:
+        """What people are told: the attempt that runs, or the last one that did."""
+        if self.state.final:
+            return self.ended_in
+        return self.attempt if self.state is State.RUNNING else self.attempt - 1
 
 
 @dataclass
@@ -160,7 +169,7 @@ class Model:
             if job is None:
                 stale.append(job_id)
             else:
-                job.state, job.time = State.COMPLETED, finished_at
+                job.state, job.time, job.ended_in = State.COMPLETED, finished_at, job.attempt
         return stale
 
     def finish(
@@ -169,6 +178,7 @@ class Model:
         job = self.end(token, job_id)
         if job is None:
             return False
+        job.ended_in = job.attempt
         self.blame(job, error, spent)
         job.state, job.time = state, self.now
         return True
@@ -223,7 +233,7 @@ class Model:
         if job.state is State.RUNNING:
             job.cancel_at = self.now
         else:
-            job.state, job.time = State.CANCELLED, self.now
+            job.state, job.time, job.ended_in = State.CANCELLED, self.now, job.attempt - 1
         return job.state
 
     def revive(self, job_id: int) -> None:

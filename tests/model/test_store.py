@@ -29,6 +29,7 @@ from supervisor.policy.rank import Rank, rank
 from supervisor.policy.settle import History
 from supervisor.store.open import open_store
 from supervisor.store.protocol import SOLO, AttemptError, Completion, Group, NewJob, Owner, Tx
+from supervisor.store.reader import Reader, connect_reader, instant
 from supervisor.store.sqlite.transaction import Transaction
 from tests.conformance.sqlite import SqliteBackend
 from tests.model.model import Model, Refused, Unknown
@@ -40,16 +41,16 @@ ORDERS = {"fifo": "fifo", "lifo": "lifo", "priority": "priority", "other": "fifo
 QUEUES = st.sampled_from(sorted(ORDERS))
 KEYS = st.sampled_from([None, None, None, "a", "b", "c", "d"])
 PICK = st.integers(0, 10_000)
-PICKS = st.lists(PICK, max_size=6)
+PICKS = st.lists(PICK, min_size=1, max_size=6)
 JOB = st.tuples(
-    st.integers(0, 40).map(lambda size: b"x" * size),
+    st.integers(0, 40).map(lambda size: b'"' + b"x" * size + b'"'),
     st.integers(-2, 2),
     st.sampled_from([None, None, None, -5, 0, 1, 50, 400]),
     st.sampled_from([None, b'{"tags":["t"]}']),
 )
 GROUP = st.tuples(QUEUES, st.lists(JOB, min_size=0, max_size=6), KEYS, st.booleans())
 ENDING = st.sampled_from(["commit"] * 6 + ["stay"] * 3 + ["raise", "die"])
-ENDS = {"bury": State.DEAD, "withdraw": State.CANCELLED}
+ENDS = {"bury": State.DEAD, "withdraw": State.CANCELLED, "call off": State.CANCELLED}
 END = st.tuples(
     PICK,
     st.sampled_from(["complete", "complete", "retry", "retry", "release", "interrupt", *ENDS]),
@@ -59,6 +60,9 @@ END = st.tuples(
     st.booleans(),
 )
 """The end of a run: which job, how, what is charged, the error, how long it took or waits, whether alone henceforth."""
+READ_EVERY = 5
+"""The reader's view is compared every so many steps, and at the end: it costs as much as all else."""
+
 REVIVABLE = (State.SCHEDULED, State.COMPLETED, State.DEAD, State.CANCELLED)
 
 
@@ -82,6 +86,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="jobsup-model-", dir=FAST))
         self.backend = SqliteBackend(self.folder / "jobs.db", template=template(), durability="relaxed")
         self.stores = [self.backend.open(), self.backend.open()]
+        self.reader_connection = connect_reader(str(self.backend.path))
+        self.reader = Reader(self.reader_connection, {})
         self.model = Model(dict(ORDERS), now=NOW)
         self.before: Model | None = None
         self.context: AbstractContextManager[Transaction] | None = None
@@ -90,11 +96,14 @@ class StoreMachine(RuleBasedStateMachine):
         self.tokens: list[int] = []
         self.reserved: list[list[int]] = []
         self.incarnation = 0
+        self.looks = 0
 
     def teardown(self) -> None:
         if self.context:
             self.end("commit")
             self.agree()
+        self.reader_agrees()
+        self.reader_connection.close()
         for store in self.stores:
             store.close()
         shutil.rmtree(self.folder)
@@ -261,6 +270,8 @@ class StoreMachine(RuleBasedStateMachine):
         for job_id in ids:
             spent = self.charged(job_id, charge)
             history, blame = History(*spent), AttemptError(*error) if error else None
+            if how == "call off":
+                assert outcome(lambda i=job_id: tx.cancel(i)) == outcome(lambda i=job_id: model.cancel(i))
             if how in ENDS:
                 got = tx.finish(token, job_id, ENDS[how], NOW, "why", history, blame)
                 assert got == model.finish(token, job_id, ENDS[how], spent, error)
@@ -345,6 +356,9 @@ class StoreMachine(RuleBasedStateMachine):
             return
         assert self.backend.complaints() == []
         self.places_agree()
+        self.looks += 1
+        if self.looks % READ_EVERY == 0:
+            self.reader_agrees()
         for store in self.stores:
             with store.transaction(self.model.now) as tx:
                 self.answers_agree(tx)
@@ -356,6 +370,32 @@ class StoreMachine(RuleBasedStateMachine):
             for job in self.model.jobs.values()
         }
         assert self.backend.places() == expected
+
+    def reader_agrees(self) -> None:
+        """What people are shown, on a connection of its own."""
+        jobs = sorted(self.model.jobs.values(), key=lambda job: job.id, reverse=True)
+        shown = [
+            (one["id"], one["queue"], one["state"], one["attempt"], one["error"], instant_of(one))
+            for one in self.reader.jobs(limit=0)
+        ]
+        assert shown == [
+            (
+                job.id,
+                job.queue,
+                job.state.value,
+                job.shown_attempt,
+                None if job.state is State.COMPLETED else job.last_error,
+                instant(job.time) if job.state.final or job.state is State.SCHEDULED else None,
+            )
+            for job in jobs
+        ]
+        for state in State:
+            ids = [job["id"] for job in self.reader.jobs(state=state, limit=0)]
+            assert ids == [job.id for job in jobs if job.state is state]
+        for job in jobs[:3]:
+            whole = self.reader.job(job.id)
+            assert whole is not None
+            assert [(error["attempt"], error["kind"]) for error in whole["errors"]] == job.errors
 
     def answers_agree(self, tx: Tx) -> None:
         model = self.model
@@ -389,6 +429,11 @@ class StoreMachine(RuleBasedStateMachine):
             again = tx.leased_jobs(token)
             assert again is not None
             assert [self.shown(job) for job in again.jobs] == [self.expected(model.jobs[i]) for i in ids]
+
+
+def instant_of(shown: dict[str, Any]) -> Any:
+    """When a job ended, or else when it is due."""
+    return shown["finished_at"] or shown["due_at"]
 
 
 def outcome(act: Callable[[], Any]) -> Any:

@@ -184,6 +184,20 @@ def test_text_that_cannot_be_stored_stores_nothing(backend: SqliteBackend, store
     assert counts(store) == {"queued": 2}
 
 
+def test_rows_that_cannot_be_read_are_a_store_error_every_time(backend: SqliteBackend, store: SqliteStore) -> None:
+    put(store, 1)
+    lease(store, 1)
+    (sound,) = store.connection.execute("SELECT jobs FROM lease").fetchone()
+    other = backend.open()
+    other.connection.execute("UPDATE lease SET jobs = 'no JSON'")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="malformed JSON"), store.transaction(NOW):
+            pass
+    other.connection.execute("UPDATE lease SET jobs = ?", (sound.decode(),))
+    other.close()
+    assert counts(store) == {"running": 1}
+
+
 # -- checkpoints ---------------------------------------------------------------------------------------------------
 
 

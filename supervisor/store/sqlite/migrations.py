@@ -34,6 +34,7 @@ CREATE TABLE job (
   id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, band INTEGER NOT NULL, pos INTEGER NOT NULL,
   priority INTEGER NOT NULL, enqueued_at INTEGER NOT NULL, due_at INTEGER, options TEXT, payload TEXT NOT NULL
 ) STRICT;
+CREATE INDEX job_of_lane ON job (lane);
 CREATE TABLE ready (
   lane INTEGER NOT NULL, band INTEGER NOT NULL, pos INTEGER NOT NULL, id INTEGER NOT NULL, mark INTEGER NOT NULL,
   PRIMARY KEY (lane, band, pos)
@@ -50,6 +51,7 @@ CREATE TABLE outcome (
   id INTEGER PRIMARY KEY, state TEXT NOT NULL, attempt INTEGER NOT NULL, token INTEGER NOT NULL,
   started_at INTEGER, finished_at INTEGER NOT NULL, result TEXT, reason TEXT
 ) STRICT;
+CREATE INDEX outcome_not_completed ON outcome (state) WHERE state <> 'completed';
 
 CREATE TABLE trail (
   id INTEGER PRIMARY KEY, failures INTEGER NOT NULL, crashes INTEGER NOT NULL, interruptions INTEGER NOT NULL,

@@ -504,10 +504,11 @@ class Transaction:
 
     def finished_after(self, job_id: int, jobs_max: int) -> list[Finished]:
         """Final jobs in the order of their ids."""
-        return [
-            Finished(found, queue.decode(), State(state.decode()), finished_at)
-            for found, queue, _, state, finished_at in self._db.execute(SQL.finished_after, (job_id, jobs_max))
-        ]
+        return _finished(self._db.execute(SQL.finished_after, (job_id, jobs_max)))
+
+    def dead_after(self, job_id: int, jobs_max: int) -> list[Finished]:
+        """Dead jobs in the order of their ids."""
+        return _finished(self._db.execute(SQL.ended_after, (State.DEAD.value, job_id, jobs_max)))
 
     def remove(self, ids: Sequence[int]) -> int:
         """Delete final jobs with all that is known of them; returns how many."""
@@ -593,6 +594,10 @@ def _fitting(cursor: Any, bytes_max: int) -> list[tuple[Any, ...]]:
             break
     cursor.close()
     return rows
+
+
+def _finished(rows: Any) -> list[Finished]:
+    return [Finished(found, queue.decode(), State(state.decode()), ended_at) for found, queue, state, ended_at in rows]
 
 
 def _leased(row: Sequence[Any], trail: tuple[Any, ...] | None) -> LeasedJob:

@@ -1,2 +1,1 @@
-SELECT job.id FROM job JOIN lane ON lane.id = job.lane
-WHERE job.id < ?1 AND (?2 IS NULL OR lane.queue = ?2) ORDER BY job.id DESC LIMIT ?3
+SELECT id FROM job WHERE id < :before ORDER BY id DESC LIMIT :limit

@@ -1,7 +1,13 @@
-SELECT lane.queue, (
-  SELECT min(job.enqueued_at) FROM (
-    SELECT id FROM (SELECT id FROM ready WHERE ready.lane = lane.id ORDER BY band, pos LIMIT 1)
-    UNION ALL
-    SELECT id FROM (SELECT id FROM ready WHERE ready.lane = lane.id ORDER BY band DESC, pos DESC LIMIT 1)
-  ) AS ends JOIN job ON job.id = ends.id
-) FROM lane
+WITH RECURSIVE level (lane, band) AS (
+  SELECT lane.id, (SELECT min(ready.band) FROM ready WHERE ready.lane = lane.id) FROM lane
+  UNION ALL
+  SELECT level.lane, (SELECT min(ready.band) FROM ready WHERE ready.lane = level.lane AND ready.band > level.band)
+  FROM level WHERE level.band IS NOT NULL
+)
+SELECT lane.queue, min(job.enqueued_at)
+FROM level JOIN lane ON lane.id = level.lane
+JOIN ready ON ready.lane = level.lane AND ready.band = level.band AND ready.pos IN (
+  (SELECT min(ends.pos) FROM ready AS ends WHERE ends.lane = level.lane AND ends.band = level.band),
+  (SELECT max(ends.pos) FROM ready AS ends WHERE ends.lane = level.lane AND ends.band = level.band)
+)
+JOIN job ON job.id = ready.id GROUP BY lane.queue

@@ -1,4 +1,4 @@
-SELECT job.id, lane.queue, job.payload, job.priority, job.options, job.enqueued_at, job.due_at,
+SELECT job.id, lane.queue, NULL, job.priority, job.options, job.enqueued_at, job.due_at,
        outcome.state, outcome.attempt, outcome.token, outcome.started_at, outcome.finished_at, outcome.result, outcome.reason,
        trail.failures, trail.crashes, trail.interruptions, trail.due_at, trail.last_error, trail.id IS NOT NULL
 FROM json_each(?) AS wanted CROSS JOIN job ON job.id = wanted.value
