@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import selectors
 import signal
 import socket
@@ -110,10 +111,7 @@ class Keeper:
         state = self.state
         for slot in state.slots.values():
             state.rung[slot.number] = boot_ms()
-        with state.store.transaction(wall_ms()) as tx:
-            work = self._work(tx)
-            adopted = adoption.adopt(work)
-        work.committed()
+        adopted = self._adopt(given)
         if not given.slots:
             adoption.sweep_directories(given.spec.daemon.run_dir)
         self.private.add_master(given.control)
@@ -124,6 +122,30 @@ class Keeper:
         state.log.emit("keeper.ready", sqlite=".".join(map(str, sqlite_version)), jobs=jobs, adopted=adopted)
         assert state.control is not None
         state.control.send(Ready())
+
+    def _adopt(self, given: KeeperInheritance) -> int:
+        """Adopt leases; returns how many. A successor waits for a store that cannot commit, as its workers do.
+
+        Raises:
+            StoreError: the first keeper of a daemon cannot begin.
+        """
+        while not (self.orphaned or self.stopping):
+            work: Work | None = None
+            try:
+                with self.state.store.transaction(wall_ms()) as tx:
+                    work = self._work(tx)
+                    adopted = adoption.adopt(work)
+            except StoreError as error:
+                if work:
+                    work.failed()
+                if not given.slots:
+                    raise
+                self._store_fails(boot_ms(), str(error))
+                self.orphaned = bool(select.select([given.lifeline], [], [], FAILURE_PAUSE_MS / 1000)[0])
+            else:
+                work.committed()
+                return adopted
+        return 0
 
     def listen(self, listeners: Any) -> None:
         """Serve the public socket."""

@@ -64,7 +64,11 @@ class KeeperSlot:
         self.sock = sock
         self.worker_end = worker_end
         self.folder = open_directory(directory)
-        self.memory = MemoryFile(open_memory(self.folder))
+        try:
+            self.memory = MemoryFile(open_memory(self.folder))
+        except OSError:
+            os.close(self.folder)
+            raise
         self.ring = RingReader(self.memory, Position())
         self.phase = Phase.GIVEN
         self.owner = 0

@@ -7,6 +7,7 @@ for either are files of the directory, which everyone reaches by descriptor.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -89,8 +90,16 @@ def open_directory(directory: str) -> int:
 
 
 def open_memory(directory_fd: int) -> int:
-    """A descriptor of the slot's memory file."""
-    return os.open(MEMORY_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=directory_fd)
+    """A descriptor of the slot's memory file.
+
+    Raises:
+        OSError: it is missing, or a job has put something else in its place.
+    """
+    fd = os.open(MEMORY_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory_fd)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, f"{MEMORY_FILE} is not a regular file")
+    return fd
 
 
 def write_file(directory_fd: int, name: str, data: bytes) -> None:

@@ -14,6 +14,7 @@ from supervisor.keeper.slots import Phase
 from supervisor.keeper.state import State
 from supervisor.store.protocol import Lease
 from supervisor.wire import control
+from tests.crash.test_forged_slots import Forger, forging
 from tests.support.ledger import read_database
 from tests.support.rig import Rig, a_queue
 
@@ -127,3 +128,37 @@ def test_a_repeated_group_is_answered_though_the_store_cannot_commit(tmp_path: P
         assert len({tuple(answer["ok"]["ids"]) for answer in first}) == 1
         client.close()
     assert sqlite3.connect(rig.database).execute("SELECT count(*) FROM job").fetchone() == (1,)
+
+
+def test_a_successor_waits_for_a_store_that_cannot_commit(tmp_path: Path) -> None:
+    with Rig(tmp_path, [a_queue(tmp_path, workers=1)]) as rig:
+        rig.start_keeper()
+        rig.spawn_all()
+        fifo = tmp_path / "held"
+        os.mkfifo(fifo)
+        (job_id,) = rig.enqueue([{"do": "hold", "until": str(fifo)}])
+        rig.until(lambda: rig.ledger.running, what="a running job")
+        rig.kill_keeper()
+        rig.start_keeper(store__before_commit="enospc")
+        assert rig.keeper, f"it ended with {rig.heard}"
+        os.close(os.open(fifo, os.O_WRONLY))
+        rig.until(rig.drained, what="the end of the job")
+        assert rig.job(job_id)["attempt"] == 1
+
+
+def test_a_memory_that_is_no_file_any_more_costs_its_worker_and_not_the_keeper(tmp_path: Path) -> None:
+    def deed(forger: Forger) -> None:
+        os.unlink("memory", dir_fd=forger.folder)
+        os.mkfifo("memory", dir_fd=forger.folder)
+
+    with Rig(tmp_path, [a_queue(tmp_path, workers=1)]) as rig:
+        rig.start_keeper()
+        forger = rig.spawn("q", forging(deed))
+        rig.until(lambda: rig.ready, what="a ready worker")
+        rig.enqueue([{}] * 3)
+        rig.until((Path(forger.slot.directory) / "memory").is_fifo, what="the deed")
+        rig.kill_keeper()
+        rig.start_keeper()
+        assert rig.keeper, f"it ended with {rig.heard}"
+        rig.until(lambda: rig.drained() or rig.said(control.RecycleWorker), what="another worker")
+        rig.until(rig.drained, what="the end of all jobs")
