@@ -6,6 +6,7 @@ import os
 import signal
 
 from supervisor.pool.foreman import Foreman
+from supervisor.pool.fork import DETAIL_MAX
 from supervisor.pool.preload import preload, take_on
 from supervisor.unix.inheritance import FOREMAN_UNPRELOADABLE, FOREMAN_UNUSABLE, ForemanInheritance, HandlerUnusable
 from supervisor.unix.spawn import adopt_orphans, die_with
@@ -26,7 +27,8 @@ def run(given: ForemanInheritance) -> int:
         die_with(parent, signal.SIGTERM)  # asked for again: it is forgotten when the user changes
         preloaded = preload(given)
     except HandlerUnusable as unusable:
-        _say(given, PoolState(name, "open", unusable.message, unusable.detail))
+        detail = unusable.detail[-DETAIL_MAX:] if unusable.detail else None
+        _say(given, PoolState(name, "open", unusable.message[:DETAIL_MAX], detail))
         return FOREMAN_UNUSABLE
     if preloaded.leftover is not None:
         given.log.emit("pool.unpreloaded", pool=name, reason=preloaded.leftover)

@@ -92,7 +92,9 @@ class Member:
             data = read_file(self.folder, STACKS_FILE)
         except OSError:
             return None
-        return without_our_frames(data[:STACKS_BYTES_MAX].decode("utf-8", "backslashreplace")) or None
+        # Bytes that are no text take four characters each, and what a certificate holds must fit into a message.
+        text = data[:STACKS_BYTES_MAX].decode("utf-8", "backslashreplace")[:STACKS_BYTES_MAX]
+        return without_our_frames(text) or None
 
     # -- its memory --------------------------------------------------------------------------------------------
 

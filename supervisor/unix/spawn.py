@@ -47,7 +47,13 @@ def spawn(body: Callable[[], int], *, name: str, keep: Iterable[int], death_sign
             _child(body, name, keep, death_signal, parent)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return Spawned(pid, os.pidfd_open(pid))
+    try:
+        return Spawned(pid, os.pidfd_open(pid))
+    except OSError:
+        # A child that nobody watches would live on beside the one that is started in its place, on the same slot.
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _child(body: Callable[[], int], name: str, keep: Iterable[int], death_signal: int | None, parent: int) -> None:

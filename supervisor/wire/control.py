@@ -269,6 +269,8 @@ class Link:
     def receive(self) -> Iterator[tuple[Any, list[int]]]:
         """Every message that has arrived, with its descriptors, which are the caller's to close.
 
+        What is no message is passed over: a foreman has run user code, and nobody shall end of what it says.
+
         Raises:
             LinkClosed: the peer is gone, and everything it sent has been given out.
         """
@@ -288,7 +290,13 @@ class Link:
                     numbers = array.array("i")
                     numbers.frombytes(part[: len(part) - len(part) % numbers.itemsize])
                     descriptors.extend(numbers)
-            yield _decoder.decode(data), descriptors
+            try:
+                message = _decoder.decode(data)
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                for fd in descriptors:
+                    os.close(fd)
+                continue
+            yield message, descriptors
 
     def close(self) -> None:
         """Close this end and what waited."""
