@@ -5,9 +5,9 @@ WITH RECURSIVE level (lane, band) AS (
   FROM level WHERE level.band IS NOT NULL
 )
 SELECT lane.queue, min(job.enqueued_at)
-FROM level JOIN lane ON lane.id = level.lane
-JOIN ready ON ready.lane = level.lane AND ready.band = level.band AND ready.pos IN (
+FROM level CROSS JOIN lane ON lane.id = level.lane
+CROSS JOIN ready ON ready.lane = level.lane AND ready.band = level.band AND ready.pos IN (
   (SELECT min(ends.pos) FROM ready AS ends WHERE ends.lane = level.lane AND ends.band = level.band),
   (SELECT max(ends.pos) FROM ready AS ends WHERE ends.lane = level.lane AND ends.band = level.band)
 )
-JOIN job ON job.id = ready.id GROUP BY lane.queue
+CROSS JOIN job ON job.id = ready.id GROUP BY lane.queue

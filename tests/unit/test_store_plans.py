@@ -1,0 +1,75 @@
+"""No statement walks over a table that grows with the jobs: SQLite's own plans say so, whatever the machine's speed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.store.sqlite.statements import SQL
+from supervisor.store.sqlite.store import SqliteStore
+from tests.conformance.sqlite import SqliteBackend
+
+GROWING = {"job", "ready", "scheduled", "outcome", "trail", "attempt", "request"}
+WALKS = {
+    "read_scheduled": "an operator's listing: no index orders what is scheduled by id, and none is worth its cost",
+    "request_forget": "the oldest keys, bounded by its limit",
+}
+SORTS = {
+    "outcome_tokens": "the few tokens of one batch",
+    "read_oldest": "queues times priorities",
+    "read_page": "one page",
+    "read_running": "what is leased",
+    "read_scheduled": "see above",
+    "tally": "queues times states",
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteStore]:
+    opened = SqliteBackend(tmp_path_factory.mktemp("plans") / "jobs.db", durability="relaxed").open()
+    yield opened
+    opened.close()
+
+
+def plan(store: SqliteStore, name: str) -> list[str]:
+    """What SQLite would do, a line each."""
+    text = getattr(SQL, name)
+    names = re.findall(r":(\w+)", text)
+    numbers = [int(number) for number in re.findall(r"\?(\d+)", text)]
+    blanks: Any = dict.fromkeys(names) if names else [None] * (max(numbers) if numbers else text.count("?"))
+    return [row[3].decode() for row in store.connection.execute(f"EXPLAIN QUERY PLAN {text}", blanks)]
+
+
+def walked(lines: list[str]) -> set[str]:
+    found = (re.match(r"SCAN (\w+)(?! VIRTUAL)\b(?! VIRTUAL)", line) for line in lines)
+    return {match[1] for match in found if match} & GROWING
+
+
+@pytest.mark.parametrize("name", sorted(vars(SQL)))
+def test_a_statement_goes_by_an_index(store: SqliteStore, name: str) -> None:
+    lines = plan(store, name)
+    assert bool(walked(lines)) == (name in WALKS), lines
+    assert any("TEMP B-TREE" in line for line in lines) == (name in SORTS), lines
+    assert not any("AUTOMATIC" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("name", ["read_ended", "ended_after"])
+def test_what_ended_badly_is_found_without_looking_at_what_completed(store: SqliteStore, name: str) -> None:
+    assert any("outcome_not_completed" in line for line in plan(store, name))
+
+
+@pytest.mark.parametrize("name", ["ids_of_lane", "read_queue", "read_queued_of"])
+def test_the_jobs_of_a_queue_are_found_without_looking_at_others(store: SqliteStore, name: str) -> None:
+    assert any("job_of_lane" in line for line in plan(store, name))
+
+
+def test_a_missing_index_would_be_noticed(tmp_path: Path) -> None:
+    poor = SqliteBackend(tmp_path / "jobs.db").open()
+    poor.connection.execute("ALTER TABLE scheduled RENAME TO other")
+    poor.connection.execute("CREATE TABLE scheduled (due_at INTEGER NOT NULL, id INTEGER NOT NULL)")
+    assert walked(plan(poor, "due")) == {"scheduled"}
+    poor.close()
