@@ -1,0 +1,11 @@
+"""The ledgered handler behind an import of two seconds, as large applications have it."""
+
+from __future__ import annotations
+
+import time
+
+from ledgered import run
+
+time.sleep(2)
+
+__all__ = ["run"]
