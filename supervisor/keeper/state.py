@@ -137,6 +137,6 @@ class State:
         self.mean_us[pool] = mean if known is None else 0.8 * known + 0.2 * mean
 
     def look_ahead(self, pool: str) -> int:
-        """How many jobs a worker of the queue may hold: about 20 ms of work; one where that is not known."""
+        """How many jobs a worker may hold: the one it runs and about 20 ms of work; one where that is not known."""
         mean = self.mean_us.get(pool, UNKNOWN_MEAN_US)
-        return max(1, min(OUT_JOBS_MAX, int(LOOK_AHEAD_US / max(mean, 1.0))))
+        return min(OUT_JOBS_MAX, 1 + int(LOOK_AHEAD_US / max(mean, 1.0)))
