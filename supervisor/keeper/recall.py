@@ -8,7 +8,7 @@ and the worker will see the limit before it begins another.
 
 from __future__ import annotations
 
-from supervisor.keeper.settling import settle_to_end
+from supervisor.keeper.settling import give_back, settle_to_end
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
@@ -64,7 +64,7 @@ def recall(work: Work, slot: KeeperSlot) -> int:
     quiet_since_ms, taken = slot.quiet_since_ms, 0
     for token in {held[0] for held in slot.out.values()}:
         ids = [job_id for job_id, held in slot.out.items() if held[0] == token and job_id != running]
-        released = work.tx.release(token, ids)
+        released = give_back(work, token, ids)
         work.ended(slot, released, token)
         taken += len(released)
     slot.quiet_since_ms = quiet_since_ms  # it is still stuck: what was taken back is for others

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -125,7 +125,21 @@ def _hand_back(work: Work, slot: KeeperSlot, record: Record) -> None:
         ids = msgspec.msgpack.decode(record.data, type=list[int])
     except msgspec.MsgspecError:
         return
-    work.ended(slot, work.tx.release(record.token, ids), record.token)
+    work.ended(slot, give_back(work, record.token, ids), record.token)
+
+
+def give_back(work: Work, token: int, ids: Iterable[int]) -> list[int]:
+    """Hand unstarted jobs back; those that a client cancelled meanwhile end here. Returns those that the lease held."""
+    lease = work.tx.open_leases().get(token)
+    held = [job_id for job_id in ids if lease is not None and job_id in lease.jobs]
+    if not held:
+        return []
+    facts = work.tx.facts(held)
+    cancelled = [job_id for job_id in held if job_id in facts and facts[job_id].cancel_at_ms is not None]
+    for job_id in cancelled:
+        write(work, facts[job_id], token, None, policy.Withdraw("cancelled by a client"), None)
+    work.tx.release(token, held)
+    return held
 
 
 def _settle_others(work: Work, slot: KeeperSlot, reports: Sequence[Report]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from supervisor.job import Failed
-from supervisor.keeper.settling import chance, error_of, settle_to_end, write
+from supervisor.keeper.settling import chance, error_of, give_back, settle_to_end, write
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -54,7 +54,7 @@ def judge_rest(work: Work, owner: int, slot: KeeperSlot | None, cells: list[Cell
         if slot:
             work.ended(slot, [job_id], token)
     for lease in leases:
-        released = work.tx.release(lease.token, list(lease.jobs))
+        released = give_back(work, lease.token, list(lease.jobs))
         if slot:
             work.ended(slot, released, lease.token)
     charged = ", ".join(f"job {job_id}" for _, job_id in suspects) or "no job was running"
