@@ -89,7 +89,6 @@ def hand_out(work: Work, slot: KeeperSlot, lease: Lease) -> None:
 
     def effect() -> None:
         hit("keeper.after_lease")
-        slot.solo = _alone(lease)
         slot.hand_out(lease, state.mean_us.get(slot.pool, float("inf")), work.boot_ms)
         hit("keeper.after_chunk")
 

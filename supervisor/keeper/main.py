@@ -21,7 +21,7 @@ from supervisor.keeper.intake import insert, refuse_overdue
 from supervisor.keeper.private import Private
 from supervisor.keeper.service import Service
 from supervisor.keeper.settling import settle_slot
-from supervisor.keeper.slots import KeeperSlot
+from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
 from supervisor.keeper.undertaker import bury_all
 from supervisor.keeper.verdicts import give_verdict
@@ -309,8 +309,8 @@ class Keeper:
     def _write(self, work: Work, now_ms: int, *, flush: bool, intake: bool) -> None:
         """Verdicts and outcomes first, then what comes in, then what goes out, then chores."""
         state = self.state
-        self._own(work)
         self._judge(work)
+        self._own(work)
         self._settle(work)
         if intake:
             insert(work, flush=flush)
@@ -324,10 +324,13 @@ class Keeper:
         housekeeping.note_scheduled(work, self.chores)
 
     def _own(self, work: Work) -> None:
-        """Store the owners of new workers, before anything is leased to them."""
+        """Store the owners of new workers, before anything is leased to them; not of those that are dead already."""
         state = self.state
         for number in list(state.unowned):
             slot = state.slots[number]
+            if slot.phase is Phase.JUDGED:
+                state.unowned.discard(number)
+                continue
             owner = work.tx.own(
                 Owner(
                     host=socket.gethostname(), boot=state.boot_id, epoch=state.epoch, slot=slot.number,
@@ -357,8 +360,8 @@ class Keeper:
             number, at = next(iter(left.items()))
             del left[number]
             slot = state.slots.get(number)
-            if slot is None or not slot.owner:
-                continue
+            if slot is None or not slot.owner or slot.phase is Phase.JUDGED:
+                continue  # the ring of a judged slot was read to its end, and it may be closed after this pass
             before = slot.ring.position
             settle_slot(work, slot, RECORDS_AT_ONCE)
             if slot.ring.position != before and slot.ring.waiting():

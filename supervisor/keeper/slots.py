@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from supervisor.store.protocol import Lease, LeasedJob
+from supervisor.store.protocol import SOLO, Lease, LeasedJob
 from supervisor.unix.chunk import (
     CHUNK_BYTES_MAX,
     CHUNK_JOBS_MAX,
@@ -95,6 +95,7 @@ class KeeperSlot:
         for job in lease.jobs:
             self.out[job.id] = (lease.token, len(job.payload))
             self.out_bytes += len(job.payload)
+        self.solo = any(job.mark == SOLO for job in lease.jobs)
         self.unsent.extend(self._chunks(lease, mean_us))
         self.send()
 

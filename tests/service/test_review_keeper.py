@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import threading
 from pathlib import Path
@@ -162,3 +163,44 @@ def test_a_memory_that_is_no_file_any_more_costs_its_worker_and_not_the_keeper(t
         assert rig.keeper, f"it ended with {rig.heard}"
         rig.until(lambda: rig.drained() or rig.said(control.RecycleWorker), what="another worker")
         rig.until(rig.drained, what="the end of all jobs")
+
+
+def opened(fifo: Path) -> bool:
+    """Open a FIFO for writing, if a reader waits at it."""
+    try:
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def test_a_job_that_was_cancelled_before_it_began_does_not_run_later(tmp_path: Path) -> None:
+    with Rig(tmp_path, [a_queue(tmp_path, workers=1)]) as rig:
+        rig.start_keeper()
+        rig.spawn_all()
+        rig.enqueue([{}] * 50)
+        rig.until(rig.drained, what="a known mean")
+        fifo = tmp_path / "held"
+        os.mkfifo(fifo)
+        first, second = rig.enqueue([{"do": "hold", "until": str(fifo)}, {}])
+        rig.until(lambda: rig.ledger.running, what="a running job")
+        assert rig.job(second)["state"] == "running", "it was to be leased along with the first"
+        assert rig.ask("cancel", ids=[second])["done"] == [second]
+        rig.kill_worker(next(iter(rig.hands.values())), "stop")
+        rig.until(lambda: rig.job(second)["state"] == "cancelled", what="the cancellation")
+        rig.until(lambda: opened(fifo), what="a second run of the first")
+        rig.until(rig.drained, what="the end of the first")
+        assert rig.job(first)["state"] == "completed"
+
+
+def test_a_worker_that_died_before_it_was_known_leaves_no_owner(tmp_path: Path) -> None:
+    with Rig(tmp_path, [a_queue(tmp_path, workers=1)]) as rig:
+        rig.start_keeper()
+        os.kill(rig.keeper, signal.SIGSTOP)
+        slot = rig.a_slot("q")
+        for gone in (False, True):
+            rig.say("q", control.Started(slot.number, 1 << 22, 5, 0))
+            rig.say("q", control.Certificate(slot.number, slot.incarnation, 1 << 22, "exit", exit_code=1, gone=gone))
+        os.kill(rig.keeper, signal.SIGCONT)
+        rig.until(lambda: rig.said(control.SlotClosed), what="a closed slot")
+        assert sqlite3.connect(rig.database).execute("SELECT count(*) FROM owner").fetchone() == (0,)

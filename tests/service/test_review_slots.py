@@ -10,7 +10,7 @@ import pytest
 
 from supervisor.config.spec import Queue
 from supervisor.keeper.slots import KeeperSlot
-from supervisor.store.protocol import Lease, LeasedJob
+from supervisor.store.protocol import SOLO, Lease, LeasedJob
 from supervisor.unix.chunk import decode_chunk, payload_file
 from supervisor.unix.slot import Slot, discard_slot, make_slot, open_directory, read_file, write_file
 from tests.support.rig import QUICK, Rig
@@ -85,4 +85,11 @@ def test_a_payload_that_finds_no_room_is_sent_when_there_is_room(slot: Slot) -> 
     assert not kept.unsent
     assert decode_chunk(slot.worker_end.recv(1 << 18)).tasks[0].payload is None
     assert taken.stat().st_size == LARGE + 2
+    kept.close()
+
+
+def test_a_suspect_is_alone_also_when_a_new_keeper_sends_it_anew(slot: Slot) -> None:
+    kept = keepers(slot)
+    kept.hand_out(Lease(5, 1, 1, [a_job(7, b"{}")._replace(mark=SOLO)]), 100.0, 0)
+    assert kept.solo
     kept.close()
