@@ -377,7 +377,8 @@ class Processes:
                     self._replenish(foreman)
                 else:
                     self._short.discard(name)
-        if self.keeper and self._certificates and now_ms >= self._repeat_at_ms:
+        waiting = self._certificates and now_ms >= self._repeat_at_ms
+        if self.keeper and waiting and not self.keeper.link.congested:
             self._repeat_at_ms = now_ms + REPEAT_MS
             for certificate in self._certificates.values():
                 self.keeper.link.send(certificate)
