@@ -193,3 +193,12 @@ def test_a_halting_tree_probes_nothing(moment: str) -> None:
         drive.sleep(5_000)
     drive.send(Halt())
     assert started(drive.sleep(60_000)) == ""
+
+
+def test_a_probe_that_dies_fails_even_if_the_earlier_deaths_are_forgotten() -> None:
+    drive = tripped("a", intensity=1, period_ms=1_000)
+    drive.dies("a")
+    drive.sleep(5_000)
+    assert drive.tree.group("g").circuit is CircuitState.PROBING
+    drive.dies("a")
+    assert drive.tree.group("g").circuit is CircuitState.OPEN

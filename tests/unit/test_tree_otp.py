@@ -137,7 +137,7 @@ def test_escalation_stops_the_whole_tree_in_reverse_order_and_ends_it_with_1() -
     pool = GroupSpec("pool", (ChildSpec("p", tier=1),))
     drive = Drive(keeper, pool)
     drive.tick()
-    led_to = drive.dies("k", reason="died of signal 9")
+    led_to = drive.dies("k", reason="died of signal 9", status=7)
     assert led_to[0] == Halting(1, "keeper: died of signal 9", urgent=False)
     assert stopped(led_to) == "p"
     assert led_to[-1] == Halted(1, "keeper: died of signal 9")

@@ -156,3 +156,11 @@ def test_the_exit_of_what_has_left_changes_nothing() -> None:
     drive.send(Reshape(()))
     assert drive.tree.children == ()
     assert drive.send(Exited("a", 1, Ending.FAILED)) == []
+
+
+def test_a_child_that_is_down_leaves_at_once() -> None:
+    drive = driven(pool("a"), pool("b"))
+    drive.dies("a")
+    drive.send(Reshape((pool("b"),)))
+    assert [child.id for child in drive.tree.children] == ["b"]
+    assert [group.id for group in drive.tree.groups] == ["b"]

@@ -103,6 +103,7 @@ def test_a_sibling_that_waits_already_waits_at_least_as_long() -> None:
     drive.dies("b")
     assert drive["c"].due_ms == due_ms
     assert drive["c"].status is Status.DOWN
+    assert started(drive.sleep(100)) == "c"
 
 
 def test_a_pardoned_death_is_not_counted_and_its_delay_ends() -> None:
