@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +15,23 @@ from typing import Any
 from supervisor.keeper import dispatch, recall
 from supervisor.keeper.slots import Phase
 from supervisor.keeper.state import State
-from supervisor.store.protocol import Lease
+from supervisor.policy.rank import Rank
+from supervisor.store.open import open_store
+from supervisor.store.protocol import Group, Lease, NewJob
+from supervisor.store.sqlite.store import BUSY_TIMEOUT_MS
+from supervisor.unix.clock import boot_ns
 from supervisor.wire import control
 from tests.crash.test_forged_slots import Forger, forging
 from tests.support.ledger import read_database
 from tests.support.rig import Rig, a_queue
+
+READER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("BEGIN")
+print(connection.execute("SELECT count(*) FROM job").fetchone(), flush=True)
+sys.stdin.read()
+"""
 
 
 class Busy:
@@ -204,3 +218,26 @@ def test_a_worker_that_died_before_it_was_known_leaves_no_owner(tmp_path: Path) 
         os.kill(rig.keeper, signal.SIGCONT)
         rig.until(lambda: rig.said(control.SlotClosed), what="a closed slot")
         assert sqlite3.connect(rig.database).execute("SELECT count(*) FROM owner").fetchone() == (0,)
+
+
+def test_a_checkpoint_does_not_wait_for_readers(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "jobs.db"), "full", create=True, migrate=True)
+    with store.transaction(1) as tx:
+        tx.insert([Group("q", [NewJob(b"1")])], lambda _queue, _priority, sequence: Rank(0, sequence))
+    waits: list[int] = []
+    reader = subprocess.Popen([sys.executable, "-c", READER, store.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert reader.stdin is not None
+    assert reader.stdout is not None
+    reader.stdout.readline()
+    with store.transaction(2) as tx:
+        tx.pause("q", paused=True)
+    for _ in range(3):
+        begun_ns = boot_ns()
+        store.checkpoint("TRUNCATE")
+        waits.append((boot_ns() - begun_ns) // 1_000_000)
+    assert store.wal_bytes(), "the reader does not read"
+    assert min(waits) < BUSY_TIMEOUT_MS // 2
+    assert store.connection.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT_MS,)
+    reader.stdin.close()
+    reader.wait()
+    store.close()

@@ -130,9 +130,16 @@ class SqliteStore:
         return None
 
     def checkpoint(self, mode: str = "PASSIVE") -> tuple[int, int]:
-        """Move the WAL into the file; returns (pages in the WAL, pages moved). Never raises for being busy."""
+        """Move the WAL into the file; returns (pages in the WAL, pages moved). Neither raises nor waits for being busy.
+
+        A reader in the middle of a backup holds up more than a passive one: all clients would wait along with us.
+        """
         try:
-            _, pages, moved = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            self._db.execute("PRAGMA busy_timeout = 0")
+            try:
+                _, pages, moved = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
         return pages, moved
