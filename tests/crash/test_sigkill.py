@@ -26,9 +26,9 @@ DEATHS_ALLOWED = 4
 def begin(field: Field) -> None:
     """Four clients that do not stop."""
     for seed in range(2):
-        field.load("raw", "--payloads", MIX, "--group", 6, "--pause-ms", 12, "--seed", seed)
-    field.load("client", "--payloads", MIX, "--group", 4, "--pause-ms", 15)
-    field.load("buffered", "--payloads", MIX, "--pause-ms", 150)
+        field.load("raw", "--payloads", MIX, "--group", 6, "--pause-ms", 40, "--seed", seed)
+    field.load("client", "--payloads", MIX, "--group", 4, "--pause-ms", 50)
+    field.load("buffered", "--payloads", MIX, "--pause-ms", 2_000)
 
 
 def kill_master(field: Field) -> set[int]:

@@ -99,6 +99,23 @@ def snooze(job: Any, payload: dict[str, Any]) -> Any:
     return Snooze(payload["ms"] / 1000)
 
 
+def descriptors(_job: Any, _payload: dict[str, Any]) -> list[list[Any]]:
+    """What this process has open: number and what /proc calls it, the listing itself left out."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.append([int(name), os.readlink(f"/proc/self/fd/{name}")])
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def peek(job: Any, payload: dict[str, Any]) -> None:
+    """Open a file that is none of a job's business, and hold it."""
+    with open(payload["file"], "rb"):
+        hold(job, payload)
+
+
 def _fault() -> None:
     ctypes.string_at(0)
 
@@ -121,4 +138,6 @@ ACTIONS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "die": die,
     "snooze": snooze,
     "stubborn": stubborn,
+    "descriptors": descriptors,
+    "peek": peek,
 }
