@@ -78,6 +78,11 @@ def scheduled(field: Field, jobs: list[Arrival]) -> list[Arrival]:
     return [known[job_id]._replace(number=number) for number, (_, job_id) in enumerate(due)]
 
 
+def wait_until_due(field: Field, count: int) -> None:
+    """Wait until so many retries are ready, while nothing runs."""
+    until(lambda: field.ask("status")["queues"]["q"]["queued"] == count, 60, "retries that are due")
+
+
 @pytest.mark.campaign
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("order", MODELS)
@@ -91,9 +96,7 @@ def test_a_queue_drains_in_the_order_of_its_model(tmp_path: Path, campaign: Camp
             field.ask("pause", queue="q")
             again = scheduled(field, jobs)
             assert len(again) > count // 40, "retries came before all else had run"
-            until(
-                lambda due=len(again): field.ask("status")["queues"]["q"]["queued"] == due, 60, "retries that are due"
-            )
+            wait_until_due(field, len(again))
             assert ran(field.ledger, run_all(field)) == in_order(order, again)
             assert field.ask("status")["queues"]["q"]["completed"] == count
         campaign.passed(rounds, jobs=count, retries=len(again))
