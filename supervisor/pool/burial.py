@@ -109,9 +109,11 @@ class Unanswered:
 
     def repeat(self, now_ms: int, *, at_once: bool = False) -> None:
         """Send again what is still unanswered, if it is time to."""
-        if (not at_once and now_ms < self._again_at_ms) or self._link.congested:
-            return  # a keeper that reads nothing yet finds what it needs in the socket
+        if not at_once and now_ms < self._again_at_ms:
+            return
         self._again_at_ms = now_ms + REPEAT_MS
+        if self._link.congested:
+            return  # a keeper that reads nothing yet finds what it needs in the socket
         for certificate, _, _ in self._waiting.values():
             self._link.send(certificate)
 

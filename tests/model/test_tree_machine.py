@@ -238,6 +238,14 @@ class World(RuleBasedStateMachine):
         self.now = until
         self.tell(on.Tick())
 
+    @rule(ms=st.sampled_from([1_000, 60_000]))
+    def the_machine_sleeps(self, ms: int) -> None:
+        self.now += ms
+        before = {child.id: child.status for child in self.tree.children}
+        self.tell(on.Slept(ms))
+        blamed = [child.id for child in self.tree.children if child.status is Status.KILLING is not before[child.id]]
+        assert not blamed, "killed for the time asleep"
+
     @rule(data=st.data(), late=st.booleans())
     def news_of_an_earlier_process(self, data: st.DataObject, late: bool) -> None:
         name = data.draw(st.sampled_from([child.id for child in self.tree.children] or ["nobody"]))
