@@ -36,7 +36,8 @@ def drain_per_s(folder: Path, payload: Any, jobs: int, workers: int) -> float:
         app.noop(payload)
     command = [sys.executable, "-m", "huey.bin.huey_consumer", "huey_app.huey"]
     options = ["--workers", str(workers), "--worker-type", "process", "--no-periodic", "--quiet"]
-    consumer = subprocess.Popen([*command, *options], cwd=folder, stdout=subprocess.DEVNULL, env=_environment(folder))
+    with (folder / "huey.log").open("wb") as log:
+        consumer = subprocess.Popen([*command, *options], cwd=folder, stdout=log, stderr=log, env=_environment(folder))
     try:
         return jobs / _drain_s(folder / "huey.db", consumer)
     finally:
