@@ -270,6 +270,7 @@ class Foreman:
             self._obey(*(on.Worked(member.child, member.run) for member in self._crew if member.done))
 
     def _dump(self, member: Member) -> None:
+        member.pass_over_stacks()
         member.send(signal.SIGUSR2)
 
     def _interrupt(self, member: Member) -> None:

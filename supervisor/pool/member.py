@@ -19,6 +19,8 @@ READ_BYTES = 64 * 1024
 OUTPUT_BYTES_MAX = 4 * 1024
 STACKS_BYTES_MAX = 64 * 1024
 OUR_BOTTOM = "/supervisor/pool/fork.py"
+FATAL = b"Fatal Python error:"
+"""What Python writes above the stacks at a fatal signal; a dump at a deadline begins with the stacks."""
 
 
 class Member:
@@ -42,6 +44,7 @@ class Member:
         self.asked: dict[tuple[int, int], int] = {}
         """Jobs, as (id, token), that a client cancelled, and when."""
         self.output = b""
+        self._stacks_from = 0
         self._said = b""
         self._line = b""
 
@@ -87,14 +90,23 @@ class Member:
 
     @property
     def stacks(self) -> str | None:
-        """Its stacks, as the dump at a deadline or a fatal signal left them in the slot."""
+        """Its stacks, as a fatal signal, or the dump at the deadline that it did not survive, left them in the slot."""
         try:
-            data = read_file(self.folder, STACKS_FILE)
+            data = read_file(self.folder, STACKS_FILE)[self._stacks_from :]
         except OSError:
             return None
+        if not (self.climb and any(self.climb.job == (cell.id, cell.token) for cell in self.cells())):
+            data = data[data.find(FATAL) :] if FATAL in data else b""
         # Bytes that are no text take four characters each, and what a certificate holds must fit into a message.
         text = data[:STACKS_BYTES_MAX].decode("utf-8", "backslashreplace")[:STACKS_BYTES_MAX]
         return without_our_frames(text) or None
+
+    def pass_over_stacks(self) -> None:
+        """What is in the file of stacks by now is about jobs that it has survived."""
+        try:
+            self._stacks_from = os.stat(STACKS_FILE, dir_fd=self.folder, follow_symlinks=False).st_size
+        except OSError:
+            pass  # without a file there is nothing to pass over
 
     # -- its memory --------------------------------------------------------------------------------------------
 

@@ -57,6 +57,14 @@ def test_a_fatal_signal_leaves_the_stack_of_the_job_and_nothing_of_ours(tmp_path
         assert "foreman.py" not in trace
 
 
+def test_a_crash_does_not_show_the_stacks_of_a_job_before(tmp_path: Path) -> None:
+    with a_daemon(tmp_path, '[queues.q]\nhandler = "tasks:run"\nworkers = 1\n') as daemon:
+        late = daemon.enqueue("q", {"sleep": 30}, "--timeout", "200ms", "--max-attempts", "1")
+        assert "tasks.py" in daemon.wait_state(late, "dead")["errors"][0]["traceback"]
+        crash = daemon.wait_state(daemon.enqueue("q", {"leave": 3}), "dead")["errors"][0]
+        assert (crash["exit_code"], crash.get("traceback")) == (3, None)
+
+
 def test_what_workers_print_is_logged_a_line_at_a_time(tmp_path: Path) -> None:
     with a_daemon(tmp_path) as daemon:
         daemon.wait_state(daemon.enqueue("q", {"say": "one\ntwo \x1b[31m"}), "completed")
