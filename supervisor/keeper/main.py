@@ -51,7 +51,7 @@ ONE_SHOT_QUIET_MS = 1_000
 
 def run(given: KeeperInheritance) -> int:
     """The keeper of a daemon, from fork to exit status."""
-    log = Log(given.spec.log.target, given.spec.log.level, given.spec.log.format)
+    log = Log(given.spec.log.target, given.spec.log.level, given.spec.log.format, wall_ms)
     log.role = "keeper"
     try:
         store = open_store(given.spec.daemon.database, given.spec.daemon.durability, create=True, migrate=True)

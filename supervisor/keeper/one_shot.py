@@ -14,7 +14,7 @@ from supervisor.keeper.state import State
 from supervisor.observe.log import Log
 from supervisor.store.open import NoDatabase, open_store
 from supervisor.store.sqlite.store import SqliteStore
-from supervisor.unix.clock import boot_id, boot_ms
+from supervisor.unix.clock import boot_id, boot_ms, wall_ms
 
 
 def run_one_shot(spec: Spec, sock: socket.socket, *, create: bool) -> int:
@@ -23,7 +23,7 @@ def run_one_shot(spec: Spec, sock: socket.socket, *, create: bool) -> int:
     Raises:
         StoreError: the database cannot be opened.
     """
-    log = Log("stderr", "warning", "text")
+    log = Log("stderr", "warning", "text", wall_ms)
     log.role = "one-shot"
     state = State(spec, _open(spec, create=create), log, boot_id(), boot_ms())
     state.leasing = False

@@ -58,9 +58,10 @@ def judge_rest(work: Work, owner: int, slot: KeeperSlot | None, cells: list[Cell
         if slot:
             work.ended(slot, released, lease.token)
     charged = ", ".join(f"job {job_id}" for _, job_id in suspects) or "no job was running"
+    expected = certificate.cause == "stop" and not suspects
     work.afterwards(
         lambda: work.state.log.emit(
-            "keeper.verdict",
+            "keeper.discharge" if expected else "keeper.verdict",
             pid=certificate.pid,
             pool=slot.pool if slot else "an earlier run",
             cause=certificate.cause,

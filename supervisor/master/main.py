@@ -34,7 +34,7 @@ from supervisor.tree import events as on
 from supervisor.tree.deadlines import next_deadline_ms
 from supervisor.tree.model import CircuitState, Ending, Phase, Status, Tree, plant
 from supervisor.tree.react import react
-from supervisor.unix.clock import boot_id, boot_ms
+from supervisor.unix.clock import boot_id, boot_ms, wall_ms
 from supervisor.unix.inheritance import FOREMAN_ESCALATED, FOREMAN_UNPRELOADABLE, FOREMAN_UNUSABLE, Roles
 from supervisor.unix.limits import raise_file_limit
 from supervisor.unix.spawn import adopt_orphans
@@ -52,6 +52,10 @@ FINISH_MIN_MS = 1_000
 STALLED_KEEPER_MS = 15_000
 SLEPT_MS = 5_000
 """Whoever comes so much later than the clock called was not running himself."""
+
+
+def _names(queues: Sequence[str]) -> str:
+    return ", ".join(queues) or "none"
 
 
 def run(spec: Spec, roles: Roles, *, lock_fd: int, config: str, overrides: Sequence[str]) -> int:
@@ -76,7 +80,7 @@ class Master:
         self.config = config
         self.overrides = tuple(overrides)
         self.selector = selectors.DefaultSelector()
-        self.log = Log(spec.log.target, spec.log.level, spec.log.format)
+        self.log = Log(spec.log.target, spec.log.level, spec.log.format, wall_ms)
         self.notifier = Notifier(os.environ)
         self.versions: dict[str, int] = {}
         self.tree: Tree = plant(shape(spec, self.versions))
@@ -121,7 +125,9 @@ class Master:
         self.bank = Bank(self.spec.daemon.run_dir, boot_id())
         self.processes = Processes(self)
         self._watch_signals()
-        self.log.emit("master.started", version=VERSION, queues=len(self.spec.queues), pid=os.getpid())
+        self.log.emit(
+            "master.started", version=VERSION, queues=len(self.spec.queues), file=self.spec.files[0], pid=os.getpid()
+        )
         self.events.append(on.Tick())
 
     def abandon(self, path: str) -> None:
@@ -274,7 +280,8 @@ class Master:
     def _halting(self, what: order.Halting) -> None:
         self._halting_ms = boot_ms()
         grace_s = 0 if what.urgent else self.spec.daemon.shutdown_grace_ms / 1000
-        self.log.emit("master.stopping", reason=what.reason, grace_s=grace_s)
+        sooner = "; SIGQUIT does not wait" if grace_s else ""
+        self.log.emit("master.stopping", reason=what.reason, grace_s=grace_s, sooner=sooner)
         self.notifier.say("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(grace_s * 1_000_000) + EXTEND_US}")
         if what.status:
             self.log.emit("master.escalated", reason=what.reason)
@@ -419,7 +426,10 @@ class Master:
                 )
             )
         self.log.emit(
-            "reload.done", added=list(changes.added), removed=list(changes.removed), changed=list(changes.changed)
+            "reload.done",
+            added=_names(changes.added),
+            removed=_names(changes.removed),
+            changed=_names(changes.changed),
         )
         self.events.append(on.Reshape(shape(new, self.versions)))
         self.events.extend(on.Probe(group.id) for group in self.tree.groups)

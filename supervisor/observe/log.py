@@ -9,6 +9,8 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from supervisor.observe.events import Event, event
@@ -21,16 +23,16 @@ JOURNAL_FIELDS = {"queue": "JOBSUP_QUEUE", "pool": "JOBSUP_POOL", "id": "JOBSUP_
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
 WORDING: dict[str, tuple[int, str]] = {
-    "master.started": (INFO, "jobsupd {version} started with {queues} queues, pid {pid}"),
-    "master.ready": (INFO, "ready: {pools} pools, {broken} of them with an open circuit; {workers} workers wanted"),
-    "master.stopping": (INFO, "stopping ({reason}); jobs have {grace_s} s to finish"),
+    "master.started": (INFO, "jobsupd {version} started with {queues} queues of {file}, pid {pid}"),
+    "master.ready": (INFO, "ready: {pools} pools for {workers} workers; open circuits: {broken}"),
+    "master.stopping": (INFO, "stopping ({reason}); jobs have {grace_s} s to finish{sooner}"),
     "master.stopped": (INFO, "stopped"),
     "master.escalated": (ERROR, "giving up: {reason}"),
     "master.state": (INFO, "state: {state}"),
     "master.slept": (WARNING, "was not running for {seconds} s, as in a suspend: nobody is blamed for that time"),
     "master.role_died": (WARNING, "{role} (pid {pid}) ended with {status}; {then}"),
     "master.no_slots": (ERROR, "no spare slot can be made for pool {pool}: {error}; trying again"),
-    "reload.done": (INFO, "reloaded: added {added}, removed {removed}, changed {changed}"),
+    "reload.done": (INFO, "reloaded; added: {added}; removed: {removed}; changed: {changed}"),
     "reload.refused": (ERROR, "reload refused, the old configuration stays: {problem}"),
     "config.warning": (WARNING, "{text}"),
     "keeper.ready": (INFO, "keeper ready: SQLite {sqlite}, {jobs} jobs unfinished, {adopted} leases adopted"),
@@ -39,6 +41,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "keeper.store_recovered": (INFO, "the database can be written again after {seconds} s"),
     "keeper.store_lost": (ERROR, "the database {path} was {what}; stopping"),
     "keeper.verdict": (INFO, "worker {pid} of {pool} ended ({cause}): {jobs}"),
+    "keeper.discharge": (DEBUG, "worker {pid} of {pool} ended ({cause}): {jobs}"),
     "keeper.stale": (WARNING, "a late report about job {id} changed nothing: its lease {token} is over"),
     "keeper.ring_damaged": (ERROR, "the outcome ring of worker {pid} of {pool} is damaged: {error}"),
     "keeper.undertaking": (WARNING, "the master is gone; ending {workers} workers and committing what is accepted"),
@@ -74,8 +77,9 @@ class Target(NamedTuple):
 class Log:
     """Writes events; made by the master before it forks, shared by every process."""
 
-    def __init__(self, target: str = "stderr", level: str = "info", form: str = "text") -> None:
+    def __init__(self, target: str, level: str, form: str, now_ms: Callable[[], int]) -> None:
         self._where = target
+        self._now_ms = now_ms
         self._threshold = LEVELS[level]
         self._form = form
         self._target = self._open()
@@ -124,12 +128,14 @@ class Log:
         return Target(os.open(self._where, flags, 0o640), None)
 
     def _line(self, what: Event, level: int, text: str) -> bytes:
+        at = datetime.fromtimestamp(self._now_ms() / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
         if self._form == "json":
-            fields = {"level": level, "role": self.role, "pid": os.getpid(), "event": what.name, "message": text}
+            who = {"level": level, "role": self.role, "pid": os.getpid()}
+            fields = {"at": at, **who, "event": what.name, "message": text}
             facts = {name: value for name, value in what.facts.items() if name not in fields}
             line = json.dumps(fields | facts, default=str)
         else:
-            line = f"{self.role}[{os.getpid()}] {text}"
+            line = f"{at} {self.role}[{os.getpid()}] {text}"
         return line.encode("utf-8", "backslashreplace")[:LINE_BYTES_MAX] + b"\n"
 
     def _journal_fields(self, what: Event, level: int, text: str) -> bytes:
