@@ -155,7 +155,7 @@ class Child(NamedTuple):
 
 
 class Job:
-    """What a handler receives. Frozen; instants are datetimes in UTC, `deadline` is seconds left when it began."""
+    """What a handler receives. Frozen; `enqueued_at`, `due_at` and `deadline` are datetimes in UTC."""
 
     __slots__ = (
         "_enqueue", "attempt", "deadline", "due_at", "enqueued_at", "id", "max_attempts", "payload",

@@ -41,7 +41,7 @@ class PythonExecutor:
                 return Done(None)
             return self._outcome(returned)
         except JobTimeout as error:
-            return Failed(str(error), kind="timeout", type="JobTimeout", traceback=traceback.format_exc())
+            return Failed(str(error), kind="timeout", type="JobTimeout", traceback=_trace(error))
         except BaseException as error:  # noqa: BLE001 - the executor boundary: user code may raise anything
             return Failed(_said(error), type=type(error).__qualname__, traceback=_trace(error))
 
@@ -100,9 +100,13 @@ def resolve(name: str, python_path: tuple[str, ...]) -> Callable[..., Any]:
 
 
 def _said(error: BaseException) -> str:
-    """What an exception says, or its name where it says nothing; its own __str__ may fail."""
+    """What an exception says, or its name where it says nothing; its own __str__ may fail.
+
+    A KeyError says its key and no more, which is no sentence where the class is not shown beside it.
+    """
     try:
-        return str(error) or type(error).__qualname__
+        name = type(error).__qualname__
+        return f"{name}: {error}" if isinstance(error, KeyError) else str(error) or name
     except Exception:  # noqa: BLE001 - user code
         return type(error).__qualname__
 
