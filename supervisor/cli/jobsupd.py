@@ -83,12 +83,12 @@ def _check(config: str | None, overrides: tuple[str, ...]) -> int:
     from supervisor.config.check import check
 
     checked = check(config, overrides)
-    for line in (*checked.problems, *checked.warnings, *checked.advice):
+    for line in (*checked.problems, *(f"warning: {text}" for text in (*checked.warnings, *checked.advice))):
         print(line, file=sys.stderr)  # noqa: T201
     if checked.problems:
         return EXIT_USAGE
     queues = checked.spec.queues if checked.spec else {}
-    print(f"the configuration is good: {len(queues)} queues ({', '.join(sorted(queues)) or 'none'})")  # noqa: T201
+    print(f"the configuration is good; queues: {', '.join(sorted(queues)) or 'none'}")  # noqa: T201
     return 0
 
 

@@ -99,9 +99,7 @@ def _read_reference(value: Any, _folder: str) -> str:
     written: str = text(says, high=255).read(value, "")
     module, colon, name = written.partition(":")
     if not colon and all(part.isidentifier() for part in written.split(".")):
-        raise ValueError(
-            f"{shown(written)} names no function; write {says}, as modules of tasks belong to a later version"
-        )
+        raise ValueError(f"{shown(written)} names no function; write {says}")
     for part in (*module.split("."), *name.split(".")):
         if not part.isidentifier() or keyword.iskeyword(part):
             raise wrong(written, says, "is no module and function")

@@ -68,8 +68,8 @@ def take_lock(database: str, role: str) -> int:
     if holder is None:
         return fd
     raise StoreHeld(
-        f"{database} is held by the {holder.role} jobsup process with pid {holder.pid}",
-        hint="one daemon per database; stop that one first",
+        f"{database} is in use by jobsup's {holder.role}, pid {holder.pid}",
+        hint="one daemon per database; stop that one first, or name another [daemon] database",
     )
 
 

@@ -72,7 +72,8 @@ def parse(text: str | bytes) -> Encoded:
     except RecursionError:
         raise InvalidPayload(TOO_DEEP) from None
     except json.JSONDecodeError as error:
-        raise InvalidPayload(f"the payload is not JSON: {error}") from None
+        hint = """in a shell, write '{"name": "value"}', or '"text"' for a text alone"""
+        raise InvalidPayload(f"the payload is not JSON: {error}", hint=hint) from None
     except ValueError:
         raise InvalidPayload(TOO_MANY_DIGITS) from None
     check(raw)

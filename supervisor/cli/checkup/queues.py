@@ -24,7 +24,7 @@ def queue_orphaned(site: Site) -> Iterator[Finding]:
     for name, counts in sorted(site.reader.counts().items()):
         waiting = sum(counts[state] for state in ("blocked", "scheduled", "queued", "running"))
         if name not in site.spec.queues and waiting:
-            text = f"{waiting} jobs of queue {name} wait, and the configuration no longer has it"
+            text = f"{_jobs(waiting)} of queue {name} waiting, and the configuration no longer has it"
             yield warning("queue_orphaned", text, f"jobsctl move {name} NEW moves them; or add the queue again")
 
 
@@ -35,7 +35,7 @@ def queue_paused(site: Site) -> Iterator[Finding]:
     counts = site.reader.counts()
     for name in sorted(site.reader.paused()):
         if waiting := counts.get(name, {}).get("queued", 0):
-            text = f"queue {name} is paused, and {waiting} jobs wait"
+            text = f"queue {name} is paused; {_jobs(waiting)} waiting"
             yield warning("queue_paused", text, f"jobsctl resume {name}")
 
 
@@ -52,7 +52,7 @@ def queue_without_workers(site: Site) -> Iterator[Finding]:
     for name, queue in sorted((site.status or {}).get("queues", {}).items()):
         served = queue["paused"] or queue["circuit"] not in (None, "closed") or queue["workers"]
         if queue["queued"] and not served and site.spec and name in site.spec.queues:
-            text = f"{queue['queued']} jobs of queue {name} wait, and none of its workers is ready"
+            text = f"{_jobs(queue['queued'])} of queue {name} waiting, and none of its workers is ready"
             yield warning("queue_without_workers", text, "jobsctl tree shows what they do; the log of jobsupd says why")
 
 
@@ -62,7 +62,7 @@ def dead_letters(site: Site) -> Iterator[Finding]:
         return
     for name, counts in sorted(site.reader.counts().items()):
         if counts["dead"]:
-            text = f"{counts['dead']} jobs of queue {name} are dead"
+            text = f"{_jobs(counts['dead'])} of queue {name} {'is' if counts['dead'] == 1 else 'are'} dead"
             yield note("dead_letters", text, f"jobsctl dead list --queue {name} says why; dead retry runs them again")
 
 
@@ -132,3 +132,7 @@ def _opened(drop_in: str, texts: dict[str, str]) -> bool:
     said = [line.partition("=")[2].strip() for text in texts.values() for line in text.splitlines()
             if line.strip().startswith(f"{key}=")]  # fmt: skip
     return drop_in in texts or any(value in values if values else "CAP_SETUID" in value for value in said)
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"

@@ -14,7 +14,7 @@ from supervisor.cli.invocation import jobsctl_command
         "jobsctl completion fish > ~/.config/fish/completions/jobsctl.fish",
     ]
 )
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", metavar="bash|zsh|fish", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     """Print the completion script of a shell."""
     import sys

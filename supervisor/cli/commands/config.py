@@ -15,9 +15,9 @@ def command() -> None:
 @jobsctl_command(name="check", examples=["jobsctl config check", "jobsctl -c new.toml config check --json"])
 @pass_invocation
 def check(invocation: Invocation) -> int:
-    """Check the configuration and this host; every problem and warning is a line on stderr.
+    """Check the configuration and this host.
 
-    Exit status: 0 it can be used, 2 it cannot.
+    Every problem and warning is a line on stderr. Exit status: 0 it can be used, 2 it cannot.
     """
     from supervisor.cli.render import note, put_json, put_line
     from supervisor.config.check import check as examine
@@ -41,7 +41,10 @@ def check(invocation: Invocation) -> int:
 @jobsctl_command(name="show", examples=["jobsctl config show", "jobsctl config show --json | jq .queues.emails"])
 @pass_invocation
 def show(invocation: Invocation) -> None:
-    """Print the configuration as it was understood, as TOML: defaults, drop-ins and overrides are worked in."""
+    """Print the configuration as it was understood.
+
+    It is TOML; defaults, drop-ins and overrides are worked in.
+    """
     import sys
 
     from supervisor.cli.render import put_json

@@ -90,7 +90,10 @@ def _meant(
 @click.option("--all", "everything", is_flag=True, help="All dead letters; an empty filter is refused.")
 @pass_invocation
 def retry(invocation: Invocation, /, everything: bool, **chosen: Any) -> None:
-    """Run dead letters again, under their ids and with fresh budgets; print how many."""
+    """Run dead letters again, and print how many.
+
+    They keep their ids and get fresh budgets.
+    """
     _act(invocation, "dead_retry", _as_request(everything, **chosen))
 
 
@@ -102,7 +105,10 @@ def retry(invocation: Invocation, /, everything: bool, **chosen: Any) -> None:
 @click.option("--all", "everything", is_flag=True, help="All dead letters; an empty filter is refused.")
 @pass_invocation
 def delete(invocation: Invocation, /, everything: bool, **chosen: Any) -> None:
-    """Delete dead letters, with all that is known of them; print how many."""
+    """Delete dead letters, and print how many.
+
+    All that is known of them goes with them.
+    """
     _act(invocation, "dead_delete", _as_request(everything, **chosen))
 
 

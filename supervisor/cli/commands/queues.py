@@ -38,9 +38,10 @@ def add(
     invocation: Invocation, name: str, handler: str | None, argv: str | None, workers: int | None,
     timeout: int | None, max_attempts: int | None, keys: tuple[str, ...], reload_now: bool,
 ) -> None:  # fmt: skip
-    """Add a queue as a drop-in file queues.d/50-NAME.toml beside the configuration, and print the file's path.
+    """Add a queue, and print the path of its file.
 
-    The whole configuration is checked with it first; if it could not be used, nothing is written.
+    It is a drop-in, queues.d/50-NAME.toml beside the configuration. The whole configuration is
+    checked with it first; if it could not be used, nothing is written.
     """
     from supervisor.cli.render import note, put_json, put_line
     from supervisor.config.dropin import add_queue
@@ -56,6 +57,8 @@ def add(
         put_json({"queue": name, "file": str(path), "reloaded": reply is not None})
         return
     put_line(str(path))
+    for warning in (reply or {}).get("warnings", ()):
+        note(warning)
     if not reload_now:
         note("jobsctl reload applies it")
 

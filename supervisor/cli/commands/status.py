@@ -97,9 +97,13 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
         render.Column("workers", "workers", "number"),
         render.Column("paused", "paused"),
         render.Column("circuit", "circuit", "state", wide=True),
-        render.Column("reason", "reason", "prose"),
+        render.Column("reason", "reason", "prose", wide=True),
     ]
     render.put_rows(({"queue": name, **queue} for name, queue in found["queues"].items()), columns, as_json=False)
+    if sys.stdout.isatty():
+        for name, queue in found["queues"].items():
+            if queue.get("reason"):
+                render.put_block(f"{name}: {queue['reason']}", queue.get("detail") or "")
 
 
 def _sentence(daemon: dict[str, Any]) -> str:
@@ -125,7 +129,7 @@ def _show_job(invocation: Invocation, job: dict[str, Any]) -> None:
     for error in job["errors"]:
         short = {name: value for name, value in error.items() if name not in MULTILINE}
         facts = ", ".join(
-            f"{name} {render.plain(value)}"
+            f"{name} {render.plain(round(value, 3) if isinstance(value, float) else value)}"
             for name, value in short.items()
             if name not in ("attempt", "at", "kind", "message") and value is not None
         )
