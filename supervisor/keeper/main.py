@@ -215,6 +215,8 @@ class Keeper:
         self.private.flush()
         if self._pass_due(now_ms):
             self.attempt_pass(now_ms)
+        if self.state.failure is not None:
+            refuse_overdue(self.state, now_ms, self.state.failure)
         self.service.end_waits(now_ms)
         self.server.flush()
         dispatch.send_unsent(self.state)
@@ -224,18 +226,22 @@ class Keeper:
         state = self.state
         wanted = state.unowned or (state.wants_lease and state.leasing)
         if self.server.requests or state.intake or state.operations or state.certificates or wanted:
-            return 0 if state.failure is None else FAILURE_PAUSE_MS / 1000
+            return 0 if state.failure is None else self._failing_s()
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
         for at in (state.flush_at_ms, state.recall_at_ms, self.server.next_deadline_ms(), self.service.next_wait_ms()):
             if at is not None:
                 times.append(at)
         if state.failure is not None:
-            times.append(self._retry_at_ms)
-            return max(0.0, min(times[-1], times[1]) - boot_ms()) / 1000
+            return min(self._failing_s(), max(0, self._progress_at_ms - boot_ms()) / 1000)
         if any(slot.unsent for slot in state.slots.values()):
             times.append(boot_ms() + GATHER_MS)
         return max(0, min(times) - boot_ms()) / 1000
+
+    def _failing_s(self) -> float:
+        """How long to wait while the store cannot commit: for the next try, or until somebody must be told why."""
+        overdue = (pending.until_ms for pending in self.state.intake if pending.until_ms is not None)
+        return max(0, min([self._retry_at_ms, *overdue]) - boot_ms()) / 1000
 
     def _pass_due(self, now_ms: int) -> bool:
         """Whether to write now: outcomes wait a millisecond for company unless a worker runs dry or someone waits."""
@@ -396,7 +402,6 @@ class Keeper:
             self._say_failing(now_ms, error)
         state.failure = error
         self._retry_at_ms = now_ms + FAILURE_PAUSE_MS
-        refuse_overdue(state, now_ms, error)
 
     def _say_failing(self, now_ms: int, error: str) -> None:
         """One line in ten seconds: between the jobs that do not fit come passes with nothing to write, which work."""
@@ -434,7 +439,17 @@ class Keeper:
         if what:
             self.state.log.emit("keeper.store_lost", path=self.state.store.path, what=what)
             self.service.refuse_all(f"the database was {what} while in use")
+            self._leave_file(what)
             os._exit(EXIT_IO)
+
+    def _leave_file(self, what: str) -> None:
+        """Write what is finished or promised into the file that we hold, as it may still have a name somewhere."""
+        state = self.state
+        state.leasing = False
+        if not self.attempt_pass(boot_ms(), flush=True) and state.buffered_jobs:
+            state.log.emit("keeper.unwritten", count=state.buffered_jobs, error=f"the database was {what}")
+        state.store.fold()
+        self.server.flush()
 
     # -- the end -----------------------------------------------------------------------------------------------
 

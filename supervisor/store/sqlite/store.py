@@ -151,10 +151,17 @@ class SqliteStore:
         except OSError:
             return 0
 
-    def close(self) -> None:
-        """Checkpoint and close."""
+    def fold(self) -> None:
+        """Move all of the WAL into the file that is open, wherever its name leads by now. Never raises.
+
+        A WAL that is left behind would be taken for that of whatever database has the name next.
+        """
         try:
             self.checkpoint("TRUNCATE")
         except StoreError:
             pass
+
+    def close(self) -> None:
+        """Checkpoint and close."""
+        self.fold()
         self._db.close()
