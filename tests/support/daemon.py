@@ -180,12 +180,14 @@ class Daemon(Site):
 
     def __init__(
         self, path: Path, toml: str, *, app: Mapping[str, str] | None = None, env: Mapping[str, str] | None = None,
-        args: tuple[str, ...] = (),
+        args: tuple[str, ...] = (), prefix: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
+        """`prefix` is a command that runs the command behind it in its own place: nsenter, for example."""
         super().__init__(path, toml, app)
         self.log_file = path / "jobsupd.log"
         self._env = dict(env or {})
         self._args = args
+        self._prefix = prefix
         self._tag = f"{os.getpid()}-{next(_numbers)}-{path}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -230,7 +232,8 @@ class Daemon(Site):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             name = f"jobsup-test-{os.getpid()}-{next(_numbers)}"
             notify.bind(f"\0{name}")
-            command = [sys.executable, "-m", "supervisor.cli.jobsupd", "-c", str(self.config), *self._args]
+            program = [sys.executable, "-m", "supervisor.cli.jobsupd", "-c", str(self.config), *self._args]
+            command = [*self._prefix, *program]
             own = {"NOTIFY_SOCKET": f"@{name}", TAG: self._tag}
             with self.log_file.open("ab") as log:
                 self._process = subprocess.Popen(
