@@ -122,7 +122,7 @@ def _refuse(error: click.ClickException, *, as_json: bool) -> int:
     """Report a mistake on the command line as an error of ours; a group without a command explains itself."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "jobsctl"
-    message = error.format_message()
+    message = " ".join(error.format_message().split())  # some of click's have lines of their own
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         if not as_json:
             error.show()

@@ -57,10 +57,18 @@ def add(
         put_json({"queue": name, "file": str(path), "reloaded": reply is not None})
         return
     put_line(str(path))
-    for warning in (reply or {}).get("warnings", ()):
+    for warning in (*_doubts(invocation, str(path)), *(reply or {}).get("warnings", ())):
         note(warning)
     if not reload_now:
         note("jobsctl reload applies it")
+
+
+def _doubts(invocation: Invocation, path: str) -> list[str]:
+    """What this host says against the new file: it is written all the same, as the handler may come later."""
+    from supervisor.config.check import check
+
+    checked = check(invocation.config, invocation.overrides)
+    return [text for text in (*checked.problems, *checked.advice) if text.startswith(f"{path}:")]
 
 
 def _table(
