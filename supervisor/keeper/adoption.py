@@ -58,6 +58,7 @@ def _take_up(work: Work, slot: KeeperSlot, owner: Owner) -> int:
 def _send_anew(work: Work, slot: KeeperSlot, leases: list[Lease]) -> None:
     """The worker skips what it has had under the same token."""
     for lease in leases:
+        slot.resent.add(lease.token)
         slot.hand_out(lease, work.state.mean_us.get(slot.pool, 100.0), work.boot_ms)
 
 

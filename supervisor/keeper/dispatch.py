@@ -65,7 +65,8 @@ def _lease_queue(work: Work, queue: str) -> bool:
 def rooms_of(work: Work, queue: str) -> list[Room]:
     """Workers that should be given more: those that hold at most half of their share, and are not stuck."""
     ahead = work.state.look_ahead(queue)
-    rooms = [_room(work, slot, ahead) for slot in work.state.ready_slots(queue) if slot.owner and not slot.unsent]
+    slots = [slot for slot in work.state.ready_slots(queue) if slot.owner and not (slot.unsent or slot.pinged)]
+    rooms = [_room(work, slot, ahead) for slot in slots]
     return [room for room in rooms if room.jobs > 0 and room.payload_bytes > 0]
 
 

@@ -77,7 +77,7 @@ class Private:
             given.worker_end.close()
             self.state.unusable[given.number] = f"its slot cannot be opened: {error.strerror}"
             return
-        self.state.slots[slot.number] = slot
+        self.state.add_slot(slot)
         self.selector.register(given.keeper_end, selectors.EVENT_READ, lambda _: self._bell(slot))
 
     def flush(self) -> None:
@@ -92,6 +92,9 @@ class Private:
             self.selector.unregister(slot.sock)
             self.state.recycle(slot, "its bell cannot be heard any more")
         self.state.rung.setdefault(slot.number, boot_ms())
+        if slot.pinged:
+            slot.pinged = False
+            self.state.wants_lease = True
 
     def _receive(self, link: Link, pool: str | None = None) -> None:
         try:

@@ -14,10 +14,14 @@ from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
 from supervisor.unix.barrier import membarrier
+from supervisor.unix.chunk import Chunk
 from supervisor.unix.memory import W_CLAIM, W_LIMIT
 
 QUIET_MS = 10
 """How long a worker must have ended nothing before its jobs are given to an idle one."""
+
+UNTAKEN_MS = 50
+"""How long a worker that runs nothing may leave what it was sent. On a busy machine it takes a while to wake up."""
 
 CLAIM_MAX = (1 << 64) - 1
 """A word that no worker writes: one more would not fit."""
@@ -37,10 +41,12 @@ def stuck_slots(state: State, now_ms: int, waiting: dict[str, int]) -> list[Keep
         if waiting.get(queue) or not any(slot.idle for slot in slots):
             continue
         for slot in slots:
-            if len(slot.out) < 2:
+            if slot.pinged or not slot.out:
                 continue
-            at_ms = slot.quiet_since_ms + QUIET_MS
+            at_ms = slot.quiet_since_ms + (QUIET_MS if len(slot.out) > 1 else UNTAKEN_MS)
             if at_ms <= now_ms:
+                if len(slot.out) == 1 and slot.memory.cells():
+                    continue
                 found.append(slot)
                 at_ms = now_ms + QUIET_MS  # should the caller only ask: then its jobs must not be forgotten
             if state.recall_at_ms is None or at_ms < state.recall_at_ms:
@@ -55,11 +61,12 @@ def recall(work: Work, slot: KeeperSlot) -> int:
     running = running_job(slot)
     # What it finished before it began this job is in the ring by now, and must not be given to anyone again.
     settle_to_end(work, slot)
-    if running is None or slot.ring.damaged:
-        # The worker moved on meanwhile: it is not stuck. What was read goes back to it; what it had, it skips.
+    if slot.ring.damaged or (running is None and work.boot_ms - slot.quiet_since_ms < UNTAKEN_MS):
+        # The worker has just moved on, or not woken up yet. What was read goes back to it; what it had, it skips.
         work.afterwards(lambda: _restore(slot, chunks))
-        slot.quiet_since_ms = work.boot_ms
         return 0
+    if running is None:
+        return _recall_unread(work, slot, chunks)
     hit("keeper.after_recall")
     quiet_since_ms, taken = slot.quiet_since_ms, 0
     for token in {held[0] for held in slot.out.values()}:
@@ -68,6 +75,27 @@ def recall(work: Work, slot: KeeperSlot) -> int:
         work.ended(slot, released, token)
         taken += len(released)
     slot.quiet_since_ms = quiet_since_ms  # it is still stuck: what was taken back is for others
+    return taken
+
+
+def _recall_unread(work: Work, slot: KeeperSlot, chunks: list[Chunk]) -> int:
+    """Take back only what the worker cannot have: it runs nothing and takes nothing, stopped as it may be.
+
+    It is given nothing more until it has shown that it takes what it is sent. What was sent anew after a change of
+    keepers goes back to it: the same jobs may be in its hands.
+    """
+    mine = [chunk for chunk in chunks if chunk.token not in slot.resent]
+    others = [chunk for chunk in chunks if chunk.token in slot.resent]
+    taken = 0
+    for chunk in mine:
+        released = give_back(work, chunk.token, [task.id for task in chunk.tasks])
+        work.ended(slot, released, chunk.token)
+        taken += len(released)
+    slot.pinged = True
+    work.on_failure(lambda: setattr(slot, "pinged", False))
+    work.afterwards(lambda: _restore(slot, others))
+    work.afterwards(slot.ping)
+    slot.quiet_since_ms = work.boot_ms
     return taken
 
 
@@ -87,6 +115,6 @@ def running_job(slot: KeeperSlot) -> int | None:
     return cells[0].id
 
 
-def _restore(slot: KeeperSlot, chunks: list) -> None:  # type: ignore[type-arg]
+def _restore(slot: KeeperSlot, chunks: list[Chunk]) -> None:
     slot.unsent.extendleft(reversed(chunks))
     slot.send()

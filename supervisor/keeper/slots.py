@@ -82,11 +82,15 @@ class KeeperSlot:
         self.serial = 0
         self.unsent: deque[Chunk] = deque()
         self.quiet_since_ms = 0
+        self.pinged = False
+        """Whether an empty chunk was sent to a worker that took nothing from its socket, and no bell answered yet."""
+        self.resent: set[int] = set()
+        """Tokens that were sent anew: the worker may have their jobs in its hands and in its socket."""
 
     @property
     def idle(self) -> bool:
         """Whether the worker could take a job and has none."""
-        return self.phase is Phase.READY and not self.out
+        return self.phase is Phase.READY and not self.out and not self.pinged
 
     def hand_out(self, lease: Lease, mean_us: float, now_ms: int) -> None:
         """Queue a committed lease for sending, in chunks of about a millisecond of work."""
@@ -122,6 +126,11 @@ class KeeperSlot:
     def _task(self, token: int, job: LeasedJob) -> Task:
         """A job as it is sent. What finds no room in the slot travels in the message, if that can hold it."""
         return self._outsourced(token, Task(job.id, job.attempt, job.enqueued_at_ms, job.payload, extra_of(job)))
+
+    def ping(self) -> None:
+        """Send an empty chunk: a worker that takes it rings."""
+        self.unsent.append(self._chunk(0, []))
+        self.send()
 
     def send(self) -> None:
         """Send what waits, as far as the socket takes it; a full one keeps its place for later."""
@@ -165,7 +174,7 @@ class KeeperSlot:
             if not data:
                 break
             chunks.append(decode_chunk(data))
-        return sorted(chunks, key=lambda chunk: chunk.serial)
+        return sorted((chunk for chunk in chunks if chunk.tasks), key=lambda chunk: chunk.serial)
 
     def holds(self, job_id: int, token: int) -> bool:
         """Whether this job was handed out through this slot under this token."""

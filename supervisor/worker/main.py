@@ -133,6 +133,8 @@ class Worker:
 
     def _run_chunk(self, chunk: Chunk) -> None:
         hit("worker.after_take")
+        if not chunk.tasks:
+            self._unrung += 1  # the keeper asks whether we take anything at all
         had = self._remember(chunk.token)
         serial = chunk.serial << 16
         offset_ms = wall_ms() - boot_ns() // 1_000_000

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from supervisor.keeper import dispatch, recall
 from supervisor.keeper.slots import Phase
 from supervisor.keeper.state import State
@@ -62,7 +64,7 @@ def a_slot(number: int, *, out: int = 0, quiet_since_ms: int = 0) -> Any:
     held = dict.fromkeys(range(out), (1, 0))
     return SimpleNamespace(
         number=number, pool="q", phase=Phase.READY, owner=1, out=held, out_bytes=0, unsent=(), solo=False,
-        idle=not out, quiet_since_ms=quiet_since_ms,
+        idle=not out, pinged=False, quiet_since_ms=quiet_since_ms,
     )  # fmt: skip
 
 
@@ -241,3 +243,27 @@ def test_a_checkpoint_does_not_wait_for_readers(tmp_path: Path) -> None:
     reader.stdin.close()
     reader.wait()
     store.close()
+
+
+@pytest.mark.parametrize("jobs", [1, 20])
+def test_a_worker_that_takes_nothing_holds_nothing(tmp_path: Path, jobs: int) -> None:
+    with Rig(tmp_path, [a_queue(tmp_path, workers=2)]) as rig:
+        rig.start_keeper()
+        rig.spawn_all()
+        rig.enqueue([{}] * 50)
+        rig.until(rig.drained, what="a known mean")
+        first, second = sorted(rig.hands)
+        for stopped, other in ((first, second), (second, first)):
+            os.kill(rig.hands[stopped].pid, signal.SIGSTOP)
+            rig.enqueue([{}] * jobs)
+            rig.until(rig.drained, what=f"the other worker, {other}, to run all")
+            os.kill(rig.hands[stopped].pid, signal.SIGCONT)
+            rig.until(lambda: both_work(rig), what="work for both")
+
+
+def both_work(rig: Rig) -> bool:
+    """Let some jobs run; whether each worker has begun one of them."""
+    before = {worker["pid"]: worker["done"] for worker in rig.ask("workers")["workers"]}
+    rig.enqueue([{"do": "rest", "ms": 5}] * 8)
+    rig.until(rig.drained, what="the end of all jobs")
+    return all(worker["done"] > before[worker["pid"]] for worker in rig.ask("workers")["workers"])
