@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor.config.spec import Queue, Spec
@@ -43,6 +43,7 @@ class State:
         self.send_replies: Callable[[], None] = _nothing_to_send
         self.forget_bell: Callable[[KeeperSlot], None] = _no_bell
         self.slots: dict[int, KeeperSlot] = {}
+        self._of_pool: dict[str, dict[int, KeeperSlot]] = {}
         self.unusable: dict[int, str] = {}
         self.links: dict[str, Link] = {}
         self.pools: dict[str, PoolState] = {}
@@ -90,9 +91,14 @@ class State:
         spec = self.spec.queues.get(queue)
         return rank(spec.order if spec else "fifo", priority, sequence)
 
-    def slots_of(self, pool: str) -> list[KeeperSlot]:
-        """The pool's slots, in the order they were made."""
-        return [slot for slot in self.slots.values() if slot.pool == pool]
+    def add_slot(self, slot: KeeperSlot) -> None:
+        """Keep an open slot, until `drop_slot`."""
+        self.slots[slot.number] = slot
+        self._of_pool.setdefault(slot.pool, {})[slot.number] = slot
+
+    def slots_of(self, pool: str) -> Iterable[KeeperSlot]:
+        """The pool's slots, in the order they were made. Asked for every queue in every pass."""
+        return self._of_pool.get(pool, {}).values()
 
     def ready_slots(self, pool: str) -> list[KeeperSlot]:
         """Slots whose workers can take jobs."""
@@ -115,6 +121,7 @@ class State:
         """Forget a slot whose worker is gone and judged."""
         self.forget_bell(slot)
         self.slots.pop(slot.number, None)
+        self._of_pool.get(slot.pool, {}).pop(slot.number, None)
         self.unusable.pop(slot.number, None)
         self.rung.pop(slot.number, None)
         self.unowned.discard(slot.number)
