@@ -1,4 +1,4 @@
-"""The master's processes: how a keeper and a foreman are forked, told, and taken leave of."""
+"""The master's children: how a keeper and a foreman are forked, heard, told, and taken leave of."""
 
 from __future__ import annotations
 
@@ -8,80 +8,26 @@ import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from supervisor.config.sandbox import needs
 from supervisor.config.spec import Queue
+from supervisor.master.burials import Burials
+from supervisor.master.processes import Foreman, KeeperProcess, Process, wait_for
 from supervisor.master.shape import KEEPER, pool_child, queue_of
-from supervisor.master.slots import Workplace
 from supervisor.tree import events as on
 from supervisor.tree.model import Status
 from supervisor.unix.clock import boot_id, boot_ms
 from supervisor.unix.inheritance import FOREMAN_UNPRELOADABLE, FOREMAN_UNUSABLE, ForemanInheritance, KeeperInheritance
 from supervisor.unix.limits import set_file_limit
-from supervisor.unix.session import end_leftover
-from supervisor.unix.slot import CERTIFICATE_FILE, Slot, open_directory, read_file
-from supervisor.unix.spawn import Spawned, reap_strangers, spawn
+from supervisor.unix.slot import Slot, open_directory
+from supervisor.unix.spawn import reap_strangers, spawn
 from supervisor.wire import control
-from supervisor.wire.control import Link, LinkClosed, memory_file
+from supervisor.wire.control import Link, LinkClosed
 
 if TYPE_CHECKING:
     from supervisor.master.main import Master
 
-REPEAT_MS = 200
 REPLENISH_MS = 500
-
-
-class Process:
-    """A child with a link to it."""
-
-    def __init__(self, run: int, spawned: Spawned, link: Link) -> None:
-        self.run = run
-        self.pid = spawned.pid
-        self.pidfd = spawned.pidfd
-        self.link = link
-        self.since_ms = boot_ms()
-        self.stopping = False
-
-
-class KeeperProcess(Process):
-    """The keeper."""
-
-    def __init__(self, run: int, spawned: Spawned, link: Link) -> None:
-        super().__init__(run, spawned, link)
-        self._tree: bytes | None = None
-
-    def tell_tree(self, nodes: list[dict[str, Any]]) -> None:
-        """How the processes stand, if that is news."""
-        data = msgspec.json.encode(nodes)
-        if data != self._tree:
-            self._tree = data
-            self._send_file(control.TreeChanged(), data)
-
-    def tell_spec(self, data: bytes) -> None:
-        """The spec to work by from now on."""
-        self._send_file(control.SpecChanged(), data)
-
-    def _send_file(self, message: control.SpecChanged | control.TreeChanged, data: bytes) -> None:
-        fd = memory_file("jobsup", data)
-        self.link.send(message, [fd])
-        os.close(fd)
-
-
-class Foreman(Process):
-    """A foreman; `keeper_end` is the keeper's end of the link between the two, handed to each keeper anew."""
-
-    def __init__(self, run: int, spawned: Spawned, link: Link, queue: Queue, keeper_end: socket.socket) -> None:
-        super().__init__(run, spawned, link)
-        self.queue = queue
-        self.keeper_end = keeper_end
-        self.state: control.PoolState | None = None
-        """What it said last of its pool."""
-
-    @property
-    def reason(self) -> str | None:
-        """Why its pool does not run, or not as it was asked to."""
-        return self.state.reason if self.state else None
+CONGESTED_MS = 10
 
 
 class Processes:
@@ -96,15 +42,16 @@ class Processes:
         self.details: dict[str, str | None] = {}
         """The traceback with which a pool's last import failed."""
         self._short: set[str] = set()
-        self._certificates: dict[int, control.Certificate] = {}
-        self._repeat_at_ms = 0
+        self._burials = Burials()
         self._replenish_at_ms = 0
 
-    @property
-    def congested(self) -> bool:
-        """Whether something waits to be sent, or to be answered."""
-        links = [process.link for process in self._all()]
-        return bool(self._certificates) or any(link.congested for link in links)
+    def next_ms(self, now_ms: int) -> int | None:
+        """When something is to be sent, or to be tried, again."""
+        moments = [now_ms + CONGESTED_MS for process in self._all() if process.link.congested]
+        moments += [self._replenish_at_ms] if self._short else []
+        burials_ms = self._burials.next_ms
+        moments += [burials_ms] if self.keeper and burials_ms is not None else []
+        return min(moments, default=None)
 
     def _all(self) -> list[Process]:
         return [*([self.keeper] if self.keeper else []), *self.foremen.values()]
@@ -182,10 +129,8 @@ class Processes:
 
     def _unwatch(self, process: Process) -> None:
         for what in (process.link, process.pidfd):
-            try:
+            if self._selector.get_map().get(what):
                 self._selector.unregister(what)
-            except KeyError:
-                pass
 
     def _make_slots(self, queue: Queue, run: int) -> list[Slot]:
         """The slots of a new foreman, before it is forked: where there is no room for them, nothing was begun.
@@ -208,16 +153,20 @@ class Processes:
 
     def _replenish(self, foreman: Foreman) -> None:
         """Keep spare slots with a foreman; where there is no room for more, try again soon."""
+        self._short.discard(foreman.queue.name)
+        if foreman.stopping:
+            return
         bank = self._master.bank
         try:
             for _ in range(bank.missing(foreman.queue, foreman.run, starting=False)):
                 self._give_slot(foreman, bank.make(foreman.queue, foreman.run))
         except OSError as error:
-            if foreman.queue.name not in self._short:
+            if foreman.short_of is None:
                 self._master.log.emit("master.no_slots", pool=foreman.queue.name, error=str(error))
+            foreman.short_of = str(error)
             self._short.add(foreman.queue.name)
         else:
-            self._short.discard(foreman.queue.name)
+            foreman.short_of = None
 
     def _give_slot(self, foreman: Foreman, slot: Slot) -> None:
         """Hand a slot out: to the keeper first, which must know it before anyone starts on it."""
@@ -239,10 +188,8 @@ class Processes:
                     os.close(fd)
                 found.append(message)
         except LinkClosed:
-            try:
+            if self._selector.get_map().get(process.link):
                 self._selector.unregister(process.link)
-            except KeyError:
-                pass
         return found
 
     def _keeper_said(self, keeper: KeeperProcess) -> None:
@@ -252,16 +199,16 @@ class Processes:
                 case control.Ready():
                     master.events.append(on.Ready(KEEPER, keeper.run))
                     master.keeper_turned(keeper)
-                    self._repeat_at_ms = 0
+                    self._burials.soon()
                 case control.Progress():
                     master.keeper_turned(keeper)
                 case control.SlotClosed(slot):
-                    self._certificates.pop(slot, None)
+                    self._burials.answered(slot)
                     master.bank.close(slot)
                 case control.Answered(slot):
-                    self._certificates.pop(slot, None)
+                    self._burials.answered(slot)
                 case control.ReloadAsked(request):
-                    master.ask_reload(request)
+                    master.reloader.ask(request)
                 case control.ProbeAsked(pool):
                     master.events.append(on.Probe(pool_child(pool)))
 
@@ -275,8 +222,7 @@ class Processes:
                     master.events.append(on.Progress(pool_child(foreman.queue.name), foreman.run))
                 case control.Started(slot, pid, start_time, _):
                     master.bank.started(slot, pid, start_time)
-                    if not foreman.stopping:
-                        self._replenish(foreman)
+                    self._replenish(foreman)
                 case control.PoolState():
                     foreman.state = message
                     master.tell()
@@ -340,7 +286,7 @@ class Processes:
         if self.keeper:
             self.keeper.link.send(control.LinkGone(name))
         for place in self._master.bank.of(name, foreman.run):
-            self._bury(place)
+            self._burials.bury(place)
         if status == FOREMAN_UNPRELOADABLE:
             self.unpreloaded[name] = foreman.reason or "its import left behind what must not be forked"
         if status == FOREMAN_UNUSABLE and foreman.state:
@@ -352,16 +298,9 @@ class Processes:
         process.link.close()
         os.close(process.pidfd)
 
-    def _bury(self, place: Workplace) -> None:
-        """End what is left of a worker with its session, and certify its slot in the foreman's place."""
-        if place.pid:
-            end_leftover(place.pid, place.start_time)
-        self._certificates[place.slot.number] = certificate_of(place)
-        self._repeat_at_ms = 0
-
     def reap(self) -> None:
         """Reap what was left to us by descendants that died; children we watch are left to their watchers."""
-        reading = self._master.reading_pid
+        reading = self._master.reloader.pid
         reap_strangers({process.pid for process in self._all()} | ({reading} if reading else set()))
 
     def flush(self) -> None:
@@ -371,17 +310,10 @@ class Processes:
         now_ms = boot_ms()
         if self._short and now_ms >= self._replenish_at_ms:
             self._replenish_at_ms = now_ms + REPLENISH_MS
-            for name in list(self._short):
-                foreman = self.foremen.get(name)
-                if foreman and not foreman.stopping:
-                    self._replenish(foreman)
-                else:
-                    self._short.discard(name)
-        waiting = self._certificates and now_ms >= self._repeat_at_ms
-        if self.keeper and waiting and not self.keeper.link.congested:
-            self._repeat_at_ms = now_ms + REPEAT_MS
-            for certificate in self._certificates.values():
-                self.keeper.link.send(certificate)
+            for foreman in [self.foremen[name] for name in self._short if name in self.foremen]:
+                self._replenish(foreman)
+        if self.keeper:
+            self._burials.send(self.keeper.link, now_ms)
 
     def ask_to_probe(self) -> None:
         """Someone has looked after the configuration: pools whose circuits are open are worth another try."""
@@ -399,30 +331,3 @@ class Processes:
         """At the very end: delete the slots that were judged; others stay for the next keeper to read."""
         for number in [number for number, place in self._master.bank.places.items() if not place.pid]:
             self._master.bank.close(number)
-
-
-def certificate_of(place: Workplace) -> control.Certificate:
-    """What the foreman left in the slot before it died, else that it died."""
-    slot = place.slot
-    try:
-        directory = open_directory(slot.directory)
-    except OSError:
-        return control.Certificate(slot.number, slot.incarnation, place.pid, "foreman")
-    try:
-        found = control.decode_message(read_file(directory, CERTIFICATE_FILE, control.PACKET_BYTES_MAX))
-    except (OSError, msgspec.MsgspecError):
-        found = None
-    finally:
-        os.close(directory)
-    if isinstance(found, control.Certificate) and (found.slot, found.incarnation) == (slot.number, slot.incarnation):
-        return found
-    return control.Certificate(slot.number, slot.incarnation, place.pid, "foreman")
-
-
-def wait_for(pidfd: int) -> tuple[int, str]:
-    """Reap a child: its exit status (negative for a signal), and the same for people."""
-    found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    assert found is not None
-    if found.si_code == os.CLD_EXITED:
-        return found.si_status, f"status {found.si_status}"
-    return -found.si_status, f"signal {found.si_status}"

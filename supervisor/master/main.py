@@ -22,8 +22,11 @@ from supervisor.config import codec
 from supervisor.config.diff import diff
 from supervisor.config.spec import Spec
 from supervisor.errors import JobsupError
-from supervisor.master import listener, reload
-from supervisor.master.children import Foreman, KeeperProcess, Processes
+from supervisor.master import listener
+from supervisor.master.children import Processes
+from supervisor.master.herald import Herald
+from supervisor.master.processes import Foreman, KeeperProcess
+from supervisor.master.reload import Reloader
 from supervisor.master.shape import KEEPER, pool_child, queue_of, shape
 from supervisor.master.slots import Bank
 from supervisor.master.view import nodes
@@ -32,11 +35,12 @@ from supervisor.observe.log import Log
 from supervisor.tree import commands as order
 from supervisor.tree import events as on
 from supervisor.tree.deadlines import next_deadline_ms
-from supervisor.tree.model import CircuitState, Ending, Phase, Status, Tree, plant
+from supervisor.tree.model import Ending, Phase, Status, Tree, plant
 from supervisor.tree.react import react
 from supervisor.unix.clock import boot_id, boot_ms, wall_ms
 from supervisor.unix.inheritance import FOREMAN_ESCALATED, FOREMAN_UNPRELOADABLE, FOREMAN_UNUSABLE, Roles
 from supervisor.unix.limits import raise_file_limit
+from supervisor.unix.signals import Signals
 from supervisor.unix.spawn import adopt_orphans
 from supervisor.unix.systemd import Notifier, inherited_sockets
 from supervisor.version import VERSION
@@ -46,10 +50,10 @@ FINAL_STATUSES = frozenset({2, 74, 75, 78})
 """A keeper that ends with one of these would do so again: the daemon ends with the same."""
 UNUSABLE_STATUSES = frozenset({FOREMAN_UNUSABLE, FOREMAN_ESCALATED})
 """A foreman that ends with one of these trips its pool's circuit, or escalates where its queue says so."""
-EXTEND_US = 10_000_000
+IDLE_MS = 60_000
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 FINISH_MIN_MS = 1_000
 """What the keeper has to write what it accepted, even if the pools took the whole grace."""
-STALLED_KEEPER_MS = 15_000
 SLEPT_MS = 5_000
 """Whoever comes so much later than the clock called was not running himself."""
 
@@ -77,30 +81,22 @@ class Master:
         self.spec = spec
         self.roles = roles
         self.lock_fd = lock_fd
-        self.config = config
-        self.overrides = tuple(overrides)
         self.selector = selectors.DefaultSelector()
         self.log = Log(spec.log.target, spec.log.level, spec.log.format, wall_ms)
-        self.notifier = Notifier(os.environ)
         self.versions: dict[str, int] = {}
         self.tree: Tree = plant(shape(spec, self.versions))
         self.events: deque[on.Event] = deque()
         self.reload_error: str | None = None
         self.epoch = boot_ms()
-        self.turns = 0
-        self.ready_said = False
         self.status = 0
         self._halting_ms = 0
-        self._signals: set[int] = set()
-        self._reading: reload.Reading | None = None
-        self._answer = b""
-        self._reload_wanted: deque[int] = deque()
-        self._watchdog_at_ms = 0
-        self._extend_at_ms = 0
         self._keeper_seen_ms = self.epoch
         self._listeners: list[socket.socket] = []
         self._bound: str | None = None
         self.files_before = 0
+        self.herald = Herald(Notifier(os.environ), self.log)
+        self.reloader = Reloader(self.selector, config, tuple(overrides), self._reloaded)
+        self._signals: Signals
         self.bank: Bank
         self.processes: Processes
 
@@ -124,7 +120,8 @@ class Master:
         self.lifeline = os.pipe2(os.O_CLOEXEC)
         self.bank = Bank(self.spec.daemon.run_dir, boot_id())
         self.processes = Processes(self)
-        self._watch_signals()
+        self._signals = Signals(SIGNALS)
+        self.selector.register(self._signals, selectors.EVENT_READ, lambda _: None)
         self.log.emit(
             "master.started", version=VERSION, queues=len(self.spec.queues), file=self.spec.files[0], pid=os.getpid()
         )
@@ -135,20 +132,6 @@ class Master:
         if self._bound == path:
             os.unlink(path)
 
-    def _watch_signals(self) -> None:
-        read, write = socket.socketpair()
-        for end in (read, write):
-            end.setblocking(False)
-        self._wake = (read, write)
-        signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-            signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        self.selector.register(read, selectors.EVENT_READ, lambda _: read.recv(4096))
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        self._signals.add(number)
-
     # -- the loop ----------------------------------------------------------------------------------------------
 
     def serve(self) -> int:
@@ -157,7 +140,8 @@ class Master:
         while self.tree.phase is not Phase.HALTED:
             timeout_s, began_ms = self._timeout_s(), boot_ms()
             for key, mask in self.selector.select(timeout_s):
-                key.data(mask)
+                if self.selector.get_map().get(key.fileobj) is key:  # an earlier one of this wait may have closed it
+                    key.data(mask)
             self._wake_up(boot_ms() - began_ms, timeout_s)
             self.turn()
             self._obey_events()
@@ -165,14 +149,18 @@ class Master:
 
     def turn(self) -> None:
         """Signals, the dead, the clock, and whoever watches us."""
-        self.turns += 1
         now_ms = boot_ms()
         self._take_signals()
         self.processes.reap()
-        self._look_after_reload(now_ms)
+        if self.tree.phase is Phase.RUNNING:
+            self.reloader.look_after(now_ms)
         self.processes.flush()
         self.events.append(on.Tick())
-        self._say_alive(now_ms)
+        self.herald.turn(now_ms, now_ms if self._keeper_is_booting() else self._keeper_seen_ms)
+
+    def _keeper_is_booting(self) -> bool:
+        keeper = self.tree.child(KEEPER)
+        return keeper is None or keeper.status is not Status.READY
 
     def _wake_up(self, waited_ms: int, timeout_s: float) -> None:
         """After a suspend or a stop of ours: the clock of all deadlines went on, while nobody could show progress."""
@@ -183,19 +171,14 @@ class Master:
 
     def _timeout_s(self) -> float:
         now_ms = boot_ms()
-        times = [now_ms + 60_000]
-        deadline = next_deadline_ms(self.tree, now_ms)
-        if deadline is not None:
-            times.append(deadline)
-        if self.notifier.watchdog_ms is not None:
-            times.append(self._watchdog_at_ms)
-        if not self.ready_said:
-            times.append(self._extend_at_ms)
-        if self._reading:
-            times.append(self._reading.until_ms)
-        if self.processes.congested:
-            times.append(now_ms + 10)
-        return max(0, min(times) - now_ms) / 1000
+        moments = (
+            now_ms + IDLE_MS,
+            next_deadline_ms(self.tree, now_ms),
+            self.herald.next_ms(),
+            self.reloader.next_ms,
+            self.processes.next_ms(now_ms),
+        )
+        return max(0, min(moment for moment in moments if moment is not None) - now_ms) / 1000
 
     def _obey_events(self) -> None:
         before = self.tree
@@ -208,44 +191,10 @@ class Master:
 
     def tell(self) -> None:
         """Let systemd and the keeper know how the processes stand."""
-        keeper = self.processes.keeper
-        if keeper:
-            keeper.tell_tree(nodes(self))
-        up = self._all_up()
-        if up and not self.ready_said:
-            self.ready_said = True
-            workers = sum(queue.workers for queue in self.spec.queues.values())
-            broken = sum(group.circuit is not CircuitState.CLOSED for group in self.tree.groups)
-            self.notifier.say("READY=1", f"STATUS={self._status_line()}")
-            self.log.emit("master.ready", pools=len(self.spec.queues), workers=workers, broken=broken)
-        elif self.ready_said:
-            self.notifier.say(f"STATUS={self._status_line()}")
-
-    def _all_up(self) -> bool:
-        open_groups = {group.id for group in self.tree.groups if group.circuit is not CircuitState.CLOSED}
-        return all(child.status is Status.READY or child.group in open_groups for child in self.tree.children)
-
-    def _status_line(self) -> str:
-        broken = [group.id for group in self.tree.groups if group.circuit is not CircuitState.CLOSED]
-        text = f"{len(self.spec.queues)} queues"
-        if broken:
-            text += f", circuit open: {', '.join(broken)}"
-        if self.reload_error:
-            text += f", reload refused: {self.reload_error}"
-        return text
-
-    def _say_alive(self, now_ms: int) -> None:
-        """Ask for time while we start; then tell the watchdog, only if the keeper's loop turns as well as ours."""
-        if not self.ready_said and now_ms >= self._extend_at_ms:
-            self._extend_at_ms = now_ms + EXTEND_US // 2_000
-            self.notifier.say(f"EXTEND_TIMEOUT_USEC={EXTEND_US}", f"STATUS=starting: {self._status_line()}")
-        every_ms = self.notifier.watchdog_ms
-        if every_ms is None or now_ms < self._watchdog_at_ms:
-            return
-        self._watchdog_at_ms = now_ms + every_ms
-        booting = any(child.id == KEEPER and child.status is not Status.READY for child in self.tree.children)
-        if booting or now_ms - self._keeper_seen_ms < STALLED_KEEPER_MS:
-            self.notifier.alive()
+        if self.processes.keeper:
+            self.processes.keeper.tell_tree(nodes(self))
+        workers = sum(queue.workers for queue in self.spec.queues.values())
+        self.herald.stand(self.tree, workers, self.reload_error)
 
     # -- orders of the tree ------------------------------------------------------------------------------------
 
@@ -279,10 +228,10 @@ class Master:
 
     def _halting(self, what: order.Halting) -> None:
         self._halting_ms = boot_ms()
-        grace_s = 0 if what.urgent else self.spec.daemon.shutdown_grace_ms / 1000
-        sooner = "; SIGQUIT does not wait" if grace_s else ""
-        self.log.emit("master.stopping", reason=what.reason, grace_s=grace_s, sooner=sooner)
-        self.notifier.say("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(grace_s * 1_000_000) + EXTEND_US}")
+        grace_ms = 0 if what.urgent else self.spec.daemon.shutdown_grace_ms
+        sooner = "; SIGQUIT does not wait" if grace_ms else ""
+        self.log.emit("master.stopping", reason=what.reason, grace_s=grace_ms / 1000, sooner=sooner)
+        self.herald.stopping(grace_ms)
         if what.status:
             self.log.emit("master.escalated", reason=what.reason)
         if self.processes.keeper:
@@ -346,13 +295,13 @@ class Master:
     # -- signals -----------------------------------------------------------------------------------------------
 
     def _take_signals(self) -> None:
-        signals, self._signals = self._signals, set()
+        signals = self._signals.caught()
         if signal.SIGQUIT in signals:
             self.events.append(on.Halt(reason="SIGQUIT", urgent=True))
         elif signals & {signal.SIGTERM, signal.SIGINT}:
             self.events.append(on.Halt(reason="SIGTERM" if signal.SIGTERM in signals else "SIGINT"))
         if signal.SIGHUP in signals:
-            self.ask_reload(0)
+            self.reloader.ask(0)
         if signal.SIGUSR1 in signals:
             self.log.reopen()
             self.processes.signal_ready(signal.SIGUSR1)
@@ -361,42 +310,11 @@ class Master:
 
     # -- reload ------------------------------------------------------------------------------------------------
 
-    def ask_reload(self, request: int) -> None:
-        """Reload when the one under way is done."""
-        self._reload_wanted.append(request)
-
-    def _look_after_reload(self, now_ms: int) -> None:
-        if self._reading and now_ms >= self._reading.until_ms:
-            signal.pidfd_send_signal(self._reading.child.pidfd, signal.SIGKILL)
-            self._reload_read()
-        if self._reload_wanted and not self._reading and self.tree.phase is Phase.RUNNING:
-            self._answer = b""
-            self._reading = reload.begin(self.config, self.overrides, self._reload_wanted.popleft(), now_ms)
-            self.selector.register(self._reading.answer_fd, selectors.EVENT_READ, lambda _: self._reload_readable())
-
-    def _reload_readable(self) -> None:
-        assert self._reading is not None
-        try:
-            data = os.read(self._reading.answer_fd, 1 << 20)
-        except BlockingIOError:
-            return
-        self._answer += data
-        if not data:
-            self._reload_read()
-
-    def _reload_read(self) -> None:
-        reading = self._reading
-        assert reading is not None
-        self._reading = None
-        self.selector.unregister(reading.answer_fd)
-        os.close(reading.answer_fd)
-        os.waitid(os.P_PIDFD, reading.child.pidfd, os.WEXITED)
-        os.close(reading.child.pidfd)
-        found = reload.result(self._answer)
+    def _reloaded(self, found: Spec | tuple[str, ...], request: int) -> None:
         if isinstance(found, Spec):
-            self._apply(found, reading.request)
+            self._apply(found, request)
         else:
-            self._refuse(found, reading.request)
+            self._refuse(found, request)
 
     def _refuse(self, problems: tuple[str, ...], request: int) -> None:
         """A bad file changes nothing, and status says so."""
@@ -434,11 +352,6 @@ class Master:
         self.events.append(on.Reshape(shape(new, self.versions)))
         self.events.extend(on.Probe(group.id) for group in self.tree.groups)
         self.processes.ask_to_probe()
-
-    @property
-    def reading_pid(self) -> int | None:
-        """The process that reads the configuration, if one does: it is waited for by descriptor."""
-        return self._reading.child.pid if self._reading else None
 
     # -- the end -----------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from supervisor.master.shape import KEEPER, queue_of
 from supervisor.tree.model import Child, CircuitState, Group, Phase, Status
 
 if TYPE_CHECKING:
-    from supervisor.master.children import Foreman
     from supervisor.master.main import Master
+    from supervisor.master.processes import Foreman
 
 ROOT = "jobsupd"
 STATES = {
