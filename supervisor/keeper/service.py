@@ -36,6 +36,10 @@ from supervisor.wire.server import Server
 
 FRAMES_PER_TURN = 256
 JOBS_PER_TURN = 2_048
+JOB_BYTES = 512
+"""What a job that waits takes beside its payload; without it, a flood of tiny ones would know no bound."""
+CLOGGED_BYTES = 16 * 1024 * 1024
+CLOGGED_OPERATIONS = 1_000
 FINAL_VALUES = frozenset(state.value for state in FINAL)
 
 
@@ -79,9 +83,11 @@ class Service:
 
     def read_requests(self) -> None:
         """Handle what has arrived, up to what a pass can take."""
+        if self.clogged:
+            return
         jobs = 0
         for _ in range(FRAMES_PER_TURN):
-            if not self.server.requests or jobs > JOBS_PER_TURN or self.clogged:
+            if not self.server.requests or jobs > JOBS_PER_TURN:
                 return
             before = len(self.state.intake)
             connection, frame = self.server.requests.popleft()
@@ -92,10 +98,11 @@ class Service:
     @property
     def clogged(self) -> bool:
         """Whether what was read and cannot be committed is as much as may wait: then reading stops."""
-        return (
-            self.state.failure is not None
-            and sum(pending.size_bytes for pending in self.state.intake) > 16 * 1024 * 1024
-        )
+        state = self.state
+        if state.failure is None:
+            return False
+        weights = (pending.size_bytes + JOB_BYTES * len(pending.group.jobs) for pending in state.intake)
+        return sum(weights) > CLOGGED_BYTES or len(state.operations) > CLOGGED_OPERATIONS
 
     def _handle(self, connection: Connection, frame: bytes) -> None:
         number = None

@@ -10,11 +10,12 @@ import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from supervisor.keeper import dispatch, recall
+from supervisor.keeper.service import Service
 from supervisor.keeper.slots import Phase
 from supervisor.keeper.state import State
 from supervisor.policy.rank import Rank
@@ -267,3 +268,14 @@ def both_work(rig: Rig) -> bool:
     rig.enqueue([{"do": "rest", "ms": 5}] * 8)
     rig.until(rig.drained, what="the end of all jobs")
     return all(worker["done"] > before[worker["pid"]] for worker in rig.ask("workers")["workers"])
+
+
+@pytest.mark.parametrize(("groups", "operations"), [(200, 0), (0, 2_000)])
+def test_what_cannot_be_committed_stops_the_reading_however_small_it_is(groups: int, operations: int) -> None:
+    pending = SimpleNamespace(size_bytes=200, group=SimpleNamespace(jobs=range(200)))
+    state = SimpleNamespace(failure="disk full", intake=[pending] * groups, operations=range(operations))
+    service = object.__new__(Service)
+    service.state = cast("Any", state)
+    assert service.clogged
+    state.failure = None
+    assert not service.clogged
