@@ -8,7 +8,7 @@ from dataclasses import replace
 from supervisor.tree.circuit import trip
 from supervisor.tree.events import Exited
 from supervisor.tree.groups import taken_along
-from supervisor.tree.model import Child, CircuitState, Death, Ending, Goal, Phase, Restart, Status, Tree
+from supervisor.tree.model import Child, CircuitState, CrashLoop, Death, Ending, Goal, Phase, Restart, Status, Tree
 from supervisor.tree.restart import RESTARTS, exceeded, recent, restart_delay_ms, strikes_after
 
 
@@ -85,8 +85,13 @@ def _held(tree: Tree, child: Child, event: Exited, _now_ms: int) -> Tree:
 
 
 def _left(tree: Tree, child: Child, event: Exited, _now_ms: int) -> Tree:
-    """It is not wanted any more. While the tree halts, what it had to say at its end becomes the tree's status."""
-    if tree.phase is Phase.HALTING and event.final:
+    """It is not wanted any more. While the tree halts, what it had to say at its end becomes the tree's status.
+
+    But not what a member of a group says whose end the tree would have survived: a pool that a stop met while it was
+    probed with a handler that cannot be imported does not make an orderly stop a failed one.
+    """
+    escalates = tree.group(child.group).spec.on_crash_loop is CrashLoop.ESCALATE
+    if tree.phase is Phase.HALTING and event.final and escalates:
         tree = replace(tree, status=tree.status or event.status, reason=tree.reason or event.reason)
     if not child.leaving:
         return tree.with_child(_down(child, Goal.DOWN, event.reason))

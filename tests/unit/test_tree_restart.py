@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from supervisor.tree.events import Halt, Pardon
-from supervisor.tree.model import CircuitState, Delays, Ending, Status
+from supervisor.tree.model import CircuitState, CrashLoop, Delays, Ending, Phase, Status
 from supervisor.tree.restart import delay_ms, ending_of, excused, restart_delay_ms
 from tests.support.tree_drive import Drive, a_group, started
 
@@ -178,9 +178,19 @@ def test_a_child_that_cannot_be_forked_is_tried_again_later() -> None:
 
 
 def test_a_dead_child_with_something_to_say_sets_the_status_of_a_halting_tree() -> None:
-    drive = Drive(a_group("k"))
+    drive = Drive(a_group("k", on_crash_loop=CrashLoop.ESCALATE))
     drive.tick()
     drive.obedient = False
     drive.send(Halt())
     drive.dies("k", final=True, status=74, reason="3 jobs could not be written")
     assert (drive.tree.status, drive.tree.reason) == (74, "3 jobs could not be written")
+
+
+def test_what_a_pool_says_at_its_end_does_not_fail_an_orderly_stop() -> None:
+    drive = Drive(a_group("a"))
+    drive.tick()
+    drive.obedient = False
+    drive.send(Halt())
+    drive.dies("a", final=True, status=1, reason="ImportError")
+    assert drive.tree.phase is Phase.HALTED
+    assert (drive.tree.status, drive.tree.reason) == (0, "")
