@@ -62,6 +62,7 @@ class Service:
         self.reader = reader
         self.waiters: dict[int, list[Waiter]] = defaultdict(list)
         self._reload_count = 0
+        self._refusing = False
         self._handlers: dict[type, Callable[[Connection, Any], None]] = {
             messages.Enqueue: self._enqueue,
             messages.Hello: lambda conn, req: self._reply(conn, req.id, answers.hello(state)),
@@ -83,8 +84,7 @@ class Service:
 
     def read_requests(self) -> None:
         """Handle what has arrived, up to what a pass can take."""
-        if self.clogged:
-            return
+        self._refusing = self.clogged
         jobs = 0
         for _ in range(FRAMES_PER_TURN):
             if not self.server.requests or jobs > JOBS_PER_TURN:
@@ -97,7 +97,7 @@ class Service:
 
     @property
     def clogged(self) -> bool:
-        """Whether what was read and cannot be committed is as much as may wait: then reading stops."""
+        """Whether what was read and cannot be committed is as much as may wait: then writers are refused."""
         state = self.state
         if state.failure is None:
             return False
@@ -157,6 +157,7 @@ class Service:
         def refuse(error: JobsupError) -> None:
             self._refuse(connection, request.id, error)
 
+        self._check_room()
         intake.accept(self.state, request, wall_ms(), boot_ms(), answer, refuse)
 
     # -- wait --------------------------------------------------------------------------------------------------
@@ -200,7 +201,13 @@ class Service:
     # -- operations --------------------------------------------------------------------------------------------
 
     def _start(self, operation: Operation) -> None:
+        self._check_room()
         self.state.operations.append(operation)
+
+    def _check_room(self) -> None:
+        if self._refusing:
+            cause = f"the database cannot be written: {self.state.failure}"
+            raise Busy(f"{cause}; too much waits for it already", hint="free the cause, then try again")
 
     def _ways(self, connection: Connection, number: int) -> tuple[operations.Reply, operations.Refuse]:
         return (

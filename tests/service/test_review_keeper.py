@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -271,7 +274,7 @@ def both_work(rig: Rig) -> bool:
 
 
 @pytest.mark.parametrize(("groups", "operations"), [(200, 0), (0, 2_000)])
-def test_what_cannot_be_committed_stops_the_reading_however_small_it_is(groups: int, operations: int) -> None:
+def test_what_cannot_be_committed_is_bounded_however_small_it_is(groups: int, operations: int) -> None:
     pending = SimpleNamespace(size_bytes=200, group=SimpleNamespace(jobs=range(200)))
     state = SimpleNamespace(failure="disk full", intake=[pending] * groups, operations=range(operations))
     service = object.__new__(Service)
@@ -279,3 +282,26 @@ def test_what_cannot_be_committed_stops_the_reading_however_small_it_is(groups: 
     assert service.clogged
     state.failure = None
     assert not service.clogged
+
+
+def test_a_flood_while_the_store_cannot_commit_leaves_others_an_answer(tmp_path: Path) -> None:
+    with Rig(tmp_path, [a_queue(tmp_path, workers=1)]) as rig:
+        rig.start_keeper()
+        holder = sqlite3.connect(rig.database, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        flood = socket.socket(socket.AF_UNIX)
+        flood.connect(rig.socket)
+        jobs = [{"payload": 1}] * 1_000
+        for number in range(100):
+            asked = {"v": 1, "id": number, "op": "enqueue", "queue": "q", "key": f"flood-{number}", "jobs": jobs}
+            body = json.dumps(asked).encode()
+            flood.sendall(struct.pack(">I", len(body)) + body)
+        (length,) = struct.unpack(">I", flood.recv(4, socket.MSG_WAITALL))
+        answer = json.loads(flood.recv(length, socket.MSG_WAITALL))
+        assert answer["error"]["code"] == "busy"
+        assert "locked" in answer["error"]["message"]
+        assert rig.ask("status")["daemon"]["store"]
+        holder.execute("ROLLBACK")
+        holder.close()
+        flood.close()
+        rig.until(lambda: rig.ask("status")["daemon"]["store"] is None, what="a store that works")
