@@ -67,6 +67,11 @@ def test_the_jobs_of_a_queue_are_found_without_looking_at_others(store: SqliteSt
     assert any("job_of_lane" in line for line in plan(store, name))
 
 
+def test_the_oldest_waiting_jobs_are_found_at_the_ends_of_their_line(store: SqliteStore) -> None:
+    searches = [line for line in plan(store, "read_oldest") if line.startswith("SEARCH ready ")]
+    assert searches[-1].endswith("(lane=? AND band=? AND pos=?)"), searches
+
+
 def test_a_missing_index_would_be_noticed(tmp_path: Path) -> None:
     poor = SqliteBackend(tmp_path / "jobs.db").open()
     poor.connection.execute("ALTER TABLE scheduled RENAME TO other")
