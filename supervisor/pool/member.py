@@ -97,9 +97,7 @@ class Member:
             return None
         if not (self.climb and any(self.climb.job == (cell.id, cell.token) for cell in self.cells())):
             data = data[data.find(FATAL) :] if FATAL in data else b""
-        # Bytes that are no text take four characters each, and what a certificate holds must fit into a message.
-        text = data[:STACKS_BYTES_MAX].decode("utf-8", "backslashreplace")[:STACKS_BYTES_MAX]
-        return without_our_frames(text) or None
+        return without_our_frames(as_text(data)) or None
 
     def pass_over_stacks(self) -> None:
         """What is in the file of stacks by now is about jobs that it has survived."""
@@ -149,6 +147,11 @@ class Member:
         self.memory.close()
         for fd in (self.pidfd, self.ready_fd, self.output_fd, self.folder):
             os.close(fd)
+
+
+def as_text(data: bytes) -> str:
+    """What the file of stacks holds, cut to what fits into a message: bytes that are no text take four characters."""
+    return data[:STACKS_BYTES_MAX].decode("utf-8", "backslashreplace")[:STACKS_BYTES_MAX]
 
 
 def without_our_frames(stacks: str) -> str:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.pool.member import STACKS_BYTES_MAX, Member
+from supervisor.pool.member import STACKS_BYTES_MAX, as_text
 from supervisor.unix import spawn as spawning
-from supervisor.unix.slot import STACKS_FILE
 from supervisor.wire.control import PACKET_BYTES_MAX, Certificate, Link, PoolState, Ready, encode_message
 from tests.support.daemon import Daemon
 
@@ -53,12 +52,9 @@ def test_an_import_that_says_much_harms_only_its_pool(tmp_path: Path, length: in
         assert "cannot be imported" in status["reason"]
 
 
-def test_stacks_that_are_no_text_still_fit_into_a_certificate(tmp_path: Path) -> None:
-    (tmp_path / STACKS_FILE).write_bytes(b"\xff\xfe" * STACKS_BYTES_MAX)
-    member = object.__new__(Member)
-    member.folder = os.open(tmp_path, os.O_RDONLY)
-    certificate = Certificate(1, 1, 1, "exit", stacks=member.stacks, last_output="\\xff" * 4_096)
-    os.close(member.folder)
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"x", "\N{SNOWMAN}".encode(), b"\xff" + "\N{SNOWMAN}".encode()])
+def test_stacks_still_fit_into_a_certificate_whatever_they_are(data: bytes) -> None:
+    certificate = Certificate(1, 1, 1, "exit", stacks=as_text(data * STACKS_BYTES_MAX), last_output="\\xff" * 4_096)
     assert len(encode_message(certificate)) < PACKET_BYTES_MAX
 
 
