@@ -35,6 +35,7 @@ from supervisor.wire.messages import failure, reply, request_id
 from supervisor.wire.server import Server
 
 FRAMES_PER_TURN = 256
+DENIED_EVERY_MS = 60_000
 JOBS_PER_TURN = 2_048
 JOB_BYTES = 512
 """What a job that waits takes beside its payload; without it, a flood of tiny ones would know no bound."""
@@ -62,6 +63,7 @@ class Service:
         self.reader = reader
         self.waiters: dict[int, list[Waiter]] = defaultdict(list)
         self._reload_count = 0
+        self._denied_at_ms: dict[int, int] = {}
         self._refusing = False
         self._handlers: dict[type, Callable[[Connection, Any], None]] = {
             messages.Enqueue: self._enqueue,
@@ -120,8 +122,16 @@ class Service:
     def _check_access(self, request: messages.AnyRequest, connection: Connection) -> None:
         if not allowed(self.state.spec.access, request.access, connection.peer):
             op = str(request.__struct_config__.tag)
-            self.state.log.emit("keeper.denied", op=op, uid=connection.peer.uid)
+            self._note_denied(op, connection.peer.uid)
             raise Denied(f"user {connection.peer.uid} may not {op}", hint=f"[access] {request.access} lists who may")
+
+    def _note_denied(self, op: str, uid: int) -> None:
+        """Who is denied may ask as often as he likes; the log hears of it once a minute."""
+        now_ms = boot_ms()
+        self._denied_at_ms = {known: at for known, at in self._denied_at_ms.items() if now_ms - at < DENIED_EVERY_MS}
+        if uid not in self._denied_at_ms:
+            self._denied_at_ms[uid] = now_ms
+            self.state.log.emit("keeper.denied", op=op, uid=uid)
 
     def _unsupported(self, _connection: Connection, _request: messages.AnyRequest) -> None:
         raise UsageError("this is not done over the socket", hint="use jobsctl on the host")

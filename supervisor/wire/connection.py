@@ -25,6 +25,9 @@ WAITING_BYTES_MAX = 1024 * 1024
 UNREAD_BYTES_MAX = 16 * 1024 * 1024
 """A peer that leaves more of its replies unread is closed."""
 
+POSTED_BYTES_MAX = 1024 * 1024
+"""Replies beyond this are not held back: only sending shows whether the peer takes any."""
+
 REQUEST_OVERHEAD_BYTES = 128
 """What a waiting request costs beside its text; without it, a flood of tiny ones would slip below every bound."""
 
@@ -126,6 +129,9 @@ class Connection:
         if not self._unread:
             self._house.posted(self)
         self._answer(message)
+        if len(self._unread) > POSTED_BYTES_MAX:
+            self.flush()
+        self._house.crowded()
 
     def flush(self) -> None:
         """Send what is held back, as far as the socket takes it now."""

@@ -222,6 +222,23 @@ def test_a_peer_that_reads_nothing_is_closed_at_the_bound(bench: Bench) -> None:
     assert len(bench.server) == 1
 
 
+def test_replies_that_are_held_back_have_the_same_bounds(bench: Bench) -> None:
+    """One after the other, and all in one turn: who reads nothing costs no more."""
+    small, large = bench.join(), bench.join()
+    for _ in range(20):
+        small.send(frame(b"a") * 1000)
+        for connection, _ in bench.take():
+            connection.post(b'"' + b"x" * 1000 + b'"')
+        bench.server.flush()
+    assert connection.closed
+    large.send(frame(b"a") * 100)
+    for connection, _ in bench.take():
+        connection.post(b'"' + b"x" * MIB + b'"')
+        assert bench.server.unread_bytes <= connection_module.UNREAD_BYTES_MAX + MIB
+    assert connection.closed
+    assert bench.server.unread_bytes == 0
+
+
 def test_all_together_leave_no_more_unread_than_the_bound(bench: Bench) -> None:
     peers = [bench.join() for _ in range(6)]
     for peer in peers:
