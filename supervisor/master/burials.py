@@ -65,5 +65,6 @@ def certificate_of(place: Workplace) -> control.Certificate:
     finally:
         os.close(directory)
     if isinstance(found, control.Certificate) and (found.slot, found.incarnation) == (slot.number, slot.incarnation):
-        return found
+        # A foreman that had given its worker up said that it was not gone; by now it is, with its session.
+        return msgspec.structs.replace(found, gone=True)
     return control.Certificate(slot.number, slot.incarnation, place.pid, "foreman")
