@@ -29,7 +29,7 @@ from supervisor.master.processes import Foreman, KeeperProcess
 from supervisor.master.reload import Reloader
 from supervisor.master.shape import KEEPER, pool_child, queue_of, shape
 from supervisor.master.slots import Bank
-from supervisor.master.view import nodes
+from supervisor.master.view import gist, nodes
 from supervisor.observe.failpoint import hit
 from supervisor.observe.log import Log
 from supervisor.tree import commands as order
@@ -41,7 +41,7 @@ from supervisor.unix.clock import boot_id, boot_ms, wall_ms
 from supervisor.unix.inheritance import FOREMAN_ESCALATED, FOREMAN_UNPRELOADABLE, FOREMAN_UNUSABLE, Roles
 from supervisor.unix.limits import raise_file_limit
 from supervisor.unix.signals import Signals
-from supervisor.unix.spawn import adopt_orphans
+from supervisor.unix.spawn import adopt_orphans, set_name
 from supervisor.unix.systemd import Notifier, inherited_sockets
 from supervisor.version import VERSION
 from supervisor.wire import control
@@ -111,6 +111,7 @@ class Master:
         for warning in self.spec.warnings:
             self.log.emit("config.warning", text=warning)
         adopt_orphans()
+        set_name("jobsupd")
         self.files_before = raise_file_limit()
         self.run_dir_fd = listener.prepare_run_dir(self.spec.daemon.run_dir)
         self._listeners = inherited_sockets(os.environ)
@@ -181,12 +182,12 @@ class Master:
         return max(0, min(moment for moment in moments if moment is not None) - now_ms) / 1000
 
     def _obey_events(self) -> None:
-        before = self.tree
+        before = gist(self.tree)
         while self.events:
             self.tree, orders = react(self.tree, self.events.popleft(), boot_ms())
             for one in orders:
                 self._handlers[type(one)](self, one)
-        if self.tree != before:
+        if gist(self.tree) != before:
             self.tell()
 
     def tell(self) -> None:
@@ -203,7 +204,8 @@ class Master:
             self.processes.start(what.child, what.run)
         except OSError as error:
             reason = f"{what.child} cannot be started: {error}" if error.errno else str(error)
-            self.events.append(on.NotStarted(what.child, what.run, reason, random.random()))  # noqa: S311 - jitter
+            final = isinstance(error, PermissionError)
+            self.events.append(on.NotStarted(what.child, what.run, reason, random.random(), final))  # noqa: S311 - jitter
         hit("master.after_fork")
 
     def _stop(self, what: order.Stop) -> None:

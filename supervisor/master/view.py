@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from supervisor.master.shape import KEEPER, queue_of
-from supervisor.tree.model import Child, CircuitState, Group, Phase, Status
+from supervisor.tree.model import Child, CircuitState, Group, Phase, Status, Tree
 
 if TYPE_CHECKING:
     from supervisor.master.main import Master
@@ -20,6 +20,12 @@ STATES = {
     Status.STOPPING: "stopping",
     Status.KILLING: "stopping",
 }
+
+
+def gist(tree: Tree) -> tuple[object, ...]:
+    """What of a tree others are told; that a loop has turned once more is not news."""
+    children = tuple((child.id, child.status, child.run) for child in tree.children)
+    return children, tuple((group.id, group.circuit, group.reason) for group in tree.groups), tree.phase
 
 
 def nodes(master: Master) -> list[dict[str, Any]]:

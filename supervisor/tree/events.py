@@ -52,12 +52,13 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """The child could not even be forked."""
+    """The child could not even be forked. `final`: nor will it be, as things are."""
 
     child: str
     run: int
     reason: str
     chance: float = 0.5
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

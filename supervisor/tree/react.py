@@ -91,7 +91,9 @@ def _exited(tree: Tree, event: on.Exited, now_ms: int) -> Step:
 
 
 def _not_started(tree: Tree, event: on.NotStarted, now_ms: int) -> Step:
-    exited = on.Exited(event.child, event.run, Ending.FAILED, reason=event.reason, chance=event.chance)
+    exited = on.Exited(
+        event.child, event.run, Ending.FAILED, final=event.final, reason=event.reason, chance=event.chance
+    )
     return _exited(tree, exited, now_ms)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from supervisor.tree.events import Halt, Pardon
+from supervisor.tree.events import Halt, NotStarted, Pardon
 from supervisor.tree.model import CircuitState, CrashLoop, Delays, Ending, Phase, Status
 from supervisor.tree.restart import delay_ms, ending_of, excused, restart_delay_ms
 from tests.support.tree_drive import Drive, a_group, started
@@ -175,6 +175,13 @@ def test_a_child_that_cannot_be_forked_is_tried_again_later() -> None:
     assert started(drive.not_started("a")) == "a"
     assert started(drive.not_started("a")) == ""
     assert started(drive.sleep(100)) == "a"
+
+
+def test_a_child_that_can_never_be_forked_opens_its_circuit_at_once() -> None:
+    drive = Drive(a_group("a", intensity=100), obedient=False)
+    drive.tick()
+    drive.send(NotStarted("a", 1, "not permitted", final=True))
+    assert drive.tree.group("g").circuit is CircuitState.OPEN
 
 
 def test_a_dead_child_with_something_to_say_sets_the_status_of_a_halting_tree() -> None:
