@@ -6,6 +6,7 @@ import errno
 import fcntl
 import gc
 import os
+import select
 import socket
 import stat
 import traceback
@@ -16,6 +17,7 @@ from supervisor.config.spec import Queue
 from supervisor.unix.inheritance import Executor, ForemanInheritance, HandlerUnusable
 from supervisor.unix.privileges import become, drop_capabilities
 
+THREAD_LOOKS, THREAD_LOOK_S = 10, 0.005
 REFUSED = frozenset({errno.EAFNOSUPPORT, errno.EPERM, errno.EACCES})
 
 
@@ -95,11 +97,21 @@ def load(given: ForemanInheritance) -> Executor:
 def leftovers(opened: list[int]) -> str | None:
     """What keeps this process from being forked: threads, and descriptors other than of files that are only read."""
     found = []
-    threads = len(os.listdir("/proc/self/task")) - 1
+    threads = _threads()
     if threads:
         found.append(f"{threads} thread{'s' * (threads > 1)}")
     found += [_name(fd) for fd in opened if not _harmless(fd)]
     return f"the import left behind: {', '.join(found)}" if found else None
+
+
+def _threads() -> int:
+    """Threads besides this one; one that was joined just now is given the moment it needs to be gone."""
+    for _ in range(THREAD_LOOKS):
+        threads = len(os.listdir("/proc/self/task")) - 1
+        if not threads:
+            break
+        select.select([], [], [], THREAD_LOOK_S)
+    return threads
 
 
 def open_descriptors() -> set[int]:
