@@ -120,8 +120,11 @@ class Processes:
         self._watch(foreman, self._foreman_said, self._foreman_gone)
         if self.keeper:
             self.keeper.link.send(control.LinkGiven(queue.name), [keeper_end.fileno()])
-        for slot in slots:
-            self._give_slot(foreman, slot)
+        try:
+            for slot in slots:
+                self._give_slot(foreman, slot)
+        except OSError:
+            self._short.add(queue.name)  # it runs, with fewer slots; what is missing follows
 
     def _watch(self, process: Any, said: Any, gone: Any) -> None:
         self._selector.register(process.link, selectors.EVENT_READ, lambda _: said(process))
@@ -170,10 +173,14 @@ class Processes:
 
     def _give_slot(self, foreman: Foreman, slot: Slot) -> None:
         """Hand a slot out: to the keeper first, which must know it before anyone starts on it."""
+        try:
+            directory = open_directory(slot.directory)
+        except OSError:
+            self._master.bank.close(slot.number)
+            raise
         given = control.SlotGiven(slot.number, slot.pool, slot.incarnation, slot.directory)
         if self.keeper:
             self.keeper.link.send(given, [slot.keeper_end.fileno(), slot.worker_end.fileno()])
-        directory = open_directory(slot.directory)
         foreman.link.send(given, [slot.worker_end.fileno(), directory])
         os.close(directory)
 
