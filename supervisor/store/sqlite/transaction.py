@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -39,6 +39,8 @@ from supervisor.store.sqlite.statements import SQL
 
 encode = msgspec.json.encode
 ZERO = History()
+FEW = 16
+"""So few ids are looked up in each lease one by one; of more, whole sets are compared."""
 PLAIN_RUN_MS = 2**20
 """Completed first attempts without a result, of shorter runs than this, are written by one statement, each as one
 number that holds start and run time: less than half the cost. complete_plain.sql takes the number apart."""
@@ -47,6 +49,36 @@ number that holds start and run time: less than half the cost. complete_plain.sq
 def text(data: bytes | None) -> str | None:
     """A column that the library gives as bytes, as text."""
     return None if data is None else data.decode()
+
+
+class Place(NamedTuple):
+    """Where a job's id stands: a row of stand.sql. `outcome` is the state of a final job."""
+
+    id: int
+    lane: int
+    queue: bytes
+    outcome: bytes | None
+    band: int
+    pos: int
+    due_at: int | None
+    priority: int
+    solo: int
+    failures: int
+    crashes: int
+    interruptions: int
+
+    @property
+    def history(self) -> History:
+        """What its runs were charged to."""
+        return History(self.failures, self.crashes, self.interruptions)
+
+    def state(self, *, held: bool) -> State:
+        """The state that follows from it; `held` says whether an open lease holds the job."""
+        if self.outcome is not None:
+            return State(self.outcome.decode())
+        if held:
+            return State.RUNNING
+        return State.QUEUED if self.due_at is None else State.SCHEDULED
 
 
 class Cache:
@@ -396,58 +428,69 @@ class Transaction:
 
     def standing(self, ids: Iterable[int]) -> dict[int, Standing]:
         """Where these jobs stand."""
-        wanted = list(ids)
-        sought = set(wanted)
-        leased = {job_id: lease for lease in self._cache.leases.values() for job_id in lease.jobs.keys() & sought}
-        found = {}
-        for row in self._db.execute(SQL.stand, (encode(wanted).decode(),)).fetchall():
-            job_id, _, queue, state, _, _, due_at, _, _, *charged = row
-            lease = leased.get(job_id)
-            if state is not None:
-                where = State(state.decode())
-            elif lease:
-                where = State.RUNNING
-            else:
-                where = State.QUEUED if due_at is None else State.SCHEDULED
-            found[job_id] = Standing(
-                job_id, queue.decode(), where, History(*charged), *((lease.token, lease.owner) if lease else ())
+        return {
+            row.id: Standing(
+                row.id, row.queue.decode(), state, row.history, *((lease.token, lease.owner) if lease else ())
             )
+            for row, state, lease in self._places(ids)
+        }
+
+    def _places(self, ids: Iterable[int]) -> list[tuple[Place, State, OpenLease | None]]:
+        """What the rows say of these jobs, each once, those of unknown ids left out."""
+        wanted = list(dict.fromkeys(ids))
+        found = []
+        holders = self._holders(wanted)
+        for row in map(Place._make, self._db.execute(SQL.stand, (encode(wanted).decode(),)).fetchall()):
+            lease = None if row.outcome is not None else holders.get(row.id)
+            found.append((row, row.state(held=lease is not None), lease))
         return found
+
+    def _holders(self, ids: Sequence[int]) -> dict[int, OpenLease]:
+        """Which open lease holds each of these jobs."""
+        leases = self._cache.leases.values()
+        if len(ids) < FEW:
+            return {job_id: lease for lease in leases for job_id in ids if job_id in lease.jobs}
+        sought = set(ids)
+        return {job_id: lease for lease in leases for job_id in lease.jobs.keys() & sought}
+
+    def _place(self, job_id: int) -> tuple[Place, State]:
+        found = self._places([job_id])
+        if not found:
+            raise UnknownJob(f"there is no job {job_id}")
+        row, state, _ = found[0]
+        return row, state
 
     def cancel(self, job_id: int) -> State:
         """Cancel a job that is not final; a running one when its run ends. Returns the state it has now."""
-        job_id, lane, _, _, band, pos, due_at, *_ = self._stand(job_id)
-        state = self.standing([job_id])[job_id].state
+        row, state = self._place(job_id)
         after(state, Event.CANCEL)
         if state is State.RUNNING:
             self._db.execute(SQL.trail_cancel, (job_id, self._now_ms))
             return state
         if state is State.SCHEDULED:
-            self._db.execute(SQL.due_remove, (due_at, job_id))
+            self._db.execute(SQL.due_remove, (row.due_at, job_id))
         else:
-            self._db.execute(SQL.ready_remove, (lane, band, pos, job_id))
-        history = self.facts([job_id])[job_id].history
-        row = (job_id, "cancelled", history.attempt - 1, 0, None, self._now_ms, "cancelled by a client")
-        self._db.execute(SQL.finish, row)
-        self._count(lane, state, -1)
-        self._count(lane, State.CANCELLED, 1)
+            self._db.execute(SQL.ready_remove, (row.lane, row.band, row.pos, job_id))
+        ended = (job_id, "cancelled", row.history.attempt - 1, 0, None, self._now_ms, "cancelled by a client")
+        self._db.execute(SQL.finish, ended)
+        self._count(row.lane, state, -1)
+        self._count(row.lane, State.CANCELLED, 1)
         return State.CANCELLED
 
     def revive(self, job_id: int, rank_of: RankOf) -> None:
         """Make a final or scheduled job ready anew, with fresh budgets."""
-        job_id, lane, queue, _, _, _, due_at, priority, *_ = self._stand(job_id)
-        state = self.standing([job_id])[job_id].state
+        row, state = self._place(job_id)
         after(state, Event.REVIVE)
         if state is State.SCHEDULED:
-            self._db.execute(SQL.due_remove, (due_at, job_id))
+            self._db.execute(SQL.due_remove, (row.due_at, job_id))
         else:
             self._drop_outcomes([job_id])
-        rank = rank_of(queue.decode(), priority, self._take("next_sequence", 1))
+        rank = rank_of(row.queue.decode(), row.priority, self._take("next_sequence", 1))
         self._put_trail(job_id, ZERO, Held(*rank, TRAILED, 1), None, None, solo=False)
         self._db.execute(SQL.cancel_withdraw, (job_id,))
-        self._db.execute(SQL.insert_ready, (lane, *rank, job_id, TRAILED))
-        self._count(lane, state, -1)
-        self._count(lane, State.QUEUED, 1)
+        self._db.execute(SQL.insert_ready, (row.lane, *rank, job_id, TRAILED))
+        self._count(row.lane, state, -1)
+        self._count(row.lane, State.QUEUED, 1)
 
     def _drop_outcomes(self, ids: Sequence[int]) -> None:
         """Delete outcomes, and take their jobs out of the open leases that still name them.
@@ -463,21 +506,20 @@ class Transaction:
     def move(self, old: str, new: str, ids: Sequence[int], rank_of: RankOf) -> int:
         """Move jobs that are not running to another queue; returns how many could be moved."""
         target = self.lane_of(new)
+        source = old.encode()
         moved = 0
-        for job_id, standing in self.standing(ids).items():
-            if standing.queue != old or standing.state is State.RUNNING:
+        for row, state, _ in self._places(ids):
+            if row.queue != source or state is State.RUNNING:
                 continue
-            _, lane, _, _, band, pos, _, priority, trailed, *_ = self._stand(job_id)
-            self._db.execute(SQL.move_jobs, (job_id, target))
-            if standing.state is State.QUEUED:
-                self._db.execute(SQL.ready_remove, (lane, band, pos, job_id))
-                rank = rank_of(new, priority, self._take("next_sequence", 1))
-                solo = bool(trailed) and bool(self._trails([job_id])[job_id][4])
-                mark = SOLO if solo else TRAILED
-                self._put_trail(job_id, standing.history, Held(*rank, mark, 1), None, None, solo=solo)
-                self._db.execute(SQL.insert_ready, (target, *rank, job_id, mark))
-            self._count(lane, standing.state, -1)
-            self._count(target, standing.state, 1)
+            self._db.execute(SQL.move_jobs, (row.id, target))
+            if state is State.QUEUED:
+                self._db.execute(SQL.ready_remove, (row.lane, row.band, row.pos, row.id))
+                rank = rank_of(new, row.priority, self._take("next_sequence", 1))
+                mark = SOLO if row.solo else TRAILED
+                self._put_trail(row.id, row.history, Held(*rank, mark, 1), None, None, solo=bool(row.solo))
+                self._db.execute(SQL.insert_ready, (target, *rank, row.id, mark))
+            self._count(row.lane, state, -1)
+            self._count(target, state, 1)
             moved += 1
         return moved
 
@@ -485,12 +527,6 @@ class Transaction:
         """Ids of a queue's jobs in ascending order."""
         lane = self._cache.lanes.get(queue, 0)
         return [row[0] for row in self._db.execute(SQL.ids_of_lane, (lane, after_id, jobs_max))]
-
-    def _stand(self, job_id: int) -> tuple[Any, ...]:
-        row: tuple[Any, ...] | None = self._db.execute(SQL.stand, (f"[{job_id}]",)).fetchone()
-        if row is None:
-            raise UnknownJob(f"there is no job {job_id}")
-        return row
 
     def pause(self, queue: str, *, paused: bool) -> None:
         """Stop or resume leasing of a queue."""
