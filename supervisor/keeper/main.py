@@ -306,6 +306,7 @@ class Keeper:
         housekeeping.note_written(state, self.chores, now_ms)
         # An operation may have ended any job; everything else says which ones it ended.
         self.service.tell_waiters(set(self.service.waiters) if operating else work.final)
+        self.service.handle_postponed()
         recall.stuck_slots(state, now_ms, waiting)
         return True
 

@@ -65,6 +65,7 @@ class Service:
         self._reload_count = 0
         self._denied_at_ms: dict[int, int] = {}
         self._refusing = False
+        self._postponed: list[tuple[Connection, bytes]] = []
         self._handlers: dict[type, Callable[[Connection, Any], None]] = {
             messages.Enqueue: self._enqueue,
             messages.Hello: lambda conn, req: self._reply(conn, req.id, answers.hello(state)),
@@ -112,12 +113,31 @@ class Service:
             request = messages.decode(frame)
             number = request.id
             self._check_access(request, connection)
+            if self._asks_for_buffered(request):
+                self.state.flush_at_ms = boot_ms()
+                if isinstance(request, messages.JobStatus | messages.Wait):
+                    self._postponed.append((connection, frame))
+                    return
             self._handlers.get(type(request), self._unsupported)(connection, request)
         except JobsupError as error:
             self._refuse(connection, number if number is not None else request_id(frame), error)
         except Exception:  # noqa: BLE001 - one request must not end the keeper for everyone
             self.state.log.emit("keeper.fault", traceback=traceback.format_exc())
             self._refuse(connection, number, Internal("a fault in jobsup; its log has the traceback"))
+
+    def _asks_for_buffered(self, request: messages.AnyRequest) -> bool:
+        """Whether this is about a job that its client knows and the database does not know yet: it is flushed first."""
+        first = next((held.group.ids[0] for held in self.state.buffer if held.group.ids), None)
+        if first is None:
+            return False
+        newest: int = max(getattr(request, "ids", ()), default=getattr(request, "job", 0))
+        return newest >= first
+
+    def handle_postponed(self) -> None:
+        """After a flush: answer those who asked for what was in it."""
+        postponed, self._postponed = self._postponed, []
+        for connection, frame in postponed:
+            self._handle(connection, frame)
 
     def _check_access(self, request: messages.AnyRequest, connection: Connection) -> None:
         if not allowed(self.state.spec.access, request.access, connection.peer):
@@ -284,5 +304,8 @@ class Service:
             pending.refuse(Busy(cause))
         for operation in self.state.operations:
             operation.refuse(Busy(cause))
+        for connection, frame in self._postponed:
+            self._refuse(connection, request_id(frame), Busy(cause))
+        self._postponed.clear()
         self.state.intake.clear()
         self.state.operations.clear()
