@@ -23,6 +23,8 @@ from supervisor.unix.spawn import Spawned, spawn
 CPU_S = 2
 MEMORY_BYTES = 512 * 1024 * 1024
 WITHIN_MS = 5_000
+PROBLEMS_MAX = 100
+PROBLEM_LENGTH_MAX = 500
 
 
 class Reading(NamedTuple):
@@ -129,7 +131,14 @@ def read(config: str, overrides: Sequence[str]) -> bytes:
     try:
         return b"+" + codec.encode(load(config, overrides))
     except ConfigError as error:
-        return b"-" + json.dumps(error.problems).encode()
+        return b"-" + json.dumps(shortened(error.problems)).encode()
+
+
+def shortened(problems: Sequence[str]) -> list[str]:
+    """As many problems as a message between processes surely holds, and how many more there are."""
+    kept = [problem[:PROBLEM_LENGTH_MAX] for problem in problems[:PROBLEMS_MAX]]
+    more = len(problems) - len(kept)
+    return kept + ([f"and {more} more problems; jobsupd --check lists all"] if more else [])
 
 
 def result(data: bytes) -> Found:

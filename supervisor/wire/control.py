@@ -8,6 +8,7 @@ answered (Certificate), repeated when the peer says Hello again (Started, Worker
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,10 @@ import msgspec
 
 PACKET_BYTES_MAX = 192 * 1024
 DESCRIPTORS_MAX = 8
+LATER = frozenset(
+    {errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE}
+)
+"""There is no room now: the message waits. Any other error means that the peer is gone."""
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="m", tag=True, array_like=False):
@@ -260,10 +265,8 @@ class Link:
         beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
             self.sock.sendmsg([data], beside, socket.MSG_NOSIGNAL)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError:
-            return True
+        except OSError as error:
+            return error.errno not in LATER
         return True
 
     def receive(self) -> Iterator[tuple[Any, list[int]]]:
