@@ -192,5 +192,5 @@ def test_from_nothing_with_the_readmes_own_commands(tmp_path: Path) -> None:
     shutil.rmtree(stranger.copy / ".venv")
     stranger.run(TEST, timeout=2 * 3600)
     shutil.rmtree(stranger.copy / ".venv")
-    stranger.run(f"{START.split('&&')[0]} && .venv/bin/pip install -q .")
+    stranger.run(f"{START.split('&&')[0]} && .venv/bin/pip install -q .", timeout=600)
     stranger.run(f"{MEASURE} --jobs 2000 --huey-jobs 200 --rounds 1", timeout=600)
