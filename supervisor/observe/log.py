@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -131,17 +131,23 @@ class Log:
         at = datetime.fromtimestamp(self._now_ms() / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
         if self._form == "json":
             who = {"level": level, "role": self.role, "pid": os.getpid()}
-            fields = {"at": at, **who, "event": what.name, "message": text}
-            facts = {name: value for name, value in what.facts.items() if name not in fields}
-            line = json.dumps(fields | facts, default=str)
-        else:
-            line = f"{at} {self.role}[{os.getpid()}] {text}"
-        return line.encode("utf-8", "backslashreplace")[:LINE_BYTES_MAX] + b"\n"
+            return _json_line({"at": at, **who, "event": what.name, "message": text}, what.facts)
+        line = f"{at} {self.role}[{os.getpid()}] {text}".encode("utf-8", "backslashreplace")
+        return line[:LINE_BYTES_MAX].decode("utf-8", "ignore").encode() + b"\n"
 
     def _journal_fields(self, what: Event, level: int, text: str) -> bytes:
         lines = [f"MESSAGE={text}", f"PRIORITY={level}", "SYSLOG_IDENTIFIER=jobsupd", f"JOBSUP_EVENT={what.name}"]
         lines.extend(f"{field}={what.facts[name]}" for name, field in JOURNAL_FIELDS.items() if name in what.facts)
         return "\n".join(lines).encode("utf-8", "backslashreplace")[:LINE_BYTES_MAX]
+
+
+def _json_line(fields: dict[str, Any], facts: Mapping[str, Any]) -> bytes:
+    """One object on a line. What makes it too long is left out, never the end of the object: readers parse lines."""
+    line = json.dumps(fields | {name: value for name, value in facts.items() if name not in fields}, default=str)
+    while len(line) > LINE_BYTES_MAX:
+        fields["message"] = fields["message"][: len(fields["message"]) // 2]
+        line = json.dumps({**fields, "shortened": True}, default=str)
+    return line.encode() + b"\n"
 
 
 def _stderr_is_journal() -> bool:
