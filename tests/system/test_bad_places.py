@@ -233,7 +233,7 @@ SECOND = {
 @pytest.mark.parametrize("name", SECOND)
 def test_a_second_daemon_ends_at_once_naming_the_first(first: Daemon, tmp_path: Path, name: str) -> None:
     ran = start(SECOND[name](first, tmp_path))
-    assert (ran.status, f"with pid {first.pid}" in ran.err) == (75, True), ran
+    assert (ran.status, f"pid {first.pid}" in ran.err) == (75, True), ran
     assert first.wait_state(first.enqueue("q"), "completed")
 
 
@@ -241,7 +241,7 @@ def test_a_second_daemon_by_a_second_mount_of_the_folder_ends_at_once(first: Dae
     second = site(tmp_path)
     with mounted(first.database.parent, tmp_path / "var") as place:
         ran = start(second, prefix=place.prefix)
-    assert (ran.status, f"with pid {first.pid}" in ran.err) == (75, True), ran
+    assert (ran.status, f"pid {first.pid}" in ran.err) == (75, True), ran
     assert first.wait_state(first.enqueue("q"), "completed")
 
 
