@@ -17,7 +17,8 @@ BEHIND = (Text("run"), Text("--"), Field("a"))
 
 TAKEN = [
     "", " ", "a b", "a\nb", "\t", "; rm -rf /", "$(id)", "`id`", "$HOME", "*", "?", "~", "&& true", "| cat", "> f",
-    "'", '"', "\\", "{a}", "{{", "é", "日本語", "\u202e", "\x1b[2J", "\x01", "\x7f", "\U0001f600", "a" * ARGUMENT_BYTES_MAX,
+    "'", '"', "\\", "{a}", "{{", "é", "日本語", "\u202e", "\x1b[2J", "\x01", "\x7f", "\U0001f600",
+    "a" * ARGUMENT_BYTES_MAX,
 ]  # fmt: skip
 
 
