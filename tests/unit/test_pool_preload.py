@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import threading
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from supervisor.pool import preload
 from supervisor.unix.inheritance import HandlerUnusable
 
 
-def test_files_that_are_only_read_are_harmless_and_others_are_named(tmp_path: Path) -> None:
+def test_files_that_are_only_read_are_harmless_and_others_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preload, "_threads", lambda: 0)
     before = preload.open_descriptors()
     (tmp_path / "data").write_text("x")
     with open(tmp_path / "data") as reading, open(tmp_path / "log", "w") as writing, socket.socket() as sock:
@@ -30,19 +34,26 @@ def test_files_that_are_only_read_are_harmless_and_others_are_named(tmp_path: Pa
         assert "data" not in said
 
 
+COUNTING = """
+import sys, threading
+from supervisor.pool.preload import leftovers
+go = threading.Event()
+threads = [threading.Thread(target=go.wait) for _ in range(int(sys.argv[1]))]
+for thread in threads:
+    thread.start()
+print(leftovers([]))
+go.set()
+for thread in threads:
+    thread.join()
+print(leftovers([]))
+"""
+
+
 @pytest.mark.parametrize(("count", "said"), [(1, "1 thread"), (2, "2 threads")])
-def test_threads_are_counted(count: int, said: str) -> None:
-    go = threading.Event()
-    threads = [threading.Thread(target=go.wait) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        assert preload.leftovers([]) == f"the import left behind: {said}"
-    finally:
-        go.set()
-        for thread in threads:
-            thread.join()
-    assert preload.leftovers([]) is None
+def test_threads_are_counted_and_joined_ones_are_not(count: int, said: str) -> None:
+    command = [sys.executable, "-c", COUNTING, str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"the import left behind: {said}\nNone\n"
 
 
 def refuse(number: int) -> Any:
