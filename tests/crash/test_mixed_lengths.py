@@ -11,6 +11,7 @@ from tests.support.campaign import Campaign, size
 from tests.support.field import Field
 from tests.support.idleness import LATE_NS, waited_beside_the_idle
 from tests.support.ledger import check
+from tests.support.stalls import Stalls
 from tests.support.waiting import until
 
 SHORT_JOB = {"do": "spin", "us": 100}
@@ -34,11 +35,13 @@ def test_short_jobs_never_wait_beside_an_idle_worker(tmp_path: Path, campaign: C
         with Field(tmp_path / str(number), {"q": {"workers": workers}}) as field:
             ids = fill(field, campaign, 10_000, long_ms)
             at_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            field.ask("resume", queue="q")
-            field.drain(long_ms * LONG_JOBS / 1_000 + 60)
+            with Stalls(tmp_path) as stalls:
+                field.ask("resume", queue="q")
+                field.drain(long_ms * LONG_JOBS / 1_000 + 60)
             assert field.stop() == 0
             assert check(field.database, field.ledger, ids) == []
-            assert waited_beside_the_idle(field.ledger, dict.fromkeys(ids, at_ns), long_ms) == []
+            late_ns = LATE_NS + stalls.worst_ns
+            assert waited_beside_the_idle(field.ledger, dict.fromkeys(ids, at_ns), long_ms, late_ns) == []
         campaign.passed(rounds, jobs=len(ids))
 
 
