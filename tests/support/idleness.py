@@ -7,8 +7,10 @@ from tests.support.ledger import Ledger, Run
 LATE_NS = 100_000_000
 
 
-def waited_beside_the_idle(ledger: Ledger, enqueued_ns: dict[int, int], long_ms: int) -> list[str]:
-    """Short jobs that waited 100 ms while a worker ran nothing.
+def waited_beside_the_idle(
+    ledger: Ledger, enqueued_ns: dict[int, int], long_ms: int, late_ns: int = LATE_NS
+) -> list[str]:
+    """Short jobs that waited 100 ms, or `late_ns`, while a worker ran nothing.
 
     The ledger alone decides: a worker is idle between a run and its next, and after its last.
     """
@@ -21,7 +23,7 @@ def waited_beside_the_idle(ledger: Ledger, enqueued_ns: dict[int, int], long_ms:
     for listed in by_pid.values():
         ends = [run.ended_ns or end_ns for run in listed]
         begins = [*(run.started_ns for run in listed[1:]), end_ns]
-        gaps += [(end, begin) for end, begin in zip(ends, begins, strict=True) if begin - end > LATE_NS]
+        gaps += [(end, begin) for end, begin in zip(ends, begins, strict=True) if begin - end > late_ns]
     found = []
     for run in runs:
         arrived = enqueued_ns.get(run.id)
@@ -29,6 +31,6 @@ def waited_beside_the_idle(ledger: Ledger, enqueued_ns: dict[int, int], long_ms:
         if arrived is None or not brief:
             continue
         for begin, end in gaps:
-            if min(end, run.started_ns) - max(begin, arrived) > LATE_NS:
+            if min(end, run.started_ns) - max(begin, arrived) > late_ns:
                 found.append(f"beside the idle: job {run.id} waited while a worker was idle")
     return found

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,28 +211,3 @@ def test_a_load_whose_daemon_goes_away_says_where_to_go_on(tmp_path: Path) -> No
     assert (process.returncode, found["accepted"], found["last_line"]) == (4, 3, 3)
     assert found["error"]["code"] == "no_database", "it would have been a keeper of its own that went on"
     assert b"--resume 3 goes on behind it" in err
-
-
-ROUNDS = 20
-
-
-@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer makes everything slow")
-def test_enqueue_starts_fast(daemon: Daemon) -> None:
-    """The whole process takes at most 60 ms more than `python -c pass`, compiled modules given.
-
-    The fastest of each are compared: what other work on the machine adds says nothing about ours. That is said of a
-    machine on which `pass` takes 10 ms; where it takes longer, so may we, in proportion.
-    """
-    bare = [sys.executable, "-c", "pass"]
-    enqueue = [sys.executable, "-c", "from supervisor.cli.jobsctl import main; main()", "-c", str(daemon.config)]
-    enqueue += ["enqueue", "small", "{}"]
-    times = [(_seconds(enqueue), _seconds(bare)) for _ in range(ROUNDS)]
-    empty = min(empty for _, empty in times)
-    more = min(whole for whole, _ in times) - empty
-    assert more <= max(0.060, 6 * empty), f"{more:.3f} s more than {empty:.3f} s"
-
-
-def _seconds(command: list[str]) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, check=True, env=environment(), stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
