@@ -35,7 +35,7 @@ class Chores:
     def __init__(self, now_ms: int) -> None:
         self.promote_at_ms = now_ms
         self.prune_at_ms = now_ms + 1_000
-        self.pruning = False
+        self.prune_after: int | None = None
         self.requests_at_ms = now_ms + REQUEST_EVERY_MS
         self.identity_at_ms = now_ms + IDENTITY_EVERY_MS
         self.checkpoint_at_ms = now_ms + IDLE_CHECKPOINT_MS
@@ -116,18 +116,21 @@ def prune(work: Work, chores: Chores) -> None:
     state = work.state
     if work.boot_ms < chores.prune_at_ms:
         return
-    after = work.tx.setting("prune_after")
+    stored = work.tx.setting("prune_after")
+    after = stored if chores.prune_after is None else chores.prune_after
     page = work.tx.finished_after(after, PRUNE_JOBS)
     old = [job.id for job in page if expired(keep_of(state, job.queue), job.state, job.finished_at_ms, work.now_ms)]
     removed = work.tx.remove(old) if old else 0
     hit("keeper.prune")
     cursor = page[-1].id if page else 0
-    if cursor != after:
+    if removed or (stored and not cursor):
+        # A page that removed nothing is not worth a synced commit; where it stood is remembered here.
         work.tx.set_setting("prune_after", cursor)
     keeps = [keep_of(state, queue) for queue in state.spec.queues]
     rest_ms = sweep_interval_ms(keeps) or 3_600_000
 
     def effect() -> None:
+        chores.prune_after = cursor
         chores.prune_at_ms = work.boot_ms + (20 if page else rest_ms)
         if removed:
             state.log.emit("keeper.pruned", count=removed)

@@ -15,7 +15,8 @@ from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
 from supervisor.wire.control import CancelRunning
 
-STEP_JOBS = 500
+STEP_JOBS = 100
+"""Jobs in one step: a pass with one of it stays within its time."""
 Reply = Callable[[dict[str, Any]], None]
 Refuse = Callable[[JobsupError], None]
 
@@ -195,8 +196,8 @@ class DeadLetters(Sweep):
         self.delete = delete
 
     def page(self, tx: Transaction) -> list[int]:
-        """Final jobs."""
-        return [job.id for job in tx.finished_after(self.after_id, STEP_JOBS)]
+        """Dead jobs."""
+        return [job.id for job in tx.dead_after(self.after_id, STEP_JOBS)]
 
     def act(self, tx: Transaction, ids: list[int]) -> int:
         """Do it to the dead ones that the filter means."""
