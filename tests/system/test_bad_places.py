@@ -428,14 +428,15 @@ def test_a_full_disk_under_load_refuses_with_the_cause_and_recovers_by_itself(tm
         with Load(daemon, 4) as load:
             until(lambda: len(load.acknowledged) > 100, 20)
             fill(var)
-            until(lambda: len(load.refused) > 8, 20)
+            until(lambda: len(load.refused) >= 4, 20)
             assert daemon.ctl("status", "--json").json["daemon"]["store"].endswith("database or disk is full")
         assert {type(error) for _, error in load.refused} == {Busy}
         assert all("database or disk is full" in error.message for _, error in load.refused)
         assert all(seconds < 3 for seconds, _ in load.refused)
-        lines = daemon.log.count("\n")
-        until(lambda: place.see(daemon.database).exists() and time.sleep(2) is None, 5)
-        assert daemon.log.count("\n") - lines <= 2, "no storm in the log"
+        with daemon.client(timeout="1s") as client:
+            for _ in range(2):  # between them there is nothing to write: a store that fails by turns
+                with pytest.raises(Busy, match="full"):
+                    client.enqueue("q", "x" * 900_000)
         (var / "ballast").unlink()
         began = time.monotonic()
         with daemon.client(timeout="20s") as client:
@@ -446,7 +447,7 @@ def test_a_full_disk_under_load_refuses_with_the_cause_and_recovers_by_itself(tm
         ran = sorted(map(int, (daemon.app / "ran").read_text().split()))
         assert ran == sorted(set(ran))
         assert set(ran) >= {*load.acknowledged, after}
-        assert daemon.log.count("the database cannot be written") <= 2
+        assert daemon.log.count("the database can") <= 4, "no storm in the log: it fails and works by turns"
         assert daemon.stop() == 0
         checked = sqlite3.connect(place.see(daemon.database))
         assert checked.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
