@@ -21,7 +21,7 @@ from typing import Any
 from supervisor.config import codec
 from supervisor.config.diff import diff
 from supervisor.config.spec import Spec
-from supervisor.errors import JobsupError
+from supervisor.errors import EXIT_FAILED, JobsupError
 from supervisor.master import listener
 from supervisor.master.children import Processes
 from supervisor.master.herald import Herald
@@ -240,7 +240,7 @@ class Master:
             self.processes.keeper.link.send(control.Drain())
 
     def _halted(self, what: order.Halted) -> None:
-        self.status = what.status
+        self.status = self.status or what.status
 
     _handlers: dict[type, Callable[[Master, Any], None]] = {  # noqa: RUF012 - a table, never changed
         order.Start: _start,
@@ -260,12 +260,12 @@ class Master:
         ending = Ending.ORDERED if ordered and status == 0 else Ending.FAILED
         final = status in FINAL_STATUSES
         if ending is not Ending.ORDERED:
-            then = "nothing can be done about it here" if final else "pools run on"
+            then = "nothing can be done about it here" if final else "the stop goes on" if ordered else "pools run on"
             self.log.emit("master.role_died", role=KEEPER, pid=keeper.pid, status=how, then=then)
         if final:
             self.close_listener()  # nobody will serve it: clients must not wait in it while jobs finish
-        if ordered and status > 0:
-            self.status = status
+        if ordered and status:
+            self.status = max(status, EXIT_FAILED)  # killed at its last work, it may have left some undone
         self.events.append(
             on.Exited(
                 KEEPER, keeper.run, ending, final=final, reason=f"the keeper ended with {how}",

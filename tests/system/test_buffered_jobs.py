@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +52,15 @@ def test_it_can_be_cancelled(client: Client[int]) -> None:
     first, second = buffered(client, "held")
     client.cancel(second)
     assert [client.status(job_id)["state"] for job_id in (first, second)] == ["queued", "cancelled"]
+
+
+def test_a_stop_whose_keeper_was_killed_does_not_end_as_if_all_were_written(tmp_path: Path) -> None:
+    toml = TOML.replace("[defaults]", '[daemon]\nshutdown_grace = "1s"\n[defaults]')
+    with Daemon(tmp_path, toml.replace('"true"', '"sleep", "60"')) as daemon, daemon.client(timeout="5s") as client:
+        running = buffered(client, "q")[0]
+        daemon.wait_for(lambda: client.status(running)["worker"])
+        (keeper,) = [node["pid"] for node in client.request("tree")["tree"] if node["role"] == "keeper"]
+        daemon.signal(signal.SIGTERM)
+        daemon.wait_for(lambda: "stopping (SIGTERM)" in daemon.log)
+        os.kill(keeper, signal.SIGKILL)
+        assert daemon.wait_end() == 1
