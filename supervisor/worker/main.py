@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import os
 import select
@@ -38,7 +39,20 @@ BELL_NS = 1_000_000
 REMEMBERED_JOBS = 8_192
 ERROR_BYTES_MAX = 16 * 1024
 
+LOST = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ESTALE})
+"""What files of the slot answer when a job has deleted its directory, or closed our descriptor of it."""
+
 encode = msgspec.msgpack.encode
+
+
+class SlotLost(Exception):
+    """The slot's files are out of reach: this worker can do no large job any more."""
+
+
+def raise_if_lost(error: OSError) -> None:
+    """Raise SlotLost if the error means that; others, no space say, are the job's own."""
+    if error.errno in LOST:
+        raise SlotLost from error
 
 
 def run(inheritance: WorkerInheritance) -> int:
@@ -69,6 +83,7 @@ class Worker:
         self._jobs_left = inheritance.queue.recycle_jobs
         self._had: OrderedDict[int, set[int]] = OrderedDict()
         self._executor: Executor
+        self._pid = os.getpid()
 
     # -- boot --------------------------------------------------------------------------------------------------
 
@@ -78,10 +93,7 @@ class Worker:
         for end in (self._wake_read, wake_write):
             end.setblocking(False)
         self._wake_write = wake_write
-        signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, self._on_stop)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGUSR1, self._on_deadline)
+        self._take_signals()
         stacks = os.open(STACKS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o660, dir_fd=self._folder)
         faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True, chain=False)
         faulthandler.enable(file=stacks, all_threads=True)
@@ -93,6 +105,17 @@ class Worker:
         self._waiter.register(self._sock.fileno(), select.POLLIN)
         self._waiter.register(self._wake_read.fileno(), select.POLLIN)
         os.write(self._given.ready_fd, b"r")
+
+    def _take_signals(self) -> None:
+        """Have the signals that we live by; again after each chunk, for jobs and what they import set their own."""
+        try:
+            signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
+        except (OSError, ValueError):
+            self._stopping = True  # a job has closed what wakes us: whoever cannot be told to stop must not go on
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, self._on_deadline)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def _on_stop(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -118,12 +141,12 @@ class Worker:
                 return
 
     def _take(self) -> bytes | None:
-        """The next chunk; None if a signal came first; empty if the keeper's side is gone for good."""
+        """The next chunk; None if a signal came first; empty if the keeper's side is gone, or a job has closed ours."""
         try:
             return self._sock.recv(CHUNK_MESSAGE_MAX)
         except BlockingIOError:
             pass
-        except ConnectionError:
+        except OSError:
             return b""
         self._ring_bell()
         for fd, _ in self._waiter.poll():
@@ -152,6 +175,7 @@ class Worker:
                 had.add(task.id)
                 self._run_job(chunk.token, task, offset_ms)
         self._ring_bell()
+        self._take_signals()
 
     def _recycled(self) -> bool:
         return self._jobs_left is not None and self._jobs_left <= 0
@@ -184,10 +208,20 @@ class Worker:
             self._ring_foreman()
         hit("worker.after_begin")
         children: list[Child] = []
-        outcome = self._execute(token, task, extra, timeout_ms, started_ms + offset_ms, children)
+        try:
+            outcome = self._execute(token, task, extra, timeout_ms, started_ms + offset_ms, children)
+        except SlotLost:
+            self._give_up(token, task.id)
+            return
+        if os.getpid() != self._pid:
+            os._exit(0)  # the job has forked, and came back twice: the job is the first one's, and so is the ring
         hit("worker.after_run")
         ended_ns = boot_ns()
-        self._record(token, task.id, outcome, children, started_ms + offset_ms, (ended_ns - started_ns) // 1000)
+        try:
+            self._record(token, task.id, outcome, children, started_ms + offset_ms, (ended_ns - started_ns) // 1000)
+        except SlotLost:
+            self._give_up(token, task.id)
+            return
         hit("worker.after_record")
         self._memory.end(0)
         self._words[W_DONE] += 1
@@ -195,6 +229,12 @@ class Worker:
             self._jobs_left -= 1
         if ended_ns - self._rung_ns > BELL_NS:
             self._ring_bell()
+
+    def _give_up(self, token: int, job_id: int) -> None:
+        """An earlier job has spoilt the slot: this one is another worker's, and nobody is charged with it."""
+        self._hand_back(token, [job_id])
+        self._memory.end(0)
+        self._stopping = True
 
     def _execute(
         self, token: int, task: Task, extra: dict[str, Any], timeout_ms: int, started_at_ms: int, children: list[Child]
@@ -207,6 +247,7 @@ class Worker:
         except JobTimeout as error:
             outcome = Failed(str(error), kind="timeout", type="JobTimeout")
         except OSError as error:
+            raise_if_lost(error)
             outcome = Failed(f"the payload could not be read from the slot: {error}")
         finally:
             self._interruptible = False
@@ -258,6 +299,7 @@ class Worker:
         try:
             write_file(self._folder, name, data)
         except OSError as error:
+            raise_if_lost(error)
             return ring.FAILED, encode({"message": f"the outcome of {len(data)} bytes could not be kept: {error}"})
         return kind | ring.SPILLED, name.encode()
 

@@ -1,0 +1,54 @@
+"""Jobs that spoil their worker: the next jobs run as if nothing had happened, on this worker or on another."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.field import HANDLERS, Field, alive
+from tests.support.ledger import check, read_database
+from tests.support.waiting import until
+
+sys.path.insert(0, HANDLERS)
+from abusive import DEEDS
+
+QUEUE = {"workers": 1, "handler": "abusive:run", "after_fork": "abusive:remember_main", "timeout": "20s"}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_the_next_jobs_notice_nothing(tmp_path: Path, deed: str) -> None:
+    with Field(tmp_path, {"q": QUEUE}) as field:
+        field.add([{"do": "nothing"}] * 100)
+        field.drain()
+        (keeper,), (foreman,) = field.pids("keeper"), field.pids("foreman")
+        ids = []
+        for _ in range(3):
+            ids += field.add([{"do": "nothing"}] * 20 + [{"deed": deed}] + [{"do": "big", "bytes": 50_000}] * 5)
+        field.drain(60)
+        assert (field.pids("keeper"), field.pids("foreman")) == ([keeper], [foreman])
+        assert field.stop() == 0
+        assert field.survivors() == []
+        problems = check(field.database, field.ledger, ids)
+        jobs = read_database(field.database).jobs
+        charged = {kind for job_id in ids if "do" in jobs[job_id].payload for kind in jobs[job_id].charges}
+        assert {jobs[job_id].state for job_id in ids} == {"completed"}
+        assert [problem for problem in problems if not excused(deed, problem)] == []
+        assert charged <= ({"error"} if deed == "no_slot" else set())
+
+
+def excused(deed: str, problem: str) -> bool:
+    """What was lost with the slot's files is run again: large outcomes, of jobs that had ended well."""
+    return deed in ("close_all", "no_slot") and problem.startswith("runs are charged")
+
+
+def test_what_a_job_leaves_running_ends_with_the_daemon(tmp_path: Path) -> None:
+    """A process that escaped its session is still a descendant of its foreman's."""
+    with Field(tmp_path, {"q": QUEUE}) as field:
+        field.add([{"deed": "leave_a_process"}] * 3)
+        field.drain()
+        left = [pid for pid in field.survivors() if pid not in field.pids("master", "keeper", "foreman", "worker")]
+        assert len(left) == 3
+        assert field.stop() == 0
+        until(lambda: not any(map(alive, left)), 2, "the end of what was left")
