@@ -84,7 +84,7 @@ def take_run_dir(run_dir: str) -> int:
     if holder is None:
         return fd
     raise Busy(
-        f"run_dir {run_dir} is in use by the daemon with pid {holder.pid}",
+        f"run_dir {run_dir} is in use by jobsup's daemon, pid {holder.pid}",
         hint="choose another [daemon] run_dir, or stop that daemon first",
     )
 
@@ -120,10 +120,11 @@ def take_lock_within(database: str, role: str, within_ms: int) -> int:
     """Take the writer lock, waiting for a holder that is about to go; returns its descriptor.
 
     A one-shot keeper yields to a daemon that asks it to (SIGTERM), after its current group; a daemon yields to
-    nobody, but a one-shot waits a while for one that is just stopping.
+    nobody, but a one-shot waits a while for one that is just stopping. What holds the lock of a daemon that is dead
+    is its keeper, at its last work.
 
     Raises:
-        StoreHeld: it is still held when the time is over, or by another daemon and we are one.
+        StoreHeld: it is still held when the time is over, or by another daemon that lives and we are one.
         StoreError: the lock file cannot be made.
     """
     until_ms = boot_ms() + within_ms
@@ -133,7 +134,7 @@ def take_lock_within(database: str, role: str, within_ms: int) -> int:
             return take_lock(database, role)
         except StoreHeld:
             holder = holder_of(database)
-            if (role == DAEMON and holder and holder.role == DAEMON) or boot_ms() >= until_ms:
+            if (role == DAEMON and holder and holder.role == DAEMON and lives(holder)) or boot_ms() >= until_ms:
                 raise
             if role == DAEMON and holder and holder.pid not in asked and holder.role == ONE_SHOT:
                 asked.add(holder.pid)
@@ -143,11 +144,16 @@ def take_lock_within(database: str, role: str, within_ms: int) -> int:
 
 def _ask_to_yield(holder: Holder) -> None:
     """Ask the one-shot keeper that the lock file names; its start time says that the number is still its own."""
-    if holder.pid and process_start(holder.pid) == holder.start:
+    if lives(holder):
         try:
             os.kill(holder.pid, signal.SIGTERM)
         except OSError:
             pass  # gone, or another user's: then the lock tells
+
+
+def lives(holder: Holder) -> bool:
+    """Whether this process still is the one that the lock file names."""
+    return bool(holder.pid) and process_start(holder.pid) == holder.start
 
 
 def sign_lock(fd: int, role: str) -> None:
