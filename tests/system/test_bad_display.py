@@ -169,11 +169,15 @@ def texts(value: object) -> Iterator[str]:
 
 @pytest.mark.parametrize("what", NAMES)
 def test_what_is_named_on_the_command_line_is_shown_and_not_obeyed(daemon: Daemon, what: str) -> None:
-    piped = daemon.ctl(*NAMES[what])
-    for text in (piped.out, piped.err, jobsctl_on_terminal(*NAMES[what], config=daemon.config).out):
+    command = NAMES[what]
+    as_json = daemon.ctl("--json", *command)
+    said = [as_json.err, jobsctl_on_terminal(*command, config=daemon.config).out]
+    if not as_json.err:  # what is refused is refused in the same words
+        said.append(daemon.ctl(*command).out)
+    for text in said:
         harmless(text)
         assert "Traceback (most recent call last)" not in text.split("traceback:")[0], "no fault of ours"
-    for line in harmless(daemon.ctl("--json", *NAMES[what]).out).splitlines():
+    for line in harmless(as_json.out).splitlines():
         assert line.isascii()
         json.loads(line)
 
