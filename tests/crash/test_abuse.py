@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from supervisor.worker import main as worker
 from tests.support.field import HANDLERS, Field, alive
 from tests.support.ledger import check, read_database
+from tests.support.rig import Rig, a_queue
 from tests.support.waiting import until
 
 sys.path.insert(0, HANDLERS)
@@ -41,6 +45,23 @@ def test_the_next_jobs_notice_nothing(tmp_path: Path, deed: str) -> None:
 def excused(deed: str, problem: str) -> bool:
     """What was lost with the slot's files is run again: large outcomes, of jobs that had ended well."""
     return deed in ("close_all", "no_slot") and problem.startswith("runs are charged")
+
+
+def test_control_a_worker_that_lets_two_processes_report_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Planted: whoever comes back from the handler goes on as the worker."""
+    monkeypatch.setattr(worker, "os", SimpleNamespace(**vars(os) | {"getpid": lambda: 1}))
+    queue = a_queue(tmp_path, workers=1, handler="abusive:run", after_fork="abusive:remember_main")
+    with Rig(tmp_path, [queue]) as rig:
+        rig.start_keeper()
+        rig.spawn_all()
+        ids = rig.enqueue([{"deed": "come_back_twice"}])
+        for _ in range(40):
+            ids += rig.enqueue([{"do": "spin", "us": 200}] * 5)
+        with pytest.raises(AssertionError):
+            rig.until(rig.drained, 3, "the end of all jobs")
+            assert check(rig.database, rig.ledger, ids, all_final=False) == []
 
 
 def test_what_a_job_leaves_running_ends_with_the_daemon(tmp_path: Path) -> None:
