@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.campaign import Campaign
+from tests.support.campaign import Campaign, size
 from tests.support.field import Field, attempt, gone, kill, payloads
 from tests.support.ledger import read_database
 from tests.support.waiting import until
@@ -68,6 +68,37 @@ def test_a_worker_has_open_what_it_needs_and_no_more(tmp_path: Path, campaign: C
 def test_control_an_import_that_leaves_a_file_open_is_found(tmp_path: Path) -> None:
     _, problems = look_at_each_spawn(tmp_path, 8, "leaky:run")
     assert set(problems) == {"/etc/hostname is open"}
+
+
+def ours(field: Field) -> dict[str, int]:
+    """The pids of the lasting processes."""
+    return {role: pid for role in ("master", "keeper", "foreman") for pid in field.pids(role)}
+
+
+def open_by(pids: dict[str, int]) -> dict[str, int]:
+    """How many descriptors each holds."""
+    return {role: len(descriptors_of(pid)) for role, pid in pids.items()}
+
+
+def kilobytes_of(pid: int) -> int:
+    """What a process has in memory."""
+    (line,) = (text for text in Path(f"/proc/{pid}/status").read_text().splitlines() if text.startswith("VmRSS"))
+    return int(line.split()[1])
+
+
+def test_nothing_accumulates_over_many_workers(tmp_path: Path) -> None:
+    """Hundreds of workers later the lasting processes hold as many descriptors as before, and hardly more memory."""
+    with Field(tmp_path, {"q": {"workers": 4, "recycle_jobs": 1}}) as field:
+        pids = ours(field)
+        before = open_by(pids)
+        field.add([{"do": "nothing"}] * 100)
+        field.drain()
+        used = {role: kilobytes_of(pid) for role, pid in pids.items()}
+        field.add([{"do": "nothing"}] * size(200, 2_000))
+        field.drain()
+        until(lambda: open_by(pids) == before, 10, "as many descriptors as at the start")
+        assert ours(field) == pids
+        assert max(kilobytes_of(pid) - used[role] for role, pid in pids.items()) < 5_000
 
 
 def holders(field: Field) -> dict[int, set[str]]:
