@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.errors import UnknownJob
 from tests.support.campaign import Campaign
 from tests.support.field import Field, alive, attempt, gone, kill, moment, payloads
 from tests.support.ledger import read_database
@@ -37,14 +36,13 @@ def finished(field: Field, may_miss: AbstractSet[int] = frozenset()) -> None:
 
 
 def flush(field: Field) -> None:
-    """Ask for the newest job that was acknowledged: what is buffered counts nowhere until it is flushed for that."""
+    """Ask for the newest job that was acknowledged: what is buffered counts nowhere until it is flushed for that.
+
+    It may be unknown: answered as buffered, and lost with its keeper.
+    """
     field.acks.read()
-    newest = max(field.acks.at_ns, default=None)
-    if newest is not None:
-        try:
-            field.ask("job", job=newest)
-        except UnknownJob:
-            pass  # answered as buffered, and lost with its keeper, as it may be
+    newest = max(field.acks.at_ns)
+    attempt(lambda: field.ask("job", job=newest))
 
 
 def nothing_left(field: Field, within: float) -> None:
