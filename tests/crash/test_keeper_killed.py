@@ -90,7 +90,7 @@ KEEPER_POINTS = [
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("point", KEEPER_POINTS)
 def test_a_keeper_killed_at_a_failpoint_changes_nothing(tmp_path: Path, campaign: Campaign, point: str) -> None:
-    for number, rounds in enumerate(campaign.batches(short=4, full=50, batch=25)):
+    for number, rounds in enumerate(campaign.batches(short=2, full=50, batch=25)):
         with Rig(tmp_path / str(number), [a_queue(tmp_path / str(number))]) as rig:
             begin(rig)
             for _ in range(rounds):

@@ -104,7 +104,7 @@ def finish(field: Field, killed: set[int]) -> Database:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("role", ROLES)
 def test_whoever_is_killed_under_load_nothing_is_lost(tmp_path: Path, campaign: Campaign, role: str) -> None:
-    for number, rounds in enumerate(campaign.batches(short=6, full=90, batch=30)):
+    for number, rounds in enumerate(campaign.batches(short=4, full=90, batch=30)):
         with Field(tmp_path / str(number), {"q": {"workers": 2}}) as field:
             begin(field)
             killed: set[int] = set()

@@ -47,7 +47,7 @@ def stopped_in_order(field: Field) -> None:
 @pytest.mark.parametrize("acknowledge", ["committed", "buffered"])
 def test_a_stop_under_load_loses_nothing(tmp_path: Path, campaign: Campaign, acknowledge: str) -> None:
     enough = size(400, 2_000)
-    for number, rounds in enumerate(campaign.batches(short=4, full=100, batch=10)):
+    for number, rounds in enumerate(campaign.batches(short=3, full=100, batch=10)):
         sections = {"intake": {"acknowledge": acknowledge}}
         with Field(tmp_path / str(number), {"q": {"workers": 2}}, **sections) as field:
             begin(field, acknowledge)

@@ -80,7 +80,7 @@ def test_an_end_during_a_start(tmp_path: Path, campaign: Campaign, number: signa
     with Field(tmp_path, {"q": {"workers": 2}, "other": {"workers": 1}}) as field:
         ids = field.add([{"do": "rest", "ms": 20}] * 20)
         assert field.stop() == 0
-        for rounds in campaign.batches(short=10, full=300, batch=300):
+        for rounds in campaign.batches(short=8, full=300, batch=300):
             for _ in range(rounds):
                 field.start(ready=False)
                 moment(campaign.chance, 0.8)
@@ -155,7 +155,7 @@ def one_shots(field: Field) -> list[int]:
 @pytest.mark.timeout(900)
 def test_killed_one_shot_keepers_and_starting_daemons_lose_nothing(tmp_path: Path, campaign: Campaign) -> None:
     """Without a daemon clients start keepers of their own; they are killed, or asked to yield to a daemon."""
-    for number, rounds in enumerate(campaign.batches(short=4, full=60, batch=20)):
+    for number, rounds in enumerate(campaign.batches(short=2, full=60, batch=20)):
         with Field(tmp_path / str(number)) as field:
             assert field.stop() == 0
             field.load("client", "--payloads", MIX, "--group", 5, "--pause-ms", 5, config=True)
