@@ -141,7 +141,7 @@ class Master:
         while self.tree.phase is not Phase.HALTED:
             timeout_s, began_ms = self._timeout_s(), boot_ms()
             for key, mask in self.selector.select(timeout_s):
-                if self.selector.get_map().get(key.fileobj) is key:  # an earlier one of this wait may have closed it
+                if self.selector.get_map().get(key.fd) is key:  # an earlier one of this wait may have closed it
                     key.data(mask)
             self._wake_up(boot_ms() - began_ms, timeout_s)
             self.turn()

@@ -81,7 +81,7 @@ class Foreman:
         self._turn()
         while not self._over():
             for key, _ in self._selector.select(self._timeout_s()):
-                if self._selector.get_map().get(key.fileobj) is key:  # an earlier one of this wait may have closed it
+                if self._selector.get_map().get(key.fd) is key:  # an earlier one of this wait may have closed it
                     key.data()
             self._turn()
         self._sweep()
