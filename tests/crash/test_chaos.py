@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.campaign import Campaign, size
-from tests.support.field import Field, attempt, gone, kill, moment, payloads, toml
+from tests.support.field import SHUFFLED, Field, attempt, gone, kill, moment, payloads, toml
 from tests.support.ledger import check, read_database
 from tests.support.waiting import until
 
@@ -142,7 +142,7 @@ ACTIONS: dict[str, Callable[[Chaos], None]] = {
 @pytest.mark.timeout(3600)
 def test_nothing_is_lost_whatever_comes_together(tmp_path: Path, campaign: Campaign) -> None:
     for number, rounds in enumerate(campaign.batches(short=15, full=1_000, batch=50)):
-        with Field(tmp_path / str(number), QUEUES) as field:
+        with Field(tmp_path / str(number), QUEUES, env={} if number % 2 else SHUFFLED) as field:
             for seed in range(2):
                 field.load("raw", "--payloads", MIX, "--group", 6, "--pause-ms", 40, "--delayed", 0.2, "--seed", seed)
             field.load("client", "--queue", "other", "--group", 3, "--pause-ms", 40)

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.campaign import size
-from tests.support.daemon import ROOT
-from tests.support.field import Field, attempt, gone, kill, payloads
+from tests.support.field import SHUFFLED, Field, attempt, gone, kill, payloads
 from tests.support.waiting import until
 
 MIX = payloads((5, {"do": "nothing"}), (1, {"do": "rest", "ms": 20}))
-PATH = os.pathsep.join((str(Path(__file__).parents[1] / "support" / "any_order"), str(ROOT)))
 
 
 def stop(pid: int) -> None:
@@ -38,7 +36,7 @@ def dead(pid: int) -> bool:
 @pytest.mark.parametrize("order", ["reversed", "shuffled"])
 def test_deaths_and_last_words_come_in_any_order(tmp_path: Path, order: str) -> None:
     """The master, then a foreman, does not look while its children die; their links and ends are seen together."""
-    with Field(tmp_path, {"q": {"workers": 2}}, env={"PYTHONPATH": PATH, "ANY_ORDER": order}) as field:
+    with Field(tmp_path, {"q": {"workers": 2}}, env=SHUFFLED | {"ANY_ORDER": order}) as field:
         field.load("raw", "--payloads", MIX, "--group", 5, "--pause-ms", 20)
         field.load("raw", "--payloads", MIX, "--group", 5, "--pause-ms", 20, "--seed", 1)
         for _ in range(size(2, 4)):

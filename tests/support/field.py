@@ -30,6 +30,9 @@ from tests.support.waiting import until
 T = TypeVar("T")
 
 HANDLERS = str(Path(__file__).parent / "handlers")
+_SHUFFLER = str(Path(__file__).parent / "any_order")
+SHUFFLED = {"PYTHONPATH": os.pathsep.join((_SHUFFLER, str(ROOT))), "ANY_ORDER": "shuffled"}
+"""The environment of a daemon to which the events of each wait come in another order than the kernel's."""
 
 
 def toml(path: Path, queues: Mapping[str, Mapping[str, Any]], **sections: Any) -> str:
