@@ -139,6 +139,8 @@ def read_database(path: Path | str, *, integrity: bool = True) -> Database:
         for job_id, kind, count in db.execute("SELECT id, kind, count(*) FROM attempt GROUP BY 1, 2"):
             charges[job_id][kind] = count
         jobs: dict[int, JobRow] = {}
+        payloads: dict[str, Any] = {}
+        uncharged: Counter[str] = Counter()
         rows = db.execute(
             "SELECT job.id, lane.queue, job.payload, outcome.state, outcome.token, outcome.reason, outcome.result "
             "FROM job JOIN lane ON lane.id = job.lane LEFT JOIN outcome ON outcome.id = job.id"
@@ -151,7 +153,10 @@ def read_database(path: Path | str, *, integrity: bool = True) -> Database:
                 problems.append(f"one place: job {job_id} is {' and '.join(places) or 'nowhere'}")
             where = places[0] if places else "nowhere"
             now = tokens[0] if tokens else token
-            jobs[job_id] = JobRow(job_id, queue, where, now, json.loads(payload), charges[job_id], reason, result)
+            if payload not in payloads:
+                payloads[payload] = json.loads(payload)
+            charged = charges.get(job_id, uncharged)
+            jobs[job_id] = JobRow(job_id, queue, where, now, payloads[payload], charged, reason, result)
         for name, ids in (("ready", ready), ("scheduled", scheduled), ("lease", held)):
             problems += [f"one place: {name} names job {job_id}, which does not exist" for job_id in ids.keys() - jobs]
         said = {
