@@ -90,7 +90,7 @@ def _queue(
 ) -> dict[str, Any]:  # fmt: skip
     pool = state.pools.get(name)
     orphaned = name not in state.spec.queues
-    reason = ORPHANED if orphaned else pool.reason if pool else None
+    reason = ORPHANED if orphaned else (pool.reason if pool else None) or _short_of_room(state, name)
     return {
         **(counts or dict.fromkeys((state.value for state in JobState), 0)),
         "oldest_queued_s": None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
@@ -102,6 +102,11 @@ def _queue(
         "preloaded": pool.preloaded if pool else None,
         "orphaned": orphaned,
     }
+
+
+def _short_of_room(state: State, queue: str) -> str | None:
+    """Why a job that was leased is not sent to its worker."""
+    return next((f"a job waits: {slot.no_room}" for slot in state.slots_of(queue) if slot.no_room), None)
 
 
 def workers(state: State) -> dict[str, Any]:

@@ -97,7 +97,10 @@ def hand_out(work: Work, slot: KeeperSlot, lease: Lease) -> None:
 
 
 def send_unsent(state: State) -> None:
-    """Try again where a socket was full."""
+    """Try again where a socket was full, and say once what keeps a chunk from being sent."""
     for slot in state.slots.values():
         if slot.unsent and slot.phase is not Phase.JUDGED:
             slot.send()
+            if slot.no_room and not slot.no_room_said:
+                slot.no_room_said = True
+                state.log.emit("keeper.no_room", pool=slot.pool, error=slot.no_room)

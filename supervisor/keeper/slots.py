@@ -84,6 +84,10 @@ class KeeperSlot:
         self.quiet_since_ms = 0
         self.pinged = False
         """Whether an empty chunk was sent to a worker that took nothing from its socket, and no bell answered yet."""
+        self.no_room: str | None = None
+        """Why the first chunk cannot be sent: a large payload travels as a file, and run_dir takes none."""
+        self.no_room_said = False
+        self._refused = ""
         self.resent: set[int] = set()
         """Tokens that were sent anew: the worker may have their jobs in its hands and in its socket."""
 
@@ -145,20 +149,25 @@ class KeeperSlot:
                     continue
                 return  # no room for its files yet; or its worker is gone, and the certificate will say so
             self.unsent.popleft()
+            self.no_room, self.no_room_said = None, False
 
     def _lighten(self) -> bool:
         """Try again to put the large payloads of the first chunk into files; whether any of them went."""
         chunk = self.unsent[0]
         tasks = [self._outsourced(chunk.token, task) for task in chunk.tasks]
         self.unsent[0] = Chunk(chunk.token, chunk.serial, tasks)
-        return tasks != chunk.tasks
+        if tasks != chunk.tasks:
+            return True
+        self.no_room = f"its payload finds no room in {self.directory} ({self._refused})"
+        return False
 
     def _outsourced(self, token: int, task: Task) -> Task:
         if task.payload is None or len(task.payload) < INLINE_BYTES_MAX:
             return task
         try:
             write_file(self.folder, payload_file(token, task.id), task.payload)
-        except OSError:
+        except OSError as error:
+            self._refused = os.strerror(error.errno or errno.EIO)
             return task
         return msgspec.structs.replace(task, payload=None)
 

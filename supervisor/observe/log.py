@@ -44,6 +44,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "keeper.discharge": (DEBUG, "worker {pid} of {pool} ended ({cause}): {jobs}"),
     "keeper.stale": (WARNING, "a late report about job {id} changed nothing: its lease {token} is over"),
     "keeper.ring_damaged": (ERROR, "the outcome ring of worker {pid} of {pool} is damaged: {error}"),
+    "keeper.no_room": (ERROR, "a job of {pool} waits: {error}; trying again"),
     "keeper.undertaking": (WARNING, "the master is gone; ending {workers} workers and committing what is accepted"),
     "keeper.finished": (INFO, "keeper finished: {committed} jobs committed at the end, {settled} outcomes settled"),
     "keeper.unwritten": (ERROR, "{count} accepted jobs could not be written before the end: {error}"),

@@ -135,8 +135,15 @@ def read_cells(words: Sequence[int]) -> list[Cell]:
 
 
 def format_memory(fd: int, incarnation: int, boot_id: str) -> None:
-    """Lay out a new slot's memory: sized, zeroed, and named after its incarnation and boot."""
-    os.ftruncate(fd, MEMORY_BYTES)
+    """Lay out a new slot's memory: sized, zeroed, and named after its incarnation and boot.
+
+    Its pages are taken now: on a full file system a worker that touches a missing page gets SIGBUS, in the middle of
+    a job that would be charged with it.
+
+    Raises:
+        OSError: the file system has no room for it.
+    """
+    os.posix_fallocate(fd, 0, MEMORY_BYTES)
     digits = boot_id.rjust(32, "0") if boot_id.isalnum() and boot_id != "unknown" else "0" * 32
     words = (MAGIC, LAYOUT, incarnation, int(digits[:16], 16), int(digits[16:], 16))
     os.pwrite(fd, b"".join(word.to_bytes(8, "little") for word in words), 0)

@@ -55,10 +55,18 @@ def make_slot(run_dir: str, number: int, pool: str, boot_id: str, *, owner: tupl
     read each other's without a common group, and without the setgid bit, which the systemd sandbox forbids.
 
     Raises:
-        OSError: the directory or the socket pair cannot be made.
+        OSError: the directory or the socket pair cannot be made, or run_dir has no room; nothing is left of it.
     """
     directory = slots_root(run_dir) / str(number)
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        return _made(directory, number, pool, boot_id, owner)
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def _made(directory: Path, number: int, pool: str, boot_id: str, owner: tuple[int, int] | None) -> Slot:
     directory.mkdir(mode=0o700)
     incarnation = secrets.randbits(62) + 1
     memory = os.open(directory / MEMORY_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o660)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from supervisor.store.protocol import SOLO, Lease, LeasedJob
 from supervisor.unix.chunk import decode_chunk, payload_file
 from supervisor.unix.slot import Slot, discard_slot, make_slot, open_directory, read_file, write_file
 from tests.support.rig import QUICK, Rig
+from tests.support.small_disk import python_on
 
 LARGE = 300 * 1024
 
@@ -86,6 +88,26 @@ def test_a_payload_that_finds_no_room_is_sent_when_there_is_room(slot: Slot) -> 
     assert decode_chunk(slot.worker_end.recv(1 << 18)).tasks[0].payload is None
     assert taken.stat().st_size == LARGE + 2
     kept.close()
+
+
+NO_ROOM = """
+import os, sys
+from supervisor.unix.slot import SPARE_SLOTS, make_slot, slots_root
+made = 0
+try:
+    while True:
+        make_slot(sys.argv[1], made + 1, "q", "0" * 32)
+        made += 1
+except OSError as error:
+    print(error.errno)
+print(made, len(os.listdir(slots_root(sys.argv[1]))))
+"""
+
+
+def test_a_slot_that_finds_no_room_is_not_made_at_all(tmp_path: Path) -> None:
+    """Not even in part: a worker that writes where no page is left dies of it, and its job is charged."""
+    said = python_on(tmp_path, NO_ROOM, size="2m").splitlines()
+    assert said == [str(errno.ENOSPC), "7 7"]
 
 
 def test_a_suspect_is_alone_also_when_a_new_keeper_sends_it_anew(slot: Slot) -> None:

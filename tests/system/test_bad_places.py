@@ -472,6 +472,27 @@ def test_outcomes_that_fit_are_settled_while_new_jobs_do_not_fit(tmp_path: Path)
             client.enqueue("q", {"text": "x" * 900_000})
 
 
+def test_a_full_run_dir_costs_no_job_anything_and_says_who_waits_for_room(tmp_path: Path) -> None:
+    """Rings were given their pages before; a payload that is too large for a message waits for room."""
+    with (
+        small_disk(tmp_path / "run", "3m") as place,
+        Daemon(tmp_path, TOML.format(daemon=""), app=APP, prefix=place.prefix) as daemon,
+        Client(socket=str(place.see(daemon.socket)), timeout="5s") as client,
+    ):
+        ballast = fill(place.see(daemon.socket.parent))
+        ids = client.enqueue_many("q", [{"result": "x" * 2_000}] * 400)
+        for job_id in ids:
+            job = client.wait(job_id, timeout=30)
+            assert (job["state"], job["crashes"], job["failures"]) == ("completed", 0, 0)
+        large = client.enqueue("q", {"result": 1, "text": "x" * 300_000})
+        until(lambda: client.request("status")["queues"]["q"]["reason"], 10)
+        assert "No space left" in client.request("status")["queues"]["q"]["reason"]
+        until(lambda: "a job of q waits: its payload finds no room in" in daemon.log, 10)
+        ballast.unlink()
+        assert client.wait(large, timeout=20)["state"] == "completed"
+        assert client.request("status")["queues"]["q"]["reason"] is None
+
+
 def test_what_was_buffered_and_does_not_fit_at_the_end_is_counted_and_74(tmp_path: Path) -> None:
     toml = TOML.format(daemon="") + '[intake]\nacknowledge = "buffered"\nflush_interval = "10s"\n'
     with (
