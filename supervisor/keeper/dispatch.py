@@ -90,7 +90,8 @@ def hand_out(work: Work, slot: KeeperSlot, lease: Lease) -> None:
 
     def effect() -> None:
         hit("keeper.after_lease")
-        slot.hand_out(lease, state.mean_us.get(slot.pool, float("inf")), work.boot_ms)
+        max_attempts = state.queue(slot.pool).max_attempts
+        slot.hand_out(lease, max_attempts, state.mean_us.get(slot.pool, float("inf")), work.boot_ms)
         hit("keeper.after_chunk")
 
     work.afterwards(effect)

@@ -96,7 +96,7 @@ class KeeperSlot:
         """Whether the worker could take a job and has none."""
         return self.phase is Phase.READY and not self.out and not self.pinged
 
-    def hand_out(self, lease: Lease, mean_us: float, now_ms: int) -> None:
+    def hand_out(self, lease: Lease, max_attempts: int, mean_us: float, now_ms: int) -> None:
         """Queue a committed lease for sending, in chunks of about a millisecond of work."""
         if not self.out:
             self.quiet_since_ms = now_ms
@@ -104,10 +104,10 @@ class KeeperSlot:
             self.out[job.id] = (lease.token, len(job.payload))
             self.out_bytes += len(job.payload)
         self.solo = any(job.mark == SOLO for job in lease.jobs)
-        self.unsent.extend(self._chunks(lease, mean_us))
+        self.unsent.extend(self._chunks(lease, max_attempts, mean_us))
         self.send()
 
-    def _chunks(self, lease: Lease, mean_us: float) -> list[Chunk]:
+    def _chunks(self, lease: Lease, max_attempts: int, mean_us: float) -> list[Chunk]:
         jobs_max = max(1, min(CHUNK_JOBS_MAX, int(CHUNK_WORK_US / max(mean_us, 1.0))))
         chunks: list[Chunk] = []
         tasks: list[Task] = []
@@ -116,16 +116,16 @@ class KeeperSlot:
             task = self._task(lease.token, job)
             weight = _weight(task, job)
             if tasks and (len(tasks) >= jobs_max or size + weight > CHUNK_BYTES_MAX):
-                chunks.append(self._chunk(lease.token, tasks))
+                chunks.append(self._chunk(lease.token, tasks, max_attempts))
                 tasks, size = [], 0
             tasks.append(task)
             size += weight
-        chunks.append(self._chunk(lease.token, tasks))
+        chunks.append(self._chunk(lease.token, tasks, max_attempts))
         return chunks
 
-    def _chunk(self, token: int, tasks: list[Task]) -> Chunk:
+    def _chunk(self, token: int, tasks: list[Task], max_attempts: int) -> Chunk:
         self.serial += 1
-        return Chunk(token, self.serial, tasks)
+        return Chunk(token, self.serial, tasks, max_attempts)
 
     def _task(self, token: int, job: LeasedJob) -> Task:
         """A job as it is sent. What finds no room in the slot travels in the message, if that can hold it."""
@@ -133,7 +133,7 @@ class KeeperSlot:
 
     def ping(self) -> None:
         """Send an empty chunk: a worker that takes it rings."""
-        self.unsent.append(self._chunk(0, []))
+        self.unsent.append(self._chunk(0, [], 0))
         self.send()
 
     def send(self) -> None:
@@ -155,7 +155,7 @@ class KeeperSlot:
         """Try again to put the large payloads of the first chunk into files; whether any of them went."""
         chunk = self.unsent[0]
         tasks = [self._outsourced(chunk.token, task) for task in chunk.tasks]
-        self.unsent[0] = Chunk(chunk.token, chunk.serial, tasks)
+        self.unsent[0] = msgspec.structs.replace(chunk, tasks=tasks)
         if tasks != chunk.tasks:
             return True
         self.no_room = f"its payload finds no room in {self.directory} ({self._refused})"

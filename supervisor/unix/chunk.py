@@ -30,11 +30,15 @@ class Task(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Chunk(msgspec.Struct, array_like=True, frozen=True):
-    """Jobs of the lease `token`; `serial` grows with every chunk that is sent to a slot."""
+    """Jobs of the lease `token`; `serial` grows with every chunk that is sent to a slot.
+
+    `max_attempts` is that of the queue when they were sent: a reload may change it under a worker.
+    """
 
     token: int
     serial: int
     tasks: list[Task]
+    max_attempts: int
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -81,6 +81,7 @@ class Worker:
         self._rung_ns = 0
         self._unrung = 0
         self._jobs_left = inheritance.queue.recycle_jobs
+        self._max_attempts = inheritance.queue.max_attempts
         self._had: OrderedDict[int, set[int]] = OrderedDict()
         self._executor: Executor
         self._pid = os.getpid()
@@ -158,6 +159,7 @@ class Worker:
         hit("worker.after_take")
         if not chunk.tasks:
             self._unrung += 1  # the keeper asks whether we take anything at all
+        self._max_attempts = chunk.max_attempts
         had = self._remember(chunk.token)
         serial = chunk.serial << 16
         offset_ms = wall_ms() - boot_ns() // 1_000_000
@@ -268,7 +270,7 @@ class Worker:
             queue=self._queue.name,
             payload=msgspec.json.decode(payload),
             attempt=task.attempt,
-            max_attempts=extra.get("max_attempts") or self._queue.max_attempts,
+            max_attempts=extra.get("max_attempts") or self._max_attempts,
             token=token,
             priority=extra.get("priority", 0),
             tags=tuple(extra.get("tags", ())),

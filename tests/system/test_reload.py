@@ -89,6 +89,20 @@ def test_a_bad_file_changes_nothing_and_status_says_so(tmp_path: Path) -> None:
         assert daemon.ctl("status", "--json").json["daemon"]["reload_error"] is None
 
 
+def test_a_running_worker_tells_its_jobs_the_attempts_that_count(tmp_path: Path) -> None:
+    """The keeper decides by the new number at once: a handler that asks whether this is the last try must know it."""
+    app = {"jobs.py": "import os\ndef run(job):\n    return [os.getpid(), job.max_attempts]\n"}
+    queue = '[queues.q]\nhandler = "jobs:run"\nworkers = 1\nmax_attempts = '
+    with Daemon(tmp_path, f"{HEAD}{queue}3\n", app=app) as daemon:
+        pid, told = daemon.wait_state(daemon.enqueue("q", {}), "completed")["result"]
+        assert told == 3
+        daemon.configure(f"{HEAD}{queue}9\n")
+        assert daemon.ctl("reload", "--json").json["changed"] == []
+        assert daemon.wait_state(daemon.enqueue("q", {}), "completed")["result"] == [pid, 9]
+        own = daemon.enqueue("q", {}, "--max-attempts", 2)
+        assert daemon.wait_state(own, "completed")["result"] == [pid, 2]
+
+
 def test_a_reload_by_signal_does_the_same(tmp_path: Path) -> None:
     with Daemon(tmp_path, HEAD + KEPT, app=APP) as daemon:
         daemon.configure(HEAD + KEPT + '[queues.more]\nhandler = "jobs:answer"\n')
