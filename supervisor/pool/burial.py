@@ -73,7 +73,7 @@ def certify(member: Member, cause: str, end: End | None, now_ms: int, *, oom: bo
         oom=oom,
         age_s=(now_ms - member.started_ms) / 1000,
         stacks=member.stacks,
-        last_output=member.output.decode("utf-8", "backslashreplace") or None,
+        last_output=member.last_output or None,
     )
     try:
         write_file(member.folder, CERTIFICATE_FILE, encode_message(certificate))

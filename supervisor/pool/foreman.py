@@ -221,7 +221,7 @@ class Foreman:
             self._obey(on.Ready(member.child, member.run))
 
     def _read_output(self, member: Member) -> None:
-        if not member.hear_output():
+        if not member.hear_output(boot_ms()):
             self._selector.unregister(member.output_fd)
         for line in member.take_lines():
             self._log.emit("worker.output", pool=self._queue.name, pid=member.pid, line=line)
@@ -241,7 +241,7 @@ class Foreman:
         event = exited(member, end, cause, _chance())
         self._voice.unanswered.add(certify(member, cause, end, boot_ms(), oom=oom), member.child, member.run)
         unusable = member.unusable
-        self._detail = unusable[1] if unusable else member.stacks or member.output.decode(errors="backslashreplace")
+        self._detail = unusable[1] if unusable else member.stacks or member.last_output
         if cause == EXIT:
             self._log.emit("pool.worker_died", pool=self._queue.name, pid=member.pid, slot=member.slot, status=str(end))
         self._crew.remove(member)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections import deque
 
 from supervisor.pool.fork import UNUSABLE, UP, Forked, Place
 from supervisor.pool.ladder import Climb
@@ -43,7 +44,8 @@ class Member:
         self.climb: Climb | None = None
         self.asked: dict[tuple[int, int], int] = {}
         """Jobs, as (id, token), that a client cancelled, and when."""
-        self.output = b""
+        self._heard: deque[tuple[int, bytes]] = deque()
+        """What it wrote of late, each piece with when it was read, on the boot clock."""
         self._stacks_from = 0
         self._said = b""
         self._line = b""
@@ -70,15 +72,24 @@ class Member:
             return "the handler cannot be used", None
         return message, detail
 
-    def hear_output(self) -> bool:
+    def hear_output(self, now_ms: int) -> bool:
         """Read what it wrote to its standard streams and keep the tail; False if there will be no more."""
         try:
             data = os.read(self.output_fd, READ_BYTES)
         except BlockingIOError:
             return True
-        self.output = (self.output + data)[-OUTPUT_BYTES_MAX:]
+        self._heard.append((now_ms, data[-OUTPUT_BYTES_MAX:]))
+        while sum(len(piece) for _, piece in self._heard) - len(self._heard[0][1]) >= OUTPUT_BYTES_MAX:
+            self._heard.popleft()
         self._line += data
         return bool(data)
+
+    @property
+    def last_output(self) -> str:
+        """The end of what it wrote, without what was read before the job that runs began: that is of earlier jobs."""
+        begun_ms = min((cell.started_ms for cell in self.cells()), default=0)
+        heard = b"".join(piece for at_ms, piece in self._heard if at_ms >= begun_ms)
+        return heard[-OUTPUT_BYTES_MAX:].decode("utf-8", "backslashreplace")
 
     def take_lines(self) -> list[str]:
         """The lines that are whole; one that is too long is given in pieces."""

@@ -20,7 +20,6 @@ from supervisor.unix.memory import MEMORY_FILE, format_memory
 
 CERTIFICATE_FILE = "certificate"
 STACKS_FILE = "stacks"
-OUTPUT_FILE = "output"
 FILE_BYTES_MAX = 64 * 1024 * 1024
 SPARE_SLOTS = 2
 

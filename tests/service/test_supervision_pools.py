@@ -65,6 +65,14 @@ def test_a_crash_does_not_show_the_stacks_of_a_job_before(tmp_path: Path) -> Non
         assert (crash["exit_code"], crash.get("traceback")) == (3, None)
 
 
+def test_a_crash_does_not_show_what_a_job_before_has_written(tmp_path: Path) -> None:
+    with a_daemon(tmp_path, '[queues.q]\nhandler = "tasks:run"\nworkers = 1\n') as daemon:
+        daemon.wait_state(daemon.enqueue("q", {"say": "of another job"}), "completed")
+        until(lambda: "of another job" in daemon.log)
+        crash = daemon.wait_state(daemon.enqueue("q", {"say": "my own", "leave": 3}), "dead")["errors"][0]
+        assert (crash["exit_code"], crash["last_output"]) == (3, "my own\n")
+
+
 def test_what_workers_print_is_logged_a_line_at_a_time(tmp_path: Path) -> None:
     with a_daemon(tmp_path) as daemon:
         daemon.wait_state(daemon.enqueue("q", {"say": "one\ntwo \x1b[31m"}), "completed")
