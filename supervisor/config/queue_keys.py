@@ -57,7 +57,11 @@ QUEUE = Section(
         "order": Key("order", choice("fifo", "lifo", "priority"), "which waiting job comes next"),
         "timeout": Key("timeout_ms", duration(1, 30 * DAY_MS), "how long one attempt may take"),
         "kill_grace": Key("kill_grace_ms", duration(0, HOUR_MS), "time between the steps that end a late attempt"),
-        "boot_timeout": Key("boot_timeout_ms", duration(1, HOUR_MS), "how long a worker may take to become ready"),
+        "boot_timeout": Key(
+            "boot_timeout_ms",
+            duration(1, HOUR_MS),
+            "how long an import may take, and a worker until it is ready; beyond it the circuit opens",
+        ),
         "max_attempts": Key("max_attempts", integer(1, 1000), "failures after which a job is dead"),
         "max_crashes": Key("max_crashes", integer(1, 100), "deaths of its worker after which a job is dead"),
         "max_interruptions": Key(

@@ -216,7 +216,7 @@ class Master:
             self.processes.stop_foreman(what.child, grace_ms, booting=what.booting)
 
     def _kill(self, what: order.Kill) -> None:
-        self.log.emit("master.role_died", role=what.child, pid=0, status=what.reason, then="killing it")
+        self.log.emit("master.killing", role=what.child, reason=what.reason)
         self.processes.kill(what.child)
 
     def _abandon(self, what: order.Abandon) -> None:

@@ -31,6 +31,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "master.state": (INFO, "state: {state}"),
     "master.slept": (WARNING, "was not running for {seconds} s, as in a suspend: nobody is blamed for that time"),
     "master.role_died": (WARNING, "{role} (pid {pid}) ended with {status}; {then}"),
+    "master.killing": (WARNING, "killing {role}: {reason}"),
     "master.no_slots": (ERROR, "no spare slot can be made for pool {pool}: {error}; trying again"),
     "reload.done": (INFO, "reloaded; added: {added}; removed: {removed}; changed: {changed}"),
     "reload.refused": (ERROR, "reload refused, the old configuration stays: {problem}"),

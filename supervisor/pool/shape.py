@@ -9,6 +9,8 @@ STANDBY = 2
 """Workers that stand by, their imports done, where a fork cannot bring the imports along."""
 RUN_ON_MS = 24 * 3_600_000
 """A worker that shall leave runs its job to the end; the job's own deadline is what bounds that."""
+BOOT_MARGIN_MS = 1_000
+"""An import that takes too long is told so in the worker, where the traceback is; this is for what cannot be told."""
 UNDEAD_MS = 2_000
 """How long after SIGKILL a worker that is still there is given up, and its jobs run elsewhere."""
 
@@ -19,7 +21,7 @@ def shape(queue: Queue, *, preloaded: bool) -> tuple[GroupSpec, ...]:
     children = tuple(
         ChildSpec(
             f"{queue.name}/{number}",
-            boot_timeout_ms=queue.boot_timeout_ms,
+            boot_timeout_ms=queue.boot_timeout_ms + BOOT_MARGIN_MS,
             shutdown_ms=RUN_ON_MS,
             undead_ms=UNDEAD_MS,
         )

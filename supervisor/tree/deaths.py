@@ -34,14 +34,25 @@ def _down(child: Child, goal: Goal, reason: str) -> Child:
 
 def _died(tree: Tree, child: Child, event: Exited, now_ms: int) -> Tree:
     """It ended by itself, or was killed for a fault: the restart types and the intensity decide."""
+    if child.overdue:
+        event = replace(event, reason=child.reason)
     down = _down(child, Goal.UP, event.reason)
     if (Ending.FAILED if child.overdue else event.ending) not in RESTARTS[child.spec.restart]:
         return tree.with_child(replace(down, goal=Goal.DOWN))
-    if event.final:
+    if event.final or _stillborn(tree, child):
         return trip(tree, down, event, now_ms)
     if event.excused and not child.overdue:
         return _restarted(tree, replace(down, strikes=0), now_ms)
     return _counted(tree, child, down, event, now_ms)
+
+
+def _stillborn(tree: Tree, child: Child) -> bool:
+    """Whether it had all its time to boot, and nothing of its group shows that this would ever be enough.
+
+    Counting such deaths leads nowhere: where booting takes longer than the period, there is never more than one in it.
+    """
+    others = (member for member in tree.members(child.group) if member.id != child.id)
+    return child.overdue and child.ready_ms is None and not any(member.status is Status.READY for member in others)
 
 
 def _counted(tree: Tree, child: Child, down: Child, event: Exited, now_ms: int) -> Tree:

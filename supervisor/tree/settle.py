@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from supervisor.policy.duration import show
 from supervisor.tree.circuit import turn
 from supervisor.tree.commands import Abandon, Command, Halted, Kill, Start, Stop
 from supervisor.tree.deaths import gone
@@ -47,16 +48,16 @@ def _expire_progress(tree: Tree, child: Child, now_ms: int) -> Step:
     limit_ms = child.spec.progress_ms
     if limit_ms is None or now_ms - child.progress_ms < limit_ms:
         return tree, ()
-    return kill(tree, replace(child, overdue=True), now_ms, f"no progress for {limit_ms} ms")
+    return kill(tree, replace(child, overdue=True), now_ms, f"it showed no progress for {show(limit_ms)}")
 
 
 def _miss_boot(tree: Tree, child: Child, now_ms: int) -> Step:
-    reason = f"not ready within {child.spec.boot_timeout_ms} ms"
+    reason = f"it was not ready within {show(child.spec.boot_timeout_ms)}"
     return kill(tree, replace(child, overdue=True), now_ms, reason)
 
 
 def _miss_stop(tree: Tree, child: Child, now_ms: int) -> Step:
-    return kill(tree, child, now_ms, "did not stop within its grace")
+    return kill(tree, child, now_ms, "it did not stop within its grace")
 
 
 def _miss_death(tree: Tree, child: Child, now_ms: int) -> Step:

@@ -109,6 +109,9 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             f"{UNUSABLE}[missing_module]", f"{UNUSABLE}[raises_at_import]", f"{UNUSABLE}[bad_syntax]",
             f"{UNUSABLE}[exits_at_import]", f"{UNUSABLE}[missing_name]", ENDS, MENDED,
         ),
+        "handler hangs at its import": (
+            f"{UNUSABLE}[hangs_at_import]", f"{UNUSABLE}[hangs_unpreloaded]", f"{UNUSABLE}[hangs_deaf]",
+        ),
         "handler not callable": (f"{UNUSABLE}[not_callable]",),
         "result not JSON": (f"{RESULT}[not_json-InvalidResult-not JSON]",),
         "result too large": (

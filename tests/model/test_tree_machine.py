@@ -216,11 +216,18 @@ class World(RuleBasedStateMachine):
         process = self.pick(data)
         del self.alive[process.child]
         child = self.tree.child(process.child)
-        wanted = child.goal is Goal.UP and not final
+        wanted = child.goal is Goal.UP and not final and not self.stillborn(process)
         faulty = child.overdue or not excused
         restarts = (Ending.FAILED if child.overdue else ending) in RESTARTED_AFTER[child.spec.restart]
         self.tell(on.Exited(process.child, process.run, ending, excused, final, "gone", 7, chance))
         assert ((process.child, process.run) in self.counted) == (wanted and faulty and restarts)
+
+    def stillborn(self, process: Process) -> bool:
+        """Killed for not being ready in time while no other of its group was up: no matter of counting."""
+        group = self.tree.child(process.child).group
+        others = [self.alive[child.id] for child in self.tree.members(group) if child.id in self.alive]
+        up = [other for other in others if other.ready and not (other.killed or other.stopping)]
+        return self.tree.child(process.child).overdue and not process.ready and not up
 
     @precondition(lambda self: any(not process.ready for process in self.alive.values()))
     @rule(data=st.data(), chance=CHANCE)

@@ -28,6 +28,16 @@ handler = "syntax:run"
 handler = "exits:run"
 [queues.dies_at_import]
 handler = "dies:run"
+[queues.hangs_at_import]
+handler = "hangs:run"
+boot_timeout = "1s"
+[queues.hangs_unpreloaded]
+handler = "hangs:run"
+boot_timeout = "1s"
+preload = false
+[queues.hangs_deaf]
+handler = "deaf:run"
+boot_timeout = "1s"
 [queues.missing_name]
 handler = "tasks:nothing"
 [queues.not_callable]
@@ -47,6 +57,8 @@ APP = {
     "raises.py": "def helper():\n    raise RuntimeError('not today')\nhelper()\n",
     "syntax.py": "def run(job:\n",
     "exits.py": "import sys\nsys.exit(3)\n",
+    "hangs.py": "import time\ntry:\n    time.sleep(600)\nexcept Exception:\n    pass\ndef run(job): return 1\n",
+    "deaf.py": "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nimport hangs\n",
     "dies.py": "import os\nos._exit(9)\n",
     "script": "#!/bin/sh\ntrue\n",
 }
@@ -55,6 +67,9 @@ UNUSABLE = {
     "raises_at_import": ("not today", "in helper"),
     "bad_syntax": ("syntax", "SyntaxError"),
     "exits_at_import": ("3", "SystemExit"),
+    "hangs_at_import": ("did not end within 1s (boot_timeout)", "time.sleep(600)"),
+    "hangs_unpreloaded": ("did not end within 1s (boot_timeout)", "time.sleep(600)"),
+    "hangs_deaf": ("was not ready within 7s", ""),
     "missing_name": ("nothing", ""),
     "not_callable": ("tasks:VALUE is not callable", ""),
     "missing_command": ("no-such-command is not found", ""),

@@ -18,20 +18,35 @@ def ready_drive(**child: object) -> Drive:
     return drive
 
 
-def test_a_child_that_is_not_ready_in_time_is_killed_and_its_death_counts() -> None:
-    drive = Drive(a_group("a", intensity=0, child={"boot_timeout_ms": 500}), obedient=False)
+def test_a_child_that_is_not_ready_in_time_is_killed_and_opens_its_circuit_where_no_other_is_ready() -> None:
+    """Were it only counted, an import that hangs for longer than the period would be tried for ever, and never said."""
+    drive = Drive(a_group("a", intensity=5, child={"boot_timeout_ms": 500}), obedient=False)
     drive.tick()
     assert drive.sleep(499) == []
-    assert drive.sleep(1) == [Kill("a", 1, "not ready within 500 ms")]
+    assert drive.sleep(1) == [Kill("a", 1, "it was not ready within 500ms")]
+    drive.dies("a", Ending.ORDERED, excused=True, reason="ended with signal 9")
+    group = drive.tree.group("g")
+    assert (group.circuit, group.reason) == (CircuitState.OPEN, "it was not ready within 500ms")
+
+
+def beside_a_ready_one(**fields: object) -> Drive:
+    drive = Drive(a_group("ab", tiers=False, **fields), obedient=False)
+    drive.tick()
+    drive.ready("b")
+    drive.sleep(500)
+    return drive
+
+
+def test_beside_a_child_that_is_ready_one_that_is_not_in_time_counts_as_a_death() -> None:
+    drive = beside_a_ready_one(intensity=0, child={"boot_timeout_ms": 500})
     drive.dies("a", Ending.ORDERED, excused=True)
     assert drive.tree.group("g").circuit is CircuitState.OPEN
+    assert len(drive.tree.group("g").deaths) == 1
 
 
 def test_a_transient_child_that_missed_its_boot_is_restarted_although_we_killed_it() -> None:
-    drive = Drive(a_group("a", child={"boot_timeout_ms": 500, "restart": Restart.TRANSIENT}), obedient=False)
-    drive.tick()
-    drive.sleep(500)
-    assert drive.dies("a", Ending.ORDERED) == [Start("a", 2)]
+    drive = beside_a_ready_one(child={"boot_timeout_ms": 500, "restart": Restart.TRANSIENT})
+    assert drive.dies("a", Ending.ORDERED) == [Start("a", 3)]
 
 
 def test_a_ready_child_without_progress_is_killed() -> None:
@@ -39,7 +54,7 @@ def test_a_ready_child_without_progress_is_killed() -> None:
     drive.sleep(900)
     drive.send(Progress("a", 1))
     assert killed(drive.sleep(999)) == ""
-    assert drive.sleep(1) == [Kill("a", 1, "no progress for 1000 ms")]
+    assert drive.sleep(1) == [Kill("a", 1, "it showed no progress for 1s")]
 
 
 def test_progress_of_an_earlier_process_does_not_help() -> None:
@@ -53,7 +68,7 @@ def test_a_child_that_ignores_its_stop_is_killed_when_its_grace_is_over() -> Non
     drive = ready_drive(shutdown_ms=2_000)
     assert stopped(drive.send(Halt())) == "a"
     assert drive.sleep(1_999) == []
-    assert drive.sleep(1) == [Kill("a", 1, "did not stop within its grace")]
+    assert drive.sleep(1) == [Kill("a", 1, "it did not stop within its grace")]
 
 
 def test_a_child_without_grace_is_killed_at_once() -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import msgspec
 
 from supervisor.config.spec import Queue
 from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome, Snooze
-from supervisor.policy.duration import to_ms
+from supervisor.policy.duration import show, to_ms
 from supervisor.unix.inheritance import HandlerUnusable
 
 _encode = msgspec.json.encode
@@ -73,9 +76,33 @@ def load(queue: Queue) -> PythonExecutor:
         HandlerUnusable: it cannot be imported or is not callable; with the traceback.
     """
     assert queue.handler is not None
-    handler = resolve(queue.handler, queue.python_path)
-    after_fork = resolve(queue.after_fork, queue.python_path) if queue.after_fork else None
+    with within(queue.boot_timeout_ms):
+        handler = resolve(queue.handler, queue.python_path)
+        after_fork = resolve(queue.after_fork, queue.python_path) if queue.after_fork else None
     return PythonExecutor(handler, queue.max_result_bytes, after_fork)
+
+
+class ImportOverdue(BaseException):
+    """The import of a handler takes longer than it may. No Exception: imports that try and go on must not catch it."""
+
+
+@contextmanager
+def within(limit_ms: int) -> Iterator[None]:
+    """Raise ImportOverdue where the block is when its time is over: so the traceback shows what it waits for.
+
+    An import that holds the interpreter, or takes SIGALRM for itself, is ended from outside, without a traceback.
+    """
+
+    def overdue(_signal: int, _frame: FrameType | None) -> None:
+        raise ImportOverdue(f"it did not end within {show(limit_ms)} (boot_timeout)")
+
+    before = signal.signal(signal.SIGALRM, overdue)
+    signal.setitimer(signal.ITIMER_REAL, limit_ms / 1000)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def resolve(name: str, python_path: tuple[str, ...]) -> Callable[..., Any]:
