@@ -151,8 +151,6 @@ def keeper_of(daemon: Daemon) -> int | None:
         return None
 
 
-@pytest.mark.campaign
-@pytest.mark.skipif(os.environ.get("JOBSUP_CAMPAIGN") != "full", reason="takes half a minute of waiting")
 def test_a_stopped_keeper_is_killed_and_replaced(tmp_path: Path) -> None:
     with a_daemon(tmp_path) as daemon:
         keeper = node(daemon, "keeper")["pid"]

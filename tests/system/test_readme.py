@@ -25,7 +25,6 @@ from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-FULL = os.environ.get("JOBSUP_CAMPAIGN") == "full"
 MODULES = {"jobsupd": "supervisor.cli.jobsupd", "jobsctl": "supervisor.cli.jobsctl"}
 
 
@@ -181,8 +180,7 @@ def test_the_benchmarks_that_the_readme_names_can_be_run(tmp_path: Path) -> None
         assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False).returncode == 0
 
 
-@pytest.mark.campaign
-@pytest.mark.skipif(not FULL, reason="JOBSUP_CAMPAIGN=full installs everything from nothing, and runs all tests")
+@pytest.mark.full
 @pytest.mark.timeout(3 * 3600)
 def test_from_nothing_with_the_readmes_own_commands(tmp_path: Path) -> None:
     stranger = Stranger(tmp_path)
