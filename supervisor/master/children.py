@@ -6,25 +6,25 @@ import os
 import selectors
 import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from supervisor.config.sandbox import needs
 from supervisor.config.spec import Queue
 from supervisor.master.burials import Burials
+from supervisor.master.endings import foreman_ended, keeper_ended
 from supervisor.master.processes import Foreman, KeeperProcess, Process, wait_for
+from supervisor.master.reload import Reloader
 from supervisor.master.shape import KEEPER, pool_child, queue_of
+from supervisor.master.state import State
 from supervisor.tree import events as on
 from supervisor.tree.model import Status
-from supervisor.unix.clock import boot_id, boot_ms
+from supervisor.unix.clock import boot_ms
 from supervisor.unix.inheritance import FOREMAN_UNPRELOADABLE, FOREMAN_UNUSABLE, ForemanInheritance, KeeperInheritance
 from supervisor.unix.limits import set_file_limit
 from supervisor.unix.slot import Slot, open_directory
 from supervisor.unix.spawn import reap_strangers, spawn
 from supervisor.wire import control
 from supervisor.wire.control import Link, LinkClosed
-
-if TYPE_CHECKING:
-    from supervisor.master.main import Master
 
 REPLENISH_MS = 500
 CONGESTED_MS = 10
@@ -33,9 +33,10 @@ CONGESTED_MS = 10
 class Processes:
     """All of the master's children, by what they are."""
 
-    def __init__(self, master: Master) -> None:
-        self._master = master
-        self._selector = master.selector
+    def __init__(self, state: State, reloader: Reloader) -> None:
+        self._state = state
+        self._reloader = reloader
+        self._selector = state.selector
         self.keeper: KeeperProcess | None = None
         self.foremen: dict[str, Foreman] = {}
         self.unpreloaded: dict[str, str] = {}
@@ -67,31 +68,31 @@ class Processes:
         if child == KEEPER:
             self._start_keeper(run)
         else:
-            queue = self._master.spec.queues[queue_of(child) or ""]
+            queue = self._state.spec.queues[queue_of(child) or ""]
             self._start_foreman(queue, run)
 
     def _start_keeper(self, run: int) -> None:
-        master = self._master
+        state = self._state
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        slots = master.bank.slots
+        slots = state.bank.slots
         links = {name: foreman.keeper_end for name, foreman in self.foremen.items()}
         given = KeeperInheritance(
-            spec=master.spec, listeners=master.listeners, lock_fd=master.lock_fd, control=theirs,
-            lifeline=master.lifeline[0], slots=slots, links=links, boot_id=boot_id(), epoch=master.epoch,
-            reload_error=master.reload_error,
+            spec=state.spec, listeners=state.listener.sockets, lock_fd=state.lock_fd, control=theirs,
+            lifeline=state.lifeline[0], slots=slots, links=links, boot_id=state.boot_id, epoch=state.epoch,
+            reload_error=state.reload_error,
         )  # fmt: skip
         keep = [
-            master.lock_fd, theirs.fileno(), master.lifeline[0], *master.log.keep_fds(),
-            *(sock.fileno() for sock in master.listeners), *(sock.fileno() for sock in links.values()),
+            state.lock_fd, theirs.fileno(), state.lifeline[0], *state.log.keep_fds(),
+            *(sock.fileno() for sock in state.listener.sockets), *(sock.fileno() for sock in links.values()),
             *(end.fileno() for slot in slots for end in (slot.keeper_end, slot.worker_end)),
         ]  # fmt: skip
-        spawned = spawn(lambda: master.roles.keeper(given), name="jobsupd:keeper", keep=keep, death_signal=None)
+        spawned = spawn(lambda: state.roles.keeper(given), name="jobsupd:keeper", keep=keep, death_signal=None)
         theirs.close()
         self.keeper = KeeperProcess(run, spawned, Link(ours))
         self._watch(self.keeper, self._keeper_said, self._keeper_gone)
 
     def _start_foreman(self, queue: Queue, run: int) -> None:
-        master = self._master
+        state = self._state
         slots = self._make_slots(queue, run)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         keeper_end, foreman_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -99,20 +100,25 @@ class Processes:
             queue,
             theirs,
             foreman_end,
-            master.roles.worker,
-            master.roles.load,
-            master.spec.daemon.run_dir,
-            boot_id(),
-            master.log,
+            state.roles.worker,
+            state.roles.load,
+            state.spec.daemon.run_dir,
+            state.boot_id,
+            state.log,
             unpreloaded=self.unpreloaded.get(queue.name),
         )
-        keep = [theirs.fileno(), foreman_end.fileno(), *master.log.keep_fds()]
+        keep = [theirs.fileno(), foreman_end.fileno(), *state.log.keep_fds()]
 
         def body() -> int:
-            set_file_limit(master.files_before)
-            return master.roles.foreman(given)
+            set_file_limit(state.files_before)
+            return state.roles.foreman(given)
 
-        spawned = spawn(body, name=f"jobsupd:{queue.name}", keep=keep, death_signal=signal.SIGTERM)
+        try:
+            spawned = spawn(body, name=f"jobsupd:{queue.name}", keep=keep, death_signal=signal.SIGTERM)
+        except OSError:
+            for slot in slots:
+                state.bank.close(slot.number)
+            raise
         theirs.close()
         foreman_end.close()
         foreman = Foreman(run, spawned, Link(ours), queue, keeper_end)
@@ -141,7 +147,7 @@ class Processes:
         Raises:
             OSError: there is no room, or the pool's user may not own them; then none is left.
         """
-        bank = self._master.bank
+        bank = self._state.bank
         made: list[Slot] = []
         try:
             made.extend(bank.make(queue, run) for _ in range(bank.missing(queue, run, starting=True)))
@@ -159,13 +165,13 @@ class Processes:
         self._short.discard(foreman.queue.name)
         if foreman.stopping:
             return
-        bank = self._master.bank
+        bank = self._state.bank
         try:
             for _ in range(bank.missing(foreman.queue, foreman.run, starting=False)):
                 self._give_slot(foreman, bank.make(foreman.queue, foreman.run))
         except OSError as error:
             if foreman.short_of is None:
-                self._master.log.emit("master.no_slots", pool=foreman.queue.name, error=str(error))
+                self._state.log.emit("master.no_slots", pool=foreman.queue.name, error=str(error))
             foreman.short_of = str(error)
             self._short.add(foreman.queue.name)
         else:
@@ -176,7 +182,7 @@ class Processes:
         try:
             directory = open_directory(slot.directory)
         except OSError:
-            self._master.bank.close(slot.number)
+            self._state.bank.close(slot.number)
             raise
         given = control.SlotGiven(slot.number, slot.pool, slot.incarnation, slot.directory)
         if self.keeper:
@@ -200,39 +206,44 @@ class Processes:
         return found
 
     def _keeper_said(self, keeper: KeeperProcess) -> None:
-        master = self._master
+        state = self._state
         for message in self._messages(keeper):
             match message:
                 case control.Ready():
-                    master.events.append(on.Ready(KEEPER, keeper.run))
-                    master.keeper_turned(keeper)
+                    state.events.append(on.Ready(KEEPER, keeper.run))
+                    self._keeper_turned(keeper)
                     self._burials.soon()
                 case control.Progress():
-                    master.keeper_turned(keeper)
+                    self._keeper_turned(keeper)
                 case control.SlotClosed(slot):
                     self._burials.answered(slot)
-                    master.bank.close(slot)
+                    state.bank.close(slot)
                 case control.Answered(slot):
                     self._burials.answered(slot)
                 case control.ReloadAsked(request):
-                    master.reloader.ask(request)
+                    self._reloader.ask(request)
                 case control.ProbeAsked(pool):
-                    master.events.append(on.Probe(pool_child(pool)))
+                    state.events.append(on.Probe(pool_child(pool)))
+
+    def _keeper_turned(self, keeper: KeeperProcess) -> None:
+        """Its loop turns."""
+        self._state.keeper_seen_ms = boot_ms()
+        self._state.events.append(on.Progress(KEEPER, keeper.run))
 
     def _foreman_said(self, foreman: Foreman) -> None:
-        master = self._master
+        state = self._state
         for message in self._messages(foreman):
             match message:
                 case control.Ready():
-                    master.events.append(on.Ready(pool_child(foreman.queue.name), foreman.run))
+                    state.events.append(on.Ready(pool_child(foreman.queue.name), foreman.run))
                 case control.Progress():
-                    master.events.append(on.Progress(pool_child(foreman.queue.name), foreman.run))
+                    state.events.append(on.Progress(pool_child(foreman.queue.name), foreman.run))
                 case control.Started(slot, pid, start_time, _):
-                    master.bank.started(slot, pid, start_time)
+                    state.bank.started(slot, pid, start_time)
                     self._replenish(foreman)
                 case control.PoolState():
                     foreman.state = message
-                    master.tell()
+                    state.untold = True
 
     # -- stopping ----------------------------------------------------------------------------------------------
 
@@ -240,7 +251,7 @@ class Processes:
         """The pools are gone: let the keeper write what it has accepted, and end."""
         if self.keeper:
             self.keeper.stopping = True
-            self._master.close_listener()
+            self._state.listener.close()
             self.keeper.link.send(control.Finish(within_ms))
 
     def stop_foreman(self, child: str, grace_ms: int, *, booting: bool) -> None:
@@ -266,7 +277,7 @@ class Processes:
 
     def signal_ready(self, number: int) -> None:
         """Pass a signal on to every child that has said it is up: before that, it would end of it."""
-        tree = self._master.tree
+        tree = self._state.tree
         ready = {child.run for child in tree.children if child.status is Status.READY}
         for process in self._all():
             if process.run in ready:
@@ -279,7 +290,7 @@ class Processes:
         status, how = wait_for(keeper.pidfd)
         self._take_leave(keeper)
         self.keeper = None
-        self._master.keeper_died(keeper, status, how)
+        keeper_ended(self._state, keeper, status, how)
 
     def _foreman_gone(self, foreman: Foreman) -> None:
         """Its workers die with it; the tree hears of it when the last of them is certified."""
@@ -292,13 +303,13 @@ class Processes:
             del self.foremen[name]
         if self.keeper:
             self.keeper.link.send(control.LinkGone(name))
-        for place in self._master.bank.of(name, foreman.run):
+        for place in self._state.bank.of(name, foreman.run):
             self._burials.bury(place)
         if status == FOREMAN_UNPRELOADABLE:
             self.unpreloaded[name] = foreman.reason or "its import left behind what must not be forked"
         if status == FOREMAN_UNUSABLE and foreman.state:
             self.details[name] = foreman.state.detail
-        self._master.foreman_died(foreman, status, how)
+        foreman_ended(self._state, foreman, status, how)
 
     def _take_leave(self, process: Process) -> None:
         self._unwatch(process)
@@ -307,7 +318,7 @@ class Processes:
 
     def reap(self) -> None:
         """Reap what was left to us by descendants that died; children we watch are left to their watchers."""
-        reading = self._master.reloader.pid
+        reading = self._reloader.pid
         reap_strangers({process.pid for process in self._all()} | ({reading} if reading else set()))
 
     def flush(self) -> None:
@@ -336,5 +347,5 @@ class Processes:
 
     def discard(self) -> None:
         """At the very end: delete the slots that were judged; others stay for the next keeper to read."""
-        for number in [number for number, place in self._master.bank.places.items() if not place.pid]:
-            self._master.bank.close(number)
+        for number in [number for number, place in self._state.bank.places.items() if not place.pid]:
+            self._state.bank.close(number)

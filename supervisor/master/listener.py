@@ -6,13 +6,43 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import MutableMapping
 
 from supervisor.errors import Busy, UsageError
 from supervisor.unix.lock import take_run_dir
+from supervisor.unix.systemd import inherited_sockets
 
 BACKLOG = 1_024
 PATH_BYTES_MAX = 107
 MODE = 0o660
+
+
+class Listener:
+    """The public socket while it is open: each keeper inherits it, so that clients wait in it while one restarts."""
+
+    def __init__(self, path: str, environ: MutableMapping[str, str]) -> None:
+        """Take what systemd hands over, else bind `path`.
+
+        Raises:
+            Busy, UsageError: see `bind`.
+        """
+        self.sockets = inherited_sockets(environ)
+        self._bound: str | None = None
+        if not self.sockets:
+            self.sockets = [bind(path)]
+            self._bound = path
+
+    def close(self) -> None:
+        """Stop letting clients in; a socket of systemd's stays, and its clients wait."""
+        for sock in self.sockets:
+            sock.close()
+        self.sockets = []
+        if self._bound:
+            try:
+                os.unlink(self._bound)
+            except FileNotFoundError:
+                pass
+            self._bound = None
 
 
 def prepare_run_dir(run_dir: str) -> int:

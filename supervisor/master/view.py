@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
+from supervisor.master.processes import Foreman, KeeperProcess
 from supervisor.master.shape import KEEPER, queue_of
 from supervisor.tree.model import Child, CircuitState, Group, Phase, Status, Tree
-
-if TYPE_CHECKING:
-    from supervisor.master.main import Master
-    from supervisor.master.processes import Foreman
 
 ROOT = "jobsupd"
 STATES = {
@@ -28,18 +26,22 @@ def gist(tree: Tree) -> tuple[object, ...]:
     return children, tuple((group.id, group.circuit, group.reason) for group in tree.groups), tree.phase
 
 
-def nodes(master: Master) -> list[dict[str, Any]]:
-    """One node for each process; `since_ms` is the start on the boot clock."""
-    state = "ready" if master.tree.phase is Phase.RUNNING else "stopping"
-    root = _node(ROOT, None, "master", os.getpid(), state, master.epoch, 0, None, None)
-    return [root, *(_child_node(master, child) for child in master.tree.children)]
+def nodes(
+    tree: Tree, epoch_ms: int, keeper: KeeperProcess | None, foremen: Mapping[str, Foreman]
+) -> list[dict[str, Any]]:
+    """One node for each process; `since_ms`, like the master's `epoch_ms`, is the start on the boot clock."""
+    state = "ready" if tree.phase is Phase.RUNNING else "stopping"
+    root = _node(ROOT, None, "master", os.getpid(), state, epoch_ms, 0, None, None)
+    return [root, *(_child_node(tree, child, keeper, foremen) for child in tree.children)]
 
 
-def _child_node(master: Master, child: Child) -> dict[str, Any]:
+def _child_node(
+    tree: Tree, child: Child, keeper: KeeperProcess | None, foremen: Mapping[str, Foreman]
+) -> dict[str, Any]:
     queue = queue_of(child.id)
-    processes = master.processes
-    process = processes.keeper if child.id == KEEPER else processes.foremen.get(queue or "")
-    group = master.tree.group(child.group)
+    foreman = foremen.get(queue or "")
+    process = keeper if child.id == KEEPER else foreman
+    group = tree.group(child.group)
     failed = group.circuit is CircuitState.OPEN and child.status is Status.DOWN
     return _node(
         f"{ROOT}/{child.id}",
@@ -49,7 +51,7 @@ def _child_node(master: Master, child: Child) -> dict[str, Any]:
         "failed" if failed else STATES[child.status],
         process.since_ms if process else None,
         max(child.starts - 1, 0),
-        _circuit(group, processes.foremen.get(queue or "")),
+        _circuit(group, foreman),
         queue,
     )
 
