@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from supervisor.errors import StoreError
 from supervisor.job import IllegalTransition
 from supervisor.store.library import sqlite3
-from supervisor.store.sqlite import transaction
+from supervisor.store.sqlite import base, cache, leasing
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.store import SqliteStore
 from supervisor.store.sqlite.transaction import Transaction
@@ -40,7 +40,7 @@ def statement(name: str, old: str, new: str) -> Callable[[pytest.MonkeyPatch], N
 def keep_cache_after_others_wrote(patch: pytest.MonkeyPatch) -> None:
     def begin(store: Any, now_ms: int) -> Transaction:
         store._db.execute("BEGIN IMMEDIATE")
-        store._cache = store._cache or transaction.Cache(store._db)
+        store._cache = store._cache or cache.Cache(store._db)
         return Transaction(store._db, store._cache, now_ms)
 
     patch.setattr(SqliteStore, "_begin", begin)
@@ -59,13 +59,13 @@ def keep_cache_after_rollback(patch: pytest.MonkeyPatch) -> None:
 
 def drop_outcomes_carelessly(patch: pytest.MonkeyPatch) -> None:
     def drop(tx: Any, ids: list[int]) -> None:
-        tx._db.execute(SQL.prune_outcome, (transaction.encode(ids).decode(),))
+        tx._db.execute(SQL.prune_outcome, (base.encode(ids).decode(),))
 
     patch.setattr(Transaction, "_drop_outcomes", drop)
 
 
 def let_suspects_have_company(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(transaction, "SOLO", 9)
+    patch.setattr(leasing, "SOLO", 9)
 
 
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

@@ -13,8 +13,8 @@ from supervisor.policy.settle import History
 from supervisor.store.open import open_store
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob, Owner
 from supervisor.store.reader import Reader, instant
+from supervisor.store.sqlite.settling import PLAIN_RUN_MS
 from supervisor.store.sqlite.store import SqliteStore
-from supervisor.store.sqlite.transaction import PLAIN_RUN_MS
 
 NOW = 1_700_000_000_000
 FAR = 2_500_000_000_000

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from supervisor.errors import StoreError
 from supervisor.observe.failpoint import hit
 from supervisor.store.library import sqlite3
-from supervisor.store.sqlite.transaction import Cache, Transaction
+from supervisor.store.sqlite.cache import Cache
+from supervisor.store.sqlite.transaction import Transaction
 
 BUSY_TIMEOUT_MS = 100
 COMPANIONS = ("-wal", "-shm")
