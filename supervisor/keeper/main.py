@@ -12,25 +12,22 @@ import select
 import selectors
 import signal
 import socket
-from functools import partial
 from typing import Any
 
 from supervisor.errors import EXIT_IO, JobsupError, StoreError
-from supervisor.keeper import adoption, dispatch, housekeeping, recall
-from supervisor.keeper.intake import insert, refuse_overdue
+from supervisor.keeper import adoption, dispatch, housekeeping
+from supervisor.keeper.intake import refuse_overdue
+from supervisor.keeper.passes import FAILURE_PAUSE_MS, Passes
 from supervisor.keeper.private import Private
 from supervisor.keeper.service import Service
-from supervisor.keeper.settling import settle_slot
-from supervisor.keeper.slots import KeeperSlot, Phase
+from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.state import State
 from supervisor.keeper.undertaker import bury_all
-from supervisor.keeper.verdicts import give_verdict
-from supervisor.keeper.work import SETTLE_UNTIL_US, Work
+from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
 from supervisor.observe.log import Log
-from supervisor.store.library import sqlite3, sqlite_version
+from supervisor.store.library import sqlite_version
 from supervisor.store.open import open_store
-from supervisor.store.protocol import Owner
 from supervisor.store.reader import Reader
 from supervisor.unix.clock import boot_ms, wall_ms
 from supervisor.unix.inheritance import KeeperInheritance
@@ -38,10 +35,6 @@ from supervisor.wire.control import Progress, Ready
 from supervisor.wire.server import Server
 
 GATHER_MS = 1
-RECORDS_AT_ONCE = 256
-OPERATION_STEPS_PER_PASS = 1
-FAILURE_PAUSE_MS = 100
-SAY_FAILING_EVERY_MS = 10_000
 PROGRESS_EVERY_MS = 1_000
 FINISH_PAUSE_MS = 50
 COLLECTOR_THRESHOLDS = (20_000, 20, 50)
@@ -86,6 +79,7 @@ class Keeper:
         self.private = Private(state, self.selector)
         self.chores = housekeeping.Chores(boot_ms())
         housekeeping.watch_clock(state, self.chores, wall_ms(), boot_ms())
+        self.passes = Passes(state, self.chores, self._tell_waiters)
         self.reader = Reader(state.store.connection, state.spec.queues)
         self.server: Server
         self.service: Service
@@ -93,9 +87,6 @@ class Keeper:
         self.stopping = False
         self.turns = 0
         self._progress_at_ms = 0
-        self._retry_at_ms = 0
-        self._say_failing_at_ms = 0
-        self._failing_said = False
         self._finish_until_ms: int | None = None
         state.forget_bell = self._forget_bell
 
@@ -133,14 +124,14 @@ class Keeper:
             work: Work | None = None
             try:
                 with self.state.store.transaction(wall_ms()) as tx:
-                    work = self._work(tx)
+                    work = self.passes.work(tx)
                     adopted = adoption.adopt(work)
             except StoreError as error:
                 if work:
                     work.failed()
                 if not given.slots:
                     raise
-                self._store_fails(boot_ms(), str(error))
+                self.passes.failed(boot_ms(), str(error))
                 self.orphaned = bool(select.select([given.lifeline], [], [], FAILURE_PAUSE_MS / 1000)[0])
             else:
                 work.committed()
@@ -214,7 +205,7 @@ class Keeper:
         self.service.read_requests()
         self.private.flush()
         if self._pass_due(now_ms):
-            self.attempt_pass(now_ms)
+            self.passes.attempt(now_ms)
         if self.state.failure is not None:
             refuse_overdue(self.state, now_ms, self.state.failure)
         self.service.end_waits(now_ms)
@@ -224,8 +215,7 @@ class Keeper:
 
     def _timeout_s(self) -> float:
         state = self.state
-        wanted = state.unowned or (state.wants_lease and state.leasing)
-        if self.server.requests or state.intake or state.operations or state.certificates or wanted:
+        if self.server.requests or self._wanted():
             return 0 if state.failure is None else self._failing_s()
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
@@ -241,20 +231,14 @@ class Keeper:
     def _failing_s(self) -> float:
         """How long to wait while the store cannot commit: for the next try, or until somebody must be told why."""
         overdue = (pending.until_ms for pending in self.state.intake if pending.until_ms is not None)
-        return max(0, min([self._retry_at_ms, *overdue]) - boot_ms()) / 1000
+        return max(0, min([self.passes.retry_at_ms, *overdue]) - boot_ms()) / 1000
 
     def _pass_due(self, now_ms: int) -> bool:
         """Whether to write now: outcomes wait a millisecond for company unless a worker runs dry or someone waits."""
         state = self.state
         if state.failure is not None:
-            return now_ms >= self._retry_at_ms
-        if (
-            state.intake
-            or state.operations
-            or state.certificates
-            or state.unowned
-            or (state.wants_lease and state.leasing)
-        ):
+            return now_ms >= self.passes.retry_at_ms
+        if self._wanted():
             return True
         if state.flush_at_ms is not None and now_ms >= state.flush_at_ms:
             return True
@@ -264,162 +248,21 @@ class Keeper:
             return True
         return any(now_ms - at >= GATHER_MS or self._dry(number) for number, at in state.rung.items())
 
+    def _wanted(self) -> bool:
+        """Whether something waits for nothing but a pass."""
+        state = self.state
+        leases = state.wants_lease and state.leasing
+        return bool(leases or state.intake or state.operations or state.certificates or state.unowned)
+
     def _dry(self, number: int) -> bool:
         """Whether a worker whose bell rang has nothing left to do."""
         slot = self.state.slots.get(number)
         return slot is None or len(slot.out) <= 1 or slot.ring.waiting() >= len(slot.out)
 
-    # -- one pass ----------------------------------------------------------------------------------------------
-
-    def attempt_pass(self, now_ms: int, *, flush: bool = False) -> bool:
-        """Do a pass; if the store cannot commit, nothing happened, and it is tried again soon.
-
-        While it is failing, outcomes are tried by themselves first: they may still fit where new jobs do not.
-        """
-        if self.state.failing_since_ms is not None and not self._commit(now_ms, flush=False, intake=False):
-            return False
-        if not self._commit(now_ms, flush=flush, intake=True):
-            return False
-        self._store_works(now_ms)
-        return True
-
-    def _commit(self, now_ms: int, *, flush: bool, intake: bool) -> bool:
-        state = self.state
-        work: Work | None = None
-        waiting: dict[str, int] = {}
-        operating = intake and bool(state.operations)
-        try:
-            with state.store.transaction(wall_ms()) as tx:
-                work = self._work(tx)
-                self._write(work, now_ms, flush=flush, intake=intake)
-                waiting = {queue: tx.waiting(queue) for queue in state.spec.queues}
-        except (StoreError, OSError, sqlite3.Error) as error:
-            if work:
-                work.failed()
-            self._store_fails(now_ms, str(error))
-            return False
-        except BaseException:
-            if work:
-                work.failed()
-            raise
-        work.committed()
-        housekeeping.note_written(state, self.chores, now_ms)
-        # An operation may have ended any job; everything else says which ones it ended.
+    def _tell_waiters(self, work: Work, operating: bool) -> None:
+        """An operation may have ended any job; everything else says which ones it ended."""
         self.service.tell_waiters(set(self.service.waiters) if operating else work.final)
         self.service.handle_postponed()
-        recall.stuck_slots(state, now_ms, waiting)
-        return True
-
-    def _work(self, tx: Any) -> Work:
-        return Work(self.state, tx, wall_ms(), boot_ms())
-
-    def _write(self, work: Work, now_ms: int, *, flush: bool, intake: bool) -> None:
-        """Verdicts and outcomes first, then what comes in, then what goes out, then chores."""
-        state = self.state
-        self._judge(work)
-        self._own(work)
-        self._settle(work)
-        if intake:
-            insert(work, flush=flush)
-            self._operate(work)
-        housekeeping.promote(work, self.chores)
-        if state.leasing:
-            self._recall(work, now_ms)
-            dispatch.lease_out(work)
-        housekeeping.prune(work, self.chores)
-        housekeeping.forget_requests(work, self.chores)
-        housekeeping.note_scheduled(work, self.chores)
-
-    def _own(self, work: Work) -> None:
-        """Store the owners of new workers, before anything is leased to them; not of those that are dead already."""
-        state = self.state
-        for number in list(state.unowned):
-            slot = state.slots[number]
-            if slot.phase is Phase.JUDGED:
-                state.unowned.discard(number)
-                continue
-            owner = work.tx.own(
-                Owner(
-                    host=socket.gethostname(), boot=state.boot_id, epoch=state.epoch, slot=slot.number,
-                    incarnation=slot.incarnation, pool=slot.pool, directory=slot.directory, pid=slot.pid,
-                    start_time=slot.start_time,
-                )
-            )  # fmt: skip
-            work.afterwards(partial(self._owned, slot, owner))
-
-    def _owned(self, slot: KeeperSlot, owner: int) -> None:
-        slot.owner = owner
-        self.state.unowned.discard(slot.number)
-        self.state.wants_lease = True
-
-    def _judge(self, work: Work) -> None:
-        state = self.state
-        given = dict(state.certificates)
-        state.certificates.clear()
-        work.on_failure(lambda: state.certificates.update(given | state.certificates))
-        for certificate, link in given.values():
-            give_verdict(work, certificate, link)
-
-    def _settle(self, work: Work) -> None:
-        state = self.state
-        rung, left = dict(state.rung), dict(state.rung)
-        while left and not work.late(SETTLE_UNTIL_US):
-            number, at = next(iter(left.items()))
-            del left[number]
-            slot = state.slots.get(number)
-            if slot is None or not slot.owner or slot.phase is Phase.JUDGED:
-                continue  # the ring of a judged slot was read to its end, and it may be closed after this pass
-            before = slot.ring.position
-            settle_slot(work, slot, RECORDS_AT_ONCE)
-            if slot.ring.position != before and slot.ring.waiting():
-                left[number] = at
-        state.rung.clear()
-        state.rung.update(left)
-        work.on_failure(lambda: state.rung.update(rung))
-
-    def _operate(self, work: Work) -> None:
-        state = self.state
-        for _ in range(min(OPERATION_STEPS_PER_PASS, len(state.operations))):
-            operation = state.operations[0]
-            effect = operation.step(work.tx, work.now_ms)
-
-            def follow(operation: Any = operation, effect: Any = effect) -> None:
-                state.operations.remove(operation)
-                if not effect():
-                    state.operations.append(operation)
-
-            work.afterwards(follow)
-
-    def _recall(self, work: Work, now_ms: int) -> None:
-        state = self.state
-        waiting = {queue: work.tx.waiting(queue) for queue in state.spec.queues}
-        for slot in recall.stuck_slots(state, now_ms, waiting):
-            recall.recall(work, slot)
-
-    def _store_fails(self, now_ms: int, error: str) -> None:
-        state = self.state
-        if state.failing_since_ms is None:
-            state.failing_since_ms = now_ms
-            self._say_failing(now_ms, error)
-        state.failure = error
-        self._retry_at_ms = now_ms + FAILURE_PAUSE_MS
-
-    def _say_failing(self, now_ms: int, error: str) -> None:
-        """One line in ten seconds: between the jobs that do not fit come passes with nothing to write, which work."""
-        if now_ms >= self._say_failing_at_ms:
-            self._say_failing_at_ms = now_ms + SAY_FAILING_EVERY_MS
-            self._failing_said = True
-            self.state.log.emit("keeper.store_failing", error=error)
-
-    def _store_works(self, now_ms: int) -> None:
-        state = self.state
-        if state.failing_since_ms is not None:
-            if self._failing_said:
-                self._failing_said = False
-                state.log.emit("keeper.store_recovered", seconds=(now_ms - state.failing_since_ms) / 1000)
-            state.failing_since_ms = None
-            state.failure = None
-            state.wants_lease = True
 
     def _look_after(self, now_ms: int) -> None:
         state = self.state
@@ -447,7 +290,7 @@ class Keeper:
         """Write what is finished or promised into the file that we hold, as it may still have a name somewhere."""
         state = self.state
         state.leasing = False
-        if not self.attempt_pass(boot_ms(), flush=True) and state.buffered_jobs:
+        if not self.passes.attempt(boot_ms(), flush=True) and state.buffered_jobs:
             state.log.emit("keeper.unwritten", count=state.buffered_jobs, error=f"the database was {what}")
         state.store.fold()
         self.server.flush()
@@ -469,7 +312,7 @@ class Keeper:
             self.service.read_requests()
             for slot in state.slots.values():
                 state.rung.setdefault(slot.number, boot_ms())
-            written = self.attempt_pass(boot_ms(), flush=True)
+            written = self.passes.attempt(boot_ms(), flush=True)
             if written and not self._unwritten():
                 break
             if boot_ms() >= until_ms:
