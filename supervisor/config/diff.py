@@ -6,7 +6,7 @@ alone reads takes effect without touching a worker.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -41,7 +41,7 @@ class Changes(NamedTuple):
 
 
 def diff(old: Spec, new: Spec) -> Changes:
-    """What a reload from `old` to `new` does."""
+    """What a reload from `old` to `new` does. `old` is what is in force, which may differ from what was read last."""
     both = [name for name in new.queues if name in old.queues]
     differing = {name: differences(old.queues[name], new.queues[name]) for name in both}
     return Changes(
@@ -51,6 +51,25 @@ def diff(old: Spec, new: Spec) -> Changes:
         retuned=tuple(name for name in both if differing[name] and differing[name] <= KEEPER_ONLY),
         restart_needed=(*_fixed("daemon", old.daemon, new.daemon), *_fixed("log", old.log, new.log)),
     )
+
+
+def in_force(running: Spec, new: Spec) -> Spec:
+    """What a reload from `running` to `new` leads to: the new spec, with what is fixed while the daemon runs as it is.
+
+    Every process that is forked later works by it: a keeper must not open another database than the one whose lock is
+    held, however the file reads by then.
+    """
+    return msgspec.structs.replace(
+        new, daemon=_with_fixed("daemon", running.daemon, new.daemon), log=_with_fixed("log", running.log, new.log)
+    )
+
+
+T = TypeVar("T", Daemon, Log)
+
+
+def _with_fixed(section: str, running: T, new: T) -> T:
+    fixed = {key: getattr(running, key) for key in RESTART_ONLY[section]}
+    return msgspec.structs.replace(new, **fixed)
 
 
 def differences(old: Queue, new: Queue) -> frozenset[str]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from supervisor.config import codec
-from supervisor.config.diff import diff
+from supervisor.config.diff import diff, in_force
 from supervisor.config.spec import Spec
 from supervisor.master.children import Processes
 from supervisor.master.herald import Herald
@@ -246,6 +246,7 @@ class Master:
     def _apply(self, new: Spec, request: int) -> None:
         """Changed pools drain and restart, unchanged ones are not touched."""
         changes = diff(self.state.spec, new)
+        new = in_force(self.state.spec, new)
         for name in changes.changed:
             self.state.versions[name] = self.state.versions.get(name, 0) + 1
             self.processes.unpreloaded.pop(name, None)

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+from supervisor.client import Client
 from tests.support.daemon import Daemon
 from tests.support.waiting import until
 
@@ -101,6 +102,31 @@ def test_a_running_worker_tells_its_jobs_the_attempts_that_count(tmp_path: Path)
         assert daemon.wait_state(daemon.enqueue("q", {}), "completed")["result"] == [pid, 9]
         own = daemon.enqueue("q", {}, "--max-attempts", 2)
         assert daemon.wait_state(own, "completed")["result"] == [pid, 2]
+
+
+def test_what_is_fixed_stays_in_force_also_for_what_is_started_later(tmp_path: Path) -> None:
+    """A keeper that is started after the reload opens the database whose lock is held, not the one in the file."""
+    with Daemon(tmp_path, HEAD + KEPT, app=APP) as daemon:
+        job = daemon.enqueue("kept", None, "--delay", "1h")
+        elsewhere = tmp_path / "var" / "elsewhere.db"
+        fixed = f'database = "{elsewhere}"\ndurability = "relaxed"\nrun_dir = "{tmp_path / "other"}"\n'
+        daemon.configure(HEAD + fixed + KEPT + '[log]\nlevel = "error"\n')
+        with Client(socket=str(daemon.socket)) as client:
+            daemon.signal(signal.SIGHUP)
+            until(lambda: "reloaded" in daemon.log)
+            keeper = next(one["pid"] for one in client.request("tree")["tree"] if one["role"] == "keeper")
+            os.kill(keeper, signal.SIGKILL)
+            assert client.status(job)["state"] == "scheduled"
+            again = client.request("reload")
+            assert [line for line in again["warnings"] if "after a restart" in line] == [
+                f"{key} takes effect after a restart"
+                for key in ("daemon.database", "daemon.run_dir", "daemon.durability", "log.level")
+            ]
+            daemon.configure(HEAD + KEPT)
+            assert client.request("reload")["warnings"] == []
+        assert daemon.stop() == 0
+        assert not elsewhere.exists()
+        assert not (tmp_path / "other").exists()
 
 
 def test_a_reload_by_signal_does_the_same(tmp_path: Path) -> None:
