@@ -33,6 +33,7 @@ from supervisor.unix.inheritance import Executor, WorkerInheritance
 from supervisor.unix.memory import W_CLAIM, W_DONE, W_LIMIT, Memory
 from supervisor.unix.ring import RingWriter
 from supervisor.unix.slot import FILE_BYTES_MAX, STACKS_FILE, open_memory, read_file, remove_file, write_file
+from supervisor.wire import payload as payloads
 
 CHUNK_MESSAGE_MAX = 256 * 1024
 BELL_NS = 1_000_000
@@ -358,8 +359,12 @@ def clipped(value: Any) -> Any:
 
 
 def checked(child: Child) -> Child:
-    """A child with its payload as JSON text and its options as they travel; raises in the handler what is wrong."""
-    return Child(str(child.queue), msgspec.json.encode(child.payload), to_wire(child.options))
+    """A child with its payload as JSON text and its options as they travel, by the rules of a client's request.
+
+    Raises:
+        InvalidPayload: in the handler, which fails of it.
+    """
+    return Child(str(child.queue), payloads.encode(child.payload).encode(), to_wire(child.options))
 
 
 def _instant(ms: int) -> datetime:

@@ -57,7 +57,7 @@ kill_grace = "600ms"
 APP = {
     "jobs.py": r"""
 import ctypes, os, signal, sys, time
-from supervisor.job import Cancel, Dead, JobTimeout, Snooze
+from supervisor.job import Cancel, Dead, Failed, JobTimeout, Snooze
 
 VALUE = 3
 
@@ -69,6 +69,11 @@ def echo(job): return job.payload
 def raise_it(job): raise ValueError("it is broken")
 def exit_it(job): sys.exit(4)
 def not_json(job): return object()
+def not_finite(job): return {"a": None, "b": [1.5, float("inf")]}
+def an_outcome(job): return Failed("x")
+def nan_child(job): job.enqueue("sink", float("nan"))
+def set_child(job): job.enqueue("sink", {1, 2})
+def half_child(job): job.enqueue("sink", "\ud800")
 def too_large(job): return "x" * 2000
 def snooze(job):
     if os.path.exists(job.payload["mark"]): return "rested"
@@ -150,7 +155,15 @@ def test_sys_exit_is_a_failure_of_the_job_and_the_worker_lives(daemon: Daemon) -
 
 @pytest.mark.parametrize(
     ("do", "type_", "said"),
-    [("not_json", "InvalidResult", "not JSON"), ("too_large", "ResultTooLarge", "max_result is 1024")],
+    [
+        ("not_json", "InvalidResult", "not JSON"),
+        ("not_finite", "InvalidResult", "NaN or Infinity"),
+        ("an_outcome", "InvalidResult", "not for handlers"),
+        ("nan_child", "InvalidPayload", "not JSON compliant"),
+        ("set_child", "InvalidPayload", "cannot be written as JSON"),
+        ("half_child", "InvalidPayload", "surrogate"),
+        ("too_large", "ResultTooLarge", "max_result is 1024"),
+    ],
 )
 def test_a_result_that_cannot_be_kept_is_a_failure(daemon: Daemon, do: str, type_: str, said: str) -> None:
     error = last_error(run(daemon, "py", {"do": do}))

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isfinite
 from types import FrameType
 from typing import Any
 
@@ -52,21 +53,45 @@ class PythonExecutor:
         """Nothing to do: the exception that is raised in the handler is the interruption."""
 
     def _outcome(self, returned: Any) -> Outcome:
-        if isinstance(returned, Snooze):
-            return Snooze(to_ms(returned.delay) / 1000)
-        if isinstance(returned, Cancel):
-            return returned
-        if isinstance(returned, Dead):
-            return Failed(returned.reason, type="Dead", final=True)
+        match returned:
+            case Snooze(delay):
+                return Snooze(to_ms(delay) / 1000)
+            case Cancel():
+                return returned
+            case Dead(reason):
+                return Failed(reason, type="Dead", final=True)
+            case Done() | Failed():
+                name = type(returned).__name__
+                return Failed(f"{name} is not for handlers: return a result, or raise", type="InvalidResult")
+        return self._done(returned)
+
+    def _done(self, returned: Any) -> Outcome:
         try:
             result = _encode(returned)
+            nan = b"null" in result and holds_nan(returned)
         except Exception as error:  # noqa: BLE001 - any type's own encoding may raise anything
             return Failed(f"the result is not JSON: {error}", type="InvalidResult")
+        if nan:
+            return Failed("the result holds NaN or Infinity, which JSON does not have", type="InvalidResult")
         if len(result) > self._max_result_bytes:
             return Failed(
                 f"the result has {len(result)} bytes, max_result is {self._max_result_bytes}", type="ResultTooLarge"
             )
         return Done(result)
+
+
+def holds_nan(value: Any) -> bool:
+    """Whether a value that can be encoded has a float in it that JSON cannot hold: msgspec writes null for it."""
+    left = [msgspec.to_builtins(value)]
+    while left:
+        one = left.pop()
+        if isinstance(one, float) and not isfinite(one):
+            return True
+        if isinstance(one, dict):
+            left.extend(one.values())
+        elif isinstance(one, (list, tuple, set, frozenset)):
+            left.extend(one)
+    return False
 
 
 def load(queue: Queue) -> PythonExecutor:
