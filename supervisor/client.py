@@ -36,6 +36,8 @@ WAIT_SLICE_MS = 60_000
 """`wait` asks again this often, so that a daemon that has gone is noticed."""
 
 WITHIN_MAX_MS = 86_400_000
+WRITING = frozenset({"cancel", "retry", "pause", "resume", "move", "purge", "dead_retry", "dead_delete"})
+"""Operations that wait for a commit: the daemon is told how long we wait for them."""
 
 _PLAIN_S_MAX = 86_400
 """Whole seconds up to this need no module to be understood."""
@@ -252,6 +254,8 @@ class Client(Generic[Ticket]):
             JobsupError: of the class of the code that it answers, or as `enqueue`.
         """
         timeout_ms = self._timeout_ms if timeout_s is None else _ms(timeout_s)
+        if op in WRITING:
+            members.setdefault("within_ms", within_ms(timeout_ms))
         return self._channel.request(op, timeout_ms, **members)
 
     def flush(self) -> None:
@@ -295,7 +299,7 @@ class Client(Generic[Ticket]):
         given = {
             "queue": queue,
             "key": request_key or self._channel.new_key(),
-            "within_ms": min(self._timeout_ms - self._timeout_ms // 10, WITHIN_MAX_MS),
+            "within_ms": within_ms(self._timeout_ms),
         }
         return self._channel.ask("enqueue", f'{_text_of(given)[1:-1]},"jobs":[{",".join(jobs)}]', self._timeout_ms)
 
@@ -310,11 +314,17 @@ class Client(Generic[Ticket]):
         return one_shot.start(self._config, self._overrides, boot_ms)
 
 
+def within_ms(timeout_ms: int) -> int:
+    """When the daemon is to have answered: sooner than we stop waiting, by what a failing commit and a reply take."""
+    spare_ms = min(max(timeout_ms // 10, 300), timeout_ms // 2)
+    return min(timeout_ms - spare_ms, WITHIN_MAX_MS)
+
+
 def _places(
     config: str | os.PathLike[str] | None, socket: str | None, overrides: tuple[str, ...], environ: Mapping[str, str]
 ) -> tuple[str, str | None]:
     """The path of the socket, and the configuration for a one-shot keeper: None where only a socket is known."""
-    named = socket or (environ.get("JOBSUP_SOCKET") if config is None else None)
+    named = socket or (environ.get("JOBSUP_SOCKET") if config is None and not overrides else None)
     if named and config is None:
         return named, None
     from supervisor.config.locate import socket_path
@@ -358,6 +368,8 @@ def _text_or_error(payload: Any, options: dict[str, Any]) -> str | JobsupError:
 
 def _id_of(job: Any) -> Any:
     """The id that an integer or a receipt stands for. What is neither goes as it is: the daemon says what is wrong."""
+    if isinstance(job, bool):
+        return job
     try:
         return operator.index(job)
     except TypeError:

@@ -143,6 +143,28 @@ class Invocation:
         finally:
             connection.close()
 
+    def must_exist(self, queue: str) -> None:
+        """Tell a queue that has no jobs from one that does not exist.
+
+        Raises:
+            UnknownQueue: neither the configuration nor the database knows it.
+        """
+        from supervisor.errors import UnknownQueue
+        from supervisor.store.open import NoDatabase
+
+        known = set(self.spec().queues)
+        if queue in known:
+            return
+        try:
+            with self.reader() as reader:
+                known |= set(reader.counts())
+        except NoDatabase:
+            pass
+        if queue not in known:
+            from supervisor.config.problem import suggestion
+
+            raise UnknownQueue(f"there is no queue {queue}", hint=suggestion(queue, known) if known else None)
+
     def queue_names(self) -> list[str]:
         """The queues in the files, for completion: cheap, and empty where they cannot be read."""
         from supervisor.config.lookup import drop_ins, main_file

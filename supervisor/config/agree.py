@@ -30,17 +30,16 @@ def of_daemon(daemon: Daemon) -> Iterator[Conflict]:
         yield ("database",), "is the run_dir or the socket itself; choose another path"
 
 
-def of_queue(queue: Queue, written: Mapping[str, Any]) -> Iterator[Conflict]:
-    """Whether the keys of a queue go together; `written` is its own table, without what it inherits."""
-    if queue.handler is None and queue.command is None:
+def of_written(written: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Whether a queue has the keys that it needs; `written` is its own table, its values may still be wrong."""
+    if "handler" not in written and "command" not in written:
         yield (), 'says neither what to call nor what to run; write handler = "module:function" or command = [...]'
-    if queue.handler is not None and queue.command is not None:
+    if "handler" in written and "command" in written:
         yield ("command",), "stands beside handler; keep one of them"
-    if queue.handler is None:
+    if "handler" not in written:
         for name in HANDLER_ONLY:
             if name in written:
                 yield (name,), "means something for a handler only; remove it from a queue with a command"
-    yield from of_inherited(queue)
 
 
 def of_inherited(queue: Queue) -> Iterator[Conflict]:

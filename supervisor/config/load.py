@@ -132,12 +132,14 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
         scope.problem(prefix, str(error) + (", as patterns belong to a later version" if "*" in name else ""))
     written = queue_table(layers, name)
     fields = read_section(QUEUE, written, prefix, scope)
+    for key, text in agree.of_written(written) if isinstance(written, dict) else ():
+        scope.report.problem(*_written((*prefix, *key), layers), text)
     if scope.report.count > before:
         return None
     if "handler" not in fields:
         defaults = {field: value for field, value in defaults.items() if field not in agree.HANDLER_ONLY}
     queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **inherit(defaults, fields)})
-    for key, text in agree.of_queue(queue, written):
+    for key, text in agree.of_inherited(queue):
         scope.report.problem(*_written((*prefix, *key), layers), text)
     return queue
 

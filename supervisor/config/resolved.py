@@ -1,7 +1,4 @@
-"""The spec as TOML data, as `jobsctl config show` prints it: every key, nothing inherited any more. Pure.
-
-Loading what this returns gives the same spec: paths are absolute and `${` is escaped.
-"""
+"""The spec as `jobsctl config show` prints it: every key, nothing inherited any more, paths absolute. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +15,15 @@ from supervisor.config.spec import Queue, Spec
 
 
 def as_toml_data(spec: Spec) -> dict[str, Any]:
-    """Tables and values as TOML has them; keys without a value are left out, as TOML has no null."""
+    """What gives the same spec again when it is loaded: `${` is escaped where loading would look for it."""
+    data = as_data(spec)
+    daemon = data["daemon"]
+    plain = {name: daemon[name] for name in PLAIN_PATHS if name in daemon}
+    return {**{section: _escaped(table) for section, table in data.items()}, "daemon": _escaped(daemon) | plain}
+
+
+def as_data(spec: Spec) -> dict[str, Any]:
+    """Tables and values as they are meant; keys without a value are left out, as TOML has no null."""
     return {
         "daemon": _table(DAEMON, spec.daemon),
         "intake": _table(INTAKE, spec.intake),
@@ -41,8 +46,7 @@ def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:
         if isinstance(key.kind, Section):
             table[name] = _table(key.kind, kept)
         elif kept is not None or section is RETENTION:
-            shown = key.kind.show(kept)
-            table[name] = shown if section is DAEMON and name in PLAIN_PATHS else _escaped(shown)
+            table[name] = key.kind.show(kept)
     return table
 
 

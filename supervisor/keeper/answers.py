@@ -70,10 +70,7 @@ def status(state: State, reader: Reader) -> dict[str, Any]:
     now_ms = wall_ms()
     return {
         "daemon": {
-            "running": True,
-            "pid": master_pid(state),
-            "uptime_s": uptime_s(state),
-            "version": VERSION,
+            **_daemon(state),
             "reload_error": state.reload_error,
             "store": state.failure,
             "stale": reader.setting("stale"),
@@ -83,6 +80,13 @@ def status(state: State, reader: Reader) -> dict[str, Any]:
             name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms) for name in names
         },
     }
+
+
+def _daemon(state: State) -> dict[str, Any]:
+    """A one-shot keeper answers for the database; that no daemon runs it says as well."""
+    if state.control is None:
+        return {"running": False, "pid": None, "uptime_s": None, "version": None}
+    return {"running": True, "pid": master_pid(state), "uptime_s": uptime_s(state), "version": VERSION}
 
 
 def _queue(

@@ -22,6 +22,7 @@ from supervisor.keeper.private import Private
 from supervisor.keeper.service import Service
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.state import State
+from supervisor.keeper.tasks import Operation, PendingGroup
 from supervisor.keeper.undertaker import bury_all
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -204,14 +205,18 @@ class Keeper:
         self.server.tick(now_ms)
         self.service.read_requests()
         self.private.flush()
+        self._refuse_overdue()
         if self._pass_due(now_ms):
             self.passes.attempt(now_ms)
-        if self.state.failure is not None:
-            refuse_overdue(self.state, now_ms, self.state.failure)
+            self._refuse_overdue()  # a try that fails has taken its time
         self.service.end_waits(now_ms)
         self.server.flush()
         dispatch.send_unsent(self.state)
         self._look_after(now_ms)
+
+    def _refuse_overdue(self) -> None:
+        if self.state.failure is not None:
+            refuse_overdue(self.state, boot_ms(), self.state.failure)
 
     def _timeout_s(self) -> float:
         state = self.state
@@ -230,7 +235,8 @@ class Keeper:
 
     def _failing_s(self) -> float:
         """How long to wait while the store cannot commit: for the next try, or until somebody must be told why."""
-        overdue = (pending.until_ms for pending in self.state.intake if pending.until_ms is not None)
+        waiting: list[PendingGroup | Operation] = [*self.state.intake, *self.state.operations]
+        overdue = (one.until_ms for one in waiting if one.until_ms is not None)
         return max(0, min([self.passes.retry_at_ms, *overdue]) - boot_ms()) / 1000
 
     def _pass_due(self, now_ms: int) -> bool:

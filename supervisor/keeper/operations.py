@@ -24,6 +24,8 @@ Refuse = Callable[[JobsupError], None]
 class ById(ABC):
     """An operation on listed jobs: each is done or refused by itself."""
 
+    until_ms: int | None = None
+
     def __init__(self, state: State, ids: Sequence[int], reply: Reply, refuse: Refuse) -> None:
         self.state = state
         self.ids = list(ids)
@@ -112,6 +114,8 @@ class Retry(ById):
 
 class Sweep(ABC):
     """An operation on all jobs that some filter finds, in the order of their ids."""
+
+    until_ms: int | None = None
 
     def __init__(self, state: State, reply: Reply, refuse: Refuse) -> None:
         self.state = state
@@ -230,6 +234,8 @@ class DeadLetters(Sweep):
 
 class Switch:
     """Pause or resume a queue."""
+
+    until_ms: int | None = None
 
     def __init__(self, state: State, queue: str, reply: Reply, refuse: Refuse, *, paused: bool) -> None:
         self.state = state

@@ -18,6 +18,7 @@ from supervisor.keeper.verdicts import give_verdict
 from supervisor.keeper.work import SETTLE_UNTIL_US, Work
 from supervisor.store.library import sqlite3
 from supervisor.store.protocol import Owner
+from supervisor.store.sqlite.store import BUSY_TIMEOUT_MS, FAILING_TIMEOUT_MS
 from supervisor.unix.clock import boot_ms, wall_ms
 
 RECORDS_AT_ONCE = 256
@@ -162,12 +163,14 @@ class Passes:
             recall.recall(work, slot)
 
     def failed(self, now_ms: int, error: str) -> None:
+        """The store cannot commit: callers wait, and it is tried again soon."""
         state = self._state
         if state.failing_since_ms is None:
             state.failing_since_ms = now_ms
             self._say_failing(now_ms, error)
         state.failure = error
-        self.retry_at_ms = now_ms + FAILURE_PAUSE_MS
+        state.store.wait_for_locks(FAILING_TIMEOUT_MS)
+        self.retry_at_ms = boot_ms() + FAILURE_PAUSE_MS  # from now: the try itself took its time
 
     def _say_failing(self, now_ms: int, error: str) -> None:
         """One line in ten seconds: between the jobs that do not fit come passes with nothing to write, which work."""
@@ -184,4 +187,5 @@ class Passes:
                 state.log.emit("keeper.store_recovered", seconds=(now_ms - state.failing_since_ms) / 1000)
             state.failing_since_ms = None
             state.failure = None
+            state.store.wait_for_locks(BUSY_TIMEOUT_MS)
             state.wants_lease = True

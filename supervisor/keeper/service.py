@@ -230,8 +230,10 @@ class Service:
 
     # -- operations --------------------------------------------------------------------------------------------
 
-    def _start(self, operation: Operation) -> None:
+    def _start(self, operation: Operation, request: messages.Writing) -> None:
         self._check_room()
+        if request.within_ms is not None:
+            operation.until_ms = boot_ms() + request.within_ms
         self.state.operations.append(operation)
 
     def _check_room(self) -> None:
@@ -245,16 +247,27 @@ class Service:
             lambda error: self._refuse(connection, number, error),
         )
 
+    def _known(self, queue: str) -> None:
+        """Tell a queue without such jobs from one that does not exist; one that left the file is known by its jobs.
+
+        Raises:
+            UnknownQueue: neither the configuration nor the database knows it.
+        """
+        if queue not in self.reader.counts():
+            known_queue(self.state.spec, queue)
+
     def _cancel(self, connection: Connection, request: messages.Cancel) -> None:
-        self._start(operations.Cancel(self.state, request.ids, *self._ways(connection, request.id)))
+        self._start(operations.Cancel(self.state, request.ids, *self._ways(connection, request.id)), request)
 
     def _retry(self, connection: Connection, request: messages.Retry) -> None:
         ways = self._ways(connection, request.id)
-        self._start(operations.Retry(self.state, request.ids, *ways, force=request.force))
+        self._start(operations.Retry(self.state, request.ids, *ways, force=request.force), request)
 
     def _pause(self, connection: Connection, request: messages.Pause) -> None:
         known_queue(self.state.spec, request.queue)
-        self._start(operations.Switch(self.state, request.queue, *self._ways(connection, request.id), paused=True))
+        self._start(
+            operations.Switch(self.state, request.queue, *self._ways(connection, request.id), paused=True), request
+        )
 
     def _resume(self, connection: Connection, request: messages.Resume) -> None:
         known_queue(self.state.spec, request.queue)
@@ -263,23 +276,29 @@ class Service:
             for link in (self.state.links.get(request.queue), self.state.control):
                 if link:
                     link.send(control.ProbeAsked(request.queue))
-        self._start(operations.Switch(self.state, request.queue, *self._ways(connection, request.id), paused=False))
+        self._start(
+            operations.Switch(self.state, request.queue, *self._ways(connection, request.id), paused=False), request
+        )
 
     def _move(self, connection: Connection, request: messages.Move) -> None:
         known_queue(self.state.spec, request.new)
+        self._known(request.old)
         if request.old == request.new:
             raise UsageError("the two queues are the same")
         ways = self._ways(connection, request.id)
-        self._start(operations.Move(self.state, request.old, request.new, *ways))
+        self._start(operations.Move(self.state, request.old, request.new, *ways), request)
 
     def _purge(self, connection: Connection, request: messages.Purge) -> None:
+        self._known(request.queue)
         ways = self._ways(connection, request.id)
-        self._start(operations.Purge(self.state, request.queue, request.state, *ways))
+        self._start(operations.Purge(self.state, request.queue, request.state, *ways), request)
 
     def _dead(self, connection: Connection, request: messages.DeadRetry | messages.DeadDelete) -> None:
+        if request.filter.queue is not None:
+            self._known(request.filter.queue)
         delete = isinstance(request, messages.DeadDelete)
         ways = self._ways(connection, request.id)
-        self._start(operations.DeadLetters(self.state, request.filter, self.reader, *ways, delete=delete))
+        self._start(operations.DeadLetters(self.state, request.filter, self.reader, *ways, delete=delete), request)
 
     def _reload(self, connection: Connection, request: messages.Reload) -> None:
         if self.state.control is None:

@@ -21,7 +21,12 @@ class PendingGroup(NamedTuple):
 
 
 class Operation(Protocol):
-    """Something a client asked to be done to jobs, in steps that each fit into a pass."""
+    """Something a client asked to be done to jobs, in steps that each fit into a pass.
+
+    `until_ms`, on the boot clock, is when its client stops waiting; None where it did not say.
+    """
+
+    until_ms: int | None
 
     def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:
         """Do one step; the returned effect is called once it is committed and says whether it was the last."""

@@ -33,6 +33,14 @@ TAGGED_MAX = 1_000
 STATE = 7
 """The column of read_job and read_page that holds the state of a final job, NULL for the others."""
 
+_OF_RUN = ("type", "traceback", "exit_code", "signal", "last_output")
+DETAILS = {
+    "error": _OF_RUN,
+    "timeout": _OF_RUN,
+    "crash": ("signal", "exit_code", "rss_peak_bytes", "cpu_s", "oom", "age_s", "last_output", "traceback"),
+}
+"""What an attempt's error has beside its message, by kind: null where it is not known, never left out."""
+
 
 class Reader:
     """Answers questions from rows. `queues` gives each queue's budgets and what to redact (config.spec.Queue)."""
@@ -148,9 +156,9 @@ class Reader:
 
     def _errors(self, job_id: int) -> Iterator[dict[str, Any]]:
         for attempt, at, kind, message, detail in map(_plain, self._db.execute(SQL.read_attempts, (job_id,))):
-            yield {"attempt": attempt, "at": instant(at), "kind": kind, "message": message} | (
-                msgspec.json.decode(detail) if detail else {}
-            )
+            known = msgspec.json.decode(detail) if detail else {}
+            unknown = dict.fromkeys(DETAILS.get(kind, ()))
+            yield {"attempt": attempt, "at": instant(at), "kind": kind, "message": message, **unknown, **known}
 
     def _present(self, row: Sequence[Any], leased: Mapping[int, Sequence[Any]]) -> dict[str, Any]:
         (job_id, queue, payload, priority, options, enqueued_at, due_at, state, attempt, token, started_at, finished_at,

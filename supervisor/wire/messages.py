@@ -134,52 +134,58 @@ class Tree(Request, frozen=True, gc=False, tag="tree"):
     access = "status"
 
 
-class Cancel(Request, frozen=True, gc=False, tag="cancel"):
+class Writing(Request, frozen=True, gc=False, kw_only=True):
+    """Base of operations on jobs that exist. `within_ms`: as for enqueue; what was done by then stays done."""
+
+    within_ms: Patience | None = None
+
+
+class Cancel(Writing, frozen=True, gc=False, tag="cancel"):
     """Cancel jobs that have not finished."""
 
     ids: Ids
 
 
-class Retry(Request, frozen=True, gc=False, tag="retry"):
+class Retry(Writing, frozen=True, gc=False, tag="retry"):
     """Run final jobs again under their ids; completed ones only with `force`."""
 
     ids: Ids
     force: bool = False
 
 
-class Pause(Request, frozen=True, gc=False, tag="pause"):
+class Pause(Writing, frozen=True, gc=False, tag="pause"):
     """Hand out no more jobs of a queue."""
 
     queue: Name
 
 
-class Resume(Request, frozen=True, gc=False, tag="resume"):
+class Resume(Writing, frozen=True, gc=False, tag="resume"):
     """Undo `pause`, and close the circuit of a pool that had given up."""
 
     queue: Name
 
 
-class Move(Request, frozen=True, gc=False, tag="move"):
+class Move(Writing, frozen=True, gc=False, tag="move"):
     """Move the jobs of one queue to another."""
 
     old: Name
     new: Name
 
 
-class Purge(Request, frozen=True, gc=False, tag="purge"):
+class Purge(Writing, frozen=True, gc=False, tag="purge"):
     """Delete the jobs of a queue that are in a state."""
 
     queue: Name
     state: State
 
 
-class DeadRetry(Request, frozen=True, gc=False, tag="dead_retry"):
+class DeadRetry(Writing, frozen=True, gc=False, tag="dead_retry"):
     """Run dead letters again."""
 
     filter: Filter
 
 
-class DeadDelete(Request, frozen=True, gc=False, tag="dead_delete"):
+class DeadDelete(Writing, frozen=True, gc=False, tag="dead_delete"):
     """Delete dead letters."""
 
     filter: Filter

@@ -50,6 +50,8 @@ def encode(value: object) -> str:
     except RecursionError:
         raise InvalidPayload(TOO_DEEP) from None
     except (TypeError, ValueError) as error:
+        if "integer string conversion" in str(error):
+            raise InvalidPayload(TOO_MANY_DIGITS) from None
         raise InvalidPayload(f"the payload cannot be written as JSON: {error}") from None
     check(_utf8(text))
     return text

@@ -172,6 +172,9 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             "system/test_bad_places::test_a_daemon_that_starts_on_a_full_disk_names_the_cause_or_runs",
             "unit/test_store_places::test_a_full_disk_refuses_what_it_cannot_store_and_loses_nothing",
         ),
+        "database locked by another program": (
+            "system/test_bad_places::test_whoever_waits_for_a_locked_database_hears_the_cause_before_the_time_is_up",
+        ),
         "run_dir on a full disk": (
             "system/test_bad_places::test_a_full_run_dir_costs_no_job_anything_and_says_who_waits_for_room",
             "service/test_review_slots::test_a_slot_that_finds_no_room_is_not_made_at_all",

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from supervisor.worker import main as worker
-from tests.support.field import HANDLERS, Field, alive
+from tests.support.field import HANDLERS, Field
 from tests.support.ledger import check, read_database
 from tests.support.rig import Rig, a_queue
-from tests.support.waiting import until
+from tests.support.waiting import alive, until
 
 sys.path.insert(0, HANDLERS)
 from abusive import DEEDS

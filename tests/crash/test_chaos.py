@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.campaign import Campaign, size
-from tests.support.field import SHUFFLED, Field, attempt, gone, kill, moment, payloads, toml
+from tests.support.field import SHUFFLED, Field, attempt, kill, moment, payloads, toml
 from tests.support.ledger import check, read_database
-from tests.support.waiting import until
+from tests.support.waiting import gone, until
 
 MIX = payloads(
     (20, {"do": "nothing"}),

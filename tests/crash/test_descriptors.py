@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.support.campaign import Campaign, size
-from tests.support.field import Field, attempt, gone, kill, payloads
+from tests.support.field import Field, attempt, kill, payloads
 from tests.support.ledger import read_database
-from tests.support.waiting import until
+from tests.support.waiting import gone, until
 
 ALLOWED = Counter(
     {

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.campaign import size
-from tests.support.field import SHUFFLED, Field, attempt, gone, kill, payloads
-from tests.support.waiting import until
+from tests.support.field import SHUFFLED, Field, attempt, kill, payloads
+from tests.support.waiting import gone, until
 
 MIX = payloads((5, {"do": "nothing"}), (1, {"do": "rest", "ms": 20}))
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.campaign import Campaign
-from tests.support.field import Field, alive, attempt, gone, kill, moment, payloads
+from tests.support.field import Field, attempt, kill, moment, payloads
 from tests.support.ledger import Database, check_crashes, read_database
-from tests.support.waiting import until
+from tests.support.waiting import alive, gone, until
 
 MIX = payloads(
     (4, {"do": "nothing"}),

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.campaign import Campaign
-from tests.support.field import Field, alive, attempt, gone, kill, moment, payloads
+from tests.support.field import Field, attempt, kill, moment, payloads
 from tests.support.ledger import read_database
-from tests.support.waiting import until
+from tests.support.waiting import alive, gone, until
 
 GRACE_S = 5
 MIX = payloads((10, {"do": "nothing"}), (1, {"do": "rest", "ms": 30}), (1, {"do": "big", "bytes": 20_000}))

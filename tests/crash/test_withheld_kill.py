@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.support.campaign import Campaign
-from tests.support.field import Field, gone
+from tests.support.field import Field
 from tests.support.ledger import Database, Run, check, read_database
-from tests.support.waiting import until
+from tests.support.waiting import gone, until
 
 AT_ONCE = 5
 QUEUE = {"workers": AT_ONCE, "timeout": "400ms", "kill_grace": "200ms", "max_attempts": 10}

@@ -283,7 +283,7 @@ def test_cancel_and_retry_say_why_not(client: Client[int], keeper: FakeKeeper) -
         client.cancel(99)
 
 
-@pytest.mark.parametrize("job_id", ["12", 1.5, None, -1, 0, 2**70, object(), [1]])
+@pytest.mark.parametrize("job_id", ["12", 1.5, None, True, -1, 0, 2**70, object(), [1]])
 def test_what_is_no_job_id_is_a_mistake_of_use(client: Client[int], job_id: Any) -> None:
     with pytest.raises(UsageError):
         client.cancel(job_id)

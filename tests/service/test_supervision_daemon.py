@@ -15,8 +15,8 @@ from typing import Self
 import pytest
 
 from tests.support.daemon import Daemon
-from tests.support.pools import QUEUE, a_daemon, alive, node, queue_status, running, workers
-from tests.support.waiting import until
+from tests.support.pools import QUEUE, a_daemon, node, queue_status, running, workers
+from tests.support.waiting import alive, until
 
 TWO = """
 [queues.a]

@@ -12,7 +12,6 @@ import pytest
 from tests.support.pools import (
     QUEUE,
     a_daemon,
-    alive,
     node,
     pid_in,
     queue_status,
@@ -21,7 +20,7 @@ from tests.support.pools import (
     workers,
     zombies_of,
 )
-from tests.support.waiting import until
+from tests.support.waiting import alive, until
 
 # --- deaths -------------------------------------------------------------------------------------------------
 

@@ -18,8 +18,8 @@ from supervisor.unix.reap import End, children, reap, reap_orphans, signal_name
 from supervisor.unix.session import kill_session, members
 from supervisor.unix.signals import Signals
 from supervisor.unix.spawn import EXIT_FAULT, Spawned, spawn
-from tests.support.pools import alive, status_field
-from tests.support.waiting import until
+from tests.support.pools import status_field
+from tests.support.waiting import alive, until
 
 
 def end_of(spawned: Spawned) -> End:

@@ -25,7 +25,7 @@ import tomli_w
 from tests.support.daemon import ROOT, Daemon, environment
 from tests.support.ledger import Acknowledged, Ledger, Run
 from tests.support.load import RawClient
-from tests.support.waiting import until
+from tests.support.waiting import alive, until
 
 T = TypeVar("T")
 
@@ -145,19 +145,6 @@ class Field(Daemon):
     def at_work(self) -> Run:
         """A run that has begun and not ended, of a worker that lives."""
         return until(self.running_now, 30, "a worker at work")[0]
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there, and is more than a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def gone(*pids: int, within: float = 5) -> None:
-    """Wait until none of these lives."""
-    until(lambda: not any(map(alive, pids)), within, f"the end of {pids}")
 
 
 def kill(*pids: int) -> None:

@@ -110,14 +110,6 @@ def queue_status(daemon: Daemon, queue: str = "q") -> dict[str, Any]:
     return found
 
 
-def alive(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def status_field(pid: int, name: str) -> str:
     """A field of /proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

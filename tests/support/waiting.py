@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,3 +24,16 @@ def until(condition: Callable[[], T], timeout: float = 10, what: str = "the cond
             raise AssertionError(f"{what} did not come true within {timeout} s; last value {value!r}")
         time.sleep(POLL_S)
     return value
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there, and is more than a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def gone(*pids: int, within: float = 5) -> None:
+    """Wait until none of these lives."""
+    until(lambda: not any(map(alive, pids)), within, f"the end of {pids}")

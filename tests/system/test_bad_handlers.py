@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon import Daemon
+from tests.support.daemon import ROOT, Daemon
 
 TOML = """
 [daemon]
@@ -106,6 +106,17 @@ def test_what_cannot_be_used_opens_its_circuit_with_the_cause_and_its_jobs_wait(
     assert detail in (shown["detail"] or ""), shown
     job = daemon.job(waiting)
     assert (job["state"], job["attempt"], job["errors"]) == ("queued", 0, [])
+
+
+def test_handlers_are_not_imported_from_the_working_directory(tmp_path: Path) -> None:
+    """Whoever can write there could put any module in front of an installed one; `--check` looks by the same rule."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "cwdmod.py").write_text("def run(job): return 'from here'\n")
+    toml = '[queues.w]\nhandler = "cwdmod:run"\nworkers = 1\n'
+    env = {"PYTHONPATH": f":{ROOT}"}
+    with Daemon(tmp_path, toml, env=env, prefix=("env", "-C", str(tmp_path / "here"))) as daemon:
+        shown = queue(daemon, "w")
+        assert (shown["circuit"], "No module named 'cwdmod'" in shown["reason"]) == ("open", True), shown
 
 
 def test_what_ends_its_process_at_its_import_is_tried_with_pauses_and_its_jobs_wait(daemon: Daemon) -> None:

@@ -373,6 +373,33 @@ def test_a_deleted_database_is_not_written_on_and_its_jobs_end_within_the_grace(
         assert daemon.survivors() == []
 
 
+# -- a database that another program locks ---------------------------------------------------------------------------
+
+
+def test_whoever_waits_for_a_locked_database_hears_the_cause_before_the_time_is_up(tmp_path: Path) -> None:
+    """Also who waits for no longer than a try to commit takes, and who asked for no new job."""
+    with Daemon(tmp_path, TOML.format(daemon=""), app=APP) as daemon:
+        scheduled = daemon.enqueue("q", {}, "--delay", "1h")
+        holder = sqlite3.connect(daemon.database, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        for timeout in ("500ms", "1s", "2s"):
+            with daemon.client(timeout=timeout) as client:
+                for ask in (
+                    lambda: client.enqueue("q"),
+                    lambda: client.cancel(scheduled),
+                    lambda: client.request("pause", queue="q"),
+                    lambda: client.request("purge", queue="q", state="completed"),
+                ):
+                    with pytest.raises(Busy, match="locked"):
+                        ask()
+        holder.execute("ROLLBACK")
+        holder.close()
+        with daemon.client(timeout="10s") as client:
+            client.cancel(scheduled)
+            assert client.status(scheduled)["state"] == "cancelled"
+            assert client.request("status")["queues"]["q"]["paused"] is False
+
+
 # -- a full disk ---------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.client import Client
 from tests.support.daemon import Ran, Site, environment, jobsctl
 
 TOML = """
@@ -88,6 +89,15 @@ def test_status_shows_every_queue_and_no_daemon(site: Site) -> None:
     assert rows[0][:2] == ["emails", "1"]
 
 
+def test_a_client_says_that_no_daemon_runs(site: Site) -> None:
+    with Client(site.config) as client:
+        client.enqueue("emails")
+        status = client.status()
+    daemon = status["daemon"]
+    assert [daemon[name] for name in ("running", "pid", "uptime_s", "version")] == [False, None, None, None]
+    assert status["queues"]["emails"]["queued"] == 1
+
+
 def test_status_shows_one_job(site: Site) -> None:
     job_id = site.enqueue("emails", {"a": 1})
     job = site.job(job_id)
@@ -158,9 +168,14 @@ def test_pause_and_resume(site: Site) -> None:
     assert site.ctl("status", "--json").json["queues"]["emails"]["paused"] is False
 
 
-@pytest.mark.parametrize(
-    "args", [("pause", "nope"), ("resume", "nope"), ("move", "emails", "nope"), ("enqueue", "nope")], ids=str
-)
+UNKNOWN_QUEUE = [
+    ("pause", "nope"), ("resume", "nope"), ("move", "emails", "nope"), ("move", "nope", "emails"), ("enqueue", "nope"),
+    ("purge", "nope", "--state", "completed"), ("dead", "list", "--queue", "nope"), ("list", "--queue", "nope"),
+    ("dead", "retry", "--queue", "nope"), ("dead", "delete", "--queue", "nope"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("args", UNKNOWN_QUEUE, ids=" ".join)
 def test_an_unknown_queue_is_3(site: Site, args: tuple[str, ...]) -> None:
     ran = site.ctl(*args, "--json")
     assert (ran.status, error_of(ran)["code"]) == (3, "unknown_queue")
@@ -249,6 +264,12 @@ def test_config_show_can_be_loaded_again(site: Site, tmp_path: Path) -> None:
     copy.write_text(ran.out)
     assert jobsctl("config", "show", config=copy).out == ran.out
     assert json.loads(site.ctl("config", "show", "--json").out)["daemon"]["database"] == str(site.database)
+
+
+def test_set_is_heeded_also_where_the_environment_names_a_socket(site: Site, tmp_path: Path) -> None:
+    env = {"JOBSUP_SOCKET": str(tmp_path / "nobody.sock"), "JOBSUP_CONFIG": str(site.config)}
+    assert jobsctl("--set", "bogus", "enqueue", "emails", env=env).status == 2
+    assert jobsctl("--set", "daemon.shutdown_grace=1s", "enqueue", "emails", env=env).status == 0
 
 
 def test_set_overrides_a_key_wherever_it_stands(site: Site) -> None:

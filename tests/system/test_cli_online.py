@@ -119,6 +119,7 @@ def test_status_of_a_dead_job_tells_why(daemon: Daemon) -> None:
     (error,) = job["errors"]
     assert (error["kind"], error["type"], error["message"]) == ("error", "ValueError", "no good: reason")
     assert 'raise ValueError(f"no good: {job.payload}")' in error["traceback"]
+    assert [error[name] for name in ("exit_code", "signal", "last_output")] == [None, None, None], "null, never absent"
     text = daemon.ctl("status", job["id"]).out
     assert "    ValueError: no good: reason\n" in text
     assert "state\tdead\n" in text

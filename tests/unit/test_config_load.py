@@ -120,9 +120,18 @@ durabilty = "full"
     assert [problem.split(": ")[:2] for problem in problems_of(tmp_path, text)] == [
         ["queues.toml:3", "queues.b.command"],
         ["queues.toml:4", "queues.a"],
+        ["queues.toml:7", "queues.c.preload"],
         ["queues.toml:8", "queues.c.timeout"],
         ["queues.toml:10", "daemon.durabilty"],
     ]
+
+
+def test_a_wrong_value_hides_nothing_of_what_a_queue_lacks(tmp_path: Path) -> None:
+    both = '[queues.a]\nhandler = "m:f"\ncommand = ["true"]\ntimeout = 5\n[queues.b]\ntimeout = 5\n'
+    found = "\n".join(problems_of(tmp_path, both))
+    for said in ("queues.a.timeout:", "queues.a.command: stands beside handler", "queues.b.timeout:",
+                 "queues.b: says neither what to call"):  # fmt: skip
+        assert said in found, found
 
 
 def test_a_key_for_handlers_only_is_refused_in_a_queue_with_a_command(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supervisor.config.load import load
-from supervisor.config.resolved import as_toml_data
+from supervisor.config.resolved import as_data, as_toml_data
 from supervisor.config.spec import Access, Backoff, Daemon, Intake, Log, Queue, Restart, Retention, Spec
 from supervisor.policy.duration import MAX_MS
 from tests.support.config_files import QUEUE, load_text, write
@@ -99,3 +99,11 @@ def test_keys_without_a_value_are_left_out(tmp_path: Path) -> None:
     table = as_toml_data(load_text(tmp_path, QUEUE))["queues"]["q"]
     assert {"command", "cwd", "user", "after_fork", "recycle_jobs", "python_path", "name"}.isdisjoint(table)
     assert (table["handler"], table["timeout"], table["retention"]["dead"]) == ("m:f", "5m", "never")
+
+
+def test_what_is_shown_as_json_is_what_is_meant() -> None:
+    """The escape of `${` belongs to TOML, where loading would take it for a value of the environment."""
+    queue = Queue(name="q", handler="m:f", env={"TEMPLATE": "${X}"})
+    spec = Spec(queues={"q": queue})
+    assert as_data(spec)["queues"]["q"]["env"] == {"TEMPLATE": "${X}"}
+    assert as_toml_data(spec)["queues"]["q"]["env"] == {"TEMPLATE": "$${X}"}

@@ -18,7 +18,7 @@ from supervisor.store import reader as reading
 from supervisor.store.library import sqlite3
 from supervisor.store.open import NoDatabase
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob, Owner, Tx
-from supervisor.store.reader import Reader, connect_reader, instant
+from supervisor.store.reader import DETAILS, Reader, connect_reader, instant
 from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
 
@@ -119,10 +119,12 @@ def test_every_failed_attempt_is_kept_with_its_error(store: SqliteStore, reader:
         tx.reschedule(lease(tx), 1, NOW + 5, History(1, 1), crash, solo=True)
     shown = reader.job(1)
     assert shown is not None
-    assert shown["errors"] == [
+    known = [{name: value for name, value in error.items() if value is not None} for error in shown["errors"]]
+    assert known == [
         {"attempt": 1, "at": AT, "kind": "error", "message": "it broke", "type": "ValueError", "traceback": "line 1"},
         {"attempt": 2, "at": AT, "kind": "crash", "message": "it died", "signal": "SIGSEGV"},
     ]
+    assert [set(DETAILS[error["kind"]]) <= error.keys() for error in shown["errors"]] == [True, True]
     assert (shown["state"], shown["attempt"], shown["failures"], shown["crashes"]) == ("scheduled", 2, 1, 1)
     assert (shown["due_at"], shown["error"]) == ("2023-11-14T22:13:20.005Z", "it died")
 

@@ -48,16 +48,16 @@ def show(invocation: Invocation) -> None:
     import sys
 
     from supervisor.cli.render import put_json
-    from supervisor.config.resolved import as_toml_data
+    from supervisor.config.resolved import as_data, as_toml_data
     from supervisor.observe.sanitise import sanitise
 
-    data = as_toml_data(invocation.spec())
+    spec = invocation.spec()
     if invocation.json:
-        put_json(data)
+        put_json(as_data(spec))
         return
     import tomli_w
 
-    sys.stdout.write(sanitise(tomli_w.dumps(data), multiline=True))
+    sys.stdout.write(sanitise(tomli_w.dumps(as_toml_data(spec)), multiline=True))
 
 
 command.add_command(check)

@@ -59,6 +59,8 @@ def show(invocation: Invocation, /, limit: int, **chosen: Any) -> None:
         Column("crashes", "crashes", "number", wide=True), Column("finished_at", "finished (UTC)", "instant"),
         Column("type", "type"), Column("error", "error", "prose"),
     ]  # fmt: skip
+    if chosen["queue"] is not None:
+        invocation.must_exist(chosen["queue"])
     try:
         with invocation.reader() as reader:
             found = _meant(reader, **chosen)

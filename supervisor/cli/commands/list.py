@@ -39,7 +39,7 @@ def command(
     from supervisor.store.open import NoDatabase
 
     if queue is not None:
-        _must_exist(invocation, queue)
+        invocation.must_exist(queue)
     columns = [
         Column("id", "id", "number"), Column("queue", "queue"), Column("state", "state", "state"),
         Column("priority", "priority", "number", wide=True), Column("attempt", "attempt", "number"),
@@ -56,26 +56,3 @@ def command(
             put_rows(({name: job[name] for name in SHOWN} for job in jobs), columns, as_json=invocation.json)
     except NoDatabase:
         return
-
-
-def _must_exist(invocation: Invocation, queue: str) -> None:
-    """Tell a queue that has no jobs from one that does not exist.
-
-    Raises:
-        UnknownQueue: neither the configuration nor the database knows it.
-    """
-    from supervisor.errors import UnknownQueue
-    from supervisor.store.open import NoDatabase
-
-    known = set(invocation.spec().queues)
-    if queue in known:
-        return
-    try:
-        with invocation.reader() as reader:
-            known |= set(reader.counts())
-    except NoDatabase:
-        pass
-    if queue not in known:
-        from supervisor.config.problem import suggestion
-
-        raise UnknownQueue(f"there is no queue {queue}", hint=suggestion(queue, known) if known else None)

@@ -18,6 +18,8 @@ from supervisor.store.sqlite.cache import Cache
 from supervisor.store.sqlite.transaction import Transaction
 
 BUSY_TIMEOUT_MS = 100
+FAILING_TIMEOUT_MS = 10
+"""How long each try waits for a lock once others have failed: whoever only asks must not wait for tries, too."""
 COMPANIONS = ("-wal", "-shm")
 WAL_LIMIT_BYTES = 32 * 1024 * 1024
 
@@ -46,6 +48,7 @@ class SqliteStore:
         self._db = connection
         self._cache: Cache | None = None
         self._version = -1
+        self._timeout_ms = BUSY_TIMEOUT_MS
         self._opened = self.identity()
         self._companions = {suffix: _inode(path + suffix) for suffix in COMPANIONS}
 
@@ -63,6 +66,12 @@ class SqliteStore:
                 raise StoreError(f"{self.path}: {error}") from error
             raise
         hit("store.after_commit")
+
+    def wait_for_locks(self, timeout_ms: int) -> None:
+        """How long a transaction waits for another program's lock before it fails."""
+        if timeout_ms != self._timeout_ms:
+            self._timeout_ms = timeout_ms
+            self._db.execute(f"PRAGMA busy_timeout = {timeout_ms}")
 
     def _begin(self, now_ms: int) -> Transaction:
         try:
@@ -140,7 +149,7 @@ class SqliteStore:
             try:
                 _, pages, moved = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
             finally:
-                self._db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+                self._db.execute(f"PRAGMA busy_timeout = {self._timeout_ms}")
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: {error}") from error
         return pages, moved

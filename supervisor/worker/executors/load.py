@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 
+from supervisor.config.findable import import_path
 from supervisor.config.spec import Queue
 from supervisor.unix.inheritance import Executor, HandlerUnusable
 from supervisor.worker.executors import command, python
@@ -22,6 +24,7 @@ def load(queue: Queue) -> Executor:
     environment = environment_for(queue, os.environ)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[:] = [*queue.python_path, *import_path()]  # never the working directory: `--check` looks by the same rule
     if queue.cwd:
         try:
             os.chdir(queue.cwd)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,8 +101,8 @@ def load(queue: Queue) -> PythonExecutor:
     """
     assert queue.handler is not None
     with within(queue.boot_timeout_ms):
-        handler = resolve(queue.handler, queue.python_path)
-        after_fork = resolve(queue.after_fork, queue.python_path) if queue.after_fork else None
+        handler = resolve(queue.handler)
+        after_fork = resolve(queue.after_fork) if queue.after_fork else None
     return PythonExecutor(handler, queue.max_result_bytes, after_fork)
 
 
@@ -130,15 +129,12 @@ def within(limit_ms: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def resolve(name: str, python_path: tuple[str, ...]) -> Callable[..., Any]:
+def resolve(name: str) -> Callable[..., Any]:
     """The object that `package.module:name.inner` names.
 
     Raises:
         HandlerUnusable: it cannot be imported or is not callable.
     """
-    for folder in reversed(python_path):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
     module_name, _, path = name.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
