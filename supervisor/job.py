@@ -146,6 +146,9 @@ class JobTimeout(Exception):
     """Raised inside a handler whose deadline has passed; what follows, soon, is SIGTERM and then SIGKILL."""
 
 
+DEADLINE_PASSED = "the job's deadline has passed"
+
+
 class Child(NamedTuple):
     """A job that a handler enqueued: it exists only if the handler's own job completes."""
 

@@ -51,6 +51,10 @@ def _take_up(work: Work, slot: KeeperSlot, owner: Owner) -> int:
         for token, held in sorted(work.tx.open_leases().items())
         if held.owner == owner.id and (lease := work.tx.leased_jobs(token)) is not None
     ]
+    ids = [job.id for lease in leases for job in lease.jobs]
+    state = work.state
+    state.withdrawn.update(facts.id for facts in work.tx.facts(ids).values() if facts.cancel_at_ms is not None)
+    state.withdraw_at_ms = 0 if state.withdrawn else state.withdraw_at_ms
     work.afterwards(lambda: _send_anew(work, slot, leases))
     return len(leases)
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from supervisor.config.spec import Queue, Spec
-from supervisor.errors import InvalidPayload, UnknownQueue
+from supervisor.errors import InvalidPayload, PayloadTooLarge, UnknownQueue
+from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX
 from supervisor.store.protocol import Group, NewJob
 from supervisor.wire import messages
 
@@ -41,8 +42,10 @@ def children_of(spec: Spec, listed: Sequence[tuple[str, bytes, Mapping[str, Any]
     """The groups that a handler's own enqueues make.
 
     Raises:
-        UnknownQueue, InvalidPayload: one of them could not be stored; then none is.
+        UnknownQueue, InvalidPayload, PayloadTooLarge: one of them could not be stored; then none is.
     """
+    if len(listed) > GROUP_JOBS_MAX or sum(len(payload) for _, payload, _ in listed) > GROUP_BYTES_MAX:
+        raise PayloadTooLarge(f"a job may enqueue {GROUP_JOBS_MAX} jobs with {GROUP_BYTES_MAX} bytes in all")
     groups = []
     for name, payload, options in listed:
         queue = known_queue(spec, name)

@@ -209,7 +209,7 @@ class Keeper:
         if self._pass_due(now_ms):
             self.passes.attempt(now_ms)
             self._refuse_overdue()  # a try that fails has taken its time
-        self.service.end_waits(now_ms)
+        self.service.waits.end(now_ms)
         self.server.flush()
         dispatch.send_unsent(self.state)
         self._look_after(now_ms)
@@ -224,7 +224,8 @@ class Keeper:
             return 0 if state.failure is None else self._failing_s()
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
-        for at in (state.flush_at_ms, state.recall_at_ms, self.server.next_deadline_ms(), self.service.next_wait_ms()):
+        due = (state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms)
+        for at in (*due, self.server.next_deadline_ms(), self.service.waits.next_ms):
             if at is not None:
                 times.append(at)
         if state.failure is not None:
@@ -246,9 +247,7 @@ class Keeper:
             return now_ms >= self.passes.retry_at_ms
         if self._wanted():
             return True
-        if state.flush_at_ms is not None and now_ms >= state.flush_at_ms:
-            return True
-        if state.recall_at_ms is not None and now_ms >= state.recall_at_ms:
+        if any(at is not None and now_ms >= at for at in (state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms)):
             return True
         if housekeeping.chores_due(self.chores, now_ms):
             return True
@@ -267,7 +266,8 @@ class Keeper:
 
     def _tell_waiters(self, work: Work, operating: bool) -> None:
         """An operation may have ended any job; everything else says which ones it ended."""
-        self.service.tell_waiters(set(self.service.waiters) if operating else work.final)
+        waits = self.service.waits
+        waits.tell(waits.jobs if operating else work.final, self.reader.job)
         self.service.handle_postponed()
 
     def _look_after(self, now_ms: int) -> None:
@@ -315,6 +315,7 @@ class Keeper:
         while True:
             for key, mask in self.selector.select(0):
                 key.data(mask)
+            self.server.stop_reading()
             self.service.read_requests()
             for slot in state.slots.values():
                 state.rung.setdefault(slot.number, boot_ms())
@@ -326,7 +327,7 @@ class Keeper:
             if not written:
                 self.selector.select(FINISH_PAUSE_MS / 1000)
         self.service.refuse_all("the daemon is stopping")
-        self.service.end_waits(1 << 62)
+        self.service.waits.end(1 << 62)
         self.server.flush()
         state.store.close()
         state.log.emit("keeper.finished", committed=state.committed_jobs - before, settled=state.settled_jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from supervisor.errors import JobsupError, UnknownJob, UsageError, WrongState
@@ -13,7 +14,6 @@ from supervisor.keeper.state import State
 from supervisor.store.reader import Reader
 from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
-from supervisor.wire.control import CancelRunning
 
 STEP_JOBS = 100
 """Jobs in one step: a pass with one of it stays within its time."""
@@ -81,16 +81,11 @@ class Cancel(ById):
             raise WrongState(
                 f"job {job_id} is {tx.standing([job_id])[job_id].state}: only unfinished jobs can be cancelled"
             ) from None
-        if state is not JobState.RUNNING:
-            return None
-        standing = tx.standing([job_id])[job_id]
-        return lambda: self._ask(job_id, standing.token or 0, standing.owner or 0)
+        return partial(self._withdraw, job_id) if state is JobState.RUNNING else None
 
-    def _ask(self, job_id: int, token: int, owner: int) -> None:
-        slot = self.state.slot_of_owner(owner)
-        link = self.state.links.get(slot.pool) if slot else None
-        if slot and link:
-            link.send(CancelRunning(slot.number, job_id, token))
+    def _withdraw(self, job_id: int) -> None:
+        self.state.withdrawn.add(job_id)
+        self.state.withdraw_at_ms = 0
 
 
 class Retry(ById):
@@ -122,11 +117,15 @@ class Sweep(ABC):
         self.reply = reply
         self.refuse = refuse
         self.after_id = 0
+        self.end_id: int | None = None
+        """The first id that was given out after this was asked for: such jobs are not meant."""
         self.count = 0
 
     def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:  # noqa: ARG002 - the interface of operations
         """Do the next page."""
-        ids = self.page(tx)
+        if self.end_id is None:
+            self.end_id = tx.reserve(0).start
+        ids = [job_id for job_id in self.page(tx) if job_id < self.end_id]
         count = self.act(tx, ids) if ids else 0
 
         def effect() -> bool:

@@ -15,6 +15,7 @@ from supervisor.keeper.settling import settle_slot
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
 from supervisor.keeper.verdicts import give_verdict
+from supervisor.keeper.withdrawal import withdraw
 from supervisor.keeper.work import SETTLE_UNTIL_US, Work
 from supervisor.store.library import sqlite3
 from supervisor.store.protocol import Owner
@@ -91,6 +92,8 @@ class Passes:
         housekeeping.promote(work, self._chores)
         if state.leasing:
             self._recall(work, now_ms)
+        withdraw(work)
+        if state.leasing:
             dispatch.lease_out(work)
         housekeeping.prune(work, self._chores)
         housekeeping.forget_requests(work, self._chores)

@@ -9,7 +9,7 @@ and the worker will see the limit before it begins another.
 from __future__ import annotations
 
 from supervisor.keeper.settling import give_back, settle_to_end
-from supervisor.keeper.slots import KeeperSlot
+from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -37,7 +37,7 @@ def stuck_slots(state: State, now_ms: int, waiting: dict[str, int]) -> list[Keep
     if not state.leasing:
         return found
     for queue in state.spec.queues:
-        slots = state.ready_slots(queue)
+        slots = [slot for slot in state.slots_of(queue) if slot.phase in (Phase.READY, Phase.LEAVING)]
         if waiting.get(queue) or not any(slot.idle for slot in slots):
             continue
         for slot in slots:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import traceback
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -15,17 +14,15 @@ from supervisor.errors import (
     JobsupError,
     NotRunning,
     PayloadTooLarge,
-    UnknownJob,
     UsageError,
-    WaitTimeout,
 )
-from supervisor.job import FINAL
 from supervisor.keeper import answers, intake, operations
 from supervisor.keeper.access import allowed
 from supervisor.keeper.children import known_queue
 from supervisor.keeper.private import Private
 from supervisor.keeper.state import State
 from supervisor.keeper.tasks import Operation
+from supervisor.keeper.waits import FINAL_VALUES, Waits
 from supervisor.store.protocol import Inserted
 from supervisor.store.reader import Reader
 from supervisor.unix.clock import boot_ms, wall_ms
@@ -41,16 +38,6 @@ JOB_BYTES = 512
 """What a job that waits takes beside its payload; without it, a flood of tiny ones would know no bound."""
 CLOGGED_BYTES = 16 * 1024 * 1024
 CLOGGED_OPERATIONS = 1_000
-FINAL_VALUES = frozenset(state.value for state in FINAL)
-
-
-class Waiter:
-    """A client that waits for a job to end."""
-
-    def __init__(self, connection: Connection, request: messages.Wait, until_ms: int) -> None:
-        self.connection = connection
-        self.request = request
-        self.until_ms = until_ms
 
 
 class Service:
@@ -61,7 +48,7 @@ class Service:
         self.server = server
         self.private = private
         self.reader = reader
-        self.waiters: dict[int, list[Waiter]] = defaultdict(list)
+        self.waits = Waits(self._reply, self._refuse)
         self._reload_count = 0
         self._denied_at_ms: dict[int, int] = {}
         self._refusing = False
@@ -199,39 +186,14 @@ class Service:
         elif self.state.control is None:
             raise NotRunning(f"job {request.job} is {shown['state']}, and no daemon runs that could end it")
         else:
-            self.waiters[request.job].append(Waiter(connection, request, boot_ms() + request.timeout_ms))
-
-    def tell_waiters(self, ended: set[int]) -> None:
-        """Answer those who wait for jobs of which a run has just ended, if it was the last."""
-        for job_id in ended & self.waiters.keys():
-            shown = self.reader.job(job_id)
-            if shown is None or shown["state"] in FINAL_VALUES:
-                for waiter in self.waiters.pop(job_id):
-                    if shown is None:
-                        error = UnknownJob(f"job {job_id} was deleted before it ended")
-                        self._refuse(waiter.connection, waiter.request.id, error)
-                        continue
-                    self._reply(waiter.connection, waiter.request.id, shown)
-
-    def end_waits(self, now_ms: int) -> None:
-        """Tell those whose time is over."""
-        for job_id in list(self.waiters):
-            for waiter in list(self.waiters[job_id]):
-                if waiter.until_ms <= now_ms or waiter.connection.closed:
-                    self.waiters[job_id].remove(waiter)
-                    error = WaitTimeout(f"job {job_id} did not end in {waiter.request.timeout_ms / 1000:g} s")
-                    self._refuse(waiter.connection, waiter.request.id, error)
-            if not self.waiters[job_id]:
-                del self.waiters[job_id]
-
-    def next_wait_ms(self) -> int | None:
-        """When the next wait is over."""
-        return min((waiter.until_ms for waiters in self.waiters.values() for waiter in waiters), default=None)
+            self.waits.add(connection, request, boot_ms())
 
     # -- operations --------------------------------------------------------------------------------------------
 
     def _start(self, operation: Operation, request: messages.Writing) -> None:
         self._check_room()
+        if len(self.state.operations) >= CLOGGED_OPERATIONS:
+            raise Busy(f"{CLOGGED_OPERATIONS} operations on jobs are waiting already", hint="try again later")
         if request.within_ms is not None:
             operation.until_ms = boot_ms() + request.within_ms
         self.state.operations.append(operation)

@@ -62,6 +62,9 @@ class State:
         self.unowned: set[int] = set()
         self.rung: dict[int, int] = {}
         self.recall_at_ms: int | None = None
+        self.withdrawn: set[int] = set()
+        """Cancelled jobs that a worker has, and whose end is still to be brought about."""
+        self.withdraw_at_ms: int | None = None
         self.wants_lease = True
         self.lease_first: str | None = None
 
@@ -129,8 +132,8 @@ class State:
 
     def recycle(self, slot: KeeperSlot, reason: str) -> None:
         """Ask the foreman for another worker in the place of this one, and again when it announces this one."""
-        if slot.phase is Phase.JUDGED:
-            return
+        if slot.phase is Phase.JUDGED or self.slots.get(slot.number) is not slot:
+            return  # nobody's any more: another worker may have its number
         slot.phase = Phase.LEAVING
         self.unusable[slot.number] = reason
         link = self.links.get(slot.pool)

@@ -13,8 +13,10 @@ from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.state import State
 from supervisor.store.protocol import AttemptError, Facts, Group, Inserted, Lease
 from supervisor.store.sqlite.transaction import Transaction
+from supervisor.unix.chunk import INLINE_BYTES_MAX, payload_file
 from supervisor.unix.clock import boot_ns
 from supervisor.unix.ring import RingDamaged
+from supervisor.unix.slot import remove_file
 
 SETTLE_UNTIL_US = 1_500
 INSERT_UNTIL_US = 2_000
@@ -74,14 +76,21 @@ class Work:
 
     def ended(self, slot: KeeperSlot, ids: Iterable[int], token: int) -> None:
         """These jobs of a slot are no longer handed out under this token."""
-        listed = [job_id for job_id in ids if slot.holds(job_id, token)]
+        # Each once: a ring is written by a process that ran user code, and may say anything twice.
+        listed = [job_id for job_id in dict.fromkeys(ids) if slot.holds(job_id, token)]
         before = slot.end(listed, self.boot_ms)
         self.on_failure(lambda: slot.undo_end(before))
         self.state.wants_lease = True
         self.final.update(listed)
 
+        large = [job_id for job_id, (_, size) in before.out.items() if size >= INLINE_BYTES_MAX]
+
         def effect() -> None:
             self.state.settled_jobs += len(listed)
+            for (
+                job_id
+            ) in large:  # its worker removes a file that it reads; not one of a job that it never had, or skips
+                remove_file(slot.folder, payload_file(token, job_id))
 
         self.afterwards(effect)
 

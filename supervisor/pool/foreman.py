@@ -261,11 +261,13 @@ class Foreman:
     def _look(self, now_ms: int) -> None:
         probing = self._tree.groups[0].circuit is CircuitState.PROBING
         for member, step in self._watch.look(self._crew, now_ms, probing=probing):
-            assert member.climb is not None
-            self._log.emit(
-                "pool.ladder", pool=self._queue.name, job=member.climb.job[0], pid=member.pid, step=step.value
-            )
+            climb = member.climb
+            if climb is None or not (step is Step.KILL or member.is_at(climb.job)):
+                member.climb = None  # it has ended just now: what would be done is the next job's no more
+                continue
+            member.aim(climb.job)
             self._steps[step](self, member)
+            self._log.emit("pool.ladder", pool=self._queue.name, job=climb.job[0], pid=member.pid, step=step.value)
         if probing:
             self._obey(*(on.Worked(member.child, member.run) for member in self._crew if member.done))
 
@@ -355,7 +357,7 @@ class Foreman:
     def _cancel(self, message: control.CancelRunning, _descriptors: list[int]) -> None:
         member = self._crew.on_slot(message.slot)
         if member:
-            member.asked.setdefault((message.id, message.token), boot_ms())
+            member.asked.add((message.id, message.token))
             self._watch.soon()
 
     def _recycle(self, message: control.RecycleWorker, _descriptors: list[int]) -> None:

@@ -7,7 +7,7 @@ already told to go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -42,20 +42,18 @@ class Climb(NamedTuple):
     cause: str = TIMEOUT
 
 
-def overdue(
-    climb: Climb | None, cells: Iterable[Cell], asked: Mapping[tuple[int, int], int], now_ms: int
-) -> Climb | None:
+def overdue(climb: Climb | None, cells: Iterable[Cell], asked: Container[tuple[int, int]], now_ms: int) -> Climb | None:
     """The ladder to be on now: that of the job being climbed for while it runs, else of one that is overdue.
 
-    `asked` maps jobs that a client cancelled to when it did.
+    `asked` has the jobs that a client cancelled.
     """
-    running = {(cell.id, cell.token): cell for cell in cells}
+    running = {(cell.id, cell.token): cell for cell in cells if cell.deadline_ms}
     if climb and (climb.job in running or climb.rung > 1):
         return climb
     for job, cell in running.items():
         if job in asked:
-            return Climb(job, asked[job], cause=CANCELLED)
-        if 0 < cell.deadline_ms <= now_ms:
+            return Climb(job, now_ms, cause=CANCELLED)  # not since it was asked for: the job may have begun later
+        if cell.deadline_ms <= now_ms:
             return Climb(job, now_ms)  # not since the deadline: after a suspend, it had no grace before now
     return None
 

@@ -12,7 +12,7 @@ from collections import deque
 
 from supervisor.pool.fork import UNUSABLE, UP, Forked, Place
 from supervisor.pool.ladder import Climb
-from supervisor.unix.memory import W_DONE, W_WATCH, Cell, MemoryFile
+from supervisor.unix.memory import W_DONE, W_TARGET, W_TARGET_TOKEN, W_WATCH, Cell, MemoryFile
 from supervisor.unix.session import kill_session
 from supervisor.unix.slot import STACKS_FILE, open_memory, read_file
 
@@ -42,8 +42,8 @@ class Member:
         self.condemned = False
         """Whether it is being killed for a job past its deadline."""
         self.climb: Climb | None = None
-        self.asked: dict[tuple[int, int], int] = {}
-        """Jobs, as (id, token), that a client cancelled, and when."""
+        self.asked: set[tuple[int, int]] = set()
+        """Running jobs, as (id, token), that a client cancelled."""
         self._heard: deque[tuple[int, bytes]] = deque()
         """What it wrote of late, each piece with when it was read, on the boot clock."""
         self._stacks_from = 0
@@ -127,6 +127,15 @@ class Member:
     def done(self) -> int:
         """Jobs that it has ended."""
         return self.memory.word(W_DONE)
+
+    def is_at(self, job: tuple[int, int]) -> bool:
+        """Whether this job, (id, token), is still running."""
+        return any((cell.id, cell.token) == job and cell.deadline_ms for cell in self.cells())
+
+    def aim(self, job: tuple[int, int]) -> None:
+        """Say which job, (id, token), the next signal is about."""
+        self.memory.set_word(W_TARGET_TOKEN, job[1])
+        self.memory.set_word(W_TARGET, job[0])
 
     def watch_until(self, moment_ms: int) -> None:
         """Say when we look at the cells next: a job that must end sooner rings our bell."""

@@ -48,6 +48,7 @@ class Watch:
     def _look_at(self, member: Member, now_ms: int) -> Iterator[tuple[Member, Step]]:
         cells = member.cells()
         due: tuple[Step, ...] = ()
+        member.asked.intersection_update({(cell.id, cell.token) for cell in cells})
         member.climb = overdue(member.climb, cells, member.asked, now_ms)
         if member.climb:
             member.climb, due = steps(member.climb, self._kill_grace_ms, now_ms)

@@ -30,6 +30,10 @@ class Executor(Protocol):
         """Run the job; `payload` is its payload as JSON text. Never raises, whatever the job does."""
         ...
 
+    def defer(self) -> bool:
+        """Whether an interruption must wait a moment, while something is begun: the executor then raises it itself."""
+        ...
+
     def interrupt(self, *, hard: bool) -> None:
         """End what is running from inside: called in a signal handler when the deadline has passed."""
         ...

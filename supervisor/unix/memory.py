@@ -33,6 +33,9 @@ W_WATCH = 48
 """When the foreman looks at the cells next, CLOCK_BOOTTIME ms; written by the foreman."""
 W_DONE = 56
 """Jobs this worker has ended; written by the worker."""
+W_TARGET_TOKEN, W_TARGET = 58, 59
+"""Whose deadline the foreman's next signal is about: token, then id. The job may end before the signal arrives, and
+must not end the next one. Written by the foreman."""
 W_CELLS = 64
 CELL_WORDS = 8
 
@@ -40,7 +43,7 @@ MEMORY_FILE = "memory"
 
 
 class Cell(NamedTuple):
-    """A job in flight. Times are CLOCK_BOOTTIME milliseconds; deadline 0 is none."""
+    """A job in flight. Times are CLOCK_BOOTTIME milliseconds; deadline 0: it has returned, and is being recorded."""
 
     number: int
     id: int
@@ -87,6 +90,16 @@ class Memory:
     def end(self, cell: int) -> None:
         """Say that nothing runs in this cell."""
         self.words[W_CELLS + cell * CELL_WORDS] = 0
+
+    def returned(self, cell: int) -> None:
+        """Say that the job has returned, and only its outcome is not kept yet: no deadline can be missed any more."""
+        self.words[W_CELLS + cell * CELL_WORDS + 3] = 0
+
+    @property
+    def targeted(self) -> bool:
+        """Whether the job of the first cell is the one that the foreman's last signal was about."""
+        words = self.words
+        return words[W_TARGET] == words[W_CELLS] != 0 and words[W_TARGET_TOKEN] == words[W_CELLS + 1]
 
     def close(self) -> None:
         """Unmap; the file stays."""

@@ -69,7 +69,8 @@ def end_leftover(pid: int, start_time: int, within_ms: int = 1_000) -> bool:
     """End a worker of an earlier run with its session, and wait until its leader is gone.
 
     Returns whether there was one. Members that outlived their leader are ended too, if none of them is older than
-    the leader was: a session number is not given out again while the session has members.
+    the leader was, and they are of our control group: the number may have been given to somebody else's session by
+    now, whose leader is gone as well.
     """
     started = process_start(pid)
     if started and started != start_time:
@@ -78,8 +79,9 @@ def end_leftover(pid: int, start_time: int, within_ms: int = 1_000) -> bool:
         fd = os.pidfd_open(pid)
     except OSError:
         fd = -1
-    oldest = min((process_start(member) for member in members(pid)), default=start_time)
-    if oldest < start_time:
+    left = members(pid)
+    oldest = min(map(process_start, left), default=start_time)
+    if oldest < start_time or (not started and any(_cgroup(member) != _cgroup(os.getpid()) for member in left)):
         if fd >= 0:
             os.close(fd)
         return False
@@ -88,6 +90,15 @@ def end_leftover(pid: int, start_time: int, within_ms: int = 1_000) -> bool:
         _await_exit(fd, boot_ms() + within_ms)
         os.close(fd)
     return killed > 0
+
+
+def _cgroup(pid: int) -> bytes:
+    """The control groups of a process; under systemd they tell a service's processes from all others."""
+    try:
+        with open(f"/proc/{pid}/cgroup", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def _await_exit(fd: int, until_ms: int) -> None:

@@ -22,6 +22,9 @@ from supervisor.wire.messages import failure
 WAITING_BYTES_MAX = 1024 * 1024
 """Requests that wait to be served beyond this are left in the socket, until half of them are served."""
 
+UNANSWERED_MAX = 1_000
+"""Requests that were read and are not answered yet, such as waits: a peer with more of them is not read from."""
+
 UNREAD_BYTES_MAX = 16 * 1024 * 1024
 """A peer that leaves more of its replies unread is closed."""
 
@@ -50,6 +53,7 @@ class House(Protocol):
     selector: selectors.BaseSelector
     buffer: memoryview
     full: bool
+    deaf: bool
     pending_bytes: int
     unread_bytes: int
 
@@ -106,7 +110,8 @@ class Connection:
     @property
     def reading(self) -> bool:
         """Whether what the peer sends is being read at present."""
-        return not (self.closed or self._ended or self._choked or self._house.full)
+        shut = self.closed or self._ended or self._choked or self._house.full or self._house.deaf
+        return not shut and self._unanswered < UNANSWERED_MAX
 
     def send(self, message: Mapping[str, Any] | bytes) -> None:
         """Answer one request: what the socket takes goes at once, the rest when it takes more. Never waits.
@@ -253,6 +258,7 @@ class Connection:
         self._house.arrived(self, frames)
         if self._waiting_bytes > WAITING_BYTES_MAX:
             self._choked = True
+        if not self.reading:
             self.watch()
 
     def _end(self) -> None:

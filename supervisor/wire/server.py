@@ -7,6 +7,7 @@ takes the mask, and nothing here ever waits. What peers can make it hold is boun
 from __future__ import annotations
 
 import operator
+import os
 import selectors
 import socket
 import struct
@@ -19,6 +20,8 @@ from supervisor.wire.messages import failure
 from supervisor.wire.turns import Turns
 
 CONNECTIONS_MAX = 1024
+RESERVED = 32
+"""So many of them are kept for root and for the user of the service, who must be able to see what is going on."""
 
 WAITING_BYTES_MAX = 64 * 1024 * 1024
 """Of requests that are not served yet, complete or not, over all connections: beyond it, reading stops."""
@@ -63,6 +66,7 @@ class Server:
         self.buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.requests = Turns()
         self.full = False
+        self.deaf = False
         self.pending_bytes = 0
         self.unread_bytes = 0
         self._boot_ms = boot_ms
@@ -114,6 +118,12 @@ class Server:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+
+    def stop_reading(self) -> None:
+        """Read no more from anybody; what was read is served. Else whoever keeps sending could keep us here."""
+        self.deaf = True
+        for connection in self._connections:
+            connection.watch()
 
     def close(self) -> None:
         """Close everything; tolerates being called again."""
@@ -189,10 +199,16 @@ class Server:
                 self._deafen()
                 self._accept_again_ms = self._boot_ms() + ACCEPT_PAUSE_MS
                 return
-            if len(self._connections) < CONNECTIONS_MAX:
+            if self._has_place_for(sock):
                 self.adopt(sock)
             else:
                 _turn_away(sock)
+
+    def _has_place_for(self, sock: socket.socket) -> bool:
+        taken = len(self._connections)
+        if taken < CONNECTIONS_MAX - RESERVED:
+            return True
+        return taken < CONNECTIONS_MAX and _peer_of(sock).uid in (0, os.geteuid())
 
 
 def _peer_of(sock: socket.socket) -> Peer:

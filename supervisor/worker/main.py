@@ -22,7 +22,20 @@ from typing import Any
 
 import msgspec
 
-from supervisor.job import Cancel, Child, Done, Failed, Job, JobTimeout, Outcome, Snooze
+from supervisor.errors import PayloadTooLarge
+from supervisor.job import (
+    DEADLINE_PASSED,
+    GROUP_BYTES_MAX,
+    GROUP_JOBS_MAX,
+    Cancel,
+    Child,
+    Done,
+    Failed,
+    Job,
+    JobTimeout,
+    Outcome,
+    Snooze,
+)
 from supervisor.observe.failpoint import hit
 from supervisor.policy.duration import to_ms
 from supervisor.policy.options import to_wire
@@ -123,10 +136,10 @@ class Worker:
         self._stopping = True
 
     def _on_deadline(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._interruptible:
+        if self._interruptible and self._memory.targeted and not self._executor.defer():
             self._interruptible = False
             self._executor.interrupt(hard=False)
-            raise JobTimeout("the job's deadline has passed")
+            raise JobTimeout(DEADLINE_PASSED)
 
     # -- the loop ----------------------------------------------------------------------------------------------
 
@@ -210,7 +223,7 @@ class Worker:
         if deadline_ms < self._memory.watch_until_ms:
             self._ring_foreman()
         hit("worker.after_begin")
-        children: list[Child] = []
+        children = Children()
         try:
             outcome = self._execute(token, task, extra, timeout_ms, started_ms + offset_ms, children)
         except SlotLost:
@@ -218,6 +231,7 @@ class Worker:
             return
         if os.getpid() != self._pid:
             os._exit(0)  # the job has forked, and came back twice: the job is the first one's, and so is the ring
+        self._memory.returned(0)
         hit("worker.after_run")
         ended_ns = boot_ns()
         try:
@@ -240,7 +254,7 @@ class Worker:
         self._stopping = True
 
     def _execute(
-        self, token: int, task: Task, extra: dict[str, Any], timeout_ms: int, started_at_ms: int, children: list[Child]
+        self, token: int, task: Task, extra: dict[str, Any], timeout_ms: int, started_at_ms: int, children: Children
     ) -> Outcome:
         try:
             payload = task.payload if task.payload is not None else self._large_payload(token, task.id)
@@ -263,7 +277,7 @@ class Worker:
         return payload
 
     def _job(
-        self, token: int, task: Task, extra: dict[str, Any], payload: bytes, deadline_at_ms: int, children: list[Child]
+        self, token: int, task: Task, extra: dict[str, Any], payload: bytes, deadline_at_ms: int, children: Children
     ) -> Job:
         due_at_ms = extra.get("due_at_ms")
         return Job(
@@ -279,15 +293,15 @@ class Worker:
             due_at=_instant(due_at_ms) if due_at_ms else None,
             deadline=_instant(deadline_at_ms),
             previous_error=extra.get("previous_error"),
-            enqueue=lambda child: children.append(checked(child)),
+            enqueue=children.add,
         )
 
     # -- outcomes ----------------------------------------------------------------------------------------------
 
     def _record(
-        self, token: int, job_id: int, outcome: Outcome, children: list[Child], started_at_ms: int, run_us: int
+        self, token: int, job_id: int, outcome: Outcome, children: Children, started_at_ms: int, run_us: int
     ) -> None:
-        kind, data = wire_outcome(outcome, children)
+        kind, data = wire_outcome(outcome, children.listed)
         if len(data) > ring.DATA_MAX:
             kind, data = self._spill(token, job_id, kind, data)
         if not self._ring.has_room(len(data)):
@@ -356,6 +370,30 @@ def clipped(value: Any) -> Any:
         if len(value) > ERROR_BYTES_MAX:
             return value[:2048] + "\n[...]\n" + value[-(ERROR_BYTES_MAX - 2048) :]
     return value
+
+
+class Children:
+    """What a job has enqueued so far. All of it becomes jobs in one commit, so it is bounded as a client's group is."""
+
+    def __init__(self) -> None:
+        self.listed: list[Child] = []
+        self._payload_bytes = 0
+
+    def add(self, child: Child) -> None:
+        """Note one more.
+
+        Raises:
+            InvalidPayload, PayloadTooLarge: in the handler, which may catch it; the child is not among them.
+        """
+        added = checked(child)
+        self._payload_bytes += len(added.payload)
+        if len(self.listed) >= GROUP_JOBS_MAX or self._payload_bytes > GROUP_BYTES_MAX:
+            self._payload_bytes -= len(added.payload)
+            raise PayloadTooLarge(
+                f"a job may enqueue {GROUP_JOBS_MAX} jobs with {GROUP_BYTES_MAX} bytes in all",
+                hint="enqueue one job that goes on with the rest",
+            )
+        self.listed.append(added)
 
 
 def checked(child: Child) -> Child:

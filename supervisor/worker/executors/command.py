@@ -17,7 +17,7 @@ import msgspec
 
 from supervisor.config.command import Argument, Field, parse_command
 from supervisor.config.spec import Queue
-from supervisor.job import Done, Failed, Job, JobTimeout, Outcome, Snooze
+from supervisor.job import DEADLINE_PASSED, Done, Failed, Job, JobTimeout, Outcome, Snooze
 from supervisor.unix.clock import boot_ms
 from supervisor.unix.inheritance import HandlerUnusable
 
@@ -42,6 +42,7 @@ class CommandExecutor:
         self._program = program
         self._queue = queue
         self._running: subprocess.Popen[bytes] | None = None
+        self._starting = self._overdue = False
 
     def prepare(self) -> None:
         """Nothing: each command is a process of its own."""
@@ -60,28 +61,52 @@ class CommandExecutor:
         finally:
             os.close(stdin)
 
+    def defer(self) -> bool:
+        """Not while the command is being started: nobody could end what nobody knows yet."""
+        self._overdue = self._starting
+        return self._starting
+
     def interrupt(self, *, hard: bool) -> None:
         """Ask the running command to end (SIGTERM to its group), or end it (SIGKILL)."""
         if self._running and self._running.returncode is None:
             _kill_group(self._running.pid, signal.SIGKILL if hard else signal.SIGTERM)
 
+    def _start(self, argv: list[str], stdin: int, job: Job) -> tuple[subprocess.Popen[bytes], Output]:
+        """Start the command; it cannot be interrupted before whoever called this can end it.
+
+        Raises:
+            OSError, ValueError: it cannot be started.
+        """
+        process = subprocess.Popen(
+            argv,
+            executable=self._program,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment_of(job),
+            process_group=0,
+            restore_signals=True,
+        )
+        try:
+            return process, Output(process, self._queue.max_result_bytes)
+        except OSError:
+            _kill_group(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+
     def _start_and_wait(self, argv: list[str], stdin: int, job: Job) -> Outcome:
+        self._starting, self._overdue = True, False
         try:
-            process = subprocess.Popen(
-                argv,
-                executable=self._program,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environment_of(job),
-                process_group=0,
-                restore_signals=True,
-            )
+            process, output = self._start(argv, stdin, job)
         except (OSError, ValueError) as error:
+            self._starting = False
             return Failed(f"{argv[0]} cannot be started: {error}", type=type(error).__name__)
-        self._running = process
-        output = Output(process, self._queue.max_result_bytes)
         try:
+            self._running = process
+            self._starting = False
+            if self._overdue:
+                self.interrupt(hard=False)
+                raise JobTimeout(DEADLINE_PASSED)  # noqa: TRY301 - as the signal would have, a moment ago
             output.collect()
             _kill_group(process.pid, signal.SIGKILL)
             return self._outcome(process.wait(), output)

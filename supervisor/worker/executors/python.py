@@ -48,6 +48,10 @@ class PythonExecutor:
         except BaseException as error:  # noqa: BLE001 - the executor boundary: user code may raise anything
             return Failed(_said(error), type=type(error).__qualname__, traceback=_trace(error))
 
+    def defer(self) -> bool:
+        """The handler may be interrupted anywhere."""
+        return False
+
     def interrupt(self, *, hard: bool) -> None:
         """Nothing to do: the exception that is raised in the handler is the interruption."""
 
