@@ -129,7 +129,15 @@ def published(count: int) -> Deed:
     return deed
 
 
+def done_twice(forger: Forger) -> None:
+    """The end of a job, recorded twice."""
+    forger.record(ring.DONE, b"")
+    forger.record(ring.DONE, b"")
+
+
 DEEDS: dict[str, Deed] = {
+    "a job done twice": done_twice,
+    "a job handed back twice": lambda it: it.record(ring.HANDBACK, encode([it.id, it.id])),
     "a snooze below zero": lambda it: it.record(ring.SNOOZE, encode(-5)),
     "a snooze for ever": lambda it: it.record(ring.SNOOZE, encode(2**64 - 1)),
     "a snooze of text": lambda it: it.record(ring.SNOOZE, encode("soon")),

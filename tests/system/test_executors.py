@@ -73,6 +73,8 @@ def not_finite(job): return {"a": None, "b": [1.5, float("inf")]}
 def an_outcome(job): return Failed("x")
 def nan_child(job): job.enqueue("sink", float("nan"))
 def set_child(job): job.enqueue("sink", {1, 2})
+def many_children(job):
+    for number in range(10_001): job.enqueue("sink", number)
 def half_child(job): job.enqueue("sink", "\ud800")
 def too_large(job): return "x" * 2000
 def snooze(job):
@@ -161,6 +163,7 @@ def test_sys_exit_is_a_failure_of_the_job_and_the_worker_lives(daemon: Daemon) -
         ("an_outcome", "InvalidResult", "not for handlers"),
         ("nan_child", "InvalidPayload", "not JSON compliant"),
         ("set_child", "InvalidPayload", "cannot be written as JSON"),
+        ("many_children", "PayloadTooLarge", "may enqueue 10000 jobs"),
         ("half_child", "InvalidPayload", "surrogate"),
         ("too_large", "ResultTooLarge", "max_result is 1024"),
     ],
