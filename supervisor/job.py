@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, NewType, NoReturn
-
-JobId = NewType("JobId", int)
-Token = NewType("Token", int)
+from typing import Any, NamedTuple, NoReturn
 
 JOB_ID_MAX = 2**53 - 1
 """Ids are 1 to 2^53-1: exact in every language's JSON. They are never reused."""

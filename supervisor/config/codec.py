@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import msgspec
 
-from supervisor.config.spec import Queue, Spec
+from supervisor.config.spec import Spec
 from supervisor.errors import ConfigError
 
 _encoder = msgspec.json.Encoder()
 _spec_decoder = msgspec.json.Decoder(Spec)
-_queue_decoder = msgspec.json.Decoder(Queue)
 
 
 def encode(spec: Spec) -> bytes:
@@ -30,20 +29,3 @@ def decode(data: bytes) -> Spec:
         return _spec_decoder.decode(data)
     except msgspec.MsgspecError as error:
         raise ConfigError(f"this is no encoded configuration: {error}") from error
-
-
-def encode_queue(queue: Queue) -> bytes:
-    """One queue as JSON."""
-    return _encoder.encode(queue)
-
-
-def decode_queue(data: bytes) -> Queue:
-    """The queue that `encode_queue` wrote.
-
-    Raises:
-        ConfigError: the bytes are no queue of this version.
-    """
-    try:
-        return _queue_decoder.decode(data)
-    except msgspec.MsgspecError as error:
-        raise ConfigError(f"this is no encoded queue: {error}") from error

@@ -86,7 +86,6 @@ class Keeper:
         self.service: Service
         self.orphaned = False
         self.stopping = False
-        self.turns = 0
         self._progress_at_ms = 0
         self._finish_until_ms: int | None = None
         state.forget_bell = self._forget_bell
@@ -199,7 +198,6 @@ class Keeper:
 
     def turn(self) -> None:
         """Read, pass, and look after what is due."""
-        self.turns += 1
         now_ms = boot_ms()
         self.reader.queues = self.state.spec.queues
         self.server.tick(now_ms)
@@ -275,7 +273,7 @@ class Keeper:
         if now_ms >= self._progress_at_ms:
             self._progress_at_ms = now_ms + PROGRESS_EVERY_MS
             if state.control:
-                state.control.send(Progress(self.turns))
+                state.control.send(Progress())
         if now_ms >= self.chores.identity_at_ms:
             self.chores.identity_at_ms = now_ms + housekeeping.IDENTITY_EVERY_MS
             self._check_identity()

@@ -24,7 +24,6 @@ class Private:
     def __init__(self, state: State, selector: selectors.BaseSelector) -> None:
         self.state = state
         self.selector = selector
-        self.draining = False
         self.finish_within_ms: int | None = None
         self._early_ready: set[int] = set()
         self._early: dict[int, control.Started] = {}
@@ -152,7 +151,6 @@ class Private:
             answer(done)
 
     def _drain(self, _m: control.Drain, _d: list[int], _: Link) -> None:
-        self.draining = True
         self.state.leasing = False
 
     def _finish(self, finish: control.Finish, _d: list[int], _: Link) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from supervisor.errors import JobsupError
 from supervisor.store.protocol import Group, Inserted
@@ -33,6 +33,3 @@ class Operation(Protocol):
 
     def refuse(self, error: JobsupError) -> None:
         """Tell the client that it was not done."""
-
-
-Effects = Sequence[Callable[[], Any]]

@@ -77,7 +77,7 @@ class Processes:
         slots = state.bank.slots
         links = {name: foreman.keeper_end for name, foreman in self.foremen.items()}
         given = KeeperInheritance(
-            spec=state.spec, listeners=state.listener.sockets, lock_fd=state.lock_fd, control=theirs,
+            spec=state.spec, listeners=state.listener.sockets, control=theirs,
             lifeline=state.lifeline[0], slots=slots, links=links, boot_id=state.boot_id, epoch=state.epoch,
             reload_error=state.reload_error,
         )  # fmt: skip
@@ -102,8 +102,6 @@ class Processes:
             foreman_end,
             state.roles.worker,
             state.roles.load,
-            state.spec.daemon.run_dir,
-            state.boot_id,
             state.log,
             unpreloaded=self.unpreloaded.get(queue.name),
         )

@@ -258,7 +258,12 @@ class Master:
             keeper.tell_spec(codec.encode(new))
             keeper.link.send(
                 control.ReloadDone(
-                    request, added=changes.added, removed=changes.removed, changed=changes.changed, warnings=warnings
+                    request,
+                    added=changes.added,
+                    removed=changes.removed,
+                    changed=changes.changed,
+                    retuned=changes.retuned,
+                    warnings=warnings,
                 )
             )
         self.state.log.emit(
@@ -266,6 +271,7 @@ class Master:
             added=_names(changes.added),
             removed=_names(changes.removed),
             changed=_names(changes.changed),
+            retuned=_names(changes.retuned),
         )
         self.state.events.append(on.Reshape(shape(new, self.state.versions)))
         self.state.events.extend(on.Probe(group.id) for group in self.state.tree.groups)

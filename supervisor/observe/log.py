@@ -1,6 +1,6 @@
 """The one file that words log lines and writes them: text or JSON, to stderr, the journal or a file.
 
-One write per line, never buffered, never raising: a log that cannot be written is counted, not obeyed.
+One write per line, never buffered, never raising: a log that cannot be written stops nobody.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "master.role_died": (WARNING, "{role} (pid {pid}) ended with {status}; {then}"),
     "master.killing": (WARNING, "killing {role}: {reason}"),
     "master.no_slots": (ERROR, "no spare slot can be made for pool {pool}: {error}; trying again"),
-    "reload.done": (INFO, "reloaded; added: {added}; removed: {removed}; changed: {changed}"),
+    "reload.done": (INFO, "reloaded; added: {added}; removed: {removed}; changed: {changed}; retuned: {retuned}"),
     "reload.refused": (ERROR, "reload refused, the old configuration stays: {problem}"),
     "config.warning": (WARNING, "{text}"),
     "keeper.ready": (INFO, "keeper ready: SQLite {sqlite}, {jobs} jobs unfinished, {adopted} leases adopted"),
@@ -55,7 +55,6 @@ WORDING: dict[str, tuple[int, str]] = {
     "keeper.pruned": (DEBUG, "retention removed {count} jobs"),
     "keeper.fault": (ERROR, "fault in the keeper: {traceback}"),
     "keeper.denied": (WARNING, "denied {op} to uid {uid}"),
-    "keeper.swept": (WARNING, "ended {count} processes left over from an earlier run"),
     "job.dead": (WARNING, "job {id} of {queue} is dead after attempt {attempt}: {message}"),
     "job.retry": (INFO, "job {id} of {queue} failed in attempt {attempt}, again in {delay_s} s: {message}"),
     "pool.ready": (INFO, "pool {pool}: {workers} workers ready"),
@@ -64,7 +63,6 @@ WORDING: dict[str, tuple[int, str]] = {
     "pool.ladder": (WARNING, "pool {pool}: job {job} on worker {pid} is past its deadline: {step}"),
     "worker.output": (INFO, "worker {pid} of {pool}: {line}"),
     "pool.unpreloaded": (WARNING, "pool {pool} runs unpreloaded: {reason}"),
-    "process.fault": (ERROR, "fault in {role}: {traceback}"),
     "log.reopened": (INFO, "log reopened"),
 }
 
@@ -77,7 +75,7 @@ class Target(NamedTuple):
 
 
 class Log:
-    """Writes events; made by the master before it forks, shared by every process."""
+    """Writes events. The master's is shared by the foremen; the keeper makes its own."""
 
     def __init__(self, target: str, level: str, form: str, now_ms: Callable[[], int]) -> None:
         self._where = target
@@ -85,7 +83,6 @@ class Log:
         self._threshold = LEVELS[level]
         self._form = form
         self._target = self._open()
-        self.lost = 0
         self.role = "master"
 
     def emit(self, name: str, **facts: Any) -> None:
@@ -104,7 +101,7 @@ class Log:
             else:
                 os.write(self._target.fd, self._line(what, level, text))
         except OSError:
-            self.lost += 1
+            pass  # a log that cannot be written must not end who writes it
 
     def reopen(self) -> None:
         """Open the file anew (SIGUSR1, after logrotate has moved it)."""

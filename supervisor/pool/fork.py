@@ -96,7 +96,6 @@ def _live(kit: Kit, place: Place, ready_fd: int, output_fd: int) -> int:
     given = kit.given
     inherited = WorkerInheritance(
         given.queue,
-        place.given.slot,
         socket.socket(fileno=place.worker_end),
         place.folder,
         ready_fd,

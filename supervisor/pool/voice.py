@@ -23,7 +23,6 @@ class Voice:
         self.keeper = keeper
         self.unanswered = Unanswered(keeper)
         self._unpreloaded = unpreloaded
-        self._turns = 0
         self._progress_at_ms = 0
 
     def say(self, message: control.AnyMessage) -> None:
@@ -40,7 +39,7 @@ class Voice:
     def announce(self, member: Member) -> None:
         """A worker can take jobs."""
         member.announced = True
-        self.say(control.WorkerReady(member.slot))
+        self.keeper.send(control.WorkerReady(member.slot))
 
     def state(self, tree: Tree, detail: str | None) -> None:
         """How the pool stands; `detail` is what the last worker that died left."""
@@ -53,7 +52,6 @@ class Voice:
                 self._unpreloaded if closed else group.reason,
                 None if closed else detail,
                 preloaded=self._unpreloaded is None,
-                restarts=sum(max(child.starts - 1, 0) for child in tree.children),
             )
         )
 
@@ -69,10 +67,9 @@ class Voice:
 
     def turn(self, now_ms: int) -> None:
         """Say what is due: that our loop turns, what was not answered, what had to wait."""
-        self._turns += 1
         if now_ms >= self._progress_at_ms:
             self._progress_at_ms = now_ms + PROGRESS_MS
-            self.master.send(control.Progress(self._turns))
+            self.master.send(control.Progress())
         self.unanswered.repeat(now_ms)
         self.keeper.flush()
         self.master.flush()

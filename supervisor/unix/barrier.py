@@ -11,7 +11,7 @@ import ctypes
 import platform
 
 _NUMBERS = {"x86_64": 324, "aarch64": 283, "riscv64": 283}
-_QUERY, _GLOBAL_EXPEDITED, _REGISTER = 0, 2, 4
+_GLOBAL_EXPEDITED, _REGISTER = 2, 4
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 

@@ -27,20 +27,20 @@ class Executor(Protocol):
         ...
 
     def run(self, job: Job, payload: bytes) -> Outcome:
-        """Run the job; `payload` is its payload as JSON text. Never raises, whatever the job does."""
+        """Run the job; `payload` is its payload as JSON text. Raises only JobTimeout, in the signal handler."""
         ...
 
     def defer(self) -> bool:
         """Whether an interruption must wait a moment, while something is begun: the executor then raises it itself."""
         ...
 
-    def interrupt(self, *, hard: bool) -> None:
+    def interrupt(self) -> None:
         """End what is running from inside: called in a signal handler when the deadline has passed."""
         ...
 
 
 class KeeperInheritance(NamedTuple):
-    """What the keeper has from the master. `listeners` are bound and listening; `lock_fd` holds the writer lock.
+    """What the keeper has from the master. `listeners` listen; the writer lock comes as a descriptor.
 
     `control` is its SEQPACKET end to the master, `lifeline` the read end of a pipe that ends when the master
     does, `links` its SEQPACKET ends to the foremen by pool.
@@ -48,7 +48,6 @@ class KeeperInheritance(NamedTuple):
 
     spec: Spec
     listeners: Sequence[socket.socket]
-    lock_fd: int
     control: socket.socket
     lifeline: int
     slots: Sequence[Slot]
@@ -67,8 +66,6 @@ class ForemanInheritance(NamedTuple):
     link: socket.socket
     worker: Callable[[WorkerInheritance], int]
     load: Callable[[Queue], Executor]
-    run_dir: str
-    boot_id: str
     log: Log
     unpreloaded: str | None = None
     """Why the workers must import by themselves, as an earlier foreman of the pool found out."""
@@ -77,12 +74,11 @@ class ForemanInheritance(NamedTuple):
 class WorkerInheritance(NamedTuple):
     """What a worker has from its foreman.
 
-    `executor` is None where the pool runs unpreloaded: then `load` makes it. `ready` is written one byte when the
-    worker can take jobs; `bell` one byte when a job's deadline comes before the foreman's next look.
+    `executor` is None where the pool runs unpreloaded: then `load` makes it. `ready_fd` is written one byte when the
+    worker can take jobs; `bell_fd` one byte when a job's deadline comes before the foreman's next look.
     """
 
     queue: Queue
-    slot: int
     worker_end: socket.socket
     directory_fd: int
     ready_fd: int

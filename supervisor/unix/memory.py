@@ -2,8 +2,8 @@
 
 The file holds aligned 8-byte words and a ring of outcomes. Each word has one writer and is written by
 itself, through a memoryview cast to "Q" (struct.pack_into clears first, and a kill in between shows zeros).
-The keeper never maps the file: it reads and writes it by offset, so that a job which truncates the file
-cannot raise SIGBUS in the process that owns the database.
+Only the worker maps the file: keeper and foreman read and write it by offset, so that a job which truncates it
+cannot raise SIGBUS in the process that owns the database, or in the one that owns the pool.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ RING_BYTES = 256 * 1024
 HEADER_BYTES = 4096
 MEMORY_BYTES = HEADER_BYTES + RING_BYTES
 
-W_MAGIC, W_LAYOUT, W_INCARNATION, W_BOOT_HIGH, W_BOOT_LOW = 0, 1, 2, 3, 4
+# Words 0 to 4, written by the master: magic, layout, incarnation, and the boot id in two halves (`identity`).
 W_PUBLISHED = 16
 """Records published so far; written by the worker, last of all."""
 W_READ = 24
@@ -53,7 +53,7 @@ class Cell(NamedTuple):
 
 
 class Memory:
-    """The mapped memory of a slot, as its worker and its foreman see it."""
+    """The mapped memory of a slot, as its worker sees it."""
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, MEMORY_BYTES)
@@ -64,19 +64,6 @@ class Memory:
     def watch_until_ms(self) -> int:
         """When the foreman looks at the cells next; a job that must end sooner rings the foreman's bell."""
         return self.words[W_WATCH]
-
-    @watch_until_ms.setter
-    def watch_until_ms(self, value: int) -> None:
-        self.words[W_WATCH] = value
-
-    @property
-    def done(self) -> int:
-        """Jobs this worker has ended."""
-        return self.words[W_DONE]
-
-    def cells(self) -> list[Cell]:
-        """The jobs in flight now."""
-        return read_cells(self.words[W_CELLS : W_CELLS + CELLS * CELL_WORDS])
 
     def begin(self, cell: int, job_id: int, token: int, started_ms: int, deadline_ms: int) -> None:
         """Say that a job is running in this cell; its id is written last, so a cell with an id is whole."""
@@ -101,15 +88,9 @@ class Memory:
         words = self.words
         return words[W_TARGET] == words[W_CELLS] != 0 and words[W_TARGET_TOKEN] == words[W_CELLS + 1]
 
-    def close(self) -> None:
-        """Unmap; the file stays."""
-        self.words.release()
-        self.view.release()
-        self._map.close()
-
 
 class MemoryFile:
-    """The same memory as the keeper reads it: by offset, never mapped, believing nothing."""
+    """The same memory as keeper and foreman read it: by offset, never mapped, believing nothing."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

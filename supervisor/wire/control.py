@@ -29,7 +29,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="m", tag=True, array_like=F
 
 
 class Hello(Message, frozen=True):
-    """Keeper to foreman and master: I am new; tell me again what I must know. Foremen re-announce their workers."""
+    """Keeper to foreman: I am new; tell me again what I must know. Foremen re-announce their workers."""
 
 
 class Ready(Message, frozen=True):
@@ -37,9 +37,7 @@ class Ready(Message, frozen=True):
 
 
 class Progress(Message, frozen=True):
-    """Keeper or foreman to master, about once a second while idle or busy: turns of my loop so far."""
-
-    turns: int
+    """Keeper (every second) or foreman (every few seconds) to master: my loop turns."""
 
 
 class SlotGiven(Message, frozen=True):
@@ -104,11 +102,13 @@ class ReloadDone(Message, frozen=True):
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
+    retuned: tuple[str, ...] = ()
+    """Queues of which only what the keeper reads has changed: their workers run on."""
     warnings: tuple[str, ...] = ()
 
 
 class ProbeAsked(Message, frozen=True):
-    """Keeper to foreman, and to master: a client asks to close the pool's circuit now (`resume` of the queue)."""
+    """Keeper to foreman and to master, master to foreman: try the pool's circuit now (after `resume`, or a reload)."""
 
     pool: str
 
@@ -123,20 +123,19 @@ class Started(Message, frozen=True):
 
 
 class WorkerReady(Message, frozen=True):
-    """Foreman to keeper and master: the worker on this slot can take jobs."""
+    """Foreman to keeper: the worker on this slot can take jobs."""
 
     slot: int
 
 
 class PoolState(Message, frozen=True):
-    """Foreman to keeper and master: how the pool stands. `circuit` is closed, open or probing."""
+    """Foreman to keeper and master, master to keeper: how the pool stands. `circuit` is closed, open or probing."""
 
     pool: str
     circuit: str
     reason: str | None = None
     detail: str | None = None
     preloaded: bool = True
-    restarts: int = 0
 
 
 class Stopping(Message, frozen=True):
@@ -311,7 +310,7 @@ class Link:
 
 
 def memory_file(name: str, data: bytes) -> int:
-    """A sealed anonymous file that holds `data`, for what is too large for a packet; the caller closes it."""
+    """An anonymous file that holds `data`, for what is too large for a packet; the caller closes it."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC)
     view = memoryview(data)
     while view:

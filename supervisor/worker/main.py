@@ -138,7 +138,7 @@ class Worker:
     def _on_deadline(self, _signal: int, _frame: FrameType | None) -> None:
         if self._interruptible and self._memory.targeted and not self._executor.defer():
             self._interruptible = False
-            self._executor.interrupt(hard=False)
+            self._executor.interrupt()
             raise JobTimeout(DEADLINE_PASSED)
 
     # -- the loop ----------------------------------------------------------------------------------------------

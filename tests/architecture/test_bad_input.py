@@ -177,7 +177,7 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "run_dir on a full disk": (
             "system/test_bad_places::test_a_full_run_dir_costs_no_job_anything_and_says_who_waits_for_room",
-            "service/test_review_slots::test_a_slot_that_finds_no_room_is_not_made_at_all",
+            "service/test_slots::test_a_slot_that_finds_no_room_is_not_made_at_all",
         ),
         "database on a network file system": (
             "unit/test_store_places::test_a_network_file_system_is_refused",

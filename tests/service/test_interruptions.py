@@ -68,7 +68,7 @@ def test_a_command_that_is_interrupted_while_it_starts_is_ended(monkeypatch: pyt
 
     def on_deadline(*_: object) -> None:
         if not executor.defer():
-            executor.interrupt(hard=False)
+            executor.interrupt()
             raise JobTimeout("too late")
 
     monkeypatch.setattr(subprocess.Popen, "_execute_child", interrupted)

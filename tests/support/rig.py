@@ -163,7 +163,7 @@ class Rig:
         mine, keepers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = Link(mine)
         given = KeeperInheritance(
-            self.spec, [self._listener], self._lock_fd, keepers, self._lifeline[0], list(self.slots.values()),
+            self.spec, [self._listener], keepers, self._lifeline[0], list(self.slots.values()),
             {pool: end for pool, (_, end) in self._links.items()}, clock.boot_id(), self._epoch,
         )  # fmt: skip
         pid = os.fork()
@@ -267,7 +267,7 @@ class Rig:
         pid = os.fork()
         if not pid:
             given = WorkerInheritance(
-                queue, slot.number, slot.worker_end, open_directory(slot.directory), ready_write, bell_write, None, load
+                queue, slot.worker_end, open_directory(slot.directory), ready_write, bell_write, None, load
             )
             for fd in (*self._kept_from_workers(), ready_read, bell_read):
                 os.close(fd)

@@ -106,12 +106,9 @@ def test_a_spec_survives_the_link_between_processes() -> None:
     after = codec.decode(codec.encode(before))
     assert after == before
     assert list(after.queues) == ["z", "a"]
-    assert codec.decode_queue(codec.encode_queue(queue)) == queue
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"queues": {"q": {}}}', b'{"unknown": 1}', b"\xff"])
 def test_other_bytes_are_no_spec(data: bytes) -> None:
     with pytest.raises(ConfigError, match="this is no encoded configuration"):
         codec.decode(data)
-    with pytest.raises(ConfigError, match="this is no encoded queue"):
-        codec.decode_queue(data)

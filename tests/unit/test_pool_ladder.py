@@ -16,29 +16,31 @@ def cell(job: int = 7, deadline_ms: int = 5_000, token: int = 1) -> Cell:
 
 @pytest.mark.parametrize(("now_ms", "climbs"), [(4_999, False), (5_000, True), (9_000, True)])
 def test_a_ladder_is_set_up_when_the_deadline_has_passed(now_ms: int, climbs: bool) -> None:
-    found = overdue(None, [cell()], {}, now_ms)
+    found = overdue(None, [cell()], (), now_ms)
     assert found == (Climb((7, 1), now_ms) if climbs else None)
 
 
-def test_a_job_without_a_deadline_is_never_overdue() -> None:
-    assert overdue(None, [cell(deadline_ms=0)], {}, 1 << 60) is None
+def test_a_job_that_has_returned_is_neither_overdue_nor_to_be_cancelled() -> None:
+    assert overdue(None, [cell(deadline_ms=0)], {(7, 1)}, 1 << 60) is None
+    assert overdue(Climb((7, 1), 5_000, rung=1), [cell(deadline_ms=0)], (), 6_000) is None
 
 
-def test_a_cancelled_job_is_climbed_for_since_it_was_cancelled() -> None:
-    assert overdue(None, [cell()], {(7, 1): 900}, 1_000) == Climb((7, 1), 900, cause=CANCELLED)
-    assert overdue(None, [cell(token=2)], {(7, 1): 900}, 1_000) is None
+def test_a_cancelled_job_has_its_whole_grace_from_now() -> None:
+    """Not from when it was cancelled: it may have begun, or been seen, long after that."""
+    assert overdue(None, [cell()], {(7, 1)}, 1_000) == Climb((7, 1), 1_000, cause=CANCELLED)
+    assert overdue(None, [cell(token=2)], {(7, 1)}, 1_000) is None
 
 
 def test_the_ladder_is_left_when_its_job_has_ended() -> None:
     climb = Climb((7, 1), 5_000, rung=1)
-    assert overdue(climb, [cell()], {}, 6_000) == climb
-    assert overdue(climb, [cell(job=8, deadline_ms=9_000)], {}, 6_000) is None
-    assert overdue(climb, [cell(job=8, deadline_ms=5_500)], {}, 6_000) == Climb((8, 1), 6_000)
+    assert overdue(climb, [cell()], (), 6_000) == climb
+    assert overdue(climb, [cell(job=8, deadline_ms=9_000)], (), 6_000) is None
+    assert overdue(climb, [cell(job=8, deadline_ms=5_500)], (), 6_000) == Climb((8, 1), 6_000)
 
 
 def test_a_worker_that_was_told_to_go_stays_on_its_ladder() -> None:
     climb = Climb((7, 1), 5_000, rung=2)
-    assert overdue(climb, [], {}, 6_000) == climb
+    assert overdue(climb, [], (), 6_000) == climb
 
 
 def test_rungs_are_taken_when_they_are_due() -> None:

@@ -13,7 +13,7 @@ def command(invocation: Invocation) -> None:
     """Make the daemon read its configuration.
 
     Prints what changed. A configuration that cannot be used changes nothing, and every problem is listed.
-    Tab-separated lines: what happened (added, removed, changed), and the queue.
+    Tab-separated lines: what happened (added, removed, changed, or retuned where workers run on), and the queue.
     """
     from supervisor.cli.render import note, put_json, put_line
 
@@ -25,7 +25,7 @@ def command(invocation: Invocation) -> None:
         return
     import sys
 
-    lines = [(what, queue) for what in ("added", "removed", "changed") for queue in reply.get(what, ())]
+    lines = [(what, queue) for what in ("added", "removed", "changed", "retuned") for queue in reply.get(what, ())]
     for what, queue in lines:
         sys.stdout.write(f"{what}\t{queue}\n")
     if not lines and sys.stdout.isatty():

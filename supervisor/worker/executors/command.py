@@ -66,10 +66,10 @@ class CommandExecutor:
         self._overdue = self._starting
         return self._starting
 
-    def interrupt(self, *, hard: bool) -> None:
-        """Ask the running command to end (SIGTERM to its group), or end it (SIGKILL)."""
+    def interrupt(self) -> None:
+        """Ask the running command to end: SIGTERM to its group."""
         if self._running and self._running.returncode is None:
-            _kill_group(self._running.pid, signal.SIGKILL if hard else signal.SIGTERM)
+            _kill_group(self._running.pid, signal.SIGTERM)
 
     def _start(self, argv: list[str], stdin: int, job: Job) -> tuple[subprocess.Popen[bytes], Output]:
         """Start the command; it cannot be interrupted before whoever called this can end it.
@@ -105,7 +105,7 @@ class CommandExecutor:
             self._running = process
             self._starting = False
             if self._overdue:
-                self.interrupt(hard=False)
+                self.interrupt()
                 raise JobTimeout(DEADLINE_PASSED)  # noqa: TRY301 - as the signal would have, a moment ago
             output.collect()
             _kill_group(process.pid, signal.SIGKILL)

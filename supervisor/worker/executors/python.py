@@ -52,7 +52,7 @@ class PythonExecutor:
         """The handler may be interrupted anywhere."""
         return False
 
-    def interrupt(self, *, hard: bool) -> None:
+    def interrupt(self) -> None:
         """Nothing to do: the exception that is raised in the handler is the interruption."""
 
     def _outcome(self, returned: Any) -> Outcome:

@@ -89,7 +89,7 @@ def test_a_queue_that_is_never_empty_leaves_others_their_turn() -> None:
 def test_a_stuck_worker_that_a_pass_could_not_relieve_is_looked_at_again() -> None:
     slots = [a_slot(1, out=2, quiet_since_ms=0), a_slot(2), a_slot(3)]
     state: Any = SimpleNamespace(
-        spec=SimpleNamespace(queues={"q": 1}), recall_at_ms=None, ready_slots=lambda _: slots, leasing=True
+        spec=SimpleNamespace(queues={"q": 1}), recall_at_ms=None, slots_of=lambda _: slots, leasing=True
     )
     assert recall.stuck_slots(state, 1_000, {"q": 1}) == []  # the job that waits may be for the idle ones
     assert recall.stuck_slots(state, 1_000, {"q": 0}) == slots[:1]
