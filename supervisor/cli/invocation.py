@@ -101,7 +101,7 @@ class Invocation:
             return client.request(op, timeout_s=timeout_s, **fields)
 
     def holder(self) -> Holder | None:
-        """The daemon that holds the writer lock, whether it answers yet or not; None where that cannot be known."""
+        """The daemon that holds the writer lock, whether it answers yet or not; None where none is known."""
         from supervisor.errors import ConfigError
         from supervisor.unix.lock import DAEMON, holder_of
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections.abc import Mapping
 
 from supervisor.config.lookup import main_file
@@ -11,6 +13,7 @@ from supervisor.config.problem import Report
 from supervisor.config.source import read
 
 VARIABLE = "JOBSUP_SOCKET"
+_RUN_DIR = re.compile(rb"""^[ \t]*run_dir[ \t]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE)
 SOCKET_NAME = "jobsup.sock"
 SOCKET_PATH_MAX_BYTES = 107
 """What the kernel takes: sun_path has 108 bytes, one of them the closing NUL."""
@@ -30,10 +33,25 @@ def socket_path(config: str | os.PathLike[str] | None, environ: Mapping[str, str
     report = Report()
     content = read(main, report)
     document = parse(main, content, report) if content is not None else None
+    if content is not None and report.count and (left := _socket_of_a_draft(main, content)):
+        return left
     report.raise_problems()
     daemon = document.data.get("daemon") if document else None
     run_dir = daemon.get("run_dir") if isinstance(daemon, dict) else None
     return os.path.join(run_dir_of(main, run_dir), SOCKET_NAME)
+
+
+def _socket_of_a_draft(main: str, content: bytes) -> str | None:
+    """Where the daemon listens although the file is no TOML at present: somebody is editing it, and others enqueue.
+
+    Only a socket that is there counts; the file's rights were found good before its text was looked at.
+    """
+    found = _RUN_DIR.search(content)
+    path = os.path.join(run_dir_of(main, found[1].decode(errors="replace") if found else None), SOCKET_NAME)
+    try:
+        return path if stat.S_ISSOCK(os.stat(path).st_mode) else None
+    except (OSError, ValueError):
+        return None
 
 
 def run_dir_of(main: str, run_dir: object) -> str:

@@ -243,7 +243,15 @@ def test_list_pages_through_everything(daemon: Daemon) -> None:
 
 
 def test_a_reload_says_what_changed_and_refuses_what_is_wrong(daemon: Daemon) -> None:
-    assert daemon.ctl("reload", "--json").json == {"added": [], "removed": [], "changed": [], "warnings": []}
+    nothing: dict[str, object] = {
+        "added": [],
+        "removed": [],
+        "changed": [],
+        "retuned": [],
+        "warnings": [],
+        "broken": {},
+    }
+    assert daemon.ctl("reload", "--json").json == nothing
     daemon.configure(TOML + '[queues.new]\nhandler = "tasks:ok"\n')
     try:
         assert daemon.ctl("reload") == Ran(0, "added\tnew\n", "")

@@ -129,6 +129,20 @@ def test_what_is_fixed_stays_in_force_also_for_what_is_started_later(tmp_path: P
         assert not (tmp_path / "other").exists()
 
 
+def test_a_reload_that_breaks_a_pool_says_so_and_fails(tmp_path: Path) -> None:
+    changed = '[queues.changed]\nhandler = "jobs:{}"\n'
+    with Daemon(tmp_path, HEAD + KEPT + changed.format("answer"), app=APP) as daemon:
+        daemon.configure(HEAD + KEPT + changed.format("nothing") + '[queues.added]\nhandler = "nowhere:run"\n')
+        reloaded = daemon.ctl("reload", "--json")
+        assert reloaded.status == 1
+        assert sorted(reloaded.json["broken"]) == ["added", "changed"]
+        assert "changed: circuit open: jobs:nothing cannot be imported" in reloaded.err
+        daemon.configure(HEAD + KEPT + changed.format("other"))
+        again = daemon.ctl("reload", "--json")
+        assert (again.status, again.json["broken"]) == (0, {})
+        assert daemon.wait_state(daemon.enqueue("changed", {}), "completed")["result"] == "second"
+
+
 def test_a_reload_by_signal_does_the_same(tmp_path: Path) -> None:
     with Daemon(tmp_path, HEAD + KEPT, app=APP) as daemon:
         daemon.configure(HEAD + KEPT + '[queues.more]\nhandler = "jobs:answer"\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,19 @@ def test_a_file_that_cannot_be_used_is_an_error(tmp_path: Path, text: str) -> No
     with pytest.raises(ConfigError) as raised:
         socket_path(path, {})
     assert raised.value.problems[0].startswith(f"{path}:1: ")
+
+
+@pytest.mark.parametrize("run_dir", ["", 'run_dir = "../elsewhere"\n', "  run_dir='../elsewhere' # here\n"])
+def test_a_daemon_is_found_while_its_file_is_no_toml(tmp_path: Path, run_dir: str) -> None:
+    """Whoever enqueues must not suffer from a half-saved edit: the daemon runs on."""
+    path = write(tmp_path, f"[daemon]\n{run_dir}[queues.", "etc/queues.toml")
+    with pytest.raises(ConfigError):
+        socket_path(path, {})
+    there = tmp_path / ("elsewhere" if run_dir else "run") / SOCKET_NAME
+    there.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(there))
+        assert socket_path(path, {}) == str(there)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:

@@ -88,6 +88,11 @@ def _enqueue_one(invocation: Invocation, queue: str, payload: str | None, option
         sys.stdout.write(json.dumps(answer) + "\n")
     else:
         sys.stdout.write(f"{reply['ids'][0]}\n")
+        sys.stdout.flush()
+    if sys.stderr.isatty() and invocation.holder() is None:
+        from supervisor.cli.render import note
+
+        note(f"no daemon runs: job {reply['ids'][0]} waits for one")
 
 
 def _read(payload: str) -> str | bytes:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 
 TIMEOUT_S = 60.0
+LOOK_S = 0.05
+WAIT_S = 10.0
+"""How long new and changed pools are watched: one that drains first, or imports for longer, is left to `status`."""
 
 
 @jobsctl_command(examples=["jobsctl reload"])
 @pass_invocation
-def command(invocation: Invocation) -> None:
+def command(invocation: Invocation) -> int:
     """Make the daemon read its configuration.
 
-    Prints what changed. A configuration that cannot be used changes nothing, and every problem is listed.
+    Prints what changed. A configuration that cannot be used changes nothing, and every problem is listed. Pools that
+    are new or changed are watched until they work; where one cannot, its cause is said, and the exit status is 1.
     Tab-separated lines: what happened (added, removed, changed, or retuned where workers run on), and the queue.
     """
     from supervisor.cli.render import note, put_json, put_line
 
+    before = _foremen(invocation)
     reply = invocation.ask_daemon("reload", timeout_s=TIMEOUT_S)
     for warning in reply.get("warnings", ()):
         note(warning)
+    broken = _broken(invocation, {*reply.get("added", ()), *reply.get("changed", ())}, before)
+    for queue, reason in broken.items():
+        note(f"{queue}: circuit open: {reason}")
     if invocation.json:
-        put_json(reply)
-        return
+        put_json(reply | {"broken": broken})
+        return int(bool(broken))
     import sys
 
     lines = [(what, queue) for what in ("added", "removed", "changed", "retuned") for queue in reply.get(what, ())]
@@ -30,3 +40,36 @@ def command(invocation: Invocation) -> None:
         sys.stdout.write(f"{what}\t{queue}\n")
     if not lines and sys.stdout.isatty():
         put_line("nothing changed")
+    return int(bool(broken))
+
+
+def _foremen(invocation: Invocation) -> dict[str, dict[str, Any]]:
+    """The foreman of each queue, as `tree` shows it."""
+    nodes = invocation.ask_daemon("tree")["tree"]
+    return {node["queue"]: node for node in nodes if node["role"] == "foreman"}
+
+
+def _broken(invocation: Invocation, queues: set[str], before: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Those of these queues whose pools cannot work, with the reason; waits until each is known, but not for ever.
+
+    A pool that was changed works when another foreman than `before` is ready.
+    """
+    import select
+
+    from supervisor.unix.clock import boot_ms
+
+    broken: dict[str, str] = {}
+    until_ms = boot_ms() + int(WAIT_S * 1000)
+    while queues and boot_ms() < until_ms:
+        shown, foremen = invocation.ask_daemon("status")["queues"], _foremen(invocation)
+        for queue in sorted(queues & foremen.keys()):
+            if queue in before and foremen[queue]["pid"] == before[queue]["pid"]:
+                continue
+            if shown[queue]["circuit"] == "open":
+                broken[queue] = shown[queue]["reason"] or "its workers end as soon as they start"
+            elif foremen[queue]["state"] != "ready":
+                continue
+            queues.discard(queue)
+        if queues:
+            select.select([], [], [], LOOK_S)
+    return broken

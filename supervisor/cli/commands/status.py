@@ -89,11 +89,11 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
         render.note(f"the database cannot be written: {daemon['store']}")
     columns = [
         render.Column("queue", "queue"),
-        *(render.Column(state, state, "number") for state in ("queued", "running")),
-        *(render.Column(state, state, "number", wide=True) for state in ("scheduled", "blocked")),
+        *(render.Column(state, state, "number") for state in ("queued", "running", "scheduled")),
+        render.Column("blocked", "blocked", "number", wide=True),
         *(render.Column(state, state, "number") for state in ("completed", "dead")),
         render.Column("cancelled", "cancelled", "number", wide=True),
-        render.Column("oldest_queued_s", "oldest", "seconds"),
+        render.Column("oldest_queued_s", "oldest", "seconds", wide=True),
         render.Column("workers", "workers", "number"),
         render.Column("paused", "paused"),
         render.Column("circuit", "circuit", "state", wide=True),
@@ -102,8 +102,9 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
     render.put_rows(({"queue": name, **queue} for name, queue in found["queues"].items()), columns, as_json=False)
     if sys.stdout.isatty():
         for name, queue in found["queues"].items():
+            circuit = f"circuit {queue['circuit']}: " if queue.get("circuit") not in (None, "closed") else ""
             if queue.get("reason"):
-                render.put_block(f"{name}: {queue['reason']}", queue.get("detail") or "")
+                render.put_block(f"{name}: {circuit}{queue['reason']}", queue.get("detail") or "")
 
 
 def _sentence(daemon: dict[str, Any]) -> str:
