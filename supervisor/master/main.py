@@ -188,7 +188,7 @@ class Master:
     def _halting(self, what: order.Halting) -> None:
         self._halting_ms = boot_ms()
         grace_ms = 0 if what.urgent else self.state.spec.daemon.shutdown_grace_ms
-        sooner = "; SIGQUIT does not wait" if grace_ms else ""
+        sooner = "; SIGQUIT (Ctrl-\\) does not wait" if grace_ms else ""
         self.state.log.emit("master.stopping", reason=what.reason, grace_s=grace_ms / 1000, sooner=sooner)
         self._herald.stopping(grace_ms)
         if what.status:
