@@ -133,6 +133,13 @@ class StoreError(JobsupError):
     exit_status = EXIT_IO
 
 
+class NoDatabase(StoreError):
+    """There is no database yet and making one was not asked for."""
+
+    code = "no_database"
+    exit_status = EXIT_IO
+
+
 class StoreHeld(StoreError):
     """Another process holds the writer lock; the message names its pid."""
 

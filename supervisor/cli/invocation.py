@@ -117,7 +117,7 @@ class Invocation:
 
         if type(error) is not StoreError:
             return error
-        from supervisor.store.open import NoDatabase
+        from supervisor.errors import NoDatabase
 
         try:
             missing = not os.path.lexists(self.spec().daemon.database)
@@ -149,8 +149,7 @@ class Invocation:
         Raises:
             UnknownQueue: neither the configuration nor the database knows it.
         """
-        from supervisor.errors import UnknownQueue
-        from supervisor.store.open import NoDatabase
+        from supervisor.errors import NoDatabase, UnknownQueue
 
         known = set(self.spec().queues)
         if queue in known:

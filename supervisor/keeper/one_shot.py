@@ -9,10 +9,11 @@ from __future__ import annotations
 import socket
 
 from supervisor.config.spec import Spec
+from supervisor.errors import NoDatabase
 from supervisor.keeper.main import Keeper
 from supervisor.keeper.state import State
 from supervisor.observe.log import Log
-from supervisor.store.open import NoDatabase, open_store
+from supervisor.store.open import open_store
 from supervisor.store.sqlite.store import SqliteStore
 from supervisor.unix.clock import boot_id, boot_ms, wall_ms
 

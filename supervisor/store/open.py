@@ -7,7 +7,7 @@ import re
 import stat
 from typing import Any
 
-from supervisor.errors import EXIT_IO, StoreError
+from supervisor.errors import NoDatabase, StoreError
 from supervisor.store.library import sqlite3
 from supervisor.store.sqlite.store import BUSY_TIMEOUT_MS, SqliteStore
 
@@ -15,13 +15,6 @@ NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "afs", "lustre",
      "fuse.s3fs", "gfs2", "ocfs2", "beegfs"}
 )  # fmt: skip
-
-
-class NoDatabase(StoreError):
-    """There is no database yet and making one was not asked for."""
-
-    code = "no_database"
-    exit_status = EXIT_IO
 
 
 def open_store(path: str, durability: str, *, create: bool, migrate: bool) -> SqliteStore:

@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 
-from supervisor.errors import Denied, StoreError
+from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.redact import redact
 from supervisor.store.library import sqlite3
-from supervisor.store.open import NoDatabase, read_only
+from supervisor.store.open import read_only
 from supervisor.store.sqlite.statements import SQL
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

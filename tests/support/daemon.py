@@ -34,6 +34,10 @@ STOP_TIMEOUT_S = 15.0
 TAG = "JOBSUP_TEST_DAEMON"
 """Set in the environment of everything a Daemon starts, so that what it leaves behind is found."""
 
+COVERED = any(name.startswith("COVERAGE_") for name in os.environ)
+"""Whether coverage is measured: a worker that is killed, as SIGQUIT does, cannot say what it ran."""
+POLITE_S = 3.0
+
 NOT_PASSED = ("JOBSUP_", "NOTIFY_", "LISTEN_", "PYTHONDONTWRITEBYTECODE")
 
 LIBC = ctypes.CDLL(None)
@@ -199,6 +203,9 @@ class Daemon(Site):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            if self.running and COVERED:
+                self.signal(signal.SIGTERM)
+                self._end_within(POLITE_S)
             if self.running:
                 self.quit()
         finally:
@@ -276,6 +283,12 @@ class Daemon(Site):
         """SIGTERM: drain and stop; its exit status."""
         self.signal(signal.SIGTERM)
         return self.wait_end(timeout)
+
+    def _end_within(self, timeout: float) -> None:
+        try:
+            self.wait_end(timeout)
+        except AssertionError:
+            pass  # a job runs on: then it is killed with its worker
 
     def quit(self, timeout: float = STOP_TIMEOUT_S) -> int:
         """SIGQUIT: stop at once; its exit status."""

@@ -10,8 +10,7 @@ import sys
 import pytest
 
 from supervisor.cli import failure, render
-from supervisor.errors import Busy, ConfigError, NotRunning, StoreError, StoreNewer, UnknownJob
-from supervisor.store.open import NoDatabase
+from supervisor.errors import Busy, ConfigError, NoDatabase, NotRunning, StoreError, StoreNewer, UnknownJob
 
 COLUMNS = [render.Column("name", "name"), render.Column("age", "age", "seconds"), render.Column("n", "n", "number")]
 HOSTILE = "\x1b[31mred\x1b[0m \x9b2J \u202egnp.exe\u202c [bold]markup[/bold] :smile: tab\tline\nend\x7f"

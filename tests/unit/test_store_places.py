@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from supervisor.errors import EXIT_IO, EXIT_NEWER, StoreError, StoreNewer
+from supervisor.errors import EXIT_IO, EXIT_NEWER, NoDatabase, StoreError, StoreNewer
 from supervisor.store import open as opening
 from supervisor.store.library import sqlite3
-from supervisor.store.open import NoDatabase, file_system_of, open_store
+from supervisor.store.open import file_system_of, open_store
 from supervisor.store.protocol import Group, NewJob
 from supervisor.store.sqlite.migrations import APPLICATION_ID, MIGRATIONS, known
 from supervisor.store.sqlite.store import SqliteStore

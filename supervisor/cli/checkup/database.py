@@ -59,8 +59,7 @@ def database_unreadable(site: Site) -> Iterator[Finding]:
 
 def database_foreign(site: Site) -> Iterator[Finding]:
     """Some other program made it, or it is no database at all."""
-    from supervisor.errors import Denied, StoreError
-    from supervisor.store.open import NoDatabase
+    from supervisor.errors import Denied, NoDatabase, StoreError
 
     error = site.connection_error
     if isinstance(error, StoreError) and not isinstance(error, (NoDatabase, Denied)):

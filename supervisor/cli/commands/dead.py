@@ -52,7 +52,7 @@ def show(invocation: Invocation, /, limit: int, **chosen: Any) -> None:
     from itertools import islice
 
     from supervisor.cli.render import Column, put_rows
-    from supervisor.store.open import NoDatabase
+    from supervisor.errors import NoDatabase
 
     columns = [
         Column("id", "id", "number"), Column("queue", "queue"), Column("attempt", "attempt", "number"),

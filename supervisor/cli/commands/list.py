@@ -36,7 +36,7 @@ def command(
     result, error.
     """
     from supervisor.cli.render import Column, put_rows
-    from supervisor.store.open import NoDatabase
+    from supervisor.errors import NoDatabase
 
     if queue is not None:
         invocation.must_exist(queue)

@@ -34,8 +34,7 @@ def find_job(invocation: Invocation, job_id: int) -> dict[str, Any]:
     Raises:
         UnknownJob: there is none of that id.
     """
-    from supervisor.errors import NotRunning, UnknownJob
-    from supervisor.store.open import NoDatabase
+    from supervisor.errors import NoDatabase, NotRunning, UnknownJob
 
     try:
         return invocation.ask_at_once("job", job=job_id)
@@ -54,8 +53,7 @@ def find_job(invocation: Invocation, job_id: int) -> dict[str, Any]:
 
 def _overview(invocation: Invocation) -> dict[str, Any]:
     from supervisor.cli.overview import absent, overview
-    from supervisor.errors import NotRunning
-    from supervisor.store.open import NoDatabase
+    from supervisor.errors import NoDatabase, NotRunning
     from supervisor.unix.clock import wall_ms
 
     try:
