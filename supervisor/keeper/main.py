@@ -173,8 +173,7 @@ class Keeper:
     def serve(self) -> int:
         """Turn until the master says to finish, or is gone; returns the exit status."""
         while not self._done():
-            for key, mask in self.selector.select(self._timeout_s()):
-                key.data(mask)
+            self._hear(self._timeout_s())
             self.turn()
         if self.orphaned:
             bury_all(self.state, self.private)
@@ -187,11 +186,16 @@ class Keeper:
         connection = self.server.adopt(sock)
         quiet_at_ms = boot_ms() + ONE_SHOT_QUIET_MS
         while not self.stopping and (self._unwritten() or not (connection.closed or boot_ms() >= quiet_at_ms)):
-            for key, mask in self.selector.select(min(self._timeout_s(), ONE_SHOT_QUIET_MS / 4000)):
-                key.data(mask)
+            self._hear(min(self._timeout_s(), ONE_SHOT_QUIET_MS / 4000))
             if self.server.requests:
                 quiet_at_ms = boot_ms() + ONE_SHOT_QUIET_MS
             self.turn()
+
+    def _hear(self, timeout_s: float) -> None:
+        """Wait for something to arrive, and take it; what an earlier arrival has closed is passed over."""
+        for key, mask in self.selector.select(timeout_s):
+            if self.selector.get_map().get(key.fd) is key:
+                key.data(mask)
 
     def _done(self) -> bool:
         return self.orphaned or self.stopping or self.private.finish_within_ms is not None
@@ -311,8 +315,7 @@ class Keeper:
         until_ms = boot_ms() + within_ms
         before = state.committed_jobs
         while True:
-            for key, mask in self.selector.select(0):
-                key.data(mask)
+            self._hear(0)
             self.server.stop_reading()
             self.service.read_requests()
             for slot in state.slots.values():
