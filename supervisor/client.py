@@ -316,7 +316,7 @@ class Client(Generic[Ticket]):
 
 def within_ms(timeout_ms: int) -> int:
     """When the daemon is to have answered: sooner than we stop waiting, by what a failing commit and a reply take."""
-    spare_ms = min(max(timeout_ms // 10, 300), timeout_ms // 2)
+    spare_ms = min(max(timeout_ms // 10, 300), timeout_ms * 2 // 5)  # under half: too short for another try
     return min(timeout_ms - spare_ms, WITHIN_MAX_MS)
 
 
