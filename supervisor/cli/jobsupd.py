@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from supervisor.cli.streams import open_standard_streams
 from supervisor.errors import EXIT_USAGE, JobsupError
 from supervisor.version import VERSION
 
@@ -57,6 +58,7 @@ def command(
 
 def main() -> None:
     """The console script: every error of ours is a sentence, a hint and an exit status."""
+    open_standard_streams()
     try:
         command(prog_name="jobsupd")
     except JobsupError as error:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
+from supervisor.errors import UsageError
 from supervisor.observe.events import Event, event
 from supervisor.observe.sanitise import sanitise
+from supervisor.observe.sink import Journal, Sink, file_sink, stderr_sink
 
 DEBUG, INFO, WARNING, ERROR = 7, 6, 4, 3
 LEVELS = {"debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR}
 LINE_BYTES_MAX = 8192
 JOURNAL_FIELDS = {"queue": "JOBSUP_QUEUE", "pool": "JOBSUP_POOL", "id": "JOBSUP_JOB_ID", "slot": "JOBSUP_SLOT"}
-JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
 WORDING: dict[str, tuple[int, str]] = {
     "master.started": (INFO, "jobsupd {version} started with {queues} queues of {file}, pid {pid}"),
@@ -61,17 +61,13 @@ WORDING: dict[str, tuple[int, str]] = {
     "pool.circuit": (ERROR, "pool {pool}: circuit {circuit}: {reason}"),
     "pool.worker_died": (WARNING, "pool {pool}: worker {pid} on slot {slot} ended with {status}"),
     "pool.ladder": (WARNING, "pool {pool}: job {job} on worker {pid} is past its deadline: {step}"),
+    "worker.output_dropped": (WARNING, "worker {pid} of {pool} wrote too much: {count} lines were left out"),
     "worker.output": (INFO, "worker {pid} of {pool}: {line}"),
     "pool.unpreloaded": (WARNING, "pool {pool} runs unpreloaded: {reason}"),
     "log.reopened": (INFO, "log reopened"),
+    "log.not_reopened": (ERROR, "the log could not be reopened, and goes on where it was: {error}"),
+    "log.lost": (WARNING, "{count} lines of the log were lost: nobody took them"),
 }
-
-
-class Target(NamedTuple):
-    """Where lines go: a descriptor, or the journal's socket."""
-
-    fd: int
-    journal: socket.socket | None
 
 
 class Log:
@@ -82,7 +78,8 @@ class Log:
         self._now_ms = now_ms
         self._threshold = LEVELS[level]
         self._form = form
-        self._target = self._open()
+        self._sink = self._open()
+        self._lost = 0
         self.role = "master"
 
     def emit(self, name: str, **facts: Any) -> None:
@@ -95,44 +92,53 @@ class Log:
         if level > self._threshold:
             return
         text = sanitise(wording.format_map(what.facts))
+        data = self._journal_fields(what, level, text) if self._to_journal else self._line(what, level, text)
         try:
-            if self._target.journal:
-                self._target.journal.sendto(self._journal_fields(what, level, text), JOURNAL_SOCKET)
-            else:
-                os.write(self._target.fd, self._line(what, level, text))
+            self._sink.write(data)
         except OSError:
-            pass  # a log that cannot be written must not end who writes it
+            self._lost += 1  # a log that takes no more must not hold up, or end, who writes it
+            return
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self.emit("log.lost", count=lost)
 
     def reopen(self) -> None:
-        """Open the file anew (SIGUSR1, after logrotate has moved it)."""
-        old = self._target
-        self._target = self._open()
-        if old.fd > 2:
-            os.close(old.fd)
+        """Open the file anew (SIGUSR1, after logrotate has moved it); where that fails, go on with the old one."""
+        old = self._sink
+        try:
+            self._sink = self._open()
+        except UsageError as error:
+            self.emit("log.not_reopened", error=error.message)
+            return
+        old.close()
         self.emit("log.reopened")
 
     def keep_fds(self) -> tuple[int, ...]:
         """The descriptors that a child of ours must keep to be able to log."""
-        journal = (self._target.journal.fileno(),) if self._target.journal else ()
-        return (self._target.fd, *journal)
+        return self._sink.fds
 
-    def _open(self) -> Target:
+    @property
+    def _to_journal(self) -> bool:
+        return isinstance(self._sink, Journal)
+
+    def _open(self) -> Sink | Journal:
         if self._where == "journald" or (self._where == "auto" and _stderr_is_journal()):
-            journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-            journal.setblocking(False)
-            return Target(2, journal)
-        if self._where in ("auto", "stderr"):
-            return Target(2, None)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        return Target(os.open(self._where, flags, 0o640), None)
+            return Journal()
+        return stderr_sink() if self._where in ("auto", "stderr") else file_sink(self._where)
+
+    @property
+    def _line_bytes_max(self) -> int:
+        limit = self._sink.line_bytes_max
+        return LINE_BYTES_MAX if limit is None else min(LINE_BYTES_MAX, limit - 1)
 
     def _line(self, what: Event, level: int, text: str) -> bytes:
         at = datetime.fromtimestamp(self._now_ms() / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
         if self._form == "json":
             who = {"level": level, "role": self.role, "pid": os.getpid()}
-            return _json_line({"at": at, **who, "event": what.name, "message": text}, what.facts)
+            fields = {"at": at, **who, "event": what.name, "message": text}
+            return _json_line(fields, what.facts, self._line_bytes_max)
         line = f"{at} {self.role}[{os.getpid()}] {text}".encode("utf-8", "backslashreplace")
-        return line[:LINE_BYTES_MAX].decode("utf-8", "ignore").encode() + b"\n"
+        return line[: self._line_bytes_max].decode("utf-8", "ignore").encode() + b"\n"
 
     def _journal_fields(self, what: Event, level: int, text: str) -> bytes:
         lines = [f"MESSAGE={text}", f"PRIORITY={level}", "SYSLOG_IDENTIFIER=jobsupd", f"JOBSUP_EVENT={what.name}"]
@@ -140,10 +146,10 @@ class Log:
         return "\n".join(lines).encode("utf-8", "backslashreplace")[:LINE_BYTES_MAX]
 
 
-def _json_line(fields: dict[str, Any], facts: Mapping[str, Any]) -> bytes:
+def _json_line(fields: dict[str, Any], facts: Mapping[str, Any], bytes_max: int) -> bytes:
     """One object on a line. What makes it too long is left out, never the end of the object: readers parse lines."""
     line = json.dumps(fields | {name: value for name, value in facts.items() if name not in fields}, default=str)
-    while len(line) > LINE_BYTES_MAX:
+    while len(line) > bytes_max:
         fields["message"] = fields["message"][: len(fields["message"]) // 2]
         line = json.dumps({**fields, "shortened": True}, default=str)
     return line.encode() + b"\n"

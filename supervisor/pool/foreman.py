@@ -41,6 +41,8 @@ from supervisor.wire.control import Link, LinkClosed
 
 FAREWELL_MS = 500
 """How long an ending foreman waits for answers; the slots tell the keeper as well."""
+OUTPUT_BYTES_PER_S = 256 * 1024
+"""What one worker may write into the log: a handler that prints without end must not fill the disk."""
 SWEEPS = 100
 SWEEP_S = 0.005
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
@@ -223,8 +225,18 @@ class Foreman:
     def _read_output(self, member: Member) -> None:
         if not member.hear_output(boot_ms()):
             self._selector.unregister(member.output_fd)
+        now_ms = boot_ms()
+        if now_ms >= member.said_until_ms:
+            member.said_until_ms, member.said_bytes = now_ms + 1_000, 0
+            if member.unsaid:
+                self._log.emit("worker.output_dropped", pool=self._queue.name, pid=member.pid, count=member.unsaid)
+                member.unsaid = 0
         for line in member.take_lines():
-            self._log.emit("worker.output", pool=self._queue.name, pid=member.pid, line=line)
+            member.said_bytes += len(line)
+            if member.said_bytes > OUTPUT_BYTES_PER_S:
+                member.unsaid += 1
+            else:
+                self._log.emit("worker.output", pool=self._queue.name, pid=member.pid, line=line)
 
     def _bury(self, member: Member) -> None:
         """A worker has ended: its session goes with it, then it is reaped, certified, and the tree decides the rest.

@@ -279,7 +279,7 @@ class Link:
         room = socket.CMSG_SPACE(DESCRIPTORS_MAX * array.array("i").itemsize)
         while True:
             try:
-                data, beside, _, _ = self.sock.recvmsg(PACKET_BYTES_MAX, room, socket.MSG_CMSG_CLOEXEC)
+                data, beside, flags, _ = self.sock.recvmsg(PACKET_BYTES_MAX, room, socket.MSG_CMSG_CLOEXEC)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -292,6 +292,9 @@ class Link:
                     numbers = array.array("i")
                     numbers.frombytes(part[: len(part) - len(part) % numbers.itemsize])
                     descriptors.extend(numbers)
+            if flags & socket.MSG_CTRUNC:
+                # What came over the link is gone. Whoever is started in our place inherits all of it.
+                raise OSError(errno.EMFILE, "no descriptor is left for what came over a link; raise RLIMIT_NOFILE")
             try:
                 message = _decoder.decode(data)
             except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
+import resource
 import selectors
 import socket
 import struct
@@ -41,7 +42,7 @@ ACCEPTS_PER_TURN = 64
 ACCEPT_PAUSE_MS = 1_000
 """How long nobody is accepted after that failed, as it does when the process has no descriptors left."""
 
-TOO_MANY = Busy(f"{CONNECTIONS_MAX} clients are connected already", hint="try again later")
+TOO_MANY = Busy("too many clients are connected already", hint="try again later")
 TOO_SLOW = Busy(
     f"no complete frame came within {FRAME_TIMEOUT_MS // 1000} s", hint="connect when there is something to send"
 )
@@ -74,6 +75,7 @@ class Server:
         self._unfinished: dict[Connection, int] = {}
         self._holding_back: list[Connection] = []
         self._listeners = list(listeners)
+        self._files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._accept_again_ms: int | None = None
         for listener in self._listeners:
             listener.setblocking(False)
@@ -205,10 +207,11 @@ class Server:
                 _turn_away(sock)
 
     def _has_place_for(self, sock: socket.socket) -> bool:
-        taken = len(self._connections)
-        if taken < CONNECTIONS_MAX - RESERVED:
+        """No more than half of the files that we may have open are clients: slots and links need the rest."""
+        taken, room = len(self._connections), min(CONNECTIONS_MAX, self._files_max // 2)
+        if taken < room - RESERVED:
             return True
-        return taken < CONNECTIONS_MAX and _peer_of(sock).uid in (0, os.geteuid())
+        return taken < room and _peer_of(sock).uid in (0, os.geteuid())
 
 
 def _peer_of(sock: socket.socket) -> Peer:

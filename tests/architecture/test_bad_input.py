@@ -68,6 +68,7 @@ NO_ID = "system/test_bad_wire::test_what_is_no_id_is_a_mistake_and_the_connectio
 SHOWN = "system/test_bad_display::test_users_data_is_shown_and_not_obeyed"
 JSON = "system/test_bad_display::test_json_is_ascii_and_has_it_all"
 NAMED = "system/test_bad_display::test_what_is_named_on_the_command_line_is_shown_and_not_obeyed"
+STREAMS = "system/test_streams"
 STEP = "system/test_clocks::test_a_step_of_the_wall_clock_ends_no_running_job_and_stops_no_work"
 
 TESTS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -199,6 +200,7 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             "system/test_bad_places::test_a_deleted_database_is_not_written_on_and_its_jobs_end_within_the_grace",
         ),
         "WAL deleted while running": (f"{CHANGED}[separated from its WAL]",),
+        "lock file deleted while running": (f"{CHANGED}[separated from its lock]",),
         "database mounted as a single file": (
             "system/test_bad_places::test_a_database_mounted_as_a_single_file_is_refused",
         ),
@@ -219,6 +221,17 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "one-shot keepers while a daemon starts": (
             "system/test_bad_places::test_a_daemon_that_starts_while_one_shot_keepers_work_takes_over_and_nothing_is_lost",
         ),
+    },
+    "Streams": {
+        "log that nobody reads": (f"{STREAMS}::test_a_log_that_nobody_reads_holds_up_neither_jobs_nor_the_stop",),
+        "log target that is none": (f"{STREAMS}::test_a_log_that_cannot_be_a_log_is_refused_at_once",),
+        "log that cannot be reopened": (f"{STREAMS}::test_a_log_that_cannot_be_reopened_goes_on_where_it_was",),
+        "closed standard streams": (
+            f"{STREAMS}::test_closed_standard_streams_are_nobodys_files",
+            f"{STREAMS}::test_jobsctl_does_its_work_with_closed_streams",
+        ),
+        "text beyond the locale": (f"{STREAMS}::test_text_that_the_locale_cannot_write_is_escaped",),
+        "output without end": (f"{STREAMS}::test_a_job_that_prints_for_ever_does_not_fill_the_disk",),
     },
     "Wire": {
         "half a frame": ("system/test_bad_wire::test_half_a_frame_and_the_end_is_refused", SILENT),

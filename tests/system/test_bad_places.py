@@ -326,7 +326,13 @@ def without_wal(database: Path) -> Callable[[], None]:
     return lambda: None
 
 
+def without_lock(database: Path) -> Callable[[], None]:
+    Path(f"{database}.lock").unlink()
+    return lambda: None
+
+
 CHANGED = {
+    "separated from its lock": (without_lock, "was separated from its .lock file"),
     "moved away": (moved_away, "was deleted"),
     "replaced": (replaced, "was replaced"),
     "hard-linked": (linked, "was hard-linked"),

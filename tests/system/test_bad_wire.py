@@ -248,7 +248,7 @@ def test_a_thousand_connections_are_served_and_those_beyond_the_limit_told_so(
     surplus = [Peer(daemon) for _ in range(100)]
     said = [told for peer in surplus[-20:] for told in peer.end()]
     assert {(told["error"]["code"], told["error"]["message"]) for told in said} == {
-        ("busy", "1024 clients are connected already")
+        ("busy", "too many clients are connected already")
     }
     for peer in peers:
         peer.socket.close()

@@ -70,6 +70,8 @@ def raise_it(job): raise ValueError("it is broken")
 def exit_it(job): sys.exit(4)
 def not_json(job): return object()
 def not_finite(job): return {"a": None, "b": [1.5, float("inf")]}
+def dead_of(job): return Dead(ValueError("no use"))
+def cancel_of(job): return Cancel(KeyError("gone"))
 def an_outcome(job): return Failed("x")
 def nan_child(job): job.enqueue("sink", float("nan"))
 def set_child(job): job.enqueue("sink", {1, 2})
@@ -171,6 +173,13 @@ def test_sys_exit_is_a_failure_of_the_job_and_the_worker_lives(daemon: Daemon) -
 def test_a_result_that_cannot_be_kept_is_a_failure(daemon: Daemon, do: str, type_: str, said: str) -> None:
     error = last_error(run(daemon, "py", {"do": do}))
     assert (error["type"], said in error["message"]) == (type_, True)
+
+
+def test_a_reason_may_be_the_exception_itself(daemon: Daemon) -> None:
+    dead = run(daemon, "py", {"do": "dead_of"})
+    assert (dead["state"], dead["failures"], dead["crashes"], dead["error"]) == ("dead", 1, 0, "no use")
+    cancelled = run(daemon, "py", {"do": "cancel_of"})
+    assert (cancelled["state"], cancelled["reason"]) == ("cancelled", "KeyError: 'gone'")
 
 
 def test_what_a_handler_returns_decides(daemon: Daemon, tmp_path: Path) -> None:

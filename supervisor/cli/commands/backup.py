@@ -45,6 +45,10 @@ def command(invocation: Invocation, file: str) -> None:
 def _unnamed(target: str) -> Iterator[str]:
     """A name beside the target for a copy that is not known to be good; what is there at the end is removed."""
     draft = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.getpid()}")
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # as Ctrl-C: a draft of a large database must not stay
     try:
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         yield draft

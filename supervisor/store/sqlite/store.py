@@ -20,7 +20,8 @@ from supervisor.store.sqlite.transaction import Transaction
 BUSY_TIMEOUT_MS = 100
 FAILING_TIMEOUT_MS = 10
 """How long each try waits for a lock once others have failed: whoever only asks must not wait for tries, too."""
-COMPANIONS = ("-wal", "-shm")
+COMPANIONS = ("-wal", "-shm", ".lock")
+"""Files beside the database that must stay what they were: without the lock's name, a second daemon takes another."""
 WAL_LIMIT_BYTES = 32 * 1024 * 1024
 
 
@@ -131,7 +132,10 @@ class SqliteStore:
         return "hard-linked" if now.links > 1 else self._companion_lost()
 
     def _companion_lost(self) -> str | None:
-        """SQLite writes on into a WAL or index that was deleted, and nobody else ever sees what is in it."""
+        """SQLite writes on into a WAL or index that was deleted, and nobody else ever sees what is in it.
+
+        A lock whose file was deleted keeps nobody out any more.
+        """
         for suffix, known in self._companions.items():
             found = _inode(self.path + suffix)
             if known and found != known:

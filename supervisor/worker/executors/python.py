@@ -59,10 +59,10 @@ class PythonExecutor:
         match returned:
             case Snooze(delay):
                 return Snooze(to_ms(delay) / 1000)
-            case Cancel():
-                return returned
+            case Cancel(reason):
+                return Cancel(_words(reason))
             case Dead(reason):
-                return Failed(reason, type="Dead", final=True)
+                return Failed(_words(reason), type="Dead", final=True)
             case Done() | Failed():
                 name = type(returned).__name__
                 return Failed(f"{name} is not for handlers: return a result, or raise", type="InvalidResult")
@@ -151,6 +151,13 @@ def resolve(name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def _words(reason: Any) -> str:
+    """A reason as text: handlers also give the exception itself."""
+    if isinstance(reason, BaseException):
+        return _said(reason)
+    return reason if isinstance(reason, str) else repr(reason)
+
+
 def _said(error: BaseException) -> str:
     """What an exception says, or its name where it says nothing; its own __str__ may fail.
 
@@ -159,7 +166,9 @@ def _said(error: BaseException) -> str:
     try:
         name = type(error).__qualname__
         return f"{name}: {error}" if isinstance(error, KeyError) else str(error) or name
-    except Exception:  # noqa: BLE001 - user code
+    except JobTimeout:
+        raise
+    except BaseException:  # noqa: BLE001 - user code
         return type(error).__qualname__
 
 
@@ -168,5 +177,7 @@ def _trace(error: BaseException) -> str:
     try:
         frames = error.__traceback__.tb_next if error.__traceback__ else None
         return "".join(traceback.format_exception(type(error), error, frames))
-    except Exception:  # noqa: BLE001 - formatting calls user code
+    except JobTimeout:
+        raise
+    except BaseException:  # noqa: BLE001 - formatting calls user code
         return type(error).__qualname__
