@@ -61,7 +61,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "pool.circuit": (ERROR, "pool {pool}: circuit {circuit}: {reason}"),
     "pool.worker_died": (WARNING, "pool {pool}: worker {pid} on slot {slot} ended with {status}"),
     "pool.ladder": (WARNING, "pool {pool}: job {job} on worker {pid} is past its deadline: {step}"),
-    "worker.output_dropped": (WARNING, "worker {pid} of {pool} wrote too much: {count} lines were left out"),
+    "worker.output_dropped": (WARNING, "worker {pid} of {pool} writes too much: the rest of this second is left out"),
     "worker.output": (INFO, "worker {pid} of {pool}: {line}"),
     "pool.unpreloaded": (WARNING, "pool {pool} runs unpreloaded: {reason}"),
     "log.reopened": (INFO, "log reopened"),

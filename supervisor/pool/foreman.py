@@ -228,15 +228,12 @@ class Foreman:
         now_ms = boot_ms()
         if now_ms >= member.said_until_ms:
             member.said_until_ms, member.said_bytes = now_ms + 1_000, 0
-            if member.unsaid:
-                self._log.emit("worker.output_dropped", pool=self._queue.name, pid=member.pid, count=member.unsaid)
-                member.unsaid = 0
         for line in member.take_lines():
-            member.said_bytes += len(line)
-            if member.said_bytes > OUTPUT_BYTES_PER_S:
-                member.unsaid += 1
-            else:
+            before, member.said_bytes = member.said_bytes, member.said_bytes + len(line)
+            if member.said_bytes <= OUTPUT_BYTES_PER_S:
                 self._log.emit("worker.output", pool=self._queue.name, pid=member.pid, line=line)
+            elif before <= OUTPUT_BYTES_PER_S:
+                self._log.emit("worker.output_dropped", pool=self._queue.name, pid=member.pid)
 
     def _bury(self, member: Member) -> None:
         """A worker has ended: its session goes with it, then it is reaped, certified, and the tree decides the rest.

@@ -46,8 +46,7 @@ class Member:
         """Running jobs, as (id, token), that a client cancelled."""
         self.said_bytes = 0
         self.said_until_ms = 0
-        self.unsaid = 0
-        """What of its output was logged within this second, and how many lines were left out since."""
+        """What it wrote for the log within this second, and when the second is over."""
         self._heard: deque[tuple[int, bytes]] = deque()
         """What it wrote of late, each piece with when it was read, on the boot clock."""
         self._stacks_from = 0
