@@ -16,6 +16,7 @@ from supervisor.store.protocol import Completion
 from tests.support.campaign import Campaign
 from tests.support.ledger import Run, check, read_database
 from tests.support.rig import Hand, Rig, a_queue
+from tests.support.waiting import opened
 
 
 class Stopped(NamedTuple):
@@ -28,15 +29,6 @@ class Stopped(NamedTuple):
     def open_gate(self, rig: Rig, attempt: int) -> None:
         """Let the run of that attempt go on to its end."""
         rig.until(lambda: opened(Path(str(self.gate).format(attempt=attempt))), what="a run at the gate")
-
-
-def opened(fifo: Path) -> bool:
-    """Open a FIFO for writing, if a reader waits at it."""
-    try:
-        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError:
-        return False
-    return True
 
 
 def running(rig: Rig, job_id: int) -> list[Run]:

@@ -13,7 +13,7 @@ import pytest
 from tests.support.campaign import Campaign
 from tests.support.field import Field
 from tests.support.ledger import Database, Run, check, read_database
-from tests.support.waiting import gone, until
+from tests.support.waiting import gone, opened, until
 
 AT_ONCE = 5
 QUEUE = {"workers": AT_ONCE, "timeout": "400ms", "kill_grace": "200ms", "max_attempts": 10}
@@ -25,15 +25,6 @@ def gate(path: Path, number: int) -> str:
     for attempt in (1, 2):
         os.mkfifo(pattern.format(attempt=attempt))
     return pattern
-
-
-def opened(fifo: str) -> bool:
-    """Open a FIFO for writing, if a reader waits at it."""
-    try:
-        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError:
-        return False
-    return True
 
 
 def go_on(pid: int) -> None:

@@ -30,6 +30,7 @@ from supervisor.wire import control
 from tests.crash.test_forged_slots import Forger, forging
 from tests.support.ledger import read_database
 from tests.support.rig import Rig, a_queue
+from tests.support.waiting import opened
 
 READER = """
 import sqlite3, sys
@@ -183,15 +184,6 @@ def test_a_memory_that_is_no_file_any_more_costs_its_worker_and_not_the_keeper(t
         assert rig.keeper, f"it ended with {rig.heard}"
         rig.until(lambda: rig.drained() or rig.said(control.RecycleWorker), what="another worker")
         rig.until(rig.drained, what="the end of all jobs")
-
-
-def opened(fifo: Path) -> bool:
-    """Open a FIFO for writing, if a reader waits at it."""
-    try:
-        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError:
-        return False
-    return True
 
 
 def test_a_job_that_was_cancelled_before_it_began_does_not_run_later(tmp_path: Path) -> None:

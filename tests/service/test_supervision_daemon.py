@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -292,17 +293,16 @@ def test_a_storm_of_signals_loses_no_child_and_no_job(tmp_path: Path) -> None:
 
 
 def test_ready_is_said_when_the_pools_are_up_and_not_before(tmp_path: Path) -> None:
-    slow = tmp_path / "imported"
-    app = {
-        "slow.py": f"import os, time\nwhile not os.path.exists({str(slow)!r}): time.sleep(0.01)\ndef run(job): pass\n"
-    }
-    with Heard() as heard:
+    held = tmp_path / "held"
+    app = {"slow.py": f"import fcntl\nfcntl.flock(open({str(held)!r}), fcntl.LOCK_SH)\ndef run(job): pass\n"}
+    with Heard() as heard, held.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         daemon = a_daemon(tmp_path, '[queues.q]\nhandler = "slow:run"\n', app=app)
         try:
             daemon.start(ready=False, env=heard.env)
             heard.until("EXTEND_TIMEOUT_USEC=")
             assert "READY=1" not in heard.lines
-            slow.touch()
+            fcntl.flock(lock, fcntl.LOCK_UN)
             heard.until("READY=1")
             assert len(workers(daemon, state="ready")) == 2
             assert daemon.stop() == 0

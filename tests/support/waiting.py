@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,15 @@ def until(condition: Callable[[], T], timeout: float = 10, what: str = "the cond
             raise AssertionError(f"{what} did not come true within {timeout} s; last value {value!r}")
         time.sleep(POLL_S)
     return value
+
+
+def opened(fifo: Path | str) -> bool:
+    """Open a FIFO for writing, if a reader waits at it: the way to let a run go on that was told to hold."""
+    try:
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
 
 
 def alive(pid: int) -> bool:
