@@ -23,7 +23,9 @@ from tests.support.daemon import Daemon
 WORKERS = 2
 GROUP = 1_000
 POLL_S = 0.005
+"""Between looks at the counts: jobs end out of order, so no single one's end is the end of all."""
 ACK_PAUSE_S = 0.002
+"""Between enqueues: a client among others, not a load of its own."""
 TIMEOUT_S = 300.0
 PAYLOAD = {"to": "someone@example.com", "template": "welcome", "language": "en", "name": "Somebody", "campaign": 1234}
 TOML = f"""

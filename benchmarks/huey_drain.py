@@ -22,6 +22,7 @@ def noop(payload):
     return None
 """
 POLL_S = 0.005
+"""Between looks at its table: Huey's consumer tells nobody that its queue is empty. As for ours in `drain`."""
 TIMEOUT_S = 300
 
 

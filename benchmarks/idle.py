@@ -15,6 +15,7 @@ from tests.support.daemon import Daemon
 POOLS, WORKERS = 10, 4
 SHARE_MAX_PERCENT = 0.5
 SETTLE_S = 3.0
+"""What follows a start (first checkpoint, first look at everything) is not idling."""
 APP = {"noop.py": "def run(job):\n    return None\n"}
 
 

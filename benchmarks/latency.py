@@ -18,6 +18,7 @@ from tests.support.daemon import Daemon
 
 SYNCS_PER_JOB_MAX = 6
 PAUSE_MAX_S = 0.005
+"""Up to so long between jobs, at random: none may always meet the same phase of what the daemon does by the clock."""
 TOML = """
 [daemon]
 python_path = ["../app"]
