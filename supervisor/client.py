@@ -136,6 +136,8 @@ class Client(Generic[Ticket]):
         timeout: Duration | None = None,
         max_attempts: int | None = None,
         tags: Iterable[str] | None = None,
+        key: str | None = None,
+        cost: int | None = None,
         request_key: str | None = None,
     ) -> Ticket:
         """Enqueue one job; its id, returned when the daemon has acknowledged it. Buffered: a receipt, at once.
@@ -149,6 +151,8 @@ class Client(Generic[Ticket]):
             timeout: how long one attempt may take; else as the queue says. (Not how long this call may take.)
             max_attempts: how often it may fail; else as the queue says.
             tags: texts to find it by.
+            key: what it belongs to, such as a customer: order, fairness and limits may hold for each key.
+            cost: how many jobs it counts for where the queue has a rate.
             request_key: your own key for this request. Within 10 minutes the same key returns the same job, so
                 that you can repeat what ended with Unconfirmed; without it, a repetition is another job.
 
@@ -161,7 +165,7 @@ class Client(Generic[Ticket]):
         """
         given = members(
             {"delay": delay, "at": at, "priority": priority, "timeout": timeout,
-             "max_attempts": max_attempts, "tags": tags}
+             "max_attempts": max_attempts, "tags": tags, "key": key, "cost": cost}
         )  # fmt: skip
         return self._enqueue(queue, [job_text(payload, given)], request_key)[0]
 

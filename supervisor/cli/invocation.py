@@ -139,7 +139,7 @@ class Invocation:
         spec = self.spec()
         connection = connect_reader(spec.daemon.database)
         try:
-            yield Reader(connection, spec.queues)
+            yield Reader(connection, spec.queue)
         finally:
             connection.close()
 

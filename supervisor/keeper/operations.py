@@ -101,7 +101,7 @@ class Retry(ById):
         if standing.state is JobState.COMPLETED and not self.force:
             raise WrongState(f"job {job_id} is completed; it runs again only with --force", hint="add --force")
         try:
-            tx.revive(job_id, self.state.rank_of)
+            tx.revive(job_id)
         except IllegalTransition:
             raise WrongState(f"job {job_id} is {standing.state}: it will run by itself") from None
         return None
@@ -161,7 +161,7 @@ class Move(Sweep):
 
     def act(self, tx: Transaction, ids: list[int]) -> int:
         """Move them."""
-        return tx.move(self.old, self.new, ids, self.state.rank_of)
+        return tx.move(self.old, self.new, ids)
 
 
 class Purge(Sweep):
@@ -208,7 +208,7 @@ class DeadLetters(Sweep):
         if self.delete:
             return tx.remove(meant)
         for job_id in meant:
-            tx.revive(job_id, self.state.rank_of)
+            tx.revive(job_id)
         return len(meant)
 
     def _meant(self, tx: Transaction, ids: list[int]) -> Iterator[int]:

@@ -168,6 +168,7 @@ class Service:
                     "states": states,
                     "acknowledged": acknowledged,
                     "repeated": inserted.repeated,
+                    "existing": list(inserted.existing),
                 },
             )
 
@@ -281,8 +282,9 @@ class Service:
 
     def refuse_all(self, cause: str) -> None:
         """At the end: what cannot be done any more is refused."""
-        for pending in self.state.intake:
+        for pending in (*self.state.intake, *(pending for pending, _ in self.state.unfit)):
             pending.refuse(Busy(cause))
+        self.state.unfit.clear()
         for operation in self.state.operations:
             operation.refuse(Busy(cause))
         for connection, frame in self._postponed:

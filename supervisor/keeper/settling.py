@@ -162,6 +162,9 @@ def apply(work: Work, facts: Facts, report: Report) -> None:
     outcome = report.outcome
     if facts.cancel_at_ms is not None and not isinstance(outcome, Done):
         outcome = Cancel("cancelled by a client while it ran")
+    refused = work.refused_children(report.children) if isinstance(outcome, Done) else None
+    if refused is not None:
+        outcome = Failed(f"job.enqueue: {refused.message}", type=type(refused).__name__)
     decision = policy.settle(facts.history, budgets, outcome, work.now_ms, chance())
     error = error_of(outcome)
     write(work, facts, report.token, report.started_at_ms, decision, error)

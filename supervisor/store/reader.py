@@ -6,7 +6,7 @@ States are derived from where an id stands, as everywhere; the words and units a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,11 +43,11 @@ DETAILS = {
 
 
 class Reader:
-    """Answers questions from rows. `queues` gives each queue's budgets and what to redact (config.spec.Queue)."""
+    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue), or None."""
 
-    def __init__(self, connection: Any, queues: Mapping[str, Any]) -> None:
+    def __init__(self, connection: Any, queue_of: Callable[[str], Any]) -> None:
         self._db = connection
-        self.queues = queues
+        self.queue_of = queue_of
 
     def job(self, job_id: int) -> dict[str, Any] | None:
         """Everything about a job, as `status ID` shows it; None if there is none."""
@@ -162,8 +162,8 @@ class Reader:
 
     def _present(self, row: Sequence[Any], leased: Mapping[int, Sequence[Any]]) -> dict[str, Any]:
         (job_id, queue, payload, priority, options, enqueued_at, due_at, state, attempt, token, started_at, finished_at,
-         result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed) = row  # fmt: skip
-        spec = self.queues.get(queue)
+         result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed, key) = row  # fmt: skip
+        spec = self.queue_of(queue)
         own = msgspec.json.decode(options) if options else {}
         failures, crashes, interruptions = failures or 0, crashes or 0, interruptions or 0
         lease = leased.get(job_id)
@@ -180,6 +180,7 @@ class Reader:
             "payload": redact(msgspec.json.decode(payload), hidden) if payload is not None else None,
             "result": redact(msgspec.json.decode(result), hidden) if result is not None else None,
             "priority": priority,
+            "key": key or None,
             "tags": own.get("tags", []),
             "attempt": attempt,
             "max_attempts": own.get("max_attempts", spec.max_attempts if spec else None),
