@@ -57,7 +57,7 @@ class Lane:
         self.key = key.decode()
         self.turn: Turn | None = None if a is None else (a, b, c)
         self.gate: str | None = None if gate is None else gate.decode()
-        self.present = False
+        self.present = bool(b) and a is None
 
     def shut(self, *, ordered: bool) -> bool:
         """Whether it is shut for another reason than a limit. Only where order counts does a job hold its lane."""

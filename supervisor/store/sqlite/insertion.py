@@ -165,11 +165,11 @@ class Insertion(Operating):
                     self._replace(job_id, group.jobs[at], unique.replace)
         if group.key:
             self._db.execute(SQL.request_put, (group.key, self._now_ms, 0, len(ids), encode(ids).decode()))
-        by_id = dict(zip(new_ids.values(), states, strict=True))
-        standing = self.standing(existing) if existing else {}
-        return Inserted(
-            ids, [by_id[i] if i in by_id else _state_of(standing.get(i)) for i in ids], existing=existing
-        )  # fmt: skip
+        stands = dict(zip(new_ids.values(), states, strict=True))
+        if existing:
+            now = self.standing(existing)  # a later one of the group may have changed an earlier one
+            stands |= {job_id: _state_of(now.get(job_id)) for job_id in existing}
+        return Inserted(ids, [stands[job_id] for job_id in ids], existing=existing)
 
     def _add(self, queue: QueueRow, ids: Sequence[int], jobs: Sequence[NewJob], pending: Pending) -> list[State]:
         """Rows for new jobs; returns where each stands."""

@@ -142,7 +142,7 @@ class Lanes:
                     lane.paused,
                     lane.held,
                     lane.doom,
-                    *(lane.turn or (None,) * 3),
+                    *_stored_turn(lane),
                     lane.gate,
                 )
                 for lane in self._changed.values()
@@ -236,6 +236,10 @@ class Lanes:
             self._mark_all(row[0] for row in self._db.execute(SQL.lane_at_gate, (text,)).fetchall())
             self._mark_all(lane.id for lane in self._changed.values() if lane.gate == text)
 
+    def _waits_again(self, queue: QueueRow, job_id: int) -> None:
+        """A job waits that did not: the search for the oldest one must not have passed it."""
+        queue.oldest_id = min(queue.oldest_id, job_id)
+
     def _mark_all(self, ids: Iterable[int]) -> None:
         for lane_id in list(ids):
             self._mark(self._lane_by_id(lane_id))
@@ -272,3 +276,8 @@ class Lanes:
         for name, key in gone:
             self._cache.buckets.pop((name.decode(), key.decode()), None)
         return len(gone)
+
+
+def _stored_turn(lane: Lane) -> tuple[int | None, ...]:
+    """A lane's turn as its row has it; a home lane has none, only whether it is in line."""
+    return lane.turn or (None, int(lane.present), None)

@@ -203,9 +203,11 @@ class Leasing(Base):
                 order = queue.discipline.order
                 if not home.present:
                     home.present, home.vtime = True, max(home.vtime, queue.clock)
+                    self._changed[home.id] = home
                 yield home, job, turn(order, home.vtime, job.rank)
-            else:
+            elif home.present:
                 home.present = False
+                self._changed[home.id] = home
 
     def jobs_after(self, lane: Lane, job: Ready, jobs_max: int) -> list[Ready]:
         """The next jobs of a lane."""
@@ -277,7 +279,8 @@ class Leasing(Base):
             SQL.insert_ready,
             [(held.lane or queue.home.id, held.band, held.pos, job_id, held.mark) for job_id, held in places],
         )
-        for _, held in places:
+        for job_id, held in places:
+            self._waits_again(queue, job_id)
             self._freed(lease, held, refund_at_ms=lease.leased_at_ms)
         if places:
             self._rewritten.add(token)

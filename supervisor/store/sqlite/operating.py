@@ -65,6 +65,7 @@ class Operating(Uniqueness):
             Rank(HELD_BAND, sequence) if lane.held == job_id else rank(queue.discipline.order, row.priority, sequence)
         )
         self._let_go(row)
+        self._waits_again(queue, job_id)
         self._put_trail(job_id, ZERO, Held(*place, TRAILED, 1), None, None, solo=False)
         self._db.execute(SQL.cancel_withdraw, (job_id,))
         self._db.execute(SQL.insert_ready, (row.lane, *place, job_id, TRAILED))
@@ -96,6 +97,7 @@ class Operating(Uniqueness):
             self._db.execute(SQL.move_jobs, (row.id, target.id, lane.id))
             if state is State.QUEUED:
                 self._rank_moved(row, target, lane)
+            self._waits_again(target, row.id)
             self._recount(left, -1)
             self._recount(lane, 1)
             self._count(origin, state, -1)

@@ -91,7 +91,9 @@ class Settling(Base):
         self._db.execute(SQL.insert_scheduled, (due_at_ms, job_id))
         self._note_due(due_at_ms)
         self._rewritten.add(token)
-        if self._cache.queues[lease.queue].discipline.ordered:
+        queue = self._cache.queues[lease.queue]
+        self._waits_again(queue, job_id)
+        if queue.discipline.ordered:
             lane = self._held_lane(lease, place)
             lane.held = job_id  # whoever comes after it waits for it
             self._changed_lane(lane)
@@ -110,6 +112,7 @@ class Settling(Base):
         self._put_error(job_id, place.attempt, error)
         mark = SOLO if solo else TRAILED
         lane = self._held_lane(lease, place)
+        self._waits_again(self._cache.queues[lease.queue], job_id)
         self._db.execute(SQL.insert_ready, (lane.id, place.band, place.pos, job_id, mark))
         self._rewritten.add(token)
         self._freed(lease, place)
