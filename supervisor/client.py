@@ -36,7 +36,7 @@ WAIT_SLICE_MS = 60_000
 """`wait` asks again this often, so that a daemon that has gone is noticed."""
 
 WITHIN_MAX_MS = 86_400_000
-WRITING = frozenset({"cancel", "retry", "pause", "resume", "move", "purge", "dead_retry", "dead_delete"})
+WRITING = frozenset({"cancel", "retry", "pause", "resume", "key", "move", "purge", "dead_retry", "dead_delete"})
 """Operations that wait for a commit: the daemon is told how long we wait for them."""
 
 _PLAIN_S_MAX = 86_400
@@ -215,6 +215,14 @@ class Client(Generic[Ticket]):
             UnknownJob: no job has that id.
         """
         return self.request("status") if job is None else self.request("job", job=_id_of(job))
+
+    def explain(self, job: SupportsIndex) -> dict[str, Any]:
+        """Why a job is not running: `sentence`, and all `reasons`, each with its numbers.
+
+        Raises:
+            UnknownJob: no job has that id.
+        """
+        return self.request("explain", job=_id_of(job))
 
     def wait(self, job: SupportsIndex, timeout: Duration | None = None) -> dict[str, Any]:
         """The job's status once it is final: completed, dead or cancelled. `timeout` None: however long it takes.

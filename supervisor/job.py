@@ -126,6 +126,16 @@ class Snooze(NamedTuple):
     delay: Duration
 
 
+class RateLimited(NamedTuple):
+    """Returned by a handler that was told to slow down, as by HTTP 429: nothing of the queue begins before `delay` is over.
+
+    The job itself runs again then, without charging an attempt. `key_only`: only jobs of the same key wait.
+    """
+
+    delay: Duration
+    key_only: bool = False
+
+
 class Cancel(NamedTuple):
     """Returned by a handler: this job shall not run again; `reason` is kept with it."""
 
@@ -138,7 +148,7 @@ class Dead(NamedTuple):
     reason: str
 
 
-Outcome = Done | Failed | Snooze | Cancel
+Outcome = Done | Failed | Snooze | RateLimited | Cancel
 
 
 class JobTimeout(Exception):

@@ -151,8 +151,9 @@ class Invocation:
         """
         from supervisor.errors import NoDatabase, UnknownQueue
 
-        known = set(self.spec().queues)
-        if queue in known:
+        spec = self.spec()
+        known = set(spec.queues)
+        if spec.queue(queue) is not None:
             return
         try:
             with self.reader() as reader:

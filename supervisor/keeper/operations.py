@@ -253,3 +253,33 @@ class Switch:
             return True
 
         return effect
+
+
+class Key:
+    """Pause or resume a key of a queue, or let it go on whatever holds it."""
+
+    until_ms: int | None = None
+
+    def __init__(self, state: State, queue: str, key: str, action: str, reply: Reply, refuse: Refuse) -> None:
+        self.state = state
+        self.queue = queue
+        self.key = key
+        self.action = action
+        self.reply = reply
+        self.refuse = refuse
+
+    def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:  # noqa: ARG002 - the interface of operations
+        """Do it."""
+        known = tx.free_key(self.queue, self.key, paused=None if self.action == "free" else self.action == "pause")
+
+        def effect() -> bool:
+            self.state.wants_lease = True
+            if known:
+                self.reply({"queue": self.queue, "key": self.key or None, "action": self.action})
+            else:
+                self.refuse(
+                    WrongState(f"queue {self.queue} has no jobs of key {self.key}", hint="jobsctl keys lists them")
+                )
+            return True
+
+        return effect

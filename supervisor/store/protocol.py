@@ -117,6 +117,7 @@ class Facts(NamedTuple):
     options: bytes | None
     history: History
     cancel_at_ms: int | None
+    key: str = ""
 
 
 class Completion(NamedTuple):

@@ -15,7 +15,9 @@ import msgspec
 
 from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import JOB_ID_MAX, State
+from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.redact import redact
+from supervisor.store.explain import Explained, Explainer
 from supervisor.store.library import sqlite3
 from supervisor.store.open import read_only
 from supervisor.store.sqlite.statements import SQL
@@ -27,6 +29,7 @@ IDS_MAX = 100_000
 ROWS_MAX = 64
 """Jobs that are read at once: each may be a megabyte."""
 
+KEYS_PAGE = 500
 TAGGED_MAX = 1_000
 """Ids looked up at once where most jobs may turn out not to be wanted."""
 
@@ -106,6 +109,38 @@ class Reader:
             return []
         asked = {"queue": queue, "state": state and state.value, "before": before, "limit": limit}
         return [row[0] for row in self._db.execute(statement, asked)]
+
+    def explain(self, job_id: int, discipline_of: DisciplineOf, now_ms: int) -> Explained | None:
+        """Why a job is not running, as far as the rows say; None if there is none of that id."""
+        if not 0 < job_id <= JOB_ID_MAX:
+            return None
+        with self._snapshot():
+            return Explainer(self._db, discipline_of, now_ms).explain(job_id)
+
+    def keys(
+        self, queue: str, *, everything: bool, limit: int, after: int = 0
+    ) -> Iterator[dict[str, Any]]:  # fmt: skip
+        """Keys of a queue, those that something keeps waiting, or all; `limit` 0 is all."""
+        left = limit or JOB_ID_MAX
+        while left > 0:
+            page = min(left, KEYS_PAGE)
+            asked = {"queue": queue, "all": everything, "after": after, "limit": page}
+            rows = [_plain(row) for row in self._db.execute(SQL.read_keys, asked).fetchall()]
+            for lane, key, paused, held, doom, gate, state, due_at, waiting in rows:
+                after, left = lane, left - 1
+                name = gate.partition("\0")[0] if gate else None
+                yield {
+                    "key": key or None,
+                    "waiting": waiting,
+                    "paused": bool(paused),
+                    "held_by": held,
+                    "held_state": None if held is None else state or ("scheduled" if due_at is not None else "running"),
+                    "due_at": instant(due_at) if held is not None and state is None else None,
+                    "buried": doom is not None,
+                    "limit": name,
+                }
+            if len(rows) < page:
+                return
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Jobs by queue and state, as maintained."""

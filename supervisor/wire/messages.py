@@ -128,6 +128,13 @@ class Wait(Request, frozen=True, gc=False, tag="wait"):
     timeout_ms: Patience
 
 
+class Explain(Request, frozen=True, gc=False, tag="explain"):
+    """Why is a job not running?"""
+
+    access = "status"
+    job: Id
+
+
 class Workers(Request, frozen=True, gc=False, tag="workers"):
     """Every worker."""
 
@@ -163,6 +170,14 @@ class Pause(Writing, frozen=True, gc=False, tag="pause"):
     """Hand out no more jobs of a queue."""
 
     queue: Name
+
+
+class FreeKey(Writing, frozen=True, gc=False, tag="key"):
+    """Pause or resume a key of a queue, or let it go on whatever holds it; an empty key means jobs without one."""
+
+    queue: Name
+    job_key: Annotated[str, Meta(max_length=JOB_KEY_LENGTH_MAX)]
+    action: Literal["pause", "resume", "free"]
 
 
 class Resume(Writing, frozen=True, gc=False, tag="resume"):
@@ -202,7 +217,7 @@ class Reload(Request, frozen=True, gc=False, tag="reload"):
 
 
 AnyRequest = (
-    Enqueue | Hello | JobStatus | Status | Wait | Workers | Tree | Cancel | Retry | Pause | Resume
+    Enqueue | Hello | JobStatus | Explain | Status | Wait | Workers | Tree | Cancel | Retry | Pause | FreeKey | Resume
     | Move | Purge | DeadRetry | DeadDelete | Reload
 )  # fmt: skip
 

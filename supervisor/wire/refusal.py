@@ -23,6 +23,7 @@ REREAD_BYTES_MAX = 256 * 1024
 """In larger texts half surrogate pairs are not searched for: it would hold up the keeper."""
 
 RULES = {
+    "action": "pause, resume or free",
     "after_ms": "milliseconds since 1970, up to the year 9999",
     "before_ms": "milliseconds since 1970, up to the year 9999",
     "cost": "an integer from 1 to 1000000",
@@ -32,6 +33,7 @@ RULES = {
     "force": "true or false",
     "ids": f"a list of 1 to 10000 job ids, integers from 1 to {JOB_ID_MAX}",
     "job": f"a job id, an integer from 1 to {JOB_ID_MAX}",
+    "job_key": "at most 200 printable characters",
     "jobs": f"a list of 1 to {GROUP_JOBS_MAX} objects",
     "key": "1 to 64 printable ASCII characters without blanks",
     "max_attempts": "an integer from 1 to 1000",

@@ -34,6 +34,7 @@ from supervisor.job import (
     Job,
     JobTimeout,
     Outcome,
+    RateLimited,
     Snooze,
 )
 from supervisor.observe.failpoint import hit
@@ -360,6 +361,8 @@ def wire_outcome(outcome: Outcome, children: list[Child]) -> tuple[int, bytes]:
             )
         case Snooze(delay):
             return ring.SNOOZE, encode(to_ms(delay))
+        case RateLimited(delay, key_only):
+            return ring.RATE_LIMITED, encode((to_ms(delay), key_only))
         case Cancel(reason):
             return ring.CANCEL, encode(clipped(reason))
 

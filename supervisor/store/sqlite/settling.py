@@ -123,8 +123,10 @@ class Settling(Base):
         """What decides about these jobs."""
         rows = self._db.execute(SQL.facts, (encode(list(ids)).decode(),))
         return {
-            job_id: Facts(job_id, queue.decode(), priority, options, History(failures, crashes, broken), cancel_at)
-            for job_id, queue, priority, options, failures, crashes, broken, cancel_at in rows
+            job_id: Facts(
+                job_id, queue.decode(), priority, options, History(failures, crashes, broken), cancel_at, key.decode()
+            )
+            for job_id, queue, priority, options, failures, crashes, broken, cancel_at, key in rows
         }
 
     def count_stale(self, count: int) -> None:
