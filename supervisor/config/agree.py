@@ -11,7 +11,8 @@ from typing import Any
 
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
 from supervisor.config.problem import KeyPath, quoted, suggestion
-from supervisor.config.spec import Daemon, Limit, Queue, is_pattern
+from supervisor.config.sockets import socket_in
+from supervisor.config.spec import Daemon, Limit, Queue, Spec, is_pattern
 from supervisor.policy.duration import show
 
 WORKERS_TOTAL_MAX = 2048
@@ -23,6 +24,7 @@ POOL_ONLY = (
 """Keys that mean nothing in a queue without workers of its own."""
 UNIQUE_FIELDS = {"unique": "unique", "throttle": "throttle_ms", "debounce": "debounce_ms"}
 WINDOW_MIN_MS = 64
+SCOPES_MAX = 64
 
 Conflict = tuple[KeyPath, str]
 
@@ -35,6 +37,35 @@ def of_daemon(daemon: Daemon) -> Iterator[Conflict]:
         yield ("run_dir",), f"{text}as the kernel takes {SOCKET_PATH_MAX_BYTES}"
     if daemon.database in (daemon.run_dir, daemon.socket):
         yield ("database",), "is the run_dir or the socket itself; choose another path"
+
+
+def of_scopes(main: str, files: Mapping[str, str], run_dir: str) -> Iterator[tuple[str, str]]:
+    """Whether scopes have files and sockets of their own: what is wrong, by scope. All paths are real ones."""
+    if len(files) > SCOPES_MAX:
+        yield next(iter(files)), f"is one of {len(files)} scopes; write at most {SCOPES_MAX}"
+    known = {main: "the main file"}
+    folders = {os.path.dirname(main): "the main file"}
+    for name, file in files.items():
+        socket, folder = socket_in(run_dir, name), os.path.dirname(file)
+        if file in known:
+            yield name, f"{quoted(file)} is {known[file]} already; a scope has a file of its own"
+        elif folder in folders:
+            text = f"{quoted(file)} stands in the folder of {folders[folder]}, with which it would share its queues.d"
+            yield name, f"{text}; put it into a folder of its own"
+        elif len(os.fsencode(socket)) > SOCKET_PATH_MAX_BYTES:
+            text = f"the socket {quoted(socket)} would have a path of {len(os.fsencode(socket))} bytes"
+            yield name, f"{text}; the kernel takes {SOCKET_PATH_MAX_BYTES}, so choose a shorter run_dir or name"
+        known.setdefault(file, f"the file of scope {name}")
+        folders.setdefault(folder, f"the file of scope {name}")
+
+
+def of_whole(spec: Spec, queues_max: int) -> Iterator[Conflict]:
+    """Whether the main file and its scopes together are no more than one daemon runs."""
+    if len(spec.queues) > queues_max:
+        yield ("scopes",), f"and this file have {len(spec.queues)} queues together; write at most {queues_max}"
+    workers = sum(pool.workers for pool in spec.workplaces.values())
+    if workers > WORKERS_TOTAL_MAX:
+        yield ("scopes",), f"and this file have {workers} workers together; write at most {WORKERS_TOTAL_MAX}"
 
 
 def of_written(written: Mapping[str, Any], *, drawn: bool = False) -> Iterator[Conflict]:

@@ -12,7 +12,7 @@ from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Report, dotted, suggestion
 from supervisor.config.queue_keys import DEFAULTS, NAMED, OWN_KEYS, TOP
 
-PLAIN_PATHS = ("database", "run_dir", "python_path")
+PLAIN_PATHS = ("database", "run_dir", "python_path", "scope_of")
 """Paths of [daemon] that take no environment values."""
 
 Fields = dict[str, Any]

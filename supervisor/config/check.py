@@ -49,8 +49,14 @@ def check(
 def host_facts(loaded: Loaded, environ: Mapping[str, str]) -> Report:
     """What the host says to a spec: problems, and advice as the report's warnings."""
     report = Report()
-    spec = loaded.spec
-    for key, text in (*_folders(spec), *_database(spec), *_access(spec)):
+    for part in (loaded, *loaded.parts.values()):
+        _host_facts(part, environ, report)
+    return report
+
+
+def _host_facts(loaded: Loaded, environ: Mapping[str, str], report: Report) -> None:
+    spec = loaded.alone
+    for key, text in (*_folders(spec), *(() if spec.scope else _database(spec)), *_access(spec)):
         report.warn(*loaded.written(key), text)
     for name, queue in spec.queues.items():
         prefix = ("queues", name)
@@ -58,7 +64,6 @@ def host_facts(loaded: Loaded, environ: Mapping[str, str]) -> Report:
             report.problem(*loaded.written((*prefix, *key)), text)
         for key, text in (*_names(queue), *_fields_as_options(queue), *_files(queue), *_needs(queue)):
             report.warn(*loaded.written((*prefix, *key)), text)
-    return report
 
 
 def _folders(spec: Spec) -> Iterator[Said]:

@@ -69,6 +69,12 @@ DAEMON = Section(
             choice("full", "relaxed"),
             "full: each commit is synced before it is acknowledged; relaxed: synced within a second",
         ),
+        "scope_of": Key(
+            "scope_of",
+            path(),
+            "in the file of a scope: the main file of the daemon that runs it; beside it only `python_path` may stand",
+            "not set",
+        ),
     },
 )
 INTAKE = Section(

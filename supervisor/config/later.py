@@ -15,7 +15,6 @@ SECTIONS = {
     "metrics": "metrics",
     "outbox": "the transactional outbox",
     "schedules": "schedules",
-    "scopes": "access scopes",
     "store": "other stores",
     "tracing": "tracing",
     "wasm": "WASM handlers",

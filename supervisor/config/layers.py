@@ -24,7 +24,7 @@ class Layers(NamedTuple):
     files: tuple[str, ...]
 
 
-class _Budget:
+class Budget:
     """How many more bytes of configuration are read."""
 
     def __init__(self) -> None:
@@ -41,9 +41,14 @@ class _Budget:
         return parse(path, content, report)
 
 
-def gather(main: str, settings: Sequence[str], report: Report, candidate: Document | None = None) -> Layers | None:
-    """All layers of a main file; `candidate` is one more drop-in, before it is written. None: no main document."""
-    budget = _Budget()
+def gather(
+    main: str, settings: Sequence[str], report: Report, candidate: Document | None = None, budget: Budget | None = None
+) -> Layers | None:
+    """All layers of a main file; `candidate` is one more drop-in, before it is written. None: no main document.
+
+    `budget`: what else is read together with it, such as the files of scopes.
+    """
+    budget = budget or Budget()
     document = budget.document(main, report)
     if document and not document.data:
         report.problem(Place(main), FILE, "is empty; write at least one [queues.NAME], or [daemon]")

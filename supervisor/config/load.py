@@ -11,26 +11,47 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from supervisor.config import agree
 from supervisor.config.build import Fields, Scope, construct, inherit, read_section, unknown_section
-from supervisor.config.layers import Layers, gather, queue_table
+from supervisor.config.kinds import Kind
+from supervisor.config.layers import Budget, Layers, gather, queue_table
 from supervisor.config.locate import default_paths
 from supervisor.config.lookup import main_file
+from supervisor.config.membership import is_scope, membership, same_file
 from supervisor.config.parse import Document
-from supervisor.config.problem import KeyPath, Place, Report
-from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, POOL, QUEUE, TOP
+from supervisor.config.problem import KeyPath, Place, Report, quoted
+from supervisor.config.queue_keys import DEFAULTS, LIMIT, MAIN_ONLY, NAMED, POOL, QUEUE, SCOPE, TOP
+from supervisor.config.scopes import alone as without
+from supervisor.config.scopes import joined
 from supervisor.config.source import believe_folder
-from supervisor.config.spec import Access, Daemon, Intake, Limit, Log, Queue, Spec, is_pattern
-from supervisor.config.special import PATTERN, QUEUE_NAME
+from supervisor.config.spec import Access, Daemon, Intake, Limit, Log, Queue, ScopeTable, Spec, is_pattern
+from supervisor.config.special import PATTERN, QUEUE_NAME, SCOPE_NAME
 
 QUEUES_MAX = 256
 
 
+class Home(NamedTuple):
+    """What the file of a scope has from its main file: its name, and what of the daemon is the same for all."""
+
+    name: str
+    main: str
+    daemon: Daemon
+    access: Access
+
+
 class Loaded(NamedTuple):
-    """A spec, and where its keys were written."""
+    """A spec, and where its keys were written; `parts` are the scopes of a main file, as their files say them."""
 
     spec: Spec
     layers: Layers
+    parts: Mapping[str, Any] = {}
+
+    @property
+    def alone(self) -> Spec:
+        """The spec without its scopes' tables."""
+        return without(self.spec)
 
     def written(self, key: KeyPath) -> tuple[Place, KeyPath]:
         """Where a key was written, and under which name: that of [defaults] if the queue inherits it."""
@@ -49,7 +70,9 @@ def find(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> Pat
 def load(
     path: str | os.PathLike[str] | None, overrides: Sequence[str] = (), environ: Mapping[str, str] = os.environ
 ) -> Spec:
-    """The spec of a main file with its drop-ins and `overrides` ("section.key=value").
+    """The spec of a main file with its drop-ins, its scopes, and `overrides` ("section.key=value").
+
+    Of the file of a scope: its own spec, with what it has from its main file.
 
     Raises:
         ConfigError: `problems` has every problem as `FILE:LINE: KEY: what is wrong, and what would be right`.
@@ -64,22 +87,98 @@ def read(
     candidate: Document | None = None,
 ) -> Loaded:
     """As `load`, with the place of every key; `candidate` is a drop-in that is not written yet."""
-    report = Report()
-    layers = gather(main_file(path, environ), overrides, report, candidate)
-    spec = _build(layers, environ, report) if layers else None
+    report, budget = Report(), Budget()
+    layers = gather(main_file(path, environ), overrides, report, candidate, budget)
+    found = _load(layers, environ, report, budget) if layers else None
     report.raise_problems()
-    assert spec is not None
-    assert layers is not None
-    return Loaded(spec, layers)
+    assert found is not None
+    return found
 
 
-def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
-    """The spec; of use only if no problem was noted."""
+def load_whole(
+    path: str | os.PathLike[str] | None, overrides: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> tuple[Spec, str]:
+    """What the daemon of a file runs, and the scope that the file is of: as for a client that names the file.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    spec = load(path, overrides, environ)
+    if not spec.scope:
+        return spec, ""
+    assert spec.daemon.scope_of is not None
+    loaded = read(spec.daemon.scope_of, (), environ)
+    parts = {name: part.spec for name, part in loaded.parts.items()}
+    return joined(loaded.alone, {**parts, spec.scope: spec}), spec.scope
+
+
+def _load(layers: Layers, environ: Mapping[str, str], report: Report, budget: Budget) -> Loaded | None:
+    """What a file and those that belong to it say; of use only if no problem was noted."""
+    if is_scope(layers.main):
+        home = _home(layers.main, environ, report)
+        return Loaded(_build(layers, environ, report, home), layers) if home else None
+    spec = _build(layers, environ, report)
+    parts = {name: part for name, part in _parts(spec, layers, environ, report, budget)}
+    whole = joined(spec, {name: part.spec for name, part in parts.items()})
+    if parts:
+        for key, text in agree.of_whole(whole, QUEUES_MAX):
+            report.problem(*_written(key, layers), text)
+    return Loaded(whole, layers, parts)
+
+
+def _home(document: Document, environ: Mapping[str, str], report: Report) -> Home | None:
+    """Where the file of a scope is at home, by its own word and that of the main file."""
+    member = membership(document, report)
+    if member is None:
+        return None
+    main = member.main
+    scope = Scope(main, environ, report)
+    if not _is_name(SCOPE_NAME, member.name, ("scopes", member.name), scope):
+        return None
+    daemon = _daemon(_section("daemon", scope), main, scope)
+    return Home(member.name, main.path, daemon, Access(**_section("access", scope)))
+
+
+def _parts(
+    spec: Spec, layers: Layers, environ: Mapping[str, str], report: Report, budget: Budget
+) -> Iterator[tuple[str, Loaded]]:
+    """The scopes of a main file, each read from its own."""
+    wrong = {name for name, _ in _misplaced(spec, layers, report)}
+    for name, table in spec.scopes.items():
+        if name in wrong:
+            continue
+        part = gather(table.config, (), report, budget=budget)
+        if part is None:
+            continue
+        home = Home(name, layers.main.path, spec.daemon, spec.access)
+        yield name, Loaded(_build(part, environ, report, home), part)
+
+
+def _misplaced(spec: Spec, layers: Layers, report: Report) -> Iterator[tuple[str, str]]:
+    """Scopes whose files cannot be what they are said to be, with what is noted about each."""
+    places = {name: os.path.realpath(table.config) for name, table in spec.scopes.items()}
+    for name, text in agree.of_scopes(os.path.realpath(layers.main.path), places, spec.daemon.run_dir):
+        report.problem(*_written(("scopes", name, "config"), layers), text)
+        yield name, text
+    for name, table in spec.scopes.items():
+        if not os.path.lexists(table.config):
+            text = f"{quoted(table.config)} does not exist; make the file, or correct the path"
+            report.problem(*_written(("scopes", name, "config"), layers), text)
+            yield name, text
+
+
+def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Home | None = None) -> Spec:
+    """The spec of a main file without its scopes, or of a scope; of use only if no problem was noted."""
     scope = Scope(layers.main, environ, report)
+    if home:
+        for name, why in MAIN_ONLY.items():
+            if name in layers.main.data:
+                text = f"stands in the file of scope {home.name}, and {why}; remove it, or move it to {quoted(home.main)}"
+                scope.problem((name,), text)
     sections = {name: _section(name, scope) for name in TOP}
     for name in [name for name in layers.main.data if name not in (*TOP, *NAMED, "queues")]:
         scope.problem((name,), "" if report.full else unknown_section(name))
-    daemon = _daemon(sections["daemon"], layers, scope)
+    daemon = _daemon(sections["daemon"], layers.main, scope) if home is None else _of_home(sections["daemon"], home, scope)
     queues = _queues(layers, sections["defaults"], daemon, scope)
     limits, pools = _limits(scope), _pools(sections["defaults"], daemon, scope)
     for key, text in agree.of_tables(queues, limits, pools, layers.queues):
@@ -91,10 +190,12 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
         daemon=daemon,
         intake=Intake(**sections["intake"]),
         log=Log(**sections["log"]),
-        access=Access(**sections["access"]),
+        access=home.access if home and "access" not in layers.main.data else Access(**sections["access"]),
         limits=limits,
         queues=queues,
         pools=pools,
+        scopes={} if home else _scopes(scope),
+        scope=home.name if home else "",
         warnings=report.warnings,
     )
 
@@ -103,14 +204,36 @@ def _section(name: str, scope: Scope) -> Fields:
     return read_section(TOP[name], scope.document.data.get(name, {}), (name,), scope)
 
 
-def _daemon(fields: Fields, layers: Layers, scope: Scope) -> Daemon:
-    database, run_dir = default_paths(layers.main.path)
+def _daemon(fields: Fields, main: Document, scope: Scope) -> Daemon:
+    database, run_dir = default_paths(main.path)
     daemon = Daemon(**{"database": database, "run_dir": run_dir, **fields})
     for key, text in agree.of_daemon(daemon):
         scope.problem(("daemon", *key), text)
     for folder in daemon.python_path:
-        believe_folder(folder, scope.report, of=layers.main.path)
+        believe_folder(folder, scope.report, of=main.path)
     return daemon
+
+
+def _of_home(fields: Fields, home: Home, scope: Scope) -> Daemon:
+    """What [daemon] means in the file of a scope: what the main file says, and where its own handlers are."""
+    for name, key in TOP["daemon"].keys.items():
+        if key.field not in fields or key.field in ("python_path", "scope_of"):
+            continue
+        if fields[key.field] != getattr(home.daemon, key.field):
+            text = f"differs from {quoted(home.main)}, whose daemon runs this scope, too; remove it here"
+            scope.problem(("daemon", name), text)
+    main = fields.get("scope_of")
+    if main is None:
+        wanted = os.path.relpath(home.main, scope.document.folder)
+        text = f'is missing in the file of scope {home.name}; write scope_of = "{wanted}", so that clients find the daemon'
+        scope.problem(("daemon", "scope_of"), text)
+    elif not same_file(main, home.main):
+        text = f"{quoted(main)} is another file than {quoted(home.main)}, which has this one as scope {home.name}"
+        scope.problem(("daemon", "scope_of"), f"{text}; let both name each other")
+    python_path = fields.get("python_path", home.daemon.python_path)
+    for folder in python_path:
+        believe_folder(folder, scope.report, of=scope.document.path)
+    return msgspec.structs.replace(home.daemon, python_path=python_path, scope_of=home.main)
 
 
 def _queues(layers: Layers, defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
@@ -126,18 +249,34 @@ def _queues(layers: Layers, defaults: Fields, daemon: Daemon, scope: Scope) -> d
     return queues
 
 
-def _tables(section: str, scope: Scope) -> dict[str, Any]:
+def _tables(section: str, scope: Scope, names: Kind = QUEUE_NAME) -> dict[str, Any]:
     """The named tables of a section, by name; names that cannot be are noted and left out."""
     tables = scope.document.data.get(section, {})
     if not isinstance(tables, dict):
         scope.problem((section,), f"is no table; write [{section}.NAME]")
         return {}
+    return {name: table for name, table in tables.items() if _is_name(names, name, (section, name), scope)}
+
+
+def _is_name(names: Kind, name: str, key: KeyPath, scope: Scope) -> bool:
+    """Whether a name can be; if not, that is noted."""
+    try:
+        names.read(name, "")
+    except ValueError as error:
+        scope.problem(key, str(error))
+        return False
+    return True
+
+
+def _scopes(scope: Scope) -> dict[str, ScopeTable]:
     found = {}
-    for name, table in tables.items():
-        try:
-            found[QUEUE_NAME.read(name, "")] = table
-        except ValueError as error:
-            scope.problem((section, name), str(error))
+    for name, table in _tables("scopes", scope, SCOPE_NAME).items():
+        before = scope.report.count
+        fields = read_section(SCOPE, table, ("scopes", name), scope)
+        if "config" not in fields and scope.report.count == before:
+            scope.problem(("scopes", name), f'has no file; write config = "{name}/queues.toml"')
+        if scope.report.count == before:
+            found[name] = construct(SCOPE, {"name": name, **fields})
     return found
 
 

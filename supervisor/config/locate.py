@@ -8,13 +8,18 @@ import stat
 from collections.abc import Mapping
 
 from supervisor.config.lookup import main_file
-from supervisor.config.parse import parse
+from supervisor.config.membership import SCOPE_OF, is_scope, membership
+from supervisor.config.parse import Document, parse
 from supervisor.config.problem import Report
+from supervisor.config.sockets import socket_in
 from supervisor.config.source import read
+from supervisor.errors import ConfigError
 
 VARIABLE = "JOBSUP_SOCKET"
-_RUN_DIR = re.compile(rb"""^[ \t]*run_dir[ \t]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE)
-SOCKET_NAME = "jobsup.sock"
+_KEYS = {
+    name: re.compile(rb"""^[ \t]*%b[ \t]*=[ \t]*["']([^"'\n]+)["']""" % name.encode(), re.MULTILINE)
+    for name in ("run_dir", SCOPE_OF)
+}
 SOCKET_PATH_MAX_BYTES = 107
 """What the kernel takes: sun_path has 108 bytes, one of them the closing NUL."""
 
@@ -22,7 +27,8 @@ SOCKET_PATH_MAX_BYTES = 107
 def socket_path(config: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str:
     """$JOBSUP_SOCKET, unless a file is named, else the socket in the run_dir of the file that `main_file` finds.
 
-    Drop-ins are not read: they hold queues only.
+    For the file of a scope it is the socket of that scope, in the run_dir of the main file that it names. Drop-ins
+    are not read: they hold queues only.
 
     Raises:
         ConfigError: there is no file, or it cannot be used.
@@ -36,9 +42,26 @@ def socket_path(config: str | os.PathLike[str] | None, environ: Mapping[str, str
     if content is not None and report.count and (left := _socket_of_a_draft(main, content)):
         return left
     report.raise_problems()
-    daemon = document.data.get("daemon") if document else None
+    assert document is not None
+    return _socket_of(document)
+
+
+def _socket_of(document: Document) -> str:
+    """The socket of a file that was read.
+
+    Raises:
+        ConfigError: it is the file of a scope, and the main file that it names does not have it.
+    """
+    scope = ""
+    if is_scope(document):
+        report = Report()
+        member = membership(document, report)
+        report.raise_problems()
+        assert member is not None
+        document, scope = member
+    daemon = document.data.get("daemon")
     run_dir = daemon.get("run_dir") if isinstance(daemon, dict) else None
-    return os.path.join(run_dir_of(main, run_dir), SOCKET_NAME)
+    return socket_in(run_dir_of(document.path, run_dir), scope)
 
 
 def _socket_of_a_draft(main: str, content: bytes) -> str | None:
@@ -46,11 +69,11 @@ def _socket_of_a_draft(main: str, content: bytes) -> str | None:
 
     Only a socket that is there counts; the file's rights were found good before its text was looked at.
     """
-    found = _RUN_DIR.search(content)
-    path = os.path.join(run_dir_of(main, found[1].decode(errors="replace") if found else None), SOCKET_NAME)
+    found = {name: match[1].decode(errors="replace") for name, key in _KEYS.items() if (match := key.search(content))}
     try:
+        path = _socket_of(Document(main, {"daemon": found}, {}))
         return path if stat.S_ISSOCK(os.stat(path).st_mode) else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, ConfigError):
         return None
 
 

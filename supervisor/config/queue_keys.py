@@ -5,7 +5,20 @@ from __future__ import annotations
 from supervisor.config import special
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Key, Section
 from supervisor.config.kinds import boolean, choice, duration, integer, listed, number, or_word, path, size
-from supervisor.config.spec import DAY_MS, HOUR_MS, MIB, Backoff, Demand, Limit, Queue, Rate, Restart, Retention, Unique
+from supervisor.config.spec import (
+    DAY_MS,
+    HOUR_MS,
+    MIB,
+    Backoff,
+    Demand,
+    Limit,
+    Queue,
+    Rate,
+    Restart,
+    Retention,
+    ScopeTable,
+    Unique,
+)
 
 YEAR_MS = 365 * DAY_MS
 EVER_MS = 36_500 * DAY_MS
@@ -230,5 +243,17 @@ LIMIT = Section(
         "per_key": Key("per_key", boolean(), "it holds for each key by itself, and for jobs that have one"),
     },
 )
-NAMED = {"limits": LIMIT, "pools": POOL}
+SCOPE = Section(
+    ScopeTable,
+    "Another instance in the same database: its queues, limits and pools stand in a file of its own, and its clients use "
+    "a socket of their own and see nothing of the others. Names have at most 32 characters; see [scopes.md](scopes.md).",
+    {"config": Key("config", path(), "the file of the scope, in a folder of its own; it names this file in `scope_of`", "-")},
+)
+NAMED = {"limits": LIMIT, "pools": POOL, "scopes": SCOPE}
 """Sections of which a file has any number, each with a name."""
+MAIN_ONLY = {
+    "intake": "all scopes share one intake",
+    "log": "the daemon has one log",
+    "scopes": "a scope has no scopes",
+}
+"""Sections that the file of a scope does not have, and why. All others it has for itself."""

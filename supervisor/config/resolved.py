@@ -10,7 +10,8 @@ from supervisor.config.agree import HANDLER_ONLY
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Section
-from supervisor.config.queue_keys import LIMIT, POOL, QUEUE, RETENTION
+from supervisor.config.queue_keys import LIMIT, MAIN_ONLY, POOL, QUEUE, RETENTION, SCOPE
+from supervisor.config.scopes import alone
 from supervisor.config.spec import Queue, Spec
 
 
@@ -23,7 +24,15 @@ def as_toml_data(spec: Spec) -> dict[str, Any]:
 
 
 def as_data(spec: Spec) -> dict[str, Any]:
-    """Tables and values as they are meant; keys without a value are left out, as TOML has no null."""
+    """Tables and values as they are meant; keys without a value are left out, as TOML has no null.
+
+    The scopes of a main file are named, and not shown; of a scope, only what its file may have.
+    """
+    tables = _all(alone(spec))
+    return {name: table for name, table in tables.items() if not (spec.scope and name in MAIN_ONLY)}
+
+
+def _all(spec: Spec) -> dict[str, Any]:
     return {
         "daemon": _table(DAEMON, spec.daemon),
         "intake": _table(INTAKE, spec.intake),
@@ -39,6 +48,7 @@ def _named(spec: Spec) -> dict[str, Any]:
     tables = {
         "limits": {name: _table(LIMIT, limit) for name, limit in spec.limits.items()},
         "pools": {name: _pool(pool) for name, pool in spec.pools.items()},
+        "scopes": {name: _table(SCOPE, scope) for name, scope in spec.scopes.items()},
     }
     return {name: table for name, table in tables.items() if table}
 

@@ -11,6 +11,9 @@ from typing import Literal
 
 import msgspec
 
+from supervisor.config.names import scope_of, short_name
+from supervisor.config.sockets import SOCKET_NAME, socket_in
+
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
@@ -26,14 +29,12 @@ class Daemon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     python_path: tuple[str, ...] = ()
     shutdown_grace_ms: int = 30 * SECOND_MS
     durability: Literal["full", "relaxed"] = "full"
+    scope_of: str | None = None
 
     @property
     def socket(self) -> str:
         """Where the keeper listens."""
         return f"{self.run_dir}/{SOCKET_NAME}"
-
-
-SOCKET_NAME = "jobsup.sock"
 
 
 class Intake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,8 +176,20 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     python_path: tuple[str, ...] = ()
 
 
+class ScopeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[scopes.NAME]`: another instance in the same database; `config` is its file, `access` who may use its socket."""
+
+    name: str
+    config: str = ""
+    access: Access = Access()
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that was configured; `files` are the files read, the main one first."""
+    """Everything that was configured; `files` are the files read, the main one first.
+
+    Of a main file: queues, limits and pools of all its scopes are here, too, under their internal names (see `names`).
+    Of the file of a scope: `scope` is its name, and everything stands here as it is known within it.
+    """
 
     files: tuple[str, ...] = ()
     daemon: Daemon = Daemon()
@@ -186,7 +199,14 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     limits: dict[str, Limit] = {}
     queues: dict[str, Queue] = {}
     pools: dict[str, Queue] = {}
+    scopes: dict[str, ScopeTable] = {}
+    scope: str = ""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def socket(self) -> str:
+        """Where clients of this file reach the keeper."""
+        return socket_in(self.daemon.run_dir, self.scope)
 
     def queue(self, name: str) -> Queue | None:
         """The table that speaks of a queue: its own, else the pattern that matches it. Patterns do not overlap."""
@@ -217,8 +237,10 @@ def is_pattern(name: str) -> bool:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Whether a pattern stands for a queue."""
-    return name.startswith(pattern[:-1]) and QUEUE_NAME_SHAPE.fullmatch(name) is not None
+    """Whether a pattern stands for a queue; it does so within its scope only."""
+    within = name.startswith(pattern[:-1]) and scope_of(name) == scope_of(pattern)
+    return within and QUEUE_NAME_SHAPE.fullmatch(short_name(name)) is not None
 
 
 QUEUE_NAME_SHAPE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+SCOPE_NAME_SHAPE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,31}")

@@ -10,7 +10,7 @@ from typing import Any
 from supervisor.config.command import parse_argument, parse_command
 from supervisor.config.kinds import LIST_MAX, REFERENCE, Kind, path, text, utf8, wrong
 from supervisor.config.problem import dotted, shown, suggestion
-from supervisor.config.spec import QUEUE_NAME_SHAPE
+from supervisor.config.spec import QUEUE_NAME_SHAPE, SCOPE_NAME_SHAPE
 
 ARGUMENT_MAX_BYTES = 128 * 1024 - 1
 """One argument, or one variable, that the kernel takes: MAX_ARG_STRLEN without its NUL."""
@@ -225,6 +225,10 @@ STATES = ("blocked", "scheduled", "queued", "running", "completed", "dead", "can
 QUEUE_NAME = text(
     "a name of lower-case letters, digits, _ . and -, beginning with a letter or digit, of at most 63 characters",
     QUEUE_NAME_SHAPE.pattern,
+)
+SCOPE_NAME = text(
+    "a name of lower-case letters, digits, _ . and -, beginning with a letter or digit, of at most 32 characters",
+    SCOPE_NAME_SHAPE.pattern,
 )
 PATTERN = text("a name of a queue, or its beginning and a * for all that begin so", r"(?:[a-z0-9][a-z0-9_.-]{0,61})?\*")
 MEMBER = text("the name of a payload member", high=128)

@@ -40,7 +40,8 @@ def fingerprint(unique: Unique, queue: str, key: str, payload: Any) -> str:
     Raises:
         MemberMissing: a member named in `by` is not in the payload.
     """
-    parts: list[Any] = [None if unique.across_queues else queue, list(unique.by)]
+    within = queue.rpartition("/")[0] or None if unique.across_queues else queue  # all queues of one scope, or this one
+    parts: list[Any] = [within, list(unique.by)]
     parts += [key if name == "key" else _member(payload, name) for name in unique.by] or [key, payload]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

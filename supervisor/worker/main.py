@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from supervisor.config.names import short_name
 from supervisor.errors import PayloadTooLarge
 from supervisor.job import (
     DEADLINE_PASSED,
@@ -84,6 +85,7 @@ class Worker:
     def __init__(self, inheritance: WorkerInheritance) -> None:
         self._given = inheritance
         self._queue = inheritance.queue
+        self._name = short_name(inheritance.queue.name)
         self._sock = inheritance.worker_end
         self._folder = inheritance.directory_fd
         memory_fd = open_memory(self._folder)
@@ -283,7 +285,7 @@ class Worker:
         due_at_ms = extra.get("due_at_ms")
         return Job(
             id=task.id,
-            queue=extra.get("queue") or self._queue.name,
+            queue=short_name(extra["queue"]) if "queue" in extra else self._name,
             payload=msgspec.json.decode(payload),
             attempt=task.attempt,
             max_attempts=extra.get("max_attempts") or self._max_attempts,

@@ -11,7 +11,8 @@ import pytest
 
 from supervisor.config import spec
 from supervisor.config.load import load
-from supervisor.config.locate import SOCKET_NAME, socket_path
+from supervisor.config.locate import socket_path
+from supervisor.config.sockets import SOCKET_NAME
 from supervisor.errors import ConfigError
 from tests.support.config_files import QUEUE, write
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 
 from supervisor.config.findable import import_path
+from supervisor.config.names import scope_of, short_name
+from supervisor.config.sockets import socket_in
 from supervisor.config.spec import Queue
 from supervisor.unix.inheritance import Executor, HandlerUnusable
 from supervisor.worker.executors import command, python
@@ -36,4 +38,7 @@ def load(queue: Queue) -> Executor:
 def environment_for(queue: Queue, environ: Mapping[str, str]) -> dict[str, str]:
     """What a queue's handlers see: an allow-list, what the queue passes on, and what it sets."""
     kept = {name: value for name, value in environ.items() if PASSED.fullmatch(name) or name in queue.pass_env}
-    return kept | {"JOBSUP_WORKER": queue.name} | queue.env
+    scope = scope_of(queue.name)
+    if scope and "JOBSUP_SOCKET" in kept:
+        kept["JOBSUP_SOCKET"] = socket_in(os.path.dirname(kept["JOBSUP_SOCKET"]), scope)
+    return kept | {"JOBSUP_WORKER": short_name(queue.name)} | queue.env
