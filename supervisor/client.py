@@ -349,7 +349,7 @@ def _places(
         return socket_path(main, environ), main
     from supervisor.config.load import load
 
-    return load(main, overrides, environ).daemon.socket, main
+    return load(main, overrides, environ).socket, main
 
 
 def _ms(duration: Duration) -> int:

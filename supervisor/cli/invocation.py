@@ -35,15 +35,15 @@ class Invocation:
         self._spec: Spec | None = None
 
     def spec(self) -> Spec:
-        """The configuration, loaded and checked.
+        """The configuration, loaded and checked; of a main file, what is its own, without its scopes.
 
         Raises:
             ConfigError: it cannot be used.
         """
         if self._spec is None:
-            from supervisor.config.load import load
+            from supervisor.config.load import read
 
-            self._spec = load(self.config, self.overrides)
+            self._spec = read(self.config, self.overrides).alone
         return self._spec
 
     def client(self) -> Client[int]:
@@ -139,7 +139,7 @@ class Invocation:
         spec = self.spec()
         connection = connect_reader(spec.daemon.database)
         try:
-            yield Reader(connection, spec.queue)
+            yield Reader(connection, spec.queue, spec.scope)
         finally:
             connection.close()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from supervisor.cli.streams import open_standard_streams
-from supervisor.errors import EXIT_USAGE, JobsupError
+from supervisor.errors import EXIT_USAGE, ConfigError, JobsupError
 from supervisor.version import VERSION
 
 if TYPE_CHECKING:
@@ -95,20 +95,20 @@ def _check(config: str | None, overrides: tuple[str, ...]) -> int:
 
 
 def _one_shot(config: str | None, overrides: tuple[str, ...], fd: int | None, *, init: bool) -> int:
-    from supervisor.config.load import load
+    from supervisor.config.load import load_whole
     from supervisor.keeper.one_shot import init_database, run_one_shot
     from supervisor.unix.lock import ONE_SHOT, take_lock_within
 
     if fd is None and not init:
         raise click.UsageError("--one-shot needs --fd, or --init to only make the database")
-    spec = load(config, overrides)
+    spec, scope = load_whole(config, overrides)
     if init:
         _make_default_folder(spec)
     take_lock_within(spec.daemon.database, ONE_SHOT, ONE_SHOT_WAIT_MS)
     if fd is None:
         init_database(spec)
         return 0
-    return run_one_shot(spec, socket.socket(fileno=fd), create=init)
+    return run_one_shot(spec, socket.socket(fileno=fd), create=init, scope=scope)
 
 
 def _daemon(config: str | None, overrides: tuple[str, ...]) -> int:
@@ -128,6 +128,11 @@ def _daemon(config: str | None, overrides: tuple[str, ...]) -> int:
         return EXIT_USAGE
     path = str(find(config, os.environ))
     spec = load(path, overrides)
+    if spec.scope:
+        raise ConfigError(
+            f"{path} is the file of scope {spec.scope}, which the daemon of {spec.daemon.scope_of} runs",
+            hint=f"jobsupd -c {spec.daemon.scope_of}",
+        )
     os.environ["JOBSUP_CONFIG"] = path
     os.environ["JOBSUP_SOCKET"] = spec.daemon.socket
     _make_default_folder(spec)

@@ -22,3 +22,8 @@ def short_name(name: str) -> str:
 def internal_name(scope: str, name: str) -> str:
     """The name as everybody below the boundary knows it."""
     return f"{scope}{SEPARATOR}{name}" if scope else name
+
+
+def inner_name(scope: str, name: str) -> str:
+    """The internal name of what somebody in a scope calls by `name`; one that nothing has, if it was written with a `/`."""
+    return f"{SEPARATOR}{name}" if SEPARATOR in name else internal_name(scope, name)

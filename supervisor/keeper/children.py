@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from supervisor.config.discipline import unique_of
+from supervisor.config.names import inner_name, scope_of, short_name
 from supervisor.config.spec import Queue, Spec
 from supervisor.errors import InvalidPayload, PayloadTooLarge, UnknownQueue
 from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX
@@ -25,22 +26,25 @@ def known_queue(spec: Spec, name: str) -> Queue:
     """
     queue = spec.queue(name)
     if queue is None:
-        raise UnknownQueue(f"there is no queue {name}", hint=nearest(spec, name))
+        raise UnknownQueue(f"there is no queue {short_name(name)}", hint=nearest(spec, name))
     return queue
 
 
 def nearest(spec: Spec, name: str) -> str:
-    """What to do about a name that is no queue."""
+    """What to do about a name that is no queue; of other scopes nothing is said."""
     import difflib
 
-    close = difflib.get_close_matches(name, spec.queues, 1)
+    known = [short_name(queue) for queue in spec.queues if scope_of(queue) == scope_of(name)]
+    close = difflib.get_close_matches(short_name(name), known, 1)
     if close:
         return f"did you mean {close[0]}?"
-    return f"queues: {', '.join(sorted(spec.queues)) or 'none'}; add one with: jobsctl queues add"
+    return f"queues: {', '.join(sorted(known)) or 'none'}; add one with: jobsctl queues add"
 
 
-def children_of(spec: Spec, listed: Sequence[tuple[str, bytes, Mapping[str, Any]]], now_ms: int) -> list[Group]:
-    """The groups that a handler's own enqueues make.
+def children_of(
+    spec: Spec, listed: Sequence[tuple[str, bytes, Mapping[str, Any]]], now_ms: int, scope: str = ""
+) -> list[Group]:
+    """The groups that a handler's own enqueues make, in its own scope.
 
     Raises:
         UnknownQueue, InvalidPayload, PayloadTooLarge: one of them could not be stored; then none is.
@@ -48,12 +52,13 @@ def children_of(spec: Spec, listed: Sequence[tuple[str, bytes, Mapping[str, Any]
     if len(listed) > GROUP_JOBS_MAX or sum(len(payload) for _, payload, _ in listed) > GROUP_BYTES_MAX:
         raise PayloadTooLarge(f"a job may enqueue {GROUP_JOBS_MAX} jobs with {GROUP_BYTES_MAX} bytes in all")
     groups = []
-    for name, payload, options in listed:
+    for written, payload, options in listed:
+        name = inner_name(scope, written)
         queue = known_queue(spec, name)
         try:
             job = msgspec.convert({"payload": msgspec.Raw(payload), **options}, messages.NewJob)
         except msgspec.ValidationError as error:
-            raise InvalidPayload(f"a job for {name}: {error}") from error
+            raise InvalidPayload(f"a job for {written}: {error}") from error
         groups.append(Group(name, [new_job(queue, job, now_ms, name)]))
     return groups
 
@@ -65,10 +70,10 @@ def new_job(queue: Queue, job: messages.NewJob, now_ms: int, name: str | None = 
         InvalidPayload, PayloadTooLarge: the payload cannot be stored, or the queue does not order by priority.
     """
     payload = bytes(job.payload)
-    messages.check_payload(payload, queue.max_payload_bytes, queue.name)
+    messages.check_payload(payload, queue.max_payload_bytes, short_name(queue.name))
     if job.priority and "priority" not in queue.order:
         raise InvalidPayload(
-            f"queue {queue.name} does not order by priority (its order is {', '.join(queue.order)})",
+            f"queue {short_name(queue.name)} does not order by priority (its order is {', '.join(queue.order)})",
             hint='set order = "priority" for it, or leave the priority out',
         )
     due_at_ms = job.due_at_ms if job.delay_ms is None else now_ms + job.delay_ms

@@ -12,6 +12,7 @@ import select
 import selectors
 import signal
 import socket
+from types import MappingProxyType
 from typing import Any
 
 from supervisor.errors import EXIT_IO, JobsupError, StoreError
@@ -94,7 +95,7 @@ class Keeper:
 
     def take_up(self, given: KeeperInheritance) -> None:
         """Take up what the master handed down: listeners, links, slots; adopt what the rows say of them."""
-        self.listen(given.listeners)
+        self.listen(given.listeners, given.scopes)
         self._watch_signals()
         self.selector.register(given.lifeline, selectors.EVENT_READ, self._master_gone)
         for handed in given.slots:
@@ -138,9 +139,10 @@ class Keeper:
                 return adopted
         return 0
 
-    def listen(self, listeners: Any) -> None:
-        """Serve the public socket."""
-        self.server = Server(listeners, self.selector, boot_ms)
+    def listen(self, listeners: Any, scopes: Any = MappingProxyType({})) -> None:
+        """Serve the public socket, and those of scopes by name."""
+        self.server = Server(listeners, self.selector, boot_ms, scopes)
+        self.private.server = self.server
         self.state.send_replies = self.server.flush
         self.service = Service(self.state, self.server, self.private, self.reader)
 
@@ -179,11 +181,11 @@ class Keeper:
             bury_all(self.state, self.private)
         return self.finish()
 
-    def serve_one(self, sock: socket.socket) -> None:
+    def serve_one(self, sock: socket.socket, scope: str = "") -> None:
         """Turn until the one client is gone or asks no more, or a daemon wants the database."""
         self.listen(())
         self._watch_signals()
-        connection = self.server.adopt(sock)
+        connection = self.server.adopt(sock, scope)
         quiet_at_ms = boot_ms() + ONE_SHOT_QUIET_MS
         while not self.stopping and (self._unwritten() or not (connection.closed or boot_ms() >= quiet_at_ms)):
             self._hear(min(self._timeout_s(), ONE_SHOT_QUIET_MS / 4000))

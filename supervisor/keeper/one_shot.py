@@ -18,8 +18,8 @@ from supervisor.store.sqlite.store import SqliteStore
 from supervisor.unix.clock import boot_id, boot_ms, wall_ms
 
 
-def run_one_shot(spec: Spec, sock: socket.socket, *, create: bool) -> int:
-    """Serve one client until it closes; returns the exit status. The caller holds the writer lock.
+def run_one_shot(spec: Spec, sock: socket.socket, *, create: bool, scope: str = "") -> int:
+    """Serve one client, of a scope, until it closes; returns the exit status. The caller holds the writer lock.
 
     Raises:
         StoreError: the database cannot be opened.
@@ -29,7 +29,7 @@ def run_one_shot(spec: Spec, sock: socket.socket, *, create: bool) -> int:
     state = State(spec, _open(spec, create=create), log, boot_id(), boot_ms())
     state.leasing = False
     keeper = Keeper(state)
-    keeper.serve_one(sock)
+    keeper.serve_one(sock, scope)
     return keeper.finish()
 
 

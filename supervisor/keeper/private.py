@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Any
 
 from supervisor.config import codec
+from supervisor.errors import NotRunning
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
 from supervisor.unix.clock import boot_ms
 from supervisor.unix.slot import Slot
 from supervisor.wire import control
 from supervisor.wire.control import Link, LinkClosed, read_memory_file
+from supervisor.wire.server import Server
 
 
 class Private:
@@ -24,6 +26,7 @@ class Private:
     def __init__(self, state: State, selector: selectors.BaseSelector) -> None:
         self.state = state
         self.selector = selector
+        self.server: Server | None = None
         self.finish_within_ms: int | None = None
         self._early_ready: set[int] = set()
         self._early: dict[int, control.Started] = {}
@@ -33,6 +36,8 @@ class Private:
             control.LinkGiven: self._link_given,
             control.LinkGone: self._link_gone,
             control.SpecChanged: self._spec_changed,
+            control.ScopeGiven: self._scope_given,
+            control.ScopeGone: self._scope_gone,
             control.TreeChanged: self._tree_changed,
             control.ReloadDone: self._reload_done,
             control.Drain: self._drain,
@@ -140,6 +145,19 @@ class Private:
         self.state.reload_error = changed.error
         if descriptors:
             self.state.use(codec.decode(read_memory_file(descriptors.pop())))
+
+    def _scope_given(self, given: control.ScopeGiven, descriptors: list[int], _: Link) -> None:
+        listener = socket.socket(fileno=descriptors.pop())
+        if self.server:
+            self.server.listen_also(given.scope, listener)
+
+    def _scope_gone(self, gone: control.ScopeGone, _d: list[int], _: Link) -> None:
+        """A scope has left the configuration: its clients are told, and go."""
+        if self.server:
+            self.server.stop_listening(gone.scope)
+            for connection in self.server:
+                if connection.scope == gone.scope:
+                    connection.refuse(NotRunning(f"scope {gone.scope} is not in the configuration any more"))
 
     def _tree_changed(self, _m: control.TreeChanged, descriptors: list[int], _: Link) -> None:
         self.state.tree = json.loads(read_memory_file(descriptors.pop()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from supervisor.config.names import short_name
 from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
 from supervisor.keeper.state import State
@@ -75,18 +76,28 @@ def _running(state: State, job_id: int, leased: Reason) -> Reason:
 
 
 def shown(job_id: int, found: Explained, reasons: list[Reason]) -> dict[str, Any]:
-    """An explanation as clients get it."""
+    """An explanation as clients get it, with names as they are known within the job's scope."""
+    queue, reasons = short_name(found.queue), [in_short(reason) for reason in reasons]
     return {
         "id": job_id,
-        "queue": found.queue,
+        "queue": queue,
         "key": found.key or None,
         "state": found.state.value,
-        "sentence": f"job {job_id} of {found.queue}: {reasons[0].sentence}",
+        "sentence": f"job {job_id} of {queue}: {reasons[0].sentence}",
         "reasons": [
             {"kind": reason.kind, "sentence": reason.sentence, **{name: fact for name, fact in units(reason)}}
             for reason in reasons
         ],
     }
+
+
+def in_short(reason: Reason) -> Reason:
+    """The reason with short names of queues, pools and limits."""
+    facts = {name: short_name(fact) if name in ("queue", "pool") else fact for name, fact in reason.facts.items()}
+    if "name" in facts:
+        kind, _, name = facts["name"].partition(":")
+        facts["name"] = f"{kind}:{short_name(name)}"
+    return Reason(reason.kind, facts)
 
 
 def units(reason: Reason) -> list[tuple[str, Any]]:

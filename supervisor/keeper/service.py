@@ -20,6 +20,7 @@ from supervisor.keeper import answers, intake, operations, reasons
 from supervisor.keeper.access import allowed
 from supervisor.keeper.children import known_queue
 from supervisor.keeper.private import Private
+from supervisor.keeper.scope import Boundary, refused_to, shown_to
 from supervisor.keeper.state import State
 from supervisor.keeper.tasks import Operation
 from supervisor.keeper.waits import FINAL_VALUES, Waits
@@ -48,6 +49,7 @@ class Service:
         self.server = server
         self.private = private
         self.reader = reader
+        self.boundary = Boundary(reader)
         self.waits = Waits(self._reply, self._refuse)
         self._reload_count = 0
         self._denied_at_ms: dict[int, int] = {}
@@ -97,7 +99,7 @@ class Service:
         return sum(weights) > CLOGGED_BYTES or len(state.operations) > CLOGGED_OPERATIONS
 
     def _handle(self, connection: Connection, frame: bytes) -> None:
-        number = None
+        number, caller = None, connection
         try:
             request = messages.decode(frame)
             number = request.id
@@ -107,9 +109,10 @@ class Service:
                 if isinstance(request, messages.JobStatus | messages.Wait):
                     self._postponed.append((connection, frame))
                     return
-            self._handlers.get(type(request), self._unsupported)(connection, request)
+            caller, request = self.boundary.enter(connection, request)
+            self._handlers.get(type(request), self._unsupported)(caller, request)
         except JobsupError as error:
-            self._refuse(connection, number if number is not None else request_id(frame), error)
+            self._refuse(caller, number if number is not None else request_id(frame), error)
         except Exception:  # noqa: BLE001 - one request must not end the keeper for everyone
             self.state.log.emit("keeper.fault", traceback=traceback.format_exc())
             self._refuse(connection, number, Internal("a fault in jobsup; its log has the traceback"))
@@ -129,7 +132,8 @@ class Service:
             self._handle(connection, frame)
 
     def _check_access(self, request: messages.AnyRequest, connection: Connection) -> None:
-        if not allowed(self.state.spec.access, request.access, connection.peer):
+        access = self.boundary.access(self.state.spec, connection)
+        if not allowed(access, request.access, connection.peer):
             op = str(request.__struct_config__.tag)
             self._note_denied(op, connection.peer.uid)
             raise Denied(f"user {connection.peer.uid} may not {op}", hint=f"[access] {request.access} lists who may")
@@ -146,12 +150,14 @@ class Service:
         raise UsageError("this is not done over the socket", hint="use jobsctl on the host")
 
     def _reply(self, connection: Connection, number: int, ok: dict[str, Any]) -> None:
+        connection, ok = shown_to(connection, ok)
         try:
             connection.post(reply(number, ok))
         except PayloadTooLarge as error:
             connection.post(failure(number, error))
 
     def _refuse(self, connection: Connection, number: int | None, error: JobsupError) -> None:
+        connection, error = refused_to(connection, error)
         if number is None:
             connection.refuse(error)
         else:
@@ -199,7 +205,7 @@ class Service:
             raise Busy(f"{CLOGGED_OPERATIONS} operations on jobs are waiting already", hint="try again later")
         if request.within_ms is not None:
             operation.until_ms = boot_ms() + request.within_ms
-        self.state.operations.append(operation)
+        self.state.operations.append(self.boundary.bound(operation))
 
     def _check_room(self) -> None:
         if self._refusing:

@@ -11,6 +11,7 @@ import msgspec
 
 from supervisor.errors import JobsupError
 from supervisor.job import Cancel, Done, Failed, Outcome, RateLimited, Snooze, State
+from supervisor.config.names import scope_of
 from supervisor.keeper.children import children_of
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.work import Work
@@ -220,7 +221,7 @@ def _report(work: Work, slot: KeeperSlot, record: Record) -> Report:
     try:
         outcome, listed = _outcome(work, slot, record)
         if listed:
-            children = children_of(work.state.spec, listed, work.now_ms)
+            children = children_of(work.state.spec, listed, work.now_ms, scope_of(slot.pool))
     except JobsupError as error:
         outcome = Failed(f"job.enqueue: {error.message}", type=type(error).__name__)
     except UNREADABLE as error:

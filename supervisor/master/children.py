@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 from supervisor.config.sandbox import needs
@@ -79,11 +80,11 @@ class Processes:
         given = KeeperInheritance(
             spec=state.spec, listeners=state.listener.sockets, control=theirs,
             lifeline=state.lifeline[0], slots=slots, links=links, boot_id=state.boot_id, epoch=state.epoch,
-            reload_error=state.reload_error,
+            reload_error=state.reload_error, scopes=state.doors.sockets,
         )  # fmt: skip
         keep = [
             state.lock_fd, theirs.fileno(), state.lifeline[0], *state.log.keep_fds(),
-            *(sock.fileno() for sock in state.listener.sockets), *(sock.fileno() for sock in links.values()),
+            *(sock.fileno() for sock in (*state.listener.sockets, *state.doors.sockets.values())), *(sock.fileno() for sock in links.values()),
             *(end.fileno() for slot in slots for end in (slot.keeper_end, slot.worker_end)),
         ]  # fmt: skip
         spawned = spawn(lambda: state.roles.keeper(given), name="jobsupd:keeper", keep=keep, death_signal=None)
@@ -243,6 +244,19 @@ class Processes:
                     foreman.state = message
                     state.untold = True
 
+    # -- scopes ------------------------------------------------------------------------------------------------
+
+    def change_doors(self, scopes: Iterable[str]) -> tuple[str, ...]:
+        """After a reload: sockets for the scopes that are new, none for those that are gone; what could not be had."""
+        doors = self._state.doors
+        opened, gone, problems = doors.change(scopes)
+        if self.keeper:
+            for scope in gone:
+                self.keeper.link.send(control.ScopeGone(scope))
+            for scope in opened:
+                self.keeper.link.send(control.ScopeGiven(scope), [doors.sockets[scope].fileno()])
+        return problems
+
     # -- stopping ----------------------------------------------------------------------------------------------
 
     def stop_keeper(self, within_ms: int) -> None:
@@ -250,6 +264,7 @@ class Processes:
         if self.keeper:
             self.keeper.stopping = True
             self._state.listener.close()
+            self._state.doors.close()
             self.keeper.link.send(control.Finish(within_ms))
 
     def stop_foreman(self, child: str, grace_ms: int, *, booting: bool) -> None:

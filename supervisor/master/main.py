@@ -66,7 +66,9 @@ def run(spec: Spec, roles: Roles, *, lock_fd: int, config: str, overrides: Seque
     set_name("jobsupd")
     run_dir_fd = prepare_run_dir(spec.daemon.run_dir)
     listener = Listener(spec.daemon.socket, os.environ)
-    master = Master(State(spec, roles, lock_fd, log, listener), config, overrides)
+    state = State(spec, roles, lock_fd, log, listener)
+    state.doors.open(spec.scopes)
+    master = Master(state, config, overrides)
     log.emit("master.started", version=VERSION, queues=len(spec.queues), file=spec.files[0], pid=os.getpid())
     status = master.serve()
     os.close(run_dir_fd)
@@ -251,6 +253,7 @@ class Master:
             self.state.versions[name] = self.state.versions.get(name, 0) + 1
             self.processes.unpreloaded.pop(name, None)
         warnings = new.warnings + tuple(f"{key} takes effect after a restart" for key in changes.restart_needed)
+        warnings += self.processes.change_doors(new.scopes)
         self.state.spec = new
         self.state.reload_error = None
         keeper = self.processes.keeper
@@ -281,6 +284,7 @@ class Master:
 
     def _end(self) -> int:
         self.state.listener.close()
+        self.state.doors.close()
         self.processes.discard()
         self.state.log.emit("master.stopped")
         hit("master.before_exit")

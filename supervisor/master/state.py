@@ -7,6 +7,7 @@ import selectors
 from collections import deque
 
 from supervisor.config.spec import Spec
+from supervisor.master.doors import Doors
 from supervisor.master.listener import Listener
 from supervisor.master.shape import shape
 from supervisor.master.slots import Bank
@@ -27,6 +28,7 @@ class State:
         self.lock_fd = lock_fd
         self.log = log
         self.listener = listener
+        self.doors = Doors(spec.daemon.run_dir)
         self.selector = selectors.DefaultSelector()
         self.files_before = raise_file_limit()
         self.lifeline = os.pipe2(os.O_CLOEXEC)

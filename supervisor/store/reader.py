@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from supervisor.config.names import inner_name, scope_of, short_name
 from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.discipline import DisciplineOf
@@ -46,11 +47,33 @@ DETAILS = {
 
 
 class Reader:
-    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue), or None."""
+    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue), or None.
 
-    def __init__(self, connection: Any, queue_of: Callable[[str], Any]) -> None:
+    With a `scope` (that of the main file is empty) there is nothing but what is of it, and names are as they are known
+    within it; without one there is everything, under internal names.
+    """
+
+    def __init__(self, connection: Any, queue_of: Callable[[str], Any], scope: str | None = None) -> None:
         self._db = connection
         self.queue_of = queue_of
+        self._scope = scope
+
+    def _has(self, queue: str) -> bool:
+        """Whether an internal name is one of this scope."""
+        return self._scope is None or scope_of(queue) == self._scope
+
+    def _named(self, queue: str) -> str:
+        """An internal name as it is told."""
+        return queue if self._scope is None else short_name(queue)
+
+    def _inner(self, queue: str) -> str:
+        """The internal name of what is asked for."""
+        return queue if self._scope is None else inner_name(self._scope, queue)
+
+    def queue_of_job(self, job_id: int) -> str | None:
+        """The internal name of the queue that a job is in; None if there is no such job."""
+        row = self._db.execute(SQL.read_queue_of_job, (job_id,)).fetchone()
+        return None if row is None else str(_plain(row)[0])
 
     def job(self, job_id: int) -> dict[str, Any] | None:
         """Everything about a job, as `status ID` shows it; None if there is none."""
@@ -58,7 +81,7 @@ class Reader:
             return None
         with self._snapshot():
             row = self._db.execute(SQL.read_job, (job_id,)).fetchone()
-            if row is None:
+            if row is None or not self._has(_plain(row)[1]):
                 return None
             shown = self._present(_plain(row), self._leased_among([row]))
             shown["errors"] = list(self._errors(job_id))
@@ -71,8 +94,10 @@ class Reader:
         """Jobs without their payloads, newest first; `limit` 0 is all, `before_id` goes on after an earlier page."""
         before = JOB_ID_MAX + 1 if before_id is None else before_id
         left = limit or JOB_ID_MAX
+        picked = tag or (self._scope is not None and queue is None)
+        queue = queue and self._inner(queue)
         while left > 0:
-            ids = self._ids(queue, state, before, TAGGED_MAX if tag else min(left, IDS_MAX))
+            ids = self._ids(queue, state, before, TAGGED_MAX if picked else min(left, IDS_MAX))
             if not ids:
                 return
             before = ids[-1]
@@ -91,8 +116,9 @@ class Reader:
             with self._snapshot():
                 rows = self._db.execute(SQL.read_page, (listed,)).fetchall()
                 leased = self._leased_among(rows)
-            for row in rows:
-                yield self._present(_plain(row), leased)
+            for row in map(_plain, rows):
+                if self._has(row[1]):
+                    yield self._present(row, leased)
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -115,7 +141,8 @@ class Reader:
         if not 0 < job_id <= JOB_ID_MAX:
             return None
         with self._snapshot():
-            return Explainer(self._db, discipline_of, now_ms).explain(job_id)
+            found = Explainer(self._db, discipline_of, now_ms).explain(job_id)
+        return found if found is not None and self._has(found.queue) else None
 
     def keys(
         self, queue: str, *, everything: bool, limit: int, after: int = 0
@@ -124,11 +151,11 @@ class Reader:
         left = limit or JOB_ID_MAX
         while left > 0:
             page = min(left, KEYS_PAGE)
-            asked = {"queue": queue, "all": everything, "after": after, "limit": page}
+            asked = {"queue": self._inner(queue), "all": everything, "after": after, "limit": page}
             rows = [_plain(row) for row in self._db.execute(SQL.read_keys, asked).fetchall()]
             for lane, key, paused, held, doom, gate, state, due_at, waiting in rows:
                 after, left = lane, left - 1
-                name = gate.partition("\0")[0] if gate else None
+                name = self._limit(gate.partition("\0")[0]) if gate else None
                 yield {
                     "key": key or None,
                     "waiting": waiting,
@@ -142,11 +169,17 @@ class Reader:
             if len(rows) < page:
                 return
 
+    def _limit(self, name: str) -> str:
+        """The name of a limit, "limit:api", as it is told."""
+        kind, _, of = name.partition(":")
+        return f"{kind}:{self._named(of)}"
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Jobs by queue and state, as maintained."""
         found: dict[str, dict[str, int]] = {}
         for queue, state, jobs in map(_plain, self._db.execute(SQL.tally)):
-            found.setdefault(queue, dict.fromkeys((state.value for state in State), 0))[state] = jobs
+            if self._has(queue):
+                found.setdefault(self._named(queue), dict.fromkeys((state.value for state in State), 0))[state] = jobs
         return found
 
     def oldest_queued_ms(self) -> dict[str, int]:
@@ -154,11 +187,13 @@ class Reader:
 
         Only those first and last in line are looked at, of each priority: a retry between them may be older.
         """
-        return {queue: at for queue, at in map(_plain, self._db.execute(SQL.read_oldest)) if at is not None}
+        found = map(_plain, self._db.execute(SQL.read_oldest))
+        return {self._named(queue): at for queue, at in found if at is not None and self._has(queue)}
 
     def paused(self) -> set[str]:
         """Queues that are paused."""
-        return {_plain(row)[0] for row in self._db.execute(SQL.read_paused)}
+        found = (_plain(row)[0] for row in self._db.execute(SQL.read_paused))
+        return {self._named(queue) for queue in found if self._has(queue)}
 
     def setting(self, name: str) -> int:
         """A stored number."""
@@ -198,6 +233,7 @@ class Reader:
     def _present(self, row: Sequence[Any], leased: Mapping[int, Sequence[Any]]) -> dict[str, Any]:
         (job_id, queue, payload, priority, options, enqueued_at, due_at, state, attempt, token, started_at, finished_at,
          result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed, key) = row  # fmt: skip
+        queue = self._named(queue)
         spec = self.queue_of(queue)
         own = msgspec.json.decode(options) if options else {}
         failures, crashes, interruptions = failures or 0, crashes or 0, interruptions or 0

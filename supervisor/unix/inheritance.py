@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from supervisor.config.spec import Queue, Spec
@@ -56,6 +57,8 @@ class KeeperInheritance(NamedTuple):
     epoch: int
     """Start of the master, CLOCK_BOOTTIME ms: tells the generations of one boot apart."""
     reload_error: str | None = None
+    scopes: Mapping[str, socket.socket] = MappingProxyType({})
+    """The listening sockets of scopes, by name."""
 
 
 class ForemanInheritance(NamedTuple):

@@ -76,17 +76,19 @@ class House(Protocol):
 class Connection:
     """Made by the server; the keeper gets it with each request.
 
+    `scope` is that of the socket it came through; empty for the main one.
     `on_close`, if set, is called once when the connection ends, whoever ended it.
     """
 
     __slots__ = (
         "_choked", "_decoder", "_ended", "_house", "_sock", "_unanswered", "_unread", "_waiting_bytes", "_watched",
-        "closed", "inbox", "on_close", "partial_bytes", "peer",
+        "closed", "inbox", "on_close", "partial_bytes", "peer", "scope",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, peer: Peer, house: House) -> None:
+    def __init__(self, sock: socket.socket, peer: Peer, house: House, scope: str = "") -> None:
         sock.setblocking(False)
         self.peer = peer
+        self.scope = scope
         self.closed = False
         self.on_close: Callable[[], None] | None = None
         self.inbox: deque[bytes] = deque()

@@ -88,6 +88,18 @@ class Finish(Message, frozen=True):
     within_ms: int
 
 
+class ScopeGiven(Message, frozen=True):
+    """Master to keeper: the listening socket of a scope comes beside this; a new keeper inherits it."""
+
+    scope: str
+
+
+class ScopeGone(Message, frozen=True):
+    """Master to keeper: a scope has left the configuration; whoever is connected to it is sent away."""
+
+    scope: str
+
+
 class ReloadAsked(Message, frozen=True):
     """Keeper to master: a client asks for a reload."""
 
@@ -204,7 +216,7 @@ class RecycleWorker(Message, frozen=True):
 
 AnyMessage = (
     Hello | Ready | Progress | SlotGiven | SlotClosed | LinkGiven | LinkGone | SpecChanged | TreeChanged | Drain
-    | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
+    | ScopeGiven | ScopeGone | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
     | Certificate | Answered | CancelRunning | RecycleWorker
 )  # fmt: skip
 

@@ -12,7 +12,8 @@ import resource
 import selectors
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from supervisor.errors import Busy
 from supervisor.wire.connection import Connection, Peer
@@ -54,15 +55,16 @@ _unread_bytes = operator.attrgetter("unread_bytes")
 
 
 class Server:
-    """Accepts on `listeners`, reads and writes when `selector` says so.
+    """Accepts on `listeners`, and on the sockets of `scopes` by name; reads and writes when `selector` says so.
 
     `requests` holds what is to be served: (connection, frame) by `popleft`, one of each connection in turn.
     The loop calls `tick` when `next_deadline_ms` has come, and `flush` after it has posted replies.
     """
 
     def __init__(
-        self, listeners: Iterable[socket.socket], selector: selectors.BaseSelector, boot_ms: Callable[[], int]
-    ) -> None:
+        self, listeners: Iterable[socket.socket], selector: selectors.BaseSelector, boot_ms: Callable[[], int],
+        scopes: Mapping[str, socket.socket] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.selector = selector
         self.buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.requests = Turns()
@@ -74,7 +76,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._unfinished: dict[Connection, int] = {}
         self._holding_back: list[Connection] = []
-        self._listeners = list(listeners)
+        self._listeners = dict.fromkeys(listeners, "") | {listener: scope for scope, listener in scopes.items()}
         self._files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._accept_again_ms: int | None = None
         for listener in self._listeners:
@@ -87,12 +89,28 @@ class Server:
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._connections))
 
-    def adopt(self, sock: socket.socket) -> Connection:
+    def adopt(self, sock: socket.socket, scope: str = "") -> Connection:
         """Serve a connection that was made elsewhere, such as one end of a socketpair."""
-        connection = Connection(sock, _peer_of(sock), self)
+        connection = Connection(sock, _peer_of(sock), self, scope)
         self._connections.add(connection)
         self._unfinished[connection] = self._boot_ms() + FRAME_TIMEOUT_MS
         return connection
+
+    def listen_also(self, scope: str, listener: socket.socket) -> None:
+        """Accept at the socket of a scope as well, in the place of an earlier one."""
+        self.stop_listening(scope)
+        listener.setblocking(False)
+        self._listeners[listener] = scope
+        if self._accept_again_ms is None:
+            self._watch(listener)
+
+    def stop_listening(self, scope: str) -> None:
+        """Accept nobody more at the socket of a scope."""
+        for listener in [each for each, of in self._listeners.items() if scope and of == scope]:
+            if self._accept_again_ms is None:
+                self.selector.unregister(listener)
+            del self._listeners[listener]
+            listener.close()
 
     def next_deadline_ms(self) -> int | None:
         """When `tick` must be called next, on the boot clock; None: not before something happens."""
@@ -182,7 +200,10 @@ class Server:
     def _listen(self) -> None:
         self._accept_again_ms = None
         for listener in self._listeners:
-            self.selector.register(listener, selectors.EVENT_READ, lambda _, it=listener: self._accept(it))
+            self._watch(listener)
+
+    def _watch(self, listener: socket.socket) -> None:
+        self.selector.register(listener, selectors.EVENT_READ, lambda _: self._accept(listener))
 
     def _deafen(self) -> None:
         if self._accept_again_ms is None:
@@ -202,7 +223,7 @@ class Server:
                 self._accept_again_ms = self._boot_ms() + ACCEPT_PAUSE_MS
                 return
             if self._has_place_for(sock):
-                self.adopt(sock)
+                self.adopt(sock, self._listeners.get(listener, ""))
             else:
                 _turn_away(sock)
 

@@ -69,7 +69,7 @@ class Site:
     def socket(self) -> str | None:
         """The path of the public socket."""
         named = self.environ.get("JOBSUP_SOCKET") if self.config is None else None
-        return named or (self.spec.daemon.socket if self.spec else None)
+        return named or (self.spec.socket if self.spec else None)
 
     @cached_property
     def holder(self) -> Holder | None:
@@ -132,7 +132,7 @@ class Site:
         """A reader of the database."""
         from supervisor.store.reader import Reader
 
-        return Reader(self.connection, self.spec.queue) if self.connection and self.spec else None
+        return Reader(self.connection, self.spec.queue, self.spec.scope) if self.connection and self.spec else None
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """What a query on the database gives, by column; empty without a database."""

@@ -28,7 +28,12 @@ def command(invocation: Invocation, file: str) -> None:
     target = os.path.abspath(file)
     if os.path.lexists(target):
         raise click.UsageError(f"{target} exists already; name a file that does not")
-    source = connect_reader(invocation.spec().daemon.database)
+    spec = invocation.spec()
+    if spec.scope:
+        from supervisor.errors import Denied
+
+        raise Denied("a backup is of the whole database, with all scopes", hint=f"jobsctl -c {spec.daemon.scope_of} backup")
+    source = connect_reader(spec.daemon.database)
     try:
         with _unnamed(target) as draft:
             facts = _copy(source, draft)

@@ -38,6 +38,7 @@ def _offline(invocation: Invocation, job_id: int) -> dict[str, Any]:
     from functools import partial
 
     from supervisor.config.discipline import discipline_of
+    from supervisor.config.scopes import internal
     from supervisor.errors import NoDatabase, UnknownJob
     from supervisor.keeper.reasons import shown
     from supervisor.policy.reason import Reason
@@ -45,7 +46,7 @@ def _offline(invocation: Invocation, job_id: int) -> dict[str, Any]:
 
     try:
         with invocation.reader() as reader:
-            found = reader.explain(job_id, partial(discipline_of, invocation.spec()), wall_ms())
+            found = reader.explain(job_id, partial(discipline_of, internal(invocation.spec())), wall_ms())
     except NoDatabase:
         found = None
     if found is None:

@@ -65,8 +65,9 @@ def _broken(invocation: Invocation, queues: set[str], before: dict[str, dict[str
         for queue in sorted(queues & foremen.keys()):
             if queue in before and foremen[queue]["pid"] == before[queue]["pid"]:
                 continue
-            if shown[queue]["circuit"] == "open":
-                broken[queue] = shown[queue]["reason"] or "its workers end as soon as they start"
+            said = shown.get(queue, foremen[queue])  # the queues of scopes are in the tree, and not in our status
+            if said["circuit"] == "open":
+                broken[queue] = said.get("reason") or "its workers end as soon as they start"
             elif foremen[queue]["state"] != "ready":
                 continue
             queues.discard(queue)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from supervisor.config.names import short_name
 from supervisor.errors import JobsupError, NotUnique, QueueFull
 from supervisor.job import Event, State, after
 from supervisor.policy.discipline import DROP_OLDEST
@@ -107,7 +108,7 @@ class Insertion(Operating):
             return None
         if dropping and jobs <= limit and queue.discipline.when_full == DROP_OLDEST:
             return None
-        said = f"queue {queue.name} holds {waiting:,} waiting jobs and takes at most {limit:,} (max_size)"
+        said = f"queue {short_name(queue.name)} holds {waiting:,} waiting jobs and takes at most {limit:,} (max_size)"
         return QueueFull(said, hint="try again when some have run" if jobs <= limit else "send fewer jobs at once")
 
     def _taken(self, queue: QueueRow, group: Group) -> NotUnique | None:
@@ -116,7 +117,7 @@ class Insertion(Operating):
         if unique is None or unique.on_conflict in (EXISTING, REPLACE):
             return None
         taken = next((each for each in self._in_the_way(group.jobs) if each is not None), None)
-        said = f"job {taken} is there already, and queue {queue.name} wants no second"
+        said = f"job {taken} is there already, and queue {short_name(queue.name)} wants no second"
         return (
             None if taken is None else NotUnique(said, hint="unique in the configuration says what counts as the same")
         )

@@ -1,0 +1,351 @@
+"""What clients see through the socket of a scope: requests are translated on their way in, replies on their way out.
+
+The one place where that is done. Behind it every name is internal (`shop/emails`), and nothing knows of scopes; before
+it there are only short names, and nothing of another scope: neither its names nor its jobs nor their numbers. The main
+socket is that of the scope without a name. An operation that is not in `PASSAGES` is not done in a scope at all.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar, cast
+
+import msgspec
+
+from supervisor.config.names import SEPARATOR, inner_name, scope_of, short_name
+from supervisor.config.spec import Access, Spec
+from supervisor.errors import Denied, JobsupError, NotRunning, UnknownJob, UnknownQueue
+from supervisor.keeper.tasks import Operation
+from supervisor.store.protocol import Standing
+from supervisor.store.reader import Reader
+from supervisor.store.sqlite.transaction import Transaction
+from supervisor.wire import messages
+from supervisor.wire.connection import Connection, Peer
+
+Reply = dict[str, Any]
+NO_SUCH_JOB = "ids are given out once; retention removes old jobs"
+KEY_SEPARATOR = " "
+"""Between a scope and a request key: no client can send one, so no key of one scope is that of another."""
+OF_POOLS = ("circuit", "no_worker")
+"""Reasons with what a pool says of itself."""
+
+
+class Scope:
+    """One scope, by its name; `reader` reads the database, as the scope of a job stands there."""
+
+    def __init__(self, name: str, reader: Reader) -> None:
+        self.name = name
+        self._reader = reader
+        self._mention = re.compile(rf"(?<![\w./-]){re.escape(name + SEPARATOR)}(?=[a-z0-9*])")
+
+    def owns(self, queue: str) -> bool:
+        """Whether an internal name is one of this scope."""
+        return scope_of(queue) == self.name
+
+    def inner(self, queue: str) -> str:
+        """The internal name of a queue that a client names.
+
+        Raises:
+            UnknownQueue: the name has a `/`, so it can only be meant for what is behind the boundary.
+        """
+        if SEPARATOR in queue:
+            raise UnknownQueue(f"there is no queue {queue}", hint="names of queues have no /")
+        return inner_name(self.name, queue)
+
+    def check_job(self, job_id: int) -> None:
+        """Refuse a job of another scope in the words for one that does not exist.
+
+        Raises:
+            UnknownJob: it is of another scope, or there is none of that id.
+        """
+        queue = self._reader.queue_of_job(job_id)
+        if queue is None or not self.owns(queue):
+            raise UnknownJob(f"there is no job {job_id}", hint=NO_SUCH_JOB)
+
+    def said(self, text: str | None) -> str | None:
+        """A sentence with the names of this scope's queues as its clients know them."""
+        return self._mention.sub("", text) if self.name and text else text
+
+    def error(self, error: JobsupError) -> JobsupError:
+        """A refusal in words that this scope's clients know."""
+        if not self.name:
+            return error
+        told = copy.copy(error)
+        told.message, told.hint = self.said(error.message) or "", self.said(error.hint)
+        return told
+
+
+class Passage(NamedTuple):
+    """How a request comes in, and how its reply goes out; None: as it is."""
+
+    enter: Callable[[Scope, Any], Any] | None = None
+    leave: Callable[[Scope, Reply], Reply] | None = None
+
+
+# -- requests ----------------------------------------------------------------------------------------------------
+
+
+def _enqueue(scope: Scope, request: messages.Enqueue) -> messages.Enqueue:
+    if not scope.name:
+        scope.inner(request.queue)
+        return request
+    key = f"{scope.name}{KEY_SEPARATOR}{request.key}"
+    return msgspec.structs.replace(request, queue=scope.inner(request.queue), key=key)
+
+
+T = TypeVar("T", bound=messages.Request)
+
+
+def _queue(scope: Scope, request: T) -> T:
+    inner: str = scope.inner(request.queue)  # type: ignore[attr-defined] # every request that passes here has one
+    return msgspec.structs.replace(request, queue=inner)
+
+
+def _move(scope: Scope, request: messages.Move) -> messages.Move:
+    return msgspec.structs.replace(request, old=scope.inner(request.old), new=scope.inner(request.new))
+
+
+def _filter(scope: Scope, request: T) -> T:
+    chosen: messages.Filter = request.filter  # type: ignore[attr-defined] # as above
+    if chosen.queue is None:
+        return request  # whose dead letters are meant, the operation itself is told
+    named = msgspec.structs.replace(chosen, queue=scope.inner(chosen.queue))
+    return msgspec.structs.replace(request, filter=named)
+
+
+def _job(scope: Scope, request: T) -> T:
+    scope.check_job(request.job)  # type: ignore[attr-defined] # as above
+    return request
+
+
+# -- replies -----------------------------------------------------------------------------------------------------
+
+
+def _named(scope: Scope, reply: Reply) -> Reply:  # noqa: ARG001 - the interface of replies
+    return reply | {"queue": short_name(reply["queue"])}
+
+
+def _hello(scope: Scope, reply: Reply) -> Reply:
+    queues = [short_name(name) for name in reply["queues"] if scope.owns(name)]
+    return reply | {"queues": queues, "scope": scope.name or None}
+
+
+def _status(scope: Scope, reply: Reply) -> Reply:
+    queues = {short_name(name): _status_of(scope, queue) for name, queue in reply["queues"].items() if scope.owns(name)}
+    daemon = reply["daemon"]
+    if scope.name:
+        # What concerns all scopes together is for those who run the daemon.
+        daemon = daemon | {"reload_error": None, "stale": None}
+    return {"daemon": daemon, "queues": queues}
+
+
+def _status_of(scope: Scope, queue: Reply) -> Reply:
+    pool = queue["pool"]
+    return queue | {"pool": pool and short_name(pool), "reason": scope.said(queue["reason"])}
+
+
+def _explained(scope: Scope, reply: Reply) -> Reply:
+    """What pools say of themselves may name their queue; everything else is told in short names already."""
+    reasons = [_reason_told(scope, reason) for reason in reply["reasons"]]
+    sentence = reply["sentence"].replace(reply["reasons"][0]["sentence"], reasons[0]["sentence"])
+    return reply | {"reasons": reasons, "sentence": sentence}
+
+
+def _reason_told(scope: Scope, reason: Reply) -> Reply:
+    if reason["kind"] not in OF_POOLS:
+        return reason
+    return reason | {name: scope.said(reason[name]) for name in ("sentence", "reason")}
+
+
+def _workers(scope: Scope, reply: Reply) -> Reply:
+    return {"workers": [_named(scope, worker) for worker in reply["workers"] if scope.owns(worker["queue"])]}
+
+
+def _tree(scope: Scope, reply: Reply) -> Reply:
+    """The processes that all scopes share, and those of this one; over the main socket, all there are."""
+    if not scope.name:
+        return reply
+    own = [node for node in reply["tree"] if node["queue"] is None or scope.owns(node["queue"])]
+    return {"tree": [_node(node) for node in own]}
+
+
+def _node(node: Reply) -> Reply:
+    internal = node["queue"]
+    if internal is None:
+        return node
+    name = short_name(internal)
+    parent = node["parent"] and node["parent"].replace(internal, name)
+    return node | {"queue": name, "path": node["path"].replace(internal, name), "parent": parent}
+
+
+PASSAGES: Mapping[type, Passage] = {
+    messages.Enqueue: Passage(_enqueue),
+    messages.Hello: Passage(None, _hello),
+    messages.JobStatus: Passage(_job, _named),
+    messages.Explain: Passage(_job, _explained),
+    messages.Status: Passage(None, _status),
+    messages.Wait: Passage(_job, _named),
+    messages.Workers: Passage(None, _workers),
+    messages.Tree: Passage(None, _tree),
+    messages.Cancel: Passage(),
+    messages.Retry: Passage(),
+    messages.Pause: Passage(_queue, _named),
+    messages.FreeKey: Passage(_queue, _named),
+    messages.Resume: Passage(_queue, _named),
+    messages.Move: Passage(_move),
+    messages.Purge: Passage(_queue),
+    messages.DeadRetry: Passage(_filter),
+    messages.DeadDelete: Passage(_filter),
+}
+"""Every operation that is done in a scope."""
+
+OF_THE_DAEMON = frozenset({messages.Reload})
+"""Operations that concern all scopes: over the main socket only."""
+
+
+# -- the boundary ------------------------------------------------------------------------------------------------
+
+
+class Caller:
+    """Who asked within a scope: stands for the connection until the one request is answered."""
+
+    __slots__ = ("_leave", "connection", "scope")
+
+    def __init__(self, connection: Connection, scope: Scope, leave: Callable[[Scope, Reply], Reply] | None) -> None:
+        self.connection = connection
+        self.scope = scope
+        self._leave = leave
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody hears the answer any more."""
+        return self.connection.closed
+
+    @property
+    def peer(self) -> Peer:
+        """Who it is."""
+        return self.connection.peer
+
+    def shown(self, reply: Reply) -> Reply:
+        """The reply as this scope sees it."""
+        return self._leave(self.scope, reply) if self._leave else reply
+
+
+class Boundary:
+    """All scopes of the configuration in force, and what passes between them and the keeper."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._scopes = {"": Scope("", reader)}
+        self.asking = self._scopes[""]
+        """The scope whose request is being served: an operation that begins meanwhile is one of it."""
+
+    def access(self, spec: Spec, connection: Connection) -> Access:
+        """The lists that say what may be asked over this connection.
+
+        Raises:
+            NotRunning: its scope has left the configuration.
+        """
+        if not connection.scope:
+            return spec.access
+        if connection.scope not in spec.scopes:
+            raise NotRunning(f"scope {connection.scope} is not in the configuration any more")
+        return spec.scopes[connection.scope].access
+
+    def enter(self, connection: Connection, request: Any) -> tuple[Connection, Any]:
+        """The request as the keeper knows it, and who is to be answered.
+
+        Raises:
+            UnknownQueue, UnknownJob: it names what is of another scope, or of none.
+            Denied: it is not for a scope.
+        """
+        kind = type(request)
+        scope = self.asking = self._scope(connection.scope)
+        passage = PASSAGES.get(kind)
+        if passage is None:
+            if scope.name:
+                op = str(request.__struct_config__.tag)
+                hint = "name the main file with -c, or its socket" if kind in OF_THE_DAEMON else None
+                raise Denied(f"{op} concerns all scopes, and is done over the main socket only", hint=hint)
+            return connection, request
+        if passage.enter is not None:
+            request = passage.enter(scope, request)
+        if passage.leave is None and not scope.name:
+            return connection, request
+        return cast("Connection", Caller(connection, scope, passage.leave)), request
+
+    def bound(self, operation: Operation) -> Operation:
+        """An operation that sees the jobs of the scope that asks for it, and no others."""
+        return Within(operation, self.asking)
+
+    def _scope(self, name: str) -> Scope:
+        found = self._scopes.get(name)
+        if found is None:
+            found = self._scopes[name] = Scope(name, self._reader)
+        return found
+
+
+def shown_to(connection: Connection, reply: Reply) -> tuple[Connection, Reply]:
+    """Where a reply goes, and how it is told there."""
+    if isinstance(connection, Caller):
+        return connection.connection, connection.shown(reply)
+    return connection, reply
+
+
+def refused_to(connection: Connection, error: JobsupError) -> tuple[Connection, JobsupError]:
+    """Where a refusal goes, and how it is told there."""
+    if isinstance(connection, Caller):
+        return connection.connection, connection.scope.error(error)
+    return connection, error
+
+
+class Within:
+    """An operation of a scope: jobs of others do not exist for it."""
+
+    def __init__(self, operation: Operation, scope: Scope) -> None:
+        self.operation = operation
+        self.scope = scope
+
+    @property
+    def until_ms(self) -> int | None:
+        """When its client stops waiting."""
+        return self.operation.until_ms
+
+    @until_ms.setter
+    def until_ms(self, at_ms: int | None) -> None:
+        self.operation.until_ms = at_ms
+
+    def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:
+        """Do one step within the scope."""
+        return self.operation.step(cast("Transaction", View(tx, self.scope)), now_ms)
+
+    def refuse(self, error: JobsupError) -> None:
+        """Tell the client."""
+        self.operation.refuse(error)
+
+
+class View:
+    """A transaction in which a job of another scope stands nowhere. Operations ask for where a job stands before all else."""
+
+    __slots__ = ("_scope", "_tx")
+
+    def __init__(self, tx: Transaction, scope: Scope) -> None:
+        self._tx = tx
+        self._scope = scope
+
+    def standing(self, ids: Any) -> dict[int, Standing]:
+        """Where the scope's own jobs among these stand."""
+        found = self._tx.standing(ids)
+        return {job_id: standing for job_id, standing in found.items() if self._scope.owns(standing.queue)}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tx, name)
+
+
+def child_queue(pool: str, name: str) -> str:
+    """The internal name of the queue that a handler of this pool means; one of its own scope, or none."""
+    return inner_name(scope_of(pool), name)
+
+
