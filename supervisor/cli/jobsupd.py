@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from supervisor.cli.streams import open_standard_streams
-from supervisor.errors import EXIT_USAGE, ConfigError, JobsupError
+from supervisor.errors import EXIT_USAGE, JobsupError
 from supervisor.version import VERSION
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _one_shot(config: str | None, overrides: tuple[str, ...], fd: int | None, *,
 
 def _daemon(config: str | None, overrides: tuple[str, ...]) -> int:
     from supervisor.cli.clash import clash
-    from supervisor.config.load import find, load
+    from supervisor.config.load import find, load_main
     from supervisor.keeper import main as keeper
     from supervisor.master import main as master
     from supervisor.pool import main as pool
@@ -127,12 +127,7 @@ def _daemon(config: str | None, overrides: tuple[str, ...]) -> int:
         print(f"jobsupd: {found.message}\n  {found.remedy}", file=sys.stderr)  # noqa: T201
         return EXIT_USAGE
     path = str(find(config, os.environ))
-    spec = load(path, overrides)
-    if spec.scope:
-        raise ConfigError(
-            f"{path} is the file of scope {spec.scope}, which the daemon of {spec.daemon.scope_of} runs",
-            hint=f"jobsupd -c {spec.daemon.scope_of}",
-        )
+    spec = load_main(path, overrides)
     os.environ["JOBSUP_CONFIG"] = path
     os.environ["JOBSUP_SOCKET"] = spec.daemon.socket
     _make_default_folder(spec)

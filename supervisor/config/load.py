@@ -28,6 +28,7 @@ from supervisor.config.scopes import joined
 from supervisor.config.source import believe_folder
 from supervisor.config.spec import Access, Daemon, Intake, Limit, Log, Queue, ScopeTable, Spec, is_pattern
 from supervisor.config.special import PATTERN, QUEUE_NAME, SCOPE_NAME
+from supervisor.errors import ConfigError
 
 QUEUES_MAX = 256
 
@@ -93,6 +94,23 @@ def read(
     report.raise_problems()
     assert found is not None
     return found
+
+
+def load_main(
+    path: str | os.PathLike[str] | None, overrides: Sequence[str] = (), environ: Mapping[str, str] = os.environ
+) -> Spec:
+    """As `load`, of what a daemon can run: a main file.
+
+    Raises:
+        ConfigError: as `load`; or it is the file of a scope.
+    """
+    spec = load(path, overrides, environ)
+    if spec.scope:
+        raise ConfigError(
+            f"{spec.files[0]} is the file of scope {spec.scope}, which the daemon of {spec.daemon.scope_of} runs",
+            hint=f"jobsupd -c {spec.daemon.scope_of}",
+        )
+    return spec
 
 
 def load_whole(

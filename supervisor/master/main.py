@@ -253,12 +253,13 @@ class Master:
             self.state.versions[name] = self.state.versions.get(name, 0) + 1
             self.processes.unpreloaded.pop(name, None)
         warnings = new.warnings + tuple(f"{key} takes effect after a restart" for key in changes.restart_needed)
-        warnings += self.processes.change_doors(new.scopes)
         self.state.spec = new
         self.state.reload_error = None
         keeper = self.processes.keeper
         if keeper:
             keeper.tell_spec(codec.encode(new))
+        warnings += self.processes.change_doors(new.scopes)
+        if keeper:
             keeper.link.send(
                 control.ReloadDone(
                     request,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from supervisor.config import codec
-from supervisor.config.load import load
+from supervisor.config.load import load_main
 from supervisor.config.spec import Spec
 from supervisor.errors import ConfigError
 from supervisor.unix.spawn import Spawned, spawn
@@ -129,7 +129,7 @@ def begin(config: str, overrides: Sequence[str], request: int, now_ms: int) -> R
 def read(config: str, overrides: Sequence[str]) -> bytes:
     """The answer: the encoded spec after `+`, or the problems as a JSON list after `-`."""
     try:
-        return b"+" + codec.encode(load(config, overrides))
+        return b"+" + codec.encode(load_main(config, overrides))
     except ConfigError as error:
         return b"-" + json.dumps(shortened(error.problems)).encode()
 

@@ -214,6 +214,11 @@ class Daemon(Site):
             sys.stderr.write(f"--- log of jobsupd ({self.log_file})\n{self.log}\n")
 
     @property
+    def main(self) -> Path:
+        """The file that it is started with."""
+        return self.config
+
+    @property
     def pid(self) -> int:
         """The master's pid."""
         assert self._process is not None, "not started"
@@ -239,7 +244,7 @@ class Daemon(Site):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             name = f"jobsup-test-{os.getpid()}-{next(_numbers)}"
             notify.bind(f"\0{name}")
-            program = [sys.executable, "-m", "supervisor.cli.jobsupd", "-c", str(self.config), *self._args]
+            program = [sys.executable, "-m", "supervisor.cli.jobsupd", "-c", str(self.main), *self._args]
             command = [*self._prefix, *program]
             own = {"NOTIFY_SOCKET": f"@{name}", TAG: self._tag}
             with self.log_file.open("ab") as log:

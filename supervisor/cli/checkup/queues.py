@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from supervisor.cli.checkup.finding import Finding, note, problem, warning
 from supervisor.cli.checkup.site import Site
+from supervisor.config.names import scope_of
 
 UNIT = "jobsup.service"
 UNIT_PATH = (
@@ -26,6 +27,24 @@ def queue_orphaned(site: Site) -> Iterator[Finding]:
         if site.spec.queue(name) is None and waiting:
             text = f"{_jobs(waiting)} of queue {name} waiting, and the configuration no longer has it"
             yield warning("queue_orphaned", text, f"jobsctl move {name} NEW moves them; or add the queue again")
+    if not site.spec.scope:
+        yield from _scopes_orphaned(site)
+
+
+def _scopes_orphaned(site: Site) -> Iterator[Finding]:
+    """Jobs of a scope that left the configuration: nobody sees them until it is there again."""
+    from supervisor.store.reader import Reader
+
+    assert site.spec is not None
+    waiting: dict[str, int] = {}
+    for name, counts in Reader(site.connection, site.spec.queue).counts().items():
+        if (scope := scope_of(name)) and scope not in site.spec.scopes:
+            unfinished = sum(counts[state] for state in ("blocked", "scheduled", "queued", "running"))
+            waiting[scope] = waiting.get(scope, 0) + unfinished
+    for scope, jobs in sorted(waiting.items()):
+        if jobs:
+            text = f"{_jobs(jobs)} of scope {scope} waiting, and the configuration no longer has it"
+            yield warning("queue_orphaned", text, f"add [scopes.{scope}] again; then move or purge them within it")
 
 
 def queue_paused(site: Site) -> Iterator[Finding]:

@@ -60,7 +60,8 @@ def add(
     for warning in (*_doubts(invocation, str(path)), *(reply or {}).get("warnings", ())):
         note(warning)
     if not reload_now:
-        note("jobsctl reload applies it")
+        main = invocation.spec().daemon.scope_of
+        note(f"jobsctl -c {main} reload applies it" if main else "jobsctl reload applies it")
 
 
 def _doubts(invocation: Invocation, path: str) -> list[str]:
