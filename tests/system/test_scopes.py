@@ -1,0 +1,583 @@
+"""Scopes of one database never see each other: every operation and every command, from every side.
+
+Three instances with the same queues, keys, unique jobs and request keys: the main file, `shop`, and `blog`. What `shop`
+has is looked for from the other two, and must not be found, and must be unchanged when they have tried everything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from supervisor.client import Client
+from supervisor.errors import Denied, JobsupError, NotRunning, UnknownJob, UnknownQueue
+from supervisor.keeper.scope import OF_THE_DAEMON, PASSAGES
+from supervisor.wire import messages
+from tests.architecture.test_docs import COMMANDS
+from tests.support.daemon import Daemon, Ran, jobsctl
+from tests.support.waiting import opened, until
+
+SECRET = "SECRET"
+NOBODY = 2**50
+"""An id that no job has."""
+GROUP = "the-same-request"
+
+HANDLERS = """
+import os
+def run(job):
+    what = job.payload["do"]
+    if what == "fail":
+        raise ValueError(job.payload["said"])
+    if what == "hold":
+        os.close(os.open(job.payload["fifo"], os.O_RDONLY))
+    if what == "follow":
+        job.enqueue(job.payload["to"], {"do": "tell"})
+    if what == "client":
+        from supervisor.client import Client
+        with Client() as client:
+            return client.enqueue("later", {"do": "tell"}, delay="1h")
+    return [job.queue, os.environ["JOBSUP_SOCKET"], job.payload.get("said")]
+"""
+TABLES = """
+[defaults]
+workers = 1
+max_attempts = 1
+[queues.emails]
+handler = "tasks:run"
+workers = 2
+[queues.later]
+handler = "tasks:run"
+[queues."tenant_*"]
+handler = "tasks:run"
+[queues.ordered]
+handler = "tasks:run"
+ordered = true
+[queues.once]
+handler = "tasks:run"
+unique = { across_queues = true }
+[queues.limited]
+handler = "tasks:run"
+limits = ["api"]
+workers = 2
+[limits.api]
+concurrency = 1
+[queues.drawn]
+[pools.common]
+handler = "tasks:run"
+sources = ["drawn"]
+"""
+MAIN = '[daemon]\npython_path = ["../app"]\n' + TABLES
+SCOPE = '[daemon]\nscope_of = "../queues.toml"\n' + TABLES
+NAMES = ("shop", "blog")
+
+
+class World(NamedTuple):
+    """The daemon, and what `shop` has: its jobs by what they are, and what they looked like before anybody tried."""
+
+    daemon: Daemon
+    jobs: dict[str, int]
+    fifo: Path
+
+    def config(self, scope: str) -> Path:
+        return self.daemon.path / "etc" / scope / "queues.toml"
+
+    def client(self, scope: str) -> Client[int]:
+        return Client(self.config(scope), timeout=20)
+
+    def ctl(self, scope: str, *args: object) -> Ran:
+        return jobsctl(*args, config=self.config(scope), cwd=self.daemon.path)
+
+    def stand(self) -> list[Any]:
+        """All that shop has, as shop sees it."""
+        with self.client("shop") as client:
+            found = [client.status(job_id) for job_id in sorted(self.jobs.values())]
+            return [found, client.status()["queues"]]
+
+
+def write(path: Path, scopes: tuple[str, ...] = NAMES) -> None:
+    """The files of a daemon with these scopes."""
+    tables = "".join(f'[scopes.{name}]\nconfig = "{name}/queues.toml"\n' for name in scopes)
+    (path / "etc" / "queues.toml").write_text(MAIN + tables)
+    for name in scopes:
+        (path / "etc" / name).mkdir(exist_ok=True)
+        (path / "etc" / name / "queues.toml").write_text(SCOPE)
+
+
+def start(path: Path) -> Daemon:
+    daemon = Daemon(path, MAIN, app={"tasks.py": HANDLERS})
+    write(path)
+    return daemon
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    path = tmp_path_factory.mktemp("world")
+    with start(path) as daemon:
+        fifo = path / "fifo"
+        os.mkfifo(fifo)
+        yield World(daemon, populate(daemon, fifo), fifo)
+        until(lambda: opened(fifo), what="the end of the job that holds")
+
+
+def populate(daemon: Daemon, fifo: Path) -> dict[str, int]:
+    """A job of each kind in shop, each with the secret in it."""
+    world = World(daemon, {}, fifo)
+    with world.client("shop") as client:
+        told = {"do": "tell", "said": SECRET}
+        client.request("pause", queue="later")
+        made = {
+            "completed": client.enqueue("emails", told, tags=[SECRET], request_key=GROUP),
+            "dead": client.enqueue("emails", {"do": "fail", "said": SECRET}, key=SECRET),
+            "running": client.enqueue("emails", {"do": "hold", "fifo": str(fifo), "said": SECRET}),
+            "scheduled": client.enqueue("emails", told, delay="1h"),
+            "queued": client.enqueue("later", told),
+            "pattern": client.enqueue("tenant_a", told),
+            "holds a key": client.enqueue("ordered", {"do": "fail", "said": SECRET}, key="k"),
+            "held": client.enqueue("ordered", told, key="k"),
+            "unique": client.enqueue("once", {"do": "tell"}, delay="1h"),
+            "drawn": client.enqueue("drawn", told),
+        }
+        for kind in ("completed", "dead", "pattern", "holds a key", "drawn"):
+            client.wait(made[kind], timeout=30)
+        until(lambda: client.status(made["running"])["worker"], what="a job that runs")
+    return made
+
+
+@pytest.fixture(params=["", "blog"], ids=["from the main socket", "from blog"])
+def asker(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def clean(found: Any, world: World) -> None:
+    """Nothing that was answered is of shop."""
+    text = json.dumps(found) if not isinstance(found, str) else found
+    assert SECRET not in text
+    for node in find(found):
+        if node.get("code") != "unknown_job":
+            assert not {node.get("id"), node.get("job_id")} & set(world.jobs.values()), node
+
+
+def find(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for each in value.values():
+            yield from find(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from find(each)
+
+
+def refusal(client: Client[int], op: str, **members: Any) -> tuple[str, str, str | None]:
+    with pytest.raises(JobsupError) as caught:
+        client.request(op, **members)
+    return caught.value.code, caught.value.message, caught.value.hint
+
+
+# -- the operations of the protocol: one probe each; each gets a client of another scope --------------------------
+
+
+def as_if_there_were_none(client: Client[int], world: World, op: str, **members: Any) -> None:
+    """The answer about a job of shop is the one about a job that does not exist."""
+    unknown = refusal(client, op, job=NOBODY, **members)
+    assert unknown[0] == "unknown_job"
+    for job_id in world.jobs.values():
+        code, message, hint = refusal(client, op, job=job_id, **members)
+        assert (code, message.replace(str(job_id), str(NOBODY)), hint) == unknown
+
+
+def none_of_them(client: Client[int], world: World, op: str, **members: Any) -> None:
+    ids = sorted(world.jobs.values())
+    found = client.request(op, ids=[*ids, NOBODY], **members)
+    assert found["done"] == []
+    assert [(each["id"], each["code"]) for each in found["failed"]] == [(i, "unknown_job") for i in [*ids, NOBODY]]
+    assert len({each["message"].replace(str(each["id"]), "") for each in found["failed"]}) == 1
+
+
+def no_such_queue(client: Client[int], op: str, member: str = "queue", **members: Any) -> None:
+    for name in ("shop/emails", "blog/emails", "/emails", "shop/", "shop/tenant_a", "../shop/emails"):
+        assert refusal(client, op, **{member: name}, **members)[0] == "unknown_queue", name
+
+
+def probe_enqueue(client: Client[int], world: World) -> None:
+    no_such_queue(client, "enqueue", key="a", jobs=[{"payload": 1}])
+    same = client.insert("emails", [{"payload": {"do": "tell"}}], request_key=GROUP)
+    assert not same["repeated"], "the same request key is another request here"
+    assert not set(same["ids"]) & set(world.jobs.values())
+    again = client.insert("emails", [{"payload": {"do": "tell"}}], request_key=GROUP)
+    assert (again["ids"], again["repeated"]) == (same["ids"], True)
+    once = client.insert("once", [{"payload": {"do": "tell"}, "delay_ms": 3_600_000}], request_key="once")
+    assert not once["existing"], "a unique job of another scope is not in the way"
+    again = client.insert("once", [{"payload": {"do": "tell"}}], request_key="once-more")
+    assert again["existing"] == once["ids"]
+
+
+def probe_hello(client: Client[int], world: World) -> None:
+    names = client.request("hello")["queues"]
+    assert names == sorted(["emails", "later", "tenant_*", "ordered", "once", "limited", "drawn"])
+
+
+def probe_job(client: Client[int], world: World) -> None:
+    as_if_there_were_none(client, world, "job")
+
+
+def probe_explain(client: Client[int], world: World) -> None:
+    as_if_there_were_none(client, world, "explain")
+
+
+def probe_wait(client: Client[int], world: World) -> None:
+    as_if_there_were_none(client, world, "wait", timeout_ms=10_000)
+
+
+def probe_status(client: Client[int], world: World) -> None:
+    queues = client.request("status")["queues"]
+    assert not any("/" in name for name in queues)
+    assert "tenant_a" not in queues
+    assert (queues["emails"]["dead"], queues["emails"]["running"], queues["later"]["queued"]) == (0, 0, 0)
+    assert (queues["later"]["paused"], queues["later"]["oldest_queued_s"]) == (False, None)
+    assert (queues["drawn"]["completed"], queues["drawn"]["pool"]) == (0, "common")
+
+
+def probe_workers(client: Client[int], world: World) -> None:
+    workers = client.request("workers")["workers"]
+    assert {worker["queue"] for worker in workers} == {
+        "emails", "later", "tenant_*", "ordered", "once", "limited", "common"
+    }  # fmt: skip
+    with world.client("shop") as shop:
+        assert not {each["pid"] for each in workers} & {each["pid"] for each in shop.request("workers")["workers"]}
+
+
+def probe_tree(client: Client[int], world: World) -> None:
+    """The processes; over the main socket those of all scopes, as whoever runs the daemon looks after all."""
+    nodes = client.request("tree")["tree"]
+    internal = [node["path"] for node in nodes if "shop/" in json.dumps(node)]
+    assert bool(internal) is (client.request("hello")["scope"] is None)
+    assert {node["role"] for node in nodes} == {"master", "keeper", "foreman", "worker"}
+    parents = {node["path"] for node in nodes}
+    assert all(node["parent"] in parents for node in nodes if node["role"] == "worker")
+
+
+def probe_cancel(client: Client[int], world: World) -> None:
+    none_of_them(client, world, "cancel")
+
+
+def probe_retry(client: Client[int], world: World) -> None:
+    none_of_them(client, world, "retry", force=True)
+
+
+def probe_pause(client: Client[int], world: World) -> None:
+    no_such_queue(client, "pause")
+    assert client.request("pause", queue="drawn") == {"queue": "drawn", "paused": True}
+    client.request("resume", queue="drawn")
+
+
+def probe_resume(client: Client[int], world: World) -> None:
+    no_such_queue(client, "resume")
+    assert client.request("resume", queue="later") == {"queue": "later", "paused": False}
+
+
+def probe_key(client: Client[int], world: World) -> None:
+    no_such_queue(client, "key", job_key="k", action="free")
+    code, message, _ = refusal(client, "key", queue="ordered", job_key="k", action="free")
+    assert (code, "/" in message) == ("wrong_state", False)
+
+
+def probe_move(client: Client[int], world: World) -> None:
+    no_such_queue(client, "move", member="old", new="emails")
+    no_such_queue(client, "move", member="new", old="emails")
+    assert client.request("move", old="ordered", new="emails") == {"count": 0}
+    assert refusal(client, "move", old="unheard-of", new="emails")[0] == "unknown_queue"
+
+
+def probe_purge(client: Client[int], world: World) -> None:
+    no_such_queue(client, "purge", state="dead")
+    for state in ("completed", "dead", "queued", "scheduled"):
+        for queue in ("later", "ordered", "drawn"):
+            assert client.request("purge", queue=queue, state=state) == {"count": 0}
+
+
+def probe_dead_retry(client: Client[int], world: World) -> None:
+    every_dead_letter(client, world, "dead_retry")
+
+
+def probe_dead_delete(client: Client[int], world: World) -> None:
+    every_dead_letter(client, world, "dead_delete")
+
+
+def every_dead_letter(client: Client[int], world: World, op: str) -> None:
+    for chosen in ({"after_ms": 0}, {"text": SECRET}, {"type": "ValueError"}, {"ids": sorted(world.jobs.values())},
+                   {"queue": "emails"}):  # fmt: skip
+        assert client.request(op, filter=chosen) == {"count": 0}, chosen
+    assert refusal(client, op, filter={"queue": "shop/emails"})[0] == "unknown_queue"
+
+
+def probe_reload(client: Client[int], world: World) -> None:
+    if client.request("hello")["scope"] is None:
+        assert client.request("reload")["changed"] == []
+        return
+    with pytest.raises(Denied, match="main socket only"):
+        client.request("reload")
+
+
+OPERATIONS = {str(kind.__struct_config__.tag): kind for kind in typing.get_args(messages.AnyRequest)}
+
+
+def test_every_operation_is_translated_or_refused() -> None:
+    assert set(PASSAGES) | OF_THE_DAEMON == set(OPERATIONS.values())
+    assert not set(PASSAGES) & OF_THE_DAEMON
+
+
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_no_operation_shows_or_touches_what_another_scope_has(world: World, asker: str, op: str) -> None:
+    probe: Callable[[Client[int], World], None] | None = globals().get(f"probe_{op}")
+    assert probe is not None, f"write probe_{op}: what must a client of one scope not get of another by it?"
+    before = world.stand()
+    with world.client(asker) as client:
+        heard: list[Any] = []
+        plain = client.request
+
+        def request(op: str, /, **how: Any) -> dict[str, Any]:
+            reply = plain(op, **how)
+            heard.append(reply)
+            return reply
+
+        client.request = request  # type: ignore[method-assign]
+        probe(client, world)
+    for reply in heard:
+        clean({} if "tree" in reply and not asker else reply, world)
+    assert settled(world.stand()) == settled(before)
+
+
+def settled(stand: list[Any]) -> Any:
+    """What does not change by itself."""
+    jobs, queues = stand
+    # When a running job was begun is worked out anew each time, from two clocks.
+    jobs = [{k: v for k, v in job.items() if k != "started_at" or job["state"] != "running"} for job in jobs]
+    return jobs, {name: {k: v for k, v in queue.items() if k != "oldest_queued_s"} for name, queue in queues.items()}
+
+
+def test_a_new_operation_is_refused_to_scopes_until_somebody_says_how_it_is_translated(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from supervisor.keeper import scope as module
+
+    left = {kind: passage for kind, passage in PASSAGES.items() if kind is not messages.Status}
+    monkeypatch.setattr(module, "PASSAGES", left)
+
+    class FakeConnection:
+        scope = "shop"
+
+    with pytest.raises(Denied):
+        module.Boundary(None).enter(FakeConnection(), messages.Status(v=1, id=1))  # type: ignore[arg-type]
+
+
+# -- the commands ------------------------------------------------------------------------------------------------
+
+CALLS: dict[str, list[list[str]]] = {
+    "jobsctl enqueue": [["enqueue", "shop/emails", "1"]],
+    "jobsctl status": [["status"], ["status", "ID"]],
+    "jobsctl list": [["list", "--limit", "0"], ["list", "--queue", "emails"], ["list", "--queue", "shop/emails"],
+                     ["list", "--tag", SECRET], ["list", "--state", "dead"], ["list", "--state", "running"],
+                     ["list", "--state", "scheduled"], ["list", "--state", "completed", "--limit", "0"]],
+    "jobsctl explain": [["explain", "ID"]],
+    "jobsctl wait": [["wait", "ID", "--timeout", "5s"]],
+    "jobsctl cancel": [["cancel", "ID"]],
+    "jobsctl retry": [["retry", "ID", "--force"]],
+    "jobsctl dead list": [["dead", "list", "--limit", "0"], ["dead", "list", "ID"], ["dead", "list", "--text", SECRET]],
+    "jobsctl dead retry": [["dead", "retry", "--all"]],
+    "jobsctl dead delete": [["dead", "delete", "--all"]],
+    "jobsctl keys": [["keys", "ordered", "--all"], ["keys", "emails", "--all"], ["keys", "shop/ordered", "--all"]],
+    "jobsctl pause": [["pause", "shop/emails"]],
+    "jobsctl resume": [["resume", "shop/later"]],
+    "jobsctl move": [["move", "shop/later", "emails"], ["move", "emails", "shop/later"]],
+    "jobsctl purge": [["purge", "shop/later", "--state", "queued"]],
+    "jobsctl workers": [["workers"]],
+    "jobsctl tree": [["tree"]],
+    "jobsctl config check": [["config", "check"]],
+    "jobsctl config show": [["config", "show"]],
+    "jobsctl reload": [["reload"]],
+    "jobsctl doctor": [["doctor"]],
+    "jobsctl backup": [["backup", "COPY"]],
+    "jobsctl completion": [["completion", "bash"]],
+    "jobsctl queues add": [["queues", "add", "shop/emails", "--handler", "tasks:run"]],
+}  # fmt: skip
+"""Each command, as somebody would use it who looks for what is not his; ID: each job of shop in turn."""
+
+
+@pytest.mark.parametrize("path", [path for path, _ in COMMANDS])
+def test_no_command_shows_or_touches_what_another_scope_has(world: World, path: str, tmp_path: Path) -> None:
+    assert path in CALLS, f"write in CALLS how {path} would be used to look into another scope"
+    before = world.stand()
+    for call in CALLS[path]:
+        ids = sorted(world.jobs.values()) if "ID" in call else [0]
+        for job_id in (ids[0], ids[-1]) if len(ids) > 1 else ids:
+            args = [{"ID": str(job_id), "COPY": str(tmp_path / "copy.db")}.get(word, word) for word in call]
+            ran = world.ctl("blog", *args, "--json") if path != "jobsctl completion" else world.ctl("blog", *args)
+            assert SECRET not in ran.out + ran.err, args
+            for line in ran.lines if path != "jobsctl completion" else []:
+                clean(line, world)
+            if "ID" in call and path != "jobsctl dead list":
+                assert ran.status == 3, (args, ran)
+            if any(word.startswith("shop/") for word in call):
+                assert ran.status in (2, 3), (args, ran)
+    assert settled(world.stand()) == settled(before)
+
+
+def test_what_is_done_for_all_scopes_is_refused_to_one(world: World, tmp_path: Path) -> None:
+    for args in (["reload"], ["backup", str(tmp_path / "copy.db")]):
+        ran = world.ctl("blog", *args, "--json")
+        assert (ran.status, ran.json["error"]["code"]) == (4, "denied"), args
+    assert not (tmp_path / "copy.db").exists()
+
+
+# -- what works within a scope -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("queue", ["emails", "tenant_b", "drawn", "limited", "ordered"])
+def test_a_handler_knows_its_scope_only(world: World, queue: str) -> None:
+    with world.client("blog") as client:
+        found = client.wait(client.enqueue(queue, {"do": "tell"}), timeout=30)
+        assert found["queue"] == queue
+        assert found["result"] == [queue, str(world.daemon.run_dir / "scopes" / "blog.sock"), None]
+
+
+def test_what_a_handler_enqueues_stays_in_its_scope(world: World) -> None:
+    with world.client("blog") as client, world.client("") as main:
+        before = client.status()["queues"]["limited"]["completed"]
+        client.wait(client.enqueue("emails", {"do": "follow", "to": "limited"}), timeout=30)
+        until(lambda: client.status()["queues"]["limited"]["completed"] > before, what="the child")
+        refused = client.wait(client.enqueue("emails", {"do": "follow", "to": "shop/limited"}), timeout=30)
+        assert refused["state"] == "dead"
+        assert refused["errors"][-1]["message"] == "job.enqueue: there is no queue shop/limited" or refused["error"]
+        assert "blog/" not in json.dumps(refused)
+        later = client.wait(client.enqueue("emails", {"do": "client"}), timeout=30)["result"]
+        assert client.status(later)["state"] == "scheduled"
+        with pytest.raises(UnknownJob):
+            main.status(later)
+        client.request("dead_delete", filter={"after_ms": 0})
+
+
+def test_a_shared_limit_is_shared_within_its_scope_only(world: World, tmp_path: Path) -> None:
+    """One job of blog holds its limit api; that of shop has room, and a second one of blog waits, and is told why."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    with world.client("blog") as blog, world.client("shop") as shop:
+        holds = blog.enqueue("limited", {"do": "hold", "fifo": str(fifo)})
+        until(lambda: blog.status(holds)["worker"], what="a job that runs")
+        waits = blog.enqueue("limited", {"do": "tell"})
+        assert shop.wait(shop.enqueue("limited", {"do": "tell"}), timeout=30)["state"] == "completed"
+        why = blog.explain(waits)
+        assert why["sentence"] == f"job {waits} of limited: limit api lets 1 run at once, and job {holds} has that slot"
+        assert (why["reasons"][0]["name"], why["reasons"][0]["jobs"]) == ("limit:api", [holds])
+        until(lambda: opened(fifo), what="the end of the job that holds")
+        assert blog.wait(waits, timeout=30)["state"] == "completed"
+        shop.request("purge", queue="limited", state="completed")
+
+
+def test_access_lists_of_a_scope_hold_for_its_socket(tmp_path: Path) -> None:
+    with start(tmp_path) as daemon:
+        world = World(daemon, {}, tmp_path)
+        world.config("blog").write_text(SCOPE + '[access]\nenqueue = ["user:nobody"]\n')
+        assert world.ctl("", "reload").status == 0
+        with Client(world.config("blog")) as client:  # root and the service's own user always may
+            client.enqueue("emails", {"do": "tell"})
+        shown = world.ctl("blog", "config", "show", "--json").json["access"]
+        assert (shown["enqueue"], world.ctl("shop", "config", "show", "--json").json["access"]["enqueue"]) == (
+            ["user:nobody"],
+            [],
+        )
+        mode = (daemon.run_dir / "scopes" / "blog.sock").stat().st_mode & 0o777
+        assert mode == daemon.socket.stat().st_mode & 0o777 == 0o660
+
+
+# -- while the daemon runs, and while it does not ----------------------------------------------------------------
+
+
+def test_scopes_come_and_go_with_a_reload_and_their_jobs_wait_for_them(tmp_path: Path) -> None:
+    with start(tmp_path) as daemon:
+        world = World(daemon, {}, tmp_path)
+        blog = Client(socket=str(daemon.run_dir / "scopes" / "blog.sock"))
+        job_id = blog.enqueue("emails", {"do": "tell"}, delay="1h")
+        write(tmp_path, ("shop",))
+        assert ["removed", "blog/emails"] in world.ctl("", "reload").rows
+        assert not (daemon.run_dir / "scopes" / "blog.sock").exists()
+        with pytest.raises(NotRunning):
+            Client(socket=str(daemon.run_dir / "scopes" / "blog.sock"), timeout=1, one_shot=False).status()
+        assert world.ctl("blog", "status").status == 2, "its file is of no main file any more"
+        with world.client("") as main, pytest.raises(UnknownJob):
+            main.status(job_id)
+        assert "1 job of scope blog waiting" in world.ctl("", "doctor").out
+        write(tmp_path, ("shop", "blog", "new"))
+        assert ["added", "new/emails"] in world.ctl("", "reload").rows
+        with world.client("new") as new, world.client("blog") as again:
+            assert new.wait(new.enqueue("emails", {"do": "tell"}), timeout=30)["state"] == "completed"
+            assert again.status(job_id)["state"] == "scheduled"
+            keeper = next(node["pid"] for node in new.request("tree")["tree"] if node["role"] == "keeper")
+            os.kill(keeper, 9)
+            until(lambda: new.request("hello")["scope"] == "new", what="the next keeper")
+            assert new.wait(new.enqueue("emails", {"do": "tell"}), timeout=30)["state"] == "completed"
+        blog.close()
+        assert daemon.stop() == 0
+        assert list((daemon.run_dir / "scopes").iterdir()) == []
+
+
+def test_without_a_daemon_a_scope_is_a_scope(tmp_path: Path) -> None:
+    with start(tmp_path) as daemon:
+        world = World(daemon, {}, tmp_path)
+        assert daemon.stop() == 0
+        with world.client("shop") as shop:
+            hidden = shop.enqueue("later", {"do": "tell", "said": SECRET}, key=SECRET)
+            dead = shop.enqueue("ordered", {"do": "tell", "said": SECRET}, key=SECRET)
+        with world.client("blog") as blog:
+            own = blog.enqueue("later", {"do": "tell"})
+            for refused in (lambda: blog.status(hidden), lambda: blog.cancel(dead), lambda: blog.explain(hidden)):
+                with pytest.raises(UnknownJob):
+                    refused()
+            with pytest.raises(UnknownQueue):
+                blog.enqueue("shop/later", 1)
+            with pytest.raises(Denied):
+                blog.request("reload")
+        for scope, ids in (("blog", [own]), ("", []), ("shop", [dead, hidden])):
+            assert [row["id"] for row in world.ctl(scope, "list", "--json").lines] == ids
+            counts = world.ctl(scope, "status", "--json").json["queues"]
+            assert sum(queue["queued"] for queue in counts.values()) == len(ids)
+            assert world.ctl(scope, "status", hidden).status == (0 if scope == "shop" else 3)
+            assert world.ctl(scope, "explain", hidden).status == (0 if scope == "shop" else 3)
+            keys = world.ctl(scope, "keys", "later", "--all", "--json").lines
+            assert [key["key"] for key in keys if key["key"]] == ([SECRET] if scope == "shop" else [])
+            if scope != "shop":
+                everything = world.ctl(scope, "list", "--queue", "shop/later")
+                assert everything.status in (2, 3)
+        assert "no daemon runs" in world.ctl("shop", "explain", hidden).out
+        assert world.ctl("shop", "explain", hidden, "--json").json["queue"] == "later"
+        daemon.start()
+        with world.client("shop") as shop:
+            assert shop.wait(hidden, timeout=30)["result"][0] == "later"
+
+
+def test_a_client_of_a_removed_scope_is_sent_away_even_while_it_waits(tmp_path: Path) -> None:
+    with start(tmp_path) as daemon:
+        world = World(daemon, {}, tmp_path)
+        socket = str(daemon.run_dir / "scopes" / "blog.sock")
+        with Client(socket=socket, timeout=2) as blog:
+            blog.enqueue("emails", {"do": "tell"})
+            write(tmp_path, ("shop",))
+            assert world.ctl("", "reload").status == 0
+            with pytest.raises(NotRunning):
+                blog.status()
+
+
+def test_a_daemon_is_not_started_with_the_file_of_a_scope(tmp_path: Path) -> None:
+    with start(tmp_path) as daemon:
+        assert daemon.stop() == 0
+        daemon.config = tmp_path / "etc" / "shop" / "queues.toml"
+        daemon.start(ready=False)
+        assert daemon.wait_end() == 2
+        assert "is the file of scope shop, which the daemon of" in daemon.log
+        daemon.config = tmp_path / "etc" / "queues.toml"
