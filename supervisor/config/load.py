@@ -136,7 +136,7 @@ def _load(layers: Layers, environ: Mapping[str, str], report: Report, budget: Bu
         home = _home(layers.main, environ, report)
         return Loaded(_build(layers, environ, report, home), layers) if home else None
     spec = _build(layers, environ, report)
-    parts = {name: part for name, part in _parts(spec, layers, environ, report, budget)}
+    parts = dict(_parts(spec, layers, environ, report, budget))
     whole = joined(spec, {name: part.spec for name, part in parts.items()})
     if parts:
         for key, text in agree.of_whole(whole, QUEUES_MAX):
@@ -191,12 +191,13 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Hom
     if home:
         for name, why in MAIN_ONLY.items():
             if name in layers.main.data:
-                text = f"stands in the file of scope {home.name}, and {why}; remove it, or move it to {quoted(home.main)}"
-                scope.problem((name,), text)
+                text = f"stands in the file of scope {home.name}, and {why}"
+                scope.problem((name,), f"{text}; remove it, or move it to {quoted(home.main)}")
     sections = {name: _section(name, scope) for name in TOP}
     for name in [name for name in layers.main.data if name not in (*TOP, *NAMED, "queues")]:
         scope.problem((name,), "" if report.full else unknown_section(name))
-    daemon = _daemon(sections["daemon"], layers.main, scope) if home is None else _of_home(sections["daemon"], home, scope)
+    fields = sections["daemon"]
+    daemon = _of_home(fields, home, scope) if home else _daemon(fields, layers.main, scope)
     queues = _queues(layers, sections["defaults"], daemon, scope)
     limits, pools = _limits(scope), _pools(sections["defaults"], daemon, scope)
     for key, text in agree.of_tables(queues, limits, pools, layers.queues):
@@ -243,8 +244,8 @@ def _of_home(fields: Fields, home: Home, scope: Scope) -> Daemon:
     main = fields.get("scope_of")
     if main is None:
         wanted = os.path.relpath(home.main, scope.document.folder)
-        text = f'is missing in the file of scope {home.name}; write scope_of = "{wanted}", so that clients find the daemon'
-        scope.problem(("daemon", "scope_of"), text)
+        text = f"is missing in the file of scope {home.name}, whose clients must find the daemon"
+        scope.problem(("daemon", "scope_of"), f'{text}; write scope_of = "{wanted}"')
     elif not same_file(main, home.main):
         text = f"{quoted(main)} is another file than {quoted(home.main)}, which has this one as scope {home.name}"
         scope.problem(("daemon", "scope_of"), f"{text}; let both name each other")

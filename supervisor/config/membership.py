@@ -37,7 +37,7 @@ def membership(document: Document, report: Report) -> Membership | None:
     """The scope whose file this is; None if there is a problem with it, which is noted."""
     path, place = main_of(document), document.place(_KEY)
     if same_file(path, document.path):
-        report.problem(place, _KEY, "is this file itself; name the main file, or remove the key if this is the main file")
+        report.problem(place, _KEY, "is this file itself; name the main file, or remove the key if this is it")
         return None
     content = read(path, report)
     main = parse(path, content, report) if content is not None else None

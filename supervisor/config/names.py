@@ -1,7 +1,8 @@
 """Names within scopes: `shop/emails` is the queue `emails` of the scope `shop`. Pure.
 
-*Invariant:* nobody can write a name with a `/` in it, so a name says of itself which scope it is of, and below the place
-where clients are let in nothing needs to know of scopes. The scope of the main file has no name, nor have its names a `/`.
+*Invariant:* nobody can write a name with a `/` in it, so a name says of itself which scope it is of, and behind the
+place where clients are let in nothing needs to know of scopes. The scope of the main file has no name, and no name of
+it has a `/`.
 """
 
 from __future__ import annotations
@@ -25,5 +26,5 @@ def internal_name(scope: str, name: str) -> str:
 
 
 def inner_name(scope: str, name: str) -> str:
-    """The internal name of what somebody in a scope calls by `name`; one that nothing has, if it was written with a `/`."""
+    """The internal name of what somebody in a scope calls `name`; one that nothing has, if a `/` was written in it."""
     return f"{SEPARATOR}{name}" if SEPARATOR in name else internal_name(scope, name)

@@ -245,9 +245,16 @@ LIMIT = Section(
 )
 SCOPE = Section(
     ScopeTable,
-    "Another instance in the same database: its queues, limits and pools stand in a file of its own, and its clients use "
-    "a socket of their own and see nothing of the others. Names have at most 32 characters; see [scopes.md](scopes.md).",
-    {"config": Key("config", path(), "the file of the scope, in a folder of its own; it names this file in `scope_of`", "-")},
+    "Another instance in the same database: its queues, limits and pools stand in a file of its own, and its clients "
+    "use a socket of their own and see nothing of the others. See [scopes.md](scopes.md).",
+    {
+        "config": Key(
+            "config",
+            path(),
+            "the file of the scope, in a folder of its own; there `[daemon] scope_of` names this file",
+            "-",
+        )
+    },
 )
 NAMED = {"limits": LIMIT, "pools": POOL, "scopes": SCOPE}
 """Sections of which a file has any number, each with a name."""

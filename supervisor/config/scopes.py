@@ -41,10 +41,7 @@ def internal(part: Spec) -> Spec:
     """The spec of a scope with everything under its internal name; handlers find their own file again."""
     if not part.scope:
         return part
-    tables = {
-        field: {internal_name(part.scope, name): renamed(table, part.scope) for name, table in getattr(part, field).items()}
-        for field in TABLES
-    }
+    tables = {field: _all_renamed(getattr(part, field), part.scope) for field in TABLES}
     for field in ("queues", "pools"):
         tables[field] = {name: _at_home(table, part.files[0]) for name, table in tables[field].items()}
     return msgspec.structs.replace(part, **tables)
@@ -58,11 +55,13 @@ def alone(whole: Spec) -> Spec:
     return msgspec.structs.replace(whole, **own)
 
 
+def _all_renamed(tables: Mapping[str, Any], scope: str) -> dict[str, Any]:
+    return {internal_name(scope, name): renamed(table, scope) for name, table in tables.items()}
+
+
 def renamed(table: Table, scope: str) -> Table:
     """A named table under its internal name, with every name in it."""
-    fields = {
-        field: _named(getattr(table, field), scope) for field in REFERRING if field in table.__struct_fields__
-    }
+    fields = {field: _named(getattr(table, field), scope) for field in REFERRING if field in table.__struct_fields__}
     return msgspec.structs.replace(table, **fields)
 
 
@@ -83,5 +82,3 @@ def _together(tables: Any) -> dict[str, Any]:
     for table in tables:
         found.update(table)
     return found
-
-

@@ -327,7 +327,7 @@ class Within:
 
 
 class View:
-    """A transaction in which a job of another scope stands nowhere. Operations ask for where a job stands before all else."""
+    """A transaction in which jobs of other scopes stand nowhere: operations ask where a job stands before all else."""
 
     __slots__ = ("_scope", "_tx")
 
@@ -347,5 +347,3 @@ class View:
 def child_queue(pool: str, name: str) -> str:
     """The internal name of the queue that a handler of this pool means; one of its own scope, or none."""
     return inner_name(scope_of(pool), name)
-
-

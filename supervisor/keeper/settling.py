@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
+from supervisor.config.names import scope_of
 from supervisor.errors import JobsupError
 from supervisor.job import Cancel, Done, Failed, Outcome, RateLimited, Snooze, State
-from supervisor.config.names import scope_of
 from supervisor.keeper.children import children_of
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.work import Work

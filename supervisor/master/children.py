@@ -84,7 +84,8 @@ class Processes:
         )  # fmt: skip
         keep = [
             state.lock_fd, theirs.fileno(), state.lifeline[0], *state.log.keep_fds(),
-            *(sock.fileno() for sock in (*state.listener.sockets, *state.doors.sockets.values())), *(sock.fileno() for sock in links.values()),
+            *(sock.fileno() for sock in state.listener.sockets), *(sock.fileno() for sock in links.values()),
+            *(sock.fileno() for sock in state.doors.sockets.values()),
             *(end.fileno() for slot in slots for end in (slot.keeper_end, slot.worker_end)),
         ]  # fmt: skip
         spawned = spawn(lambda: state.roles.keeper(given), name="jobsupd:keeper", keep=keep, death_signal=None)

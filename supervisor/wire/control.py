@@ -216,8 +216,8 @@ class RecycleWorker(Message, frozen=True):
 
 AnyMessage = (
     Hello | Ready | Progress | SlotGiven | SlotClosed | LinkGiven | LinkGone | SpecChanged | TreeChanged | Drain
-    | ScopeGiven | ScopeGone | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
-    | Certificate | Answered | CancelRunning | RecycleWorker
+    | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
+    | ScopeGiven | ScopeGone | Certificate | Answered | CancelRunning | RecycleWorker
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,10 +1,9 @@
 """A Daemon whose tests talk to one scope of it, while another scope with the same queues is never quiet.
 
-What the tests see is looked at: nothing of the other scope, whose every payload, result and error says NOISE, may be in it.
+What the tests see is looked at: nothing of the other scope, whose payloads, results and errors say NOISE, may be in it.
 """
 
 from __future__ import annotations
-
 
 import re
 import threading
@@ -115,5 +114,3 @@ def _divided(toml: str) -> tuple[str, str]:
     """The [daemon] section with its paths, and the rest."""
     match = re.search(r"^\[daemon\]\n(?:(?!\[).*\n)*", toml, re.MULTILINE)
     return (match[0], toml.replace(match[0], "", 1)) if match else ("", toml)
-
-

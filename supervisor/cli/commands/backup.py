@@ -32,7 +32,9 @@ def command(invocation: Invocation, file: str) -> None:
     if spec.scope:
         from supervisor.errors import Denied
 
-        raise Denied("a backup is of the whole database, with all scopes", hint=f"jobsctl -c {spec.daemon.scope_of} backup")
+        raise Denied(
+            "a backup is of the whole database, with all scopes", hint=f"jobsctl -c {spec.daemon.scope_of} backup"
+        )
     source = connect_reader(spec.daemon.database)
     try:
         with _unnamed(target) as draft:
