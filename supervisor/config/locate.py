@@ -8,10 +8,9 @@ import stat
 from collections.abc import Mapping
 
 from supervisor.config.lookup import main_file
-from supervisor.config.membership import SCOPE_OF, is_scope, membership
 from supervisor.config.parse import Document, parse
 from supervisor.config.problem import Report
-from supervisor.config.sockets import socket_in
+from supervisor.config.sockets import SCOPE_OF, socket_in
 from supervisor.config.source import read
 from supervisor.errors import ConfigError
 
@@ -52,14 +51,16 @@ def _socket_of(document: Document) -> str:
     Raises:
         ConfigError: it is the file of a scope, and the main file that it names does not have it.
     """
-    scope = ""
-    if is_scope(document):
+    daemon, scope = document.data.get("daemon"), ""
+    if isinstance(daemon, dict) and SCOPE_OF in daemon:
+        from supervisor.config.membership import membership
+
         report = Report()
         member = membership(document, report)
         report.raise_problems()
         assert member is not None
         document, scope = member
-    daemon = document.data.get("daemon")
+        daemon = document.data.get("daemon")
     run_dir = daemon.get("run_dir") if isinstance(daemon, dict) else None
     return socket_in(run_dir_of(document.path, run_dir), scope)
 

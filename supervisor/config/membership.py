@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from supervisor.config.parse import Document, parse
 from supervisor.config.problem import Report, quoted
+from supervisor.config.sockets import SCOPE_OF
 from supervisor.config.source import read
 
-SCOPE_OF = "scope_of"
 _KEY = ("daemon", SCOPE_OF)
 
 
@@ -35,7 +35,11 @@ def main_of(document: Document) -> str:
 
 def membership(document: Document, report: Report) -> Membership | None:
     """The scope whose file this is; None if there is a problem with it, which is noted."""
-    path, place = main_of(document), document.place(_KEY)
+    place = document.place(_KEY)
+    if not is_scope(document):
+        report.problem(place, _KEY, "is no text; write the path of the main file")
+        return None
+    path = main_of(document)
     if same_file(path, document.path):
         report.problem(place, _KEY, "is this file itself; name the main file, or remove the key if this is it")
         return None

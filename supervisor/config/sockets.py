@@ -4,6 +4,8 @@ from __future__ import annotations
 
 SOCKET_NAME = "jobsup.sock"
 SCOPES_FOLDER = "scopes"
+SCOPE_OF = "scope_of"
+"""The key of [daemon] by which the file of a scope names its main file."""
 
 
 def socket_in(run_dir: str, scope: str = "") -> str:

@@ -23,7 +23,7 @@ OURS = {
     "supervisor", "supervisor.cli", "supervisor.cli.commands", "supervisor.cli.commands.enqueue",
     "supervisor.cli.failure", "supervisor.cli.invocation", "supervisor.cli.jobsctl", "supervisor.cli.parameters",
     "supervisor.cli.streams",
-    "supervisor.client", "supervisor.config", "supervisor.config.locate", "supervisor.config.lookup",
+    "supervisor.client", "supervisor.config", "supervisor.config.locate", "supervisor.config.lookup", "supervisor.config.sockets",
     "supervisor.config.parse", "supervisor.config.problem", "supervisor.config.scan", "supervisor.config.source",
     "supervisor.config.trust", "supervisor.errors", "supervisor.job", "supervisor.observe",
     "supervisor.observe.sanitise", "supervisor.unix", "supervisor.unix.clock", "supervisor.version",
