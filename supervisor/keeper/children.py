@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from supervisor.config.discipline import unique_of
-from supervisor.config.names import inner_name, scope_of, short_name
+from supervisor.config.names import SEPARATOR, internal_name, scope_of, short_name
 from supervisor.config.spec import Queue, Spec
 from supervisor.errors import InvalidPayload, PayloadTooLarge, UnknownQueue
 from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX
@@ -28,6 +28,17 @@ def known_queue(spec: Spec, name: str) -> Queue:
     if queue is None:
         raise UnknownQueue(f"there is no queue {short_name(name)}", hint=nearest(spec, name))
     return queue
+
+
+def inner(scope: str, name: str) -> str:
+    """The internal name of a queue that somebody in a scope names.
+
+    Raises:
+        UnknownQueue: the name has a `/`, so it can only be meant for what is behind the boundary.
+    """
+    if SEPARATOR in name:
+        raise UnknownQueue(f"there is no queue {name}", hint="names of queues have no /")
+    return internal_name(scope, name)
 
 
 def nearest(spec: Spec, name: str) -> str:
@@ -53,7 +64,7 @@ def children_of(
         raise PayloadTooLarge(f"a job may enqueue {GROUP_JOBS_MAX} jobs with {GROUP_BYTES_MAX} bytes in all")
     groups = []
     for written, payload, options in listed:
-        name = inner_name(scope, written)
+        name = inner(scope, written)
         queue = known_queue(spec, name)
         try:
             job = msgspec.convert({"payload": msgspec.Raw(payload), **options}, messages.NewJob)

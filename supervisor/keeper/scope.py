@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from supervisor.config.names import SEPARATOR, inner_name, scope_of, short_name
+from supervisor.config.names import SEPARATOR, scope_of, short_name
 from supervisor.config.spec import Access, Spec
-from supervisor.errors import Denied, JobsupError, NotRunning, UnknownJob, UnknownQueue
+from supervisor.errors import Denied, JobsupError, NotRunning, UnknownJob
+from supervisor.keeper.children import inner
 from supervisor.keeper.tasks import Operation
 from supervisor.store.protocol import Standing
 from supervisor.store.reader import Reader
@@ -48,11 +49,9 @@ class Scope:
         """The internal name of a queue that a client names.
 
         Raises:
-            UnknownQueue: the name has a `/`, so it can only be meant for what is behind the boundary.
+            UnknownQueue: see `children.inner`.
         """
-        if SEPARATOR in queue:
-            raise UnknownQueue(f"there is no queue {queue}", hint="names of queues have no /")
-        return inner_name(self.name, queue)
+        return inner(self.name, queue)
 
     def check_job(self, job_id: int) -> None:
         """Refuse a job of another scope in the words for one that does not exist.
@@ -342,8 +341,3 @@ class View:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tx, name)
-
-
-def child_queue(pool: str, name: str) -> str:
-    """The internal name of the queue that a handler of this pool means; one of its own scope, or none."""
-    return inner_name(scope_of(pool), name)

@@ -11,6 +11,7 @@ from supervisor.errors import JobsupError, UsageError
 from supervisor.master.listener import bind
 
 ENDING = ".sock"
+FOLDER_MODE = 0o750
 
 
 class Doors:
@@ -58,7 +59,8 @@ class Doors:
         path = socket_in(self._run_dir, scope)
         folder = os.path.dirname(path)
         try:
-            os.makedirs(folder, mode=0o750, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
+            os.chmod(folder, FOLDER_MODE)  # whatever the umask: clients reach the sockets as they reach the main one
         except OSError as error:
             raise UsageError(f"{folder}: {error.strerror}") from error
         self.sockets[scope] = bind(path)

@@ -19,6 +19,7 @@ from typing import Any
 from supervisor.config import codec
 from supervisor.config.diff import diff, in_force
 from supervisor.config.spec import Spec
+from supervisor.errors import JobsupError
 from supervisor.master.children import Processes
 from supervisor.master.herald import Herald
 from supervisor.master.listener import Listener, prepare_run_dir
@@ -67,7 +68,12 @@ def run(spec: Spec, roles: Roles, *, lock_fd: int, config: str, overrides: Seque
     run_dir_fd = prepare_run_dir(spec.daemon.run_dir)
     listener = Listener(spec.daemon.socket, os.environ)
     state = State(spec, roles, lock_fd, log, listener)
-    state.doors.open(spec.scopes)
+    try:
+        state.doors.open(spec.scopes)
+    except JobsupError:
+        state.doors.close()
+        listener.close()
+        raise
     master = Master(state, config, overrides)
     log.emit("master.started", version=VERSION, queues=len(spec.queues), file=spec.files[0], pid=os.getpid())
     status = master.serve()

@@ -20,6 +20,7 @@ from supervisor.errors import Denied, JobsupError, NotRunning, UnknownJob, Unkno
 from supervisor.keeper.scope import OF_THE_DAEMON, PASSAGES
 from supervisor.wire import messages
 from tests.architecture.test_docs import COMMANDS
+from tests.service.test_client_protocol import Scratch
 from tests.support.daemon import Daemon, Ran, jobsctl
 from tests.support.waiting import opened, until
 
@@ -454,7 +455,9 @@ def test_what_a_handler_enqueues_stays_in_its_scope(world: World) -> None:
         until(lambda: client.status()["queues"]["limited"]["completed"] > before, what="the child")
         refused = client.wait(client.enqueue("emails", {"do": "follow", "to": "shop/limited"}), timeout=30)
         assert refused["state"] == "dead"
-        assert refused["errors"][-1]["message"] == "job.enqueue: there is no queue shop/limited" or refused["error"]
+        assert refused["errors"][-1]["message"] == "job.enqueue: there is no queue shop/limited"
+        unheard = client.wait(client.enqueue("emails", {"do": "follow", "to": "nowhere"}), timeout=30)
+        assert unheard["errors"][-1]["message"] == "job.enqueue: there is no queue nowhere"
         assert "blog/" not in json.dumps(refused)
         later = client.wait(client.enqueue("emails", {"do": "client"}), timeout=30)["result"]
         assert client.status(later)["state"] == "scheduled"
@@ -581,3 +584,107 @@ def test_a_daemon_is_not_started_with_the_file_of_a_scope(tmp_path: Path) -> Non
         assert daemon.wait_end() == 2
         assert "is the file of scope shop, which the daemon of" in daemon.log
         daemon.config = tmp_path / "etc" / "queues.toml"
+
+
+def test_a_pool_that_cannot_work_says_so_in_its_scope_alone_and_goes_on_when_it_is_mended(tmp_path: Path) -> None:
+    with start(tmp_path) as daemon:
+        world = World(daemon, {}, tmp_path)
+        world.config("blog").write_text(SCOPE + '[queues.broken]\nhandler = "nowhere:run"\n')
+        assert world.ctl("", "reload").status == 1, "as for a queue of its own"
+        with world.client("blog") as blog, world.client("shop") as shop:
+            job_id = blog.enqueue("broken", 1)
+            shown = until(
+                lambda: (q := blog.status()["queues"]["broken"])["circuit"] == "open" and q, what="its circuit"
+            )
+            why = blog.explain(job_id)
+            assert why["reasons"][0]["kind"] == "circuit"
+            assert (why["reasons"][0]["pool"], shown["pool"]) == ("broken", "broken")
+            for said in (shown["reason"], why["sentence"], why["reasons"][0]["reason"], why["reasons"][0]["sentence"]):
+                assert "blog/" not in said
+            assert "nowhere" in why["sentence"]
+            assert "broken" not in shop.status()["queues"]
+            (daemon.app / "nowhere.py").write_text("def run(job): return job.queue\n")
+            blog.request("resume", queue="broken")
+            assert blog.wait(job_id, timeout=30)["result"] == "broken"
+        assert "pool blog/broken" in daemon.log, "the log is of all scopes"
+
+
+def test_a_wrong_file_of_one_scope_changes_nothing_for_any(tmp_path: Path) -> None:
+    with start(tmp_path) as daemon:
+        world = World(daemon, {}, tmp_path)
+        world.config("blog").write_text(SCOPE + "[log]\n")
+        ran = world.ctl("", "reload", "--json")
+        assert (ran.status, ran.json["error"]["code"]) == (2, "config")
+        assert "blog/queues.toml" in ran.json["error"]["message"]
+        with Client(socket=str(daemon.run_dir / "scopes" / "blog.sock")) as blog, world.client("shop") as shop:
+            for client in (blog, shop):
+                assert client.wait(client.enqueue("emails", {"do": "tell"}), timeout=30)["state"] == "completed"
+                assert client.status()["daemon"]["reload_error"] is None, "it may name what is of others"
+        with world.client("") as main:
+            assert "blog/queues.toml" in main.status()["daemon"]["reload_error"]
+
+
+def test_jobs_in_the_buffer_are_of_their_scope_as_well(tmp_path: Path) -> None:
+    """Buffered, ids are known before their jobs are written: others must not reach them then either."""
+    with start(tmp_path) as daemon:
+        world = World(daemon, {}, tmp_path)
+        main = tmp_path / "etc" / "queues.toml"
+        main.write_text('[intake]\nacknowledge = "buffered"\nflush_interval = "1m"\n' + main.read_text())
+        assert world.ctl("", "reload").status == 0
+        with world.client("shop") as shop, world.client("blog") as blog:
+            made = shop.insert("later", [{"payload": SECRET}], request_key=GROUP)
+            assert made["acknowledged"] == "buffered"
+            other = blog.insert("later", [{"payload": 1}], request_key=GROUP)
+            assert not other["repeated"]
+            (job_id,) = made["ids"]
+            assert blog.request("cancel", ids=[job_id])["failed"][0]["code"] == "unknown_job"
+            for ask in (blog.status, blog.explain, blog.wait):
+                with pytest.raises(UnknownJob):
+                    ask(job_id)
+            assert shop.status(job_id)["payload"] == SECRET
+            assert shop.insert("later", [{"payload": SECRET}], request_key=GROUP)["ids"] == made["ids"]
+
+
+def test_after_everything_was_killed_scopes_are_as_they_were(tmp_path: Path) -> None:
+    with start(tmp_path) as daemon:
+        world = World(daemon, {}, tmp_path)
+        shop, blog = world.client("shop"), world.client("blog")
+        ids = {client: client.enqueue("emails", {"do": "tell"}, delay="1h") for client in (shop, blog)}
+        daemon.sweep()
+        left = daemon.run_dir / "scopes" / "gone.sock"
+        left.touch()
+        assert (daemon.run_dir / "scopes" / "shop.sock").exists()
+        daemon.start()
+        assert not left.exists()
+        for mine, other in ((shop, blog), (blog, shop)):
+            assert mine.status(ids[mine])["state"] == "scheduled"
+            with pytest.raises(UnknownJob):
+                mine.status(ids[other])
+            mine.close()
+
+
+LATER = {"payload": 1, "delay_ms": 3_600_000}
+
+
+def test_what_is_refused_is_told_by_short_names(tmp_path: Path) -> None:
+    """By a client that does not try again, as ours does where a queue is full."""
+    with start(tmp_path) as daemon:
+        world = World(daemon, {}, tmp_path)
+        world.config("blog").write_text(
+            SCOPE + '[queues.small]\nhandler = "tasks:run"\nmax_size = 1\nmax_payload = "10B"\n'
+            '[queues.single]\nhandler = "tasks:run"\nunique = { on_conflict = "refuse" }\n'
+        )
+        assert world.ctl("", "reload").status == 0
+        blog = Scratch(str(daemon.run_dir / "scopes" / "blog.sock"), "blog")
+        assert blog.enqueue("single", LATER)["ok"]["existing"] == []
+        for queue, jobs, code in (
+            ("small", [LATER, LATER], "queue_full"),
+            ("small", [{"payload": "x" * 20}], "payload_too_large"),
+            ("small", [{"payload": 1, "priority": 5}], "invalid_payload"),
+            ("single", [LATER], "not_unique"),
+            ("smal", [LATER], "unknown_queue"),
+        ):
+            error = blog.enqueue(queue, *jobs)["error"]
+            said = f"{error['message']} {error['hint']}"
+            assert (error["code"], queue in said, "blog/" in said, "shop" in said) == (code, True, False, False), said
+        blog.socket.close()

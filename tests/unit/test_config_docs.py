@@ -20,7 +20,7 @@ from supervisor.config.check import check
 from supervisor.config.keys import Section, default
 from supervisor.config.kinds import REFERENCE
 from supervisor.config.load import load
-from supervisor.config.queue_keys import DEFAULTS, OWN_KEYS, QUEUE, TOP
+from supervisor.config.queue_keys import DEFAULTS, NAMED, OWN_KEYS, QUEUE, TOP
 from supervisor.config.reference import markdown, toml
 from supervisor.config.spec import Queue, Spec
 from tests.support.config_files import QUEUE as A_QUEUE
@@ -66,7 +66,7 @@ def test_every_field_of_the_spec_has_a_key() -> None:
         given = {"name", "python_path"} if section.type is Queue else set()
         own = {"handler", "command"} if section is DEFAULTS else set()
         assert fields - given - own == kept
-    assert {*TOP, "queues", "files", "warnings"} - {"defaults"} == {
+    assert {*TOP, *NAMED, "queues", "files", "scope", "warnings"} - {"defaults"} == {
         field.name for field in msgspec.structs.fields(Spec)
     }
 
@@ -147,7 +147,8 @@ class TestShipped:
         data = tomllib.loads(text)
         for name, section in TOP.items():
             if name != "defaults":
-                assert list(written_names(data[name], section)) == list(key_names(section))
+                names = [key for key in key_names(section) if key != "scope_of"]  # with it, it is no main file
+                assert list(written_names(data[name], section)) == names
         tables = [data["defaults"], *data["queues"].values()]
         shown = {name for table in tables for name in written_names(table, QUEUE)} - {"env"}
         assert shown == set(key_names(QUEUE)) - {"env"}

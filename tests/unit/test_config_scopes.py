@@ -155,7 +155,10 @@ def test_what_is_shown_loads_as_the_same_spec(main: Path, tmp_path: Path, name: 
     import tomli_w
 
     queue = '[queues.emails]\nhandler = "m:f"\nlimits = ["api"]\n[limits.api]\nconcurrency = 3\n'
-    for file, text in ((main, queue + scopes(shop="shop/queues.toml")), (tmp_path / "shop" / "queues.toml", OF + queue)):
+    for file, text in (
+        (main, queue + scopes(shop="shop/queues.toml")),
+        (tmp_path / "shop" / "queues.toml", OF + queue),
+    ):
         file.write_text(text)
     spec = read(tmp_path / name, environ={}).alone
     shown = tomli_w.dumps(as_toml_data(spec))
@@ -285,7 +288,7 @@ def test_what_is_wrong_in_the_file_of_a_scope_is_said_there(tmp_path: Path, writ
 @pytest.mark.parametrize(
     ("written", "sentence"),
     [
-        ("", 'daemon.scope_of: is missing in the file of scope shop, whose clients must find the daemon; write scope_of = "../queues.toml"'),
+        ("", "daemon.scope_of: is missing in the file of scope shop, whose clients must find the daemon"),
         ('scope_of = "../other.toml"\n', "which has this one as scope shop; let both name each other"),
         ('scope_of = "../queues.toml"\ndatabase = "mine.db"\n', "daemon.database: differs from"),
         ('scope_of = "../queues.toml"\nrun_dir = "mine"\n', "daemon.run_dir: differs from"),

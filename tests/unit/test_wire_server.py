@@ -669,3 +669,30 @@ def test_a_wake_up_with_nothing_to_read_changes_nothing(bench: Bench) -> None:
     key.data(selectors.EVENT_READ)
     peer.ask(1)
     assert len(bench.take()) == 1
+
+
+def test_a_connection_is_of_the_scope_of_the_socket_it_came_through(bench: Bench) -> None:
+    def listener(name: str) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.bind(bench.path + name)
+        made.listen(8)
+        return made
+
+    bench.server.listen_also("shop", listener("1"))
+    Peer(bench, bench.path).ask(1)
+    Peer(bench, bench.path + "1").ask(2)
+    bench.turn()
+    assert sorted(connection.scope for connection, _ in bench.take()) == ["", "shop"]
+    bench.server.listen_also("shop", listener("2"))
+    with pytest.raises(ConnectionRefusedError):
+        Peer(bench, bench.path + "1")
+    Peer(bench, bench.path + "2").ask(3)
+    bench.turn()
+    assert [connection.scope for connection, _ in bench.take()] == ["shop"]
+    bench.server.stop_listening("shop")
+    bench.server.stop_listening("shop")
+    with pytest.raises(ConnectionRefusedError):
+        Peer(bench, bench.path + "2")
+    Peer(bench, bench.path).ask(4)
+    bench.turn()
+    assert [connection.scope for connection, _ in bench.take()] == [""]
