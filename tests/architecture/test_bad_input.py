@@ -77,6 +77,10 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             "service/test_client_daemon::test_what_is_wrong_is_raised_as_what_it_is",
             "system/test_cli_enqueue::test_an_unknown_queue_stops_a_load_at_once",
         ),
+        "queue of another scope": (
+            "system/test_scopes::test_no_operation_shows_or_touches_what_another_scope_has",
+            "system/test_scopes::test_what_a_handler_enqueues_stays_in_its_scope",
+        ),
         "payload not JSON": (
             f"{ENQUEUE}[not JSON]", f"{ENQUEUE}[empty]", f"{ENQUEUE}[two values]", CORPUS,
             "system/test_cli_enqueue::test_a_payload_that_is_not_utf_8_is_refused",
@@ -158,6 +162,14 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "unknown keys": (f"{FILE}[unknown keys]", f"{FILE}[thousands of unknown keys]", START, RELOAD),
         "keys of later versions": (f"{FILE}[keys of later versions]", START, RELOAD),
         "two queues with one name": (f"{FILE}[two queues with one name]", START, RELOAD),
+        "scopes that cannot be": (
+            "unit/test_config_scopes::test_absurd_names_are_refused",
+            "unit/test_config_scopes::test_what_is_wrong_with_a_scope_is_said_in_the_main_file",
+            "unit/test_config_scopes::test_what_is_wrong_in_the_file_of_a_scope_is_said_there",
+            "unit/test_config_scopes::test_a_scope_has_no_daemon_of_its_own",
+            "unit/test_config_scopes::test_a_file_that_is_at_home_nowhere",
+            "system/test_scopes::test_a_wrong_file_of_one_scope_changes_nothing_for_any",
+        ),
         "invalid on reload": (RELOAD, "system/test_reload::test_a_bad_file_changes_nothing_and_status_says_so"),
     },
     "Places": {
