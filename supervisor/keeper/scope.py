@@ -2,7 +2,8 @@
 
 The one place where that is done. Behind it every name is internal (`shop/emails`), and nothing knows of scopes; before
 it there are only short names, and nothing of another scope: neither its names nor its jobs nor their numbers. The main
-socket is that of the scope without a name. An operation that is not in `PASSAGES` is not done in a scope at all.
+socket is that of the scope without a name. An operation that is not in `PASSAGES` is not done in a scope at all, nor
+over the main socket while there are scopes: nobody has said yet what it must not show or touch.
 """
 
 from __future__ import annotations
@@ -253,21 +254,17 @@ class Boundary:
             raise NotRunning(f"scope {connection.scope} is not in the configuration any more")
         return spec.scopes[connection.scope].access
 
-    def enter(self, connection: Connection, request: Any) -> tuple[Connection, Any]:
+    def enter(self, connection: Connection, request: Any, spec: Spec) -> tuple[Connection, Any]:
         """The request as the keeper knows it, and who is to be answered.
 
         Raises:
             UnknownQueue, UnknownJob: it names what is of another scope, or of none.
             Denied: it is not for a scope.
         """
-        kind = type(request)
         scope = self.asking = self._scope(connection.scope)
-        passage = PASSAGES.get(kind)
+        passage = PASSAGES.get(type(request))
         if passage is None:
-            if scope.name:
-                op = str(request.__struct_config__.tag)
-                hint = "name the main file with -c, or its socket" if kind in OF_THE_DAEMON else None
-                raise Denied(f"{op} concerns all scopes, and is done over the main socket only", hint=hint)
+            _check_daemon(scope, request, spec)
             return connection, request
         if passage.enter is not None:
             request = passage.enter(scope, request)
@@ -284,6 +281,17 @@ class Boundary:
         if found is None:
             found = self._scopes[name] = Scope(name, self._reader)
         return found
+
+
+def _check_daemon(scope: Scope, request: Any, spec: Spec) -> None:
+    """Refuse what is not for scopes, and what nobody has said how to do where there are any."""
+    op = str(request.__struct_config__.tag)
+    if type(request) not in OF_THE_DAEMON:
+        if scope.name or spec.scopes:
+            raise Denied(f"{op} is not done where there are scopes: it knows nothing of them")
+    elif scope.name:
+        hint = "name the main file with -c, or its socket"
+        raise Denied(f"{op} concerns all scopes, and is done over the main socket only", hint=hint)
 
 
 def shown_to(connection: Connection, reply: Reply) -> tuple[Connection, Reply]:

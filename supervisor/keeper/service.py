@@ -109,7 +109,7 @@ class Service:
                 if isinstance(request, messages.JobStatus | messages.Wait):
                     self._postponed.append((connection, frame))
                     return
-            caller, request = self.boundary.enter(connection, request)
+            caller, request = self.boundary.enter(connection, request, self.state.spec)
             self._handlers.get(type(request), self._unsupported)(caller, request)
         except JobsupError as error:
             self._refuse(caller, number if number is not None else request_id(frame), error)

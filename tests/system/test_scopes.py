@@ -363,21 +363,6 @@ def settled(stand: list[Any]) -> Any:
     return jobs, {name: {k: v for k, v in queue.items() if k != "oldest_queued_s"} for name, queue in queues.items()}
 
 
-def test_a_new_operation_is_refused_to_scopes_until_somebody_says_how_it_is_translated(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from supervisor.keeper import scope as module
-
-    left = {kind: passage for kind, passage in PASSAGES.items() if kind is not messages.Status}
-    monkeypatch.setattr(module, "PASSAGES", left)
-
-    class FakeConnection:
-        scope = "shop"
-
-    with pytest.raises(Denied):
-        module.Boundary(None).enter(FakeConnection(), messages.Status(v=1, id=1))  # type: ignore[arg-type]
-
-
 # -- the commands ------------------------------------------------------------------------------------------------
 
 CALLS: dict[str, list[list[str]]] = {
