@@ -198,7 +198,7 @@ class LanesMachine(RuleBasedStateMachine):
             assert said[0][1]["due_at_ms"] == job.due
             return
         expected = self.model.reasons(job)
-        assert [each for each in map(told, said) if each[0] != "behind_lanes"] == expected, f"{self.model.rules[job.queue]}"
+        assert [each for each in map(told, said) if each[0] != "behind_lanes"] == expected
         if not said:
             before = copy.deepcopy(self.model)
             assert before.lease(job.queue, 0, 1) == [before.jobs[job.id]], "nothing keeps it waiting, and another comes first"
