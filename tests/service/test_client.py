@@ -192,7 +192,9 @@ def test_an_error_that_is_no_jobs_fault_stands_for_each(client: Client[int], kee
 
 def test_jobs_as_the_protocol_writes_them_are_inserted_byte_for_byte(client: Client[int], keeper: FakeKeeper) -> None:
     answer = client.insert("emails", [{"payload": parse('{ "a" : 1.0 }'), "priority": 1}, {"payload": [2]}])
-    assert answer == {"ids": [1, 2], "states": ["queued", "queued"], "acknowledged": "committed", "repeated": False}
+    assert answer == {
+        "ids": [1, 2], "states": ["queued", "queued"], "acknowledged": "committed", "repeated": False, "existing": [],
+    }  # fmt: skip
     assert [(job["payload"], job["priority"]) for job in keeper.jobs.values()] == [
         (b'{ "a" : 1.0 }', 1),
         (b"[2]", None),

@@ -191,6 +191,7 @@ class FakeKeeper:
             options = {name: getattr(job, name) for name in job.__struct_fields__ if name != "payload"}
             self.jobs[job_id] = {"id": job_id, "queue": request.queue, "state": "queued", "payload": payload, **options}
         ok = {"ids": ids, "states": ["queued"] * len(ids), "acknowledged": "committed", "repeated": False}
+        ok["existing"] = []
         self._keys[request.key] = ok
         return ok
 
