@@ -22,6 +22,7 @@ from supervisor.errors import (
     JobsupError,
     NotRunning,
     PayloadTooLarge,
+    QueueFull,
     UnknownJob,
     UnknownQueue,
     UsageError,
@@ -182,6 +183,12 @@ def test_each_for_itself_refuses_only_the_culprits(client: Client[int], keeper: 
 
 def test_each_for_itself_also_where_all_together_are_too_many(client: Client[int]) -> None:
     assert sorted(client.enqueue_each("emails", range(20_001))) == list(range(1, 20_002))  # type: ignore[type-var]
+
+
+def test_a_full_queue_is_an_error_at_once(client: Client[int], keeper: FakeKeeper) -> None:
+    with pytest.raises(QueueFull, match="takes at most 9"):
+        client.enqueue("full", 1)
+    assert len(keeper.seen) == 1
 
 
 def test_an_error_that_is_no_jobs_fault_stands_for_each(client: Client[int], keeper: FakeKeeper) -> None:
