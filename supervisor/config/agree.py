@@ -42,6 +42,13 @@ def of_written(written: Mapping[str, Any]) -> Iterator[Conflict]:
                 yield (name,), "means something for a handler only; remove it from a queue with a command"
 
 
+def of_scale(written: Mapping[str, Any], workers: Any) -> Iterator[Conflict]:
+    """Whether a queue that says when to scale may scale; `written` is its own table, `workers` what counts for it."""
+    if "scale" in written and isinstance(workers, int):
+        text = "means something only between two numbers of workers; write workers = { min = 1, max = 8 }, or remove it"
+        yield ("scale",), text
+
+
 def of_inherited(queue: Queue) -> Iterator[Conflict]:
     """Whether those keys go together that may come from [defaults]."""
     if queue.backoff.max_ms < queue.backoff.base_ms:
@@ -53,6 +60,6 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
 
 def of_all(queues: Iterable[Queue]) -> Iterator[Conflict]:
     """Whether all queues together fit on one host."""
-    workers = sum(queue.workers for queue in queues)
+    workers = sum(queue.workers_max for queue in queues)
     if workers > WORKERS_TOTAL_MAX:
         yield ("queues",), f"have {workers} workers together; write at most {WORKERS_TOTAL_MAX}"

@@ -1,7 +1,7 @@
 """What changes between two specs, in the words of a reload: which pools are touched and which are not. Pure.
 
 *Invariant:* a queue counts as changed only if something its pool's processes read differs; what the keeper
-alone reads takes effect without touching a worker.
+alone reads takes effect without touching a worker, and another number of workers without touching those that stay.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ KEEPER_ONLY = frozenset(
 )
 """Fields of a queue that no process of its pool acts on."""
 
+TOLD = frozenset({"workers", "scale"})
+"""Fields that a running foreman is told of: it has more workers, or lets some finish, and the others stay."""
+
+RETUNED = KEEPER_ONLY | TOLD
+"""Fields that take effect without a restart of the pool."""
+
 RESTART_ONLY = {"daemon": ("database", "run_dir", "durability"), "log": ("target", "level", "format")}
 """Keys by section that are fixed while the daemon runs."""
 
@@ -47,8 +53,8 @@ def diff(old: Spec, new: Spec) -> Changes:
     return Changes(
         added=tuple(name for name in new.queues if name not in old.queues),
         removed=tuple(name for name in old.queues if name not in new.queues),
-        changed=tuple(name for name in both if differing[name] - KEEPER_ONLY),
-        retuned=tuple(name for name in both if differing[name] and differing[name] <= KEEPER_ONLY),
+        changed=tuple(name for name in both if differing[name] - RETUNED),
+        retuned=tuple(name for name in both if differing[name] and differing[name] <= RETUNED),
         restart_needed=(*_fixed("daemon", old.daemon, new.daemon), *_fixed("log", old.log, new.log)),
     )
 

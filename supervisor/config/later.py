@@ -29,7 +29,6 @@ QUEUE_KEYS = {
     "aging": "ageing of priorities",
     "ageing": "ageing of priorities",
     "aliases": "tasks",
-    "autoscale": "autoscaling",
     "batch": "batches",
     "breaker": "outage breakers",
     "concurrency": "limits",
@@ -77,8 +76,6 @@ def key(section: str, name: str) -> str | None:
 
 def value(name: str, written: Any) -> str | None:
     """What a value that an existing key does not take yet will be for."""
-    if name == "workers" and isinstance(written, dict):
-        return "autoscaling between { min, max }"
     if name == "order" and (isinstance(written, (list, dict)) or (isinstance(written, str) and written in ORDERS)):
         return "fair and composite orders"
     if name == "backoff" and isinstance(written, (str, list)):

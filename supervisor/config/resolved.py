@@ -34,9 +34,12 @@ def as_data(spec: Spec) -> dict[str, Any]:
 
 
 def _queue(queue: Queue) -> dict[str, Any]:
-    """The keys that this queue may have: those for handlers only are an error beside a command."""
+    """The keys that this queue may have: those for handlers only, or for a range of workers, are errors elsewhere."""
     table = _table(QUEUE, queue)
-    return {name: value for name, value in table.items() if queue.handler is not None or name not in HANDLER_ONLY}
+    foreign = {"scale"} if isinstance(queue.workers, int) else set()
+    if queue.handler is None:
+        foreign |= set(HANDLER_ONLY)
+    return {name: value for name, value in table.items() if name not in foreign}
 
 
 def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from supervisor.unix.clock import boot_ms, wall_ms
 from supervisor.unix.memory import W_DONE
 from supervisor.version import PROTOCOL, VERSION
 
+SCALE_KEYS = ("workers_min", "workers_max", "workers_target", "scale_reason", "scale_source")
 ORPHANED = "not in the configuration; jobsctl move takes its jobs to another queue"
 
 
@@ -99,6 +100,7 @@ def _queue(
         **(counts or dict.fromkeys((state.value for state in JobState), 0)),
         "oldest_queued_s": None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
         "workers": len(state.ready_slots(name)),
+        **_scale(state, name),
         "paused": paused,
         "circuit": pool.circuit if pool else "closed",
         "reason": reason,
@@ -106,6 +108,17 @@ def _queue(
         "preloaded": pool.preloaded if pool else None,
         "orphaned": orphaned,
     }
+
+
+def _scale(state: State, name: str) -> dict[str, Any]:
+    """How many workers the pool may have, and is to have; reason and source where the number follows the load."""
+    queue = state.spec.queues.get(name)
+    if queue is None:
+        return dict.fromkeys(SCALE_KEYS)
+    said = state.scaled.get(name) if queue.autoscaled else None
+    target = said.target if said else (None if queue.autoscaled else queue.workers_max)
+    known = (queue.workers_min, queue.workers_max, target, said.reason if said else None, said.source if said else None)
+    return dict(zip(SCALE_KEYS, known, strict=True))
 
 
 def _short_of_room(state: State, queue: str) -> str | None:

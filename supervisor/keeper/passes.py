@@ -75,6 +75,7 @@ class Passes:
         housekeeping.note_written(state, self._chores, now_ms)
         self._told(work, operating)
         recall.stuck_slots(state, now_ms, waiting)
+        state.loads.passed(waiting, now_ms)
         return True
 
     def work(self, tx: Any) -> Work:

@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from supervisor.config.spec import Scale, WorkerRange
+
 PACKET_BYTES_MAX = 192 * 1024
 DESCRIPTORS_MAX = 8
 LATER = frozenset(
@@ -202,10 +204,35 @@ class RecycleWorker(Message, frozen=True):
     reason: str
 
 
+class PoolLoad(Message, frozen=True):
+    """Keeper to the foreman of an autoscaled pool: what it has to do; see `policy.autoscale.Load`."""
+
+    backlog: int
+    busy: int
+    mean_ms: float
+    work: float
+
+
+class PoolScaled(Message, frozen=True):
+    """Foreman of an autoscaled pool to keeper and master: how many workers it is to have, and why."""
+
+    pool: str
+    target: int
+    reason: str
+    source: str
+
+
+class Resized(Message, frozen=True):
+    """Master to foreman: the configuration now says so many workers; those that stay are not touched."""
+
+    workers: int | WorkerRange
+    scale: Scale
+
+
 AnyMessage = (
     Hello | Ready | Progress | SlotGiven | SlotClosed | LinkGiven | LinkGone | SpecChanged | TreeChanged | Drain
     | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
-    | Certificate | Answered | CancelRunning | RecycleWorker
+    | Certificate | Answered | CancelRunning | RecycleWorker | PoolLoad | PoolScaled | Resized
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from supervisor.config.load import load
 from supervisor.config.resolved import as_data, as_toml_data
-from supervisor.config.spec import Access, Backoff, Daemon, Intake, Log, Queue, Restart, Retention, Spec
+from supervisor.config.spec import Access, Backoff, Daemon, Intake, Log, Queue, Restart, Retention, Scale, Spec, WorkerRange
 from supervisor.policy.duration import MAX_MS
 from tests.support.config_files import QUEUE, load_text, write
 
@@ -25,11 +25,19 @@ kept = st.none() | st.integers(0, MAX_MS)
 users = st.from_regex(r"[a-z_][a-z0-9_-]{0,10}", fullmatch=True)
 code = st.just("pkg.mod:Class.method")
 
+ranges = st.tuples(st.integers(1, 8), st.integers(0, 8)).map(lambda two: WorkerRange(min=two[0], max=sum(two)))
+scales = st.builds(
+    Scale,
+    latency_ms=times,
+    down_after_ms=st.integers(100, 10**6),
+    cpu_max=st.floats(0.01, 1),
+    memory_min_bytes=st.integers(1, 2**40),
+)
 queues = st.builds(
     Queue,
     name=names,
     command=st.tuples(st.just("tool"), arguments, st.just("{field}")),
-    workers=st.integers(1, 8),
+    workers=st.integers(1, 8) | ranges,
     order=st.sampled_from(["fifo", "lifo", "priority"]),
     timeout_ms=times,
     kill_grace_ms=times,
@@ -57,6 +65,7 @@ queues = st.builds(
     redact=st.lists(lines, max_size=3).map(tuple),
     recycle_jobs=st.none() | st.integers(1, 10**9),
 )
+scaled = st.builds(Queue, name=names, command=st.just(("tool",)), workers=ranges, scale=scales)
 handlers = st.builds(
     Queue, name=names, handler=code, preload=st.sampled_from(["auto", "always", "never"]), after_fork=st.none() | code
 )
@@ -83,7 +92,7 @@ specs = st.builds(
         format=st.sampled_from(["text", "json"]),
     ),
     access=st.builds(Access, admin=users.map(lambda name: (f"user:{name}", f"group:{name}", "*"))),
-    queues=st.lists(queues | handlers, max_size=3).map(lambda found: {queue.name: queue for queue in found}),
+    queues=st.lists(queues | scaled | handlers, max_size=3).map(lambda found: {queue.name: queue for queue in found}),
 )
 
 
