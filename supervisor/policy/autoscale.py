@@ -17,7 +17,7 @@ STEP_MS = 150
 FULL = 0.8
 """The part of the workers that is to be at work: the rest is what random arrivals need."""
 COMPUTES = 0.5
-"""Jobs that use less of a CPU than this mostly wait for something else: more of them find CPU even on a full host."""
+"""Jobs that want less of a CPU than this mostly wait for something else: more of them find CPU even on a full host."""
 PATIENCE_MAX = 3
 """The quiet period is doubled at most so often."""
 MIB = 1024 * 1024
@@ -53,8 +53,8 @@ NO_LOAD = Load(0, 0, 0.0, 0.0)
 class Host(NamedTuple):
     """What the host has left, None for what is not known. `cpu` is the part of all CPUs in use.
 
-    `worker_bytes` is the resident memory of the largest worker, `worker_cpu` what a worker at a job uses of one CPU,
-    `workers` how many there were when this was read.
+    `worker_bytes` is the resident memory of the largest worker, `worker_cpu` what a worker at a job wants of one CPU
+    (uses, or stands in line for), `workers` how many there were when this was read.
     """
 
     cpu: float | None = None
@@ -109,7 +109,7 @@ def decide(history: History, load: Load, host: Host, bounds: Bounds, now_ms: int
     wanted = needed(load, bounds)
     if wanted > target:
         return _up(history, wanted, load, host, bounds, now_ms)
-    peak = min(max(history.peaks[0][1], bounds.least), bounds.most)
+    peak = max(history.peaks[0][1], bounds.least)
     if peak < target:
         quiet_s = _quiet_ms(history, bounds) / 1000
         return _moved(history, bounds, peak, f"no more than {peak} were needed for {quiet_s:g} s", now_ms)
@@ -129,7 +129,7 @@ def _quiet_ms(history: History, bounds: Bounds) -> int:
 
 def _remember(history: History, load: Load, bounds: Bounds, now_ms: int) -> History:
     """What is needed now, instead of all earlier needs that are not greater; what is too old is forgotten."""
-    need = max(needed(load, bounds), ceil(load.work / FULL), bounds.least)
+    need = min(max(needed(load, bounds), ceil(load.work / FULL), bounds.least), bounds.most)
     since_ms = now_ms - _quiet_ms(history, bounds)
     greater = tuple(peak for peak in history.peaks if peak[1] > need and peak[0] > since_ms)
     return history._replace(peaks=(*greater, (now_ms, need)))
@@ -188,6 +188,8 @@ def _memory_allows(host: Host, bounds: Bounds, wanted: int) -> int:
 
 
 def _range(bounds: Bounds) -> str:
+    if bounds.least == bounds.most:
+        return f"the configuration says {bounds.most}"
     return f"the configuration says {bounds.least} to {bounds.most}"
 
 

@@ -28,8 +28,9 @@ class Facts(NamedTuple):
     """What two looks tell; None for what is not known.
 
     `cpu` is the part in use of all CPUs, or of those that a limit leaves us; `memory_bytes` what can still be had.
-    `workers_cpu` is how many CPUs the processes asked about used together, `largest_bytes` the greatest resident
-    memory among them, `processes` how many there were. `source` says where it all comes from, for people.
+    `workers_cpu` is how many CPUs the processes asked about wanted together: used, or stood in line for.
+    `largest_bytes` is the greatest resident memory among them, `processes` how many there were. `source` says where
+    it all comes from, for people.
     """
 
     cpu: float | None
@@ -91,9 +92,16 @@ class HostMeter:
     # -- the CPUs ----------------------------------------------------------------------------------------------
 
     def _cpu_of(self, pid: int) -> float:
-        """CPU seconds of a process and of those of its children that it has waited for."""
+        """CPU seconds that a process, and those of its children that it has waited for, used or stood in line for.
+
+        On a full host a process that computes gets little, and would look like one that waits for something else.
+        """
         fields = self._read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-        return sum(map(int, fields[11:15])) / TICKS_PER_S
+        used_s = sum(map(int, fields[11:15])) / TICKS_PER_S
+        try:
+            return used_s + int(self._read(f"/proc/{pid}/schedstat").split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return used_s  # a kernel that keeps no such account
 
     def _cpu(self, now_ms: int) -> dict[str, tuple[float, float]]:
         found = {}

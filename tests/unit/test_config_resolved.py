@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from supervisor.config.load import load
 from supervisor.config.resolved import as_data, as_toml_data
-from supervisor.config.spec import Access, Backoff, Daemon, Intake, Log, Queue, Restart, Retention, Scale, Spec, WorkerRange
+from supervisor.config.spec import (
+    Access,
+    Backoff,
+    Daemon,
+    Intake,
+    Log,
+    Queue,
+    Restart,
+    Retention,
+    Scale,
+    Spec,
+    WorkerRange,
+)
 from supervisor.policy.duration import MAX_MS
 from tests.support.config_files import QUEUE, load_text, write
 

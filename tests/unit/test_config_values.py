@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from supervisor.config.kinds import integer, or_word, show_size, size
-from supervisor.config.special import LOG_TARGET, PRELOAD
 from supervisor.config.spec import WorkerRange
+from supervisor.config.special import LOG_TARGET, PRELOAD
 from tests.support.config_files import QUEUE, load_text, problems_of
 
 READ = [
