@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -56,13 +58,13 @@ def wait_for_workers(client: Client, count: int, timeout: float = 10) -> None:
     until(lambda: status_of(client)["workers"] == count, timeout, f"{count} workers ready")
 
 
-def held(daemon: Daemon, client: Client, count: int, gate: Path) -> list[int]:
+def held(client: Client, count: int, gate: Path) -> list[int]:
     """Jobs that run until the gate is there."""
     found: list[int] = client.enqueue_many("q", [{"wait_for": str(gate)}] * count)
     return found
 
 
-def open_and_finish(daemon: Daemon, client: Client, jobs: list[int], gate: Path) -> None:
+def finish(client: Client, jobs: list[int], gate: Path) -> None:
     """Let all held jobs end; none may have been charged with anything, or have run twice."""
     gate.touch()
     for job in jobs:
@@ -78,12 +80,12 @@ def test_a_step_of_load_is_followed_within_two_seconds_and_left_without_flapping
         assert (before["workers"], before["workers_min"], before["workers_max"]) == (1, 1, 8)
         assert before["scale_source"].startswith("cpu: ")
         begun = time.monotonic()
-        jobs = held(daemon, client, 40, gate)
+        jobs = held(client, 40, gate)
         wait_for_workers(client, 8)
         took_s = time.monotonic() - begun
         assert took_s < REACHED_S
         assert status_of(client)["workers_target"] == 8
-        open_and_finish(daemon, client, jobs, gate)
+        finish(client, jobs, gate)
         wait_for_workers(client, 1)
         assert (decisions(daemon)[-1][1], turns(daemon)) == (1, 1)
         until(lambda: status_of(client)["scale_reason"] == "nothing waits" or "were needed" in daemon.log)
@@ -93,16 +95,16 @@ def test_a_step_of_load_is_followed_within_two_seconds_and_left_without_flapping
 def test_idle_workers_leave_and_a_busy_one_goes_on(tmp_path: Path) -> None:
     gate, last = tmp_path / "gate", tmp_path / "last"
     with a_daemon(tmp_path, scaled()) as daemon, daemon.client() as client:
-        jobs = held(daemon, client, 12, gate)
+        jobs = held(client, 12, gate)
         wait_for_workers(client, 8)
         until(lambda: status_of(client)["running"] == 8)
         (long,) = client.enqueue_many("q", [{"wait_for": str(last)}])
-        open_and_finish(daemon, client, jobs, gate)
+        finish(client, jobs, gate)
         pid = until(lambda: (client.status(long)["worker"] or {}).get("pid"))
         until(lambda: len(workers(daemon)) <= 2)
         assert alive(pid)
         assert client.status(long)["state"] == "running"
-        open_and_finish(daemon, client, [long], last)
+        finish(client, [long], last)
 
 
 def test_short_jobs_that_few_workers_can_do_in_time_start_no_others(tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_short_jobs_that_few_workers_can_do_in_time_start_no_others(tmp_path: Pa
 
 def test_a_host_without_memory_to_spare_holds_the_pool_and_status_says_why(tmp_path: Path) -> None:
     with a_daemon(tmp_path, scaled(scale='memory_min = "1024GiB"')) as daemon, daemon.client() as client:
-        jobs = held(daemon, client, 8, tmp_path / "gate")
+        jobs = held(client, 8, tmp_path / "gate")
         reason = until(lambda: "memory" in (status_of(client)["scale_reason"] or "") and status_of(client))
         assert re.fullmatch(
             r"held at 1 although 8 jobs wait, .* each: \d+ MiB of memory are left, one more worker takes about \d+, "
@@ -123,8 +125,33 @@ def test_a_host_without_memory_to_spare_holds_the_pool_and_status_says_why(tmp_p
             reason["scale_reason"].replace("7 jobs wait", "8 jobs wait"),
         )
         assert (reason["workers"], reason["workers_target"]) == (1, 1)
-        open_and_finish(daemon, client, jobs, tmp_path / "gate")
+        finish(client, jobs, tmp_path / "gate")
         assert decisions(daemon) == []
+
+
+HIDING = (
+    "unshare",
+    "-m",
+    "--propagation",
+    "private",
+    "sh",
+    "-c",
+    'mount -t proc -o subset=pid proc /proc && exec "$@"',
+)
+
+
+def test_a_pool_scales_where_proc_shows_processes_alone(tmp_path: Path) -> None:
+    """As systemd's ProcSubset=pid has it: no /proc/stat, no /proc/meminfo."""
+    if not shutil.which("unshare") or subprocess.run([*HIDING, "sh", "true"], check=False).returncode:
+        pytest.skip("no /proc can be mounted here")
+    gate = tmp_path / "gate"
+    with a_daemon(tmp_path, scaled(), prefix=(*HIDING, "sh")) as daemon, Client(socket=str(daemon.socket)) as client:
+        jobs = held(client, 20, gate)
+        wait_for_workers(client, 8)
+        source = status_of(client)["scale_source"]
+        assert "psutil" not in source
+        assert re.fullmatch("cpu: (cgroup|unknown)(, cpu.max of .*)?; memory: (nodes|sysconf)(, memory.*)?", source)
+        finish(client, jobs, gate)
 
 
 def test_a_full_host_holds_a_pool_whose_jobs_compute(tmp_path: Path) -> None:
@@ -139,7 +166,7 @@ def test_a_full_host_holds_a_pool_whose_jobs_compute(tmp_path: Path) -> None:
 def test_another_number_of_workers_restarts_nothing(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with a_daemon(tmp_path, scaled("2", "")) as daemon, daemon.client() as client:
-        jobs = held(daemon, client, 2, gate)
+        jobs = held(client, 2, gate)
         until(lambda: status_of(client)["running"] == 2)
         first = set(workers(daemon).values())
         for text, least, most in (("{ min = 4, max = 6 }", 4, 6), ("3", 3, 3), ("{ min = 1, max = 4 }", 3, 4)):
@@ -150,14 +177,14 @@ def test_another_number_of_workers_restarts_nothing(tmp_path: Path) -> None:
             shown = queue_status(daemon)
             assert (shown["workers_min"], shown["workers_max"]) == (least if least == most else int(text[8]), most)
             assert first <= set(workers(daemon).values())
-        open_and_finish(daemon, client, jobs, gate)
+        finish(client, jobs, gate)
         assert len({job["result"]["ppid"] for job in map(client.status, jobs)}) == 1
 
 
 def test_fewer_workers_than_are_busy_let_them_finish(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with a_daemon(tmp_path, scaled("4", "")) as daemon, daemon.client() as client:
-        jobs = held(daemon, client, 4, gate)
+        jobs = held(client, 4, gate)
         until(lambda: status_of(client)["running"] == 4)
         pids = set(workers(daemon).values())
         daemon.configure(daemon.config.read_text().replace("workers = 4", "workers = 1"))
@@ -168,7 +195,7 @@ def test_fewer_workers_than_are_busy_let_them_finish(tmp_path: Path) -> None:
         daemon.ctl("reload")
         until(lambda: "scaled from 1 to 3" in daemon.log)
         assert len(workers(daemon)) <= 4, "those that finish their last job count for the bounds"
-        open_and_finish(daemon, client, jobs, gate)
+        finish(client, jobs, gate)
         wait_for_workers(client, 3)
 
 
@@ -186,7 +213,7 @@ def test_a_kill_of_who_decides_is_survived(tmp_path: Path, path: str, when: str)
     gate = tmp_path / "gate"
     with a_daemon(tmp_path, scaled()) as daemon, Client(socket=str(daemon.socket)) as client:
         kill: Callable[[], int] = lambda: killed(daemon, path)  # noqa: E731
-        jobs = held(daemon, client, 30, gate)
+        jobs = held(client, 30, gate)
         if when == "growing":
             until(lambda: decisions(daemon))
             kill()
@@ -213,10 +240,10 @@ def test_an_unpreloaded_pool_keeps_two_that_stand_by(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with a_daemon(tmp_path, scaled("{ min = 1, max = 3 }") + "preload = false\n") as daemon, daemon.client() as client:
         until(lambda: len(workers(daemon)) == 3)
-        jobs = held(daemon, client, 9, gate)
+        jobs = held(client, 9, gate)
         wait_for_workers(client, 3, timeout=20)
         until(lambda: len(workers(daemon)) == 5)
-        open_and_finish(daemon, client, jobs, gate)
+        finish(client, jobs, gate)
         wait_for_workers(client, 1)
         until(lambda: len(workers(daemon)) == 3)
         assert client.status(client.wait(client.enqueue("q", {}), timeout=20)["id"])["state"] == "completed"
