@@ -16,7 +16,7 @@ from supervisor.errors import (
     PayloadTooLarge,
     UsageError,
 )
-from supervisor.keeper import answers, intake, operations
+from supervisor.keeper import answers, intake, operations, scaling
 from supervisor.keeper.access import allowed
 from supervisor.keeper.children import known_queue
 from supervisor.keeper.private import Private
@@ -70,6 +70,7 @@ class Service:
             messages.DeadRetry: self._dead,
             messages.DeadDelete: self._dead,
             messages.Reload: self._reload,
+            messages.Scale: self._scale,
         }
 
     def read_requests(self) -> None:
@@ -278,6 +279,15 @@ class Service:
 
         self.private.reloads[number] = answer
         self.state.control.send(control.ReloadAsked(number))
+
+    def _scale(self, connection: Connection, request: messages.Scale) -> None:
+        queue = known_queue(self.state.spec, request.queue)
+        scaling.check(queue, request.workers)
+        link = self.state.links.get(queue.name)
+        if link is None:
+            raise NotRunning(f"the pool of {queue.name} does not run", hint="jobsctl tree shows what does")
+        link.send(control.ScaleAsked(request.workers))
+        self._reply(connection, request.id, {"queue": queue.name, "workers": request.workers})
 
     def refuse_all(self, cause: str) -> None:
         """At the end: what cannot be done any more is refused."""

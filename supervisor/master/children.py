@@ -47,6 +47,8 @@ class Processes:
         """The traceback with which a pool's last import failed."""
         self.targets: dict[str, int] = {}
         """How many workers a foreman last said that its pool is to have, where their number follows the load."""
+        self.by_hand: dict[str, int | None] = {}
+        """Those numbers that somebody asked for whatever the load is."""
         self._short: set[str] = set()
         self._burials = Burials()
         self._replenish_at_ms = 0
@@ -110,6 +112,7 @@ class Processes:
             state.log,
             unpreloaded=self.unpreloaded.get(queue.name),
             workers=self.targets.get(queue.name),
+            by_hand=self.by_hand.get(queue.name),
         )
         keep = [theirs.fileno(), foreman_end.fileno(), *state.log.keep_fds()]
 
@@ -174,6 +177,7 @@ class Processes:
             queue = queues.get(foreman.queue.name)
             if queue and (queue.workers, queue.scale) != (foreman.queue.workers, foreman.queue.scale):
                 foreman.queue = msgspec.structs.replace(foreman.queue, workers=queue.workers, scale=queue.scale)
+                self.by_hand.pop(queue.name, None)
                 foreman.link.send(control.Resized(queue.workers, queue.scale))
                 self._replenish(foreman)
 
@@ -263,6 +267,7 @@ class Processes:
                     state.untold = True
                 case control.PoolScaled(_, target):
                     self.targets[foreman.queue.name] = target
+                    self.by_hand[foreman.queue.name] = message.by_hand
                     self._replenish(foreman)
 
     # -- stopping ----------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ class Foreman:
         self._crew = Crew()
         self._watch = Watch(given.queue.kill_grace_ms)
         self._shortage = MemoryShortage()
-        self._headcount = Headcount(given.queue, given.workers, boot_ms())
+        self._headcount = Headcount(given.queue, given.workers, boot_ms(), by_hand=given.by_hand)
         self._standby = standby(preloaded=unpreloaded is None)
         self._tree = plant(shape(given.queue, range(self._headcount.target + self._standby)))
         self._events: deque[on.Event] = deque()
@@ -389,6 +389,9 @@ class Foreman:
     def _loaded(self, message: control.PoolLoad, _descriptors: list[int]) -> None:
         self._headcount.hear(message, boot_ms())
 
+    def _asked_to_scale(self, message: control.ScaleAsked, _descriptors: list[int]) -> None:
+        self._headcount.set_by_hand(message.workers)
+
     def _greeted(self, _message: control.Hello, _descriptors: list[int]) -> None:
         self._headcount.begin_anew(boot_ms())
         self._voice.again(self._crew, self._tree, self._detail, boot_ms())
@@ -422,6 +425,7 @@ class Foreman:
         control.RecycleWorker: _recycle,
         control.ProbeAsked: _asked_to_probe,
         control.PoolLoad: _loaded,
+        control.ScaleAsked: _asked_to_scale,
     }
 
 

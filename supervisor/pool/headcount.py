@@ -46,7 +46,8 @@ class Headcount:
     """The number of one pool's workers. `begin` is what it had before, if it did."""
 
     def __init__(
-        self, queue: Queue, begin: int | None, now_ms: int, make_meter: Callable[[], HostMeter] = a_meter
+        self, queue: Queue, begin: int | None, now_ms: int, make_meter: Callable[[], HostMeter] = a_meter,
+        *, by_hand: int | None = None,
     ) -> None:  # fmt: skip
         self._bounds = bounds_of(queue)
         self._make_meter = make_meter
@@ -56,7 +57,9 @@ class Headcount:
         target = min(max(begin or 0, queue.workers_min), queue.workers_max)
         self._history = autoscale.begin(target, now_ms)
         self._reason = "as before" if begin else "the least, as it has just begun"
-        self._load, self._heard_ms, self._due = NO_LOAD, now_ms, False
+        self._by_hand: int | None = None
+        self.set_by_hand(by_hand)
+        self._load, self._heard_ms = NO_LOAD, now_ms
         self._source: str | None = None
         self._said: PoolScaled | None = None
         self._say_at_ms = 0
@@ -74,11 +77,24 @@ class Headcount:
     @property
     def next_ms(self) -> int | None:
         """When `look` has something to decide though nobody said anything."""
-        return autoscale.next_ms(self._history, self._bounds) if self._scaled else None
+        return autoscale.next_ms(self._history, self._within) if self._scaled else None
+
+    @property
+    def _within(self) -> Bounds:
+        """The bounds of the load's number; a number by hand leaves it none."""
+        if self._by_hand is None:
+            return self._bounds
+        return self._bounds._replace(least=self._by_hand, most=self._by_hand)
+
+    def set_by_hand(self, workers: int | None) -> None:
+        """Have so many whatever the load is, if the bounds allow it; None: let the load decide again."""
+        self._due = workers != self._by_hand
+        fits = workers is not None and self._scaled and self._bounds.least <= workers <= self._bounds.most
+        self._by_hand = workers if fits else None
 
     def resize(self, queue: Queue) -> None:
-        """The configuration says something else now."""
-        self._bounds, self._scaled, self._due = bounds_of(queue), queue.autoscaled, True
+        """The configuration says something else now; it counts more than a number by hand."""
+        self._bounds, self._scaled, self._due, self._by_hand = bounds_of(queue), queue.autoscaled, True, None
 
     def hear(self, load: PoolLoad, now_ms: int) -> None:
         """What the keeper says there is to do."""
@@ -102,13 +118,15 @@ class Headcount:
             return None  # it takes two looks; the next report comes soon
         self._due = False
         before = self.target
-        self._history, decision = autoscale.decide(self._history, self._load, host, self._bounds, now_ms)
+        self._history, decision = autoscale.decide(self._history, self._load, host, self._within, now_ms)
+        if self._by_hand is not None:
+            decision = decision._replace(reason="set by hand; jobsctl scale QUEUE auto ends that")
         self._reason = decision.reason
         return decision if decision.target != before else None
 
     def _host(self, pids: Callable[[], Sequence[int]], now_ms: int) -> Host | None:
         """What the host has left, where that can matter: only growth depends on it."""
-        if not self._scaled or self._load.backlog == 0 or self.target >= self._bounds.most:
+        if not self._scaled or self._load.backlog == 0 or self.target >= self._within.most:
             return Host()
         facts = self._looked().facts(pids(), now_ms)
         if facts is None:
@@ -129,7 +147,7 @@ class Headcount:
             return None
         if self._source is None:
             self._source = self._looked().sources()
-        said = PoolScaled(pool, self.target, self._reason, self._source)
+        said = PoolScaled(pool, self.target, self._reason, self._source, self._by_hand)
         moved = self._said is None or said.target != self._said.target
         if said == self._said or not (moved or now_ms >= self._say_at_ms):
             return None

@@ -220,6 +220,14 @@ class PoolScaled(Message, frozen=True):
     target: int
     reason: str
     source: str
+    by_hand: int | None = None
+    """The number that somebody asked for in place of the load's, if somebody did."""
+
+
+class ScaleAsked(Message, frozen=True):
+    """Keeper to foreman: have so many workers whatever the load is; None: let the load decide again."""
+
+    workers: int | None
 
 
 class Resized(Message, frozen=True):
@@ -233,6 +241,7 @@ AnyMessage = (
     Hello | Ready | Progress | SlotGiven | SlotClosed | LinkGiven | LinkGone | SpecChanged | TreeChanged | Drain
     | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
     | Certificate | Answered | CancelRunning | RecycleWorker | PoolLoad | PoolScaled | Resized
+    | ScaleAsked
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -234,6 +234,57 @@ def test_a_kill_of_who_decides_is_survived(tmp_path: Path, path: str, when: str)
         assert all(1 <= after <= 8 for _, after in decisions(daemon))
         assert turns(daemon) <= 1
         assert client.status(client.enqueue("q", {}))["queue"] == "q"
+
+
+def test_a_number_by_hand_holds_whatever_the_load_is_and_whoever_is_killed(tmp_path: Path) -> None:
+    with a_daemon(tmp_path, scaled()) as daemon, Client(socket=str(daemon.socket)) as client:
+        assert daemon.ctl("scale", "q", 5, "--json").json == {"queue": "q", "workers": 5}
+        wait_for_workers(client, 5)
+        assert status_of(client)["scale_reason"] == "set by hand; jobsctl scale QUEUE auto ends that"
+        for path in ("pool q", "keeper", "pool q"):
+            killed(daemon, path)
+            until(lambda: status_of(client)["workers_target"] == 5)
+            wait_for_workers(client, 5)
+        jobs = held(client, 20, tmp_path / "gate")
+        until(lambda: status_of(client)["running"] == 5)
+        assert daemon.ctl("scale", "q", "auto").status == 0
+        wait_for_workers(client, 8)
+        finish(client, jobs, tmp_path / "gate")
+        wait_for_workers(client, 1)
+
+
+def test_a_reload_of_the_bounds_counts_more_than_a_number_by_hand(tmp_path: Path) -> None:
+    with a_daemon(tmp_path, scaled()) as daemon, daemon.client() as client:
+        assert daemon.ctl("scale", "q", 3).status == 0
+        wait_for_workers(client, 3)
+        daemon.configure(daemon.config.read_text().replace("min = 1, max = 8", "min = 2, max = 4"))
+        daemon.ctl("reload")
+        wait_for_workers(client, 2)
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "text"),
+    [
+        (("q", "9"), 2, "queue q may have 1 to 8 workers, not 9"),
+        (("q", "0"), 2, "workers must be an integer from 1 to 256, or null"),
+        (("q", "257"), 2, "workers must be an integer from 1 to 256, or null"),
+        (("q", "many"), 2, "'many' is no number of workers; write one, or auto"),
+        (("q", "-1"), 2, "No such option"),
+        (("q", "1.5"), 2, "is no number of workers"),
+        (("fixed", "auto"), 1, "queue fixed has 2 workers, whatever the load is"),
+        (("nope", "2"), 3, "there is no queue nope"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused(shared: Daemon, args: tuple[str, ...], status: int, text: str) -> None:
+    ran = shared.ctl("scale", *args)
+    assert (ran.status, text in ran.err) == (status, True), ran.err
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    toml = scaled() + '[queues.fixed]\nhandler = "tasks:run"\n'
+    with a_daemon(tmp_path_factory.mktemp("shared"), toml) as daemon:
+        yield daemon
 
 
 def test_an_unpreloaded_pool_keeps_two_that_stand_by(tmp_path: Path) -> None:

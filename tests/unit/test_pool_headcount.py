@@ -168,6 +168,38 @@ def test_other_bounds_count_at_once() -> None:
     assert heads.news("q", 5_000) is None
 
 
+def test_a_number_by_hand_stands_until_the_load_may_decide_again() -> None:
+    heads = a_headcount()
+    heads.set_by_hand(6)
+    decision = heads.look(pids, 10)
+    assert decision == (6, "set by hand; jobsctl scale QUEUE auto ends that")
+    said = heads.news("q", 10)
+    assert said is not None
+    assert (said.target, said.by_hand, heads.most) == (6, 6, 8)
+    heads.hear(STEP, 20)
+    assert heads.look(pids, 20) is None
+    assert (heads.target, heads.next_ms) == (6, None)
+    heads.set_by_hand(None)
+    heads.hear(STEP, 300)
+    assert heads.look(pids, 300) == (8, "340 jobs wait, 1.2 s each")
+
+
+@pytest.mark.parametrize(("queue", "by_hand"), [(QUEUE, 9), (QUEUE, 0), (msgspec.structs.replace(QUEUE, workers=3), 5)])
+def test_a_number_by_hand_that_the_configuration_no_longer_allows_is_forgotten(queue: Queue, by_hand: int) -> None:
+    heads = Headcount(queue, None, 0, by_hand=by_hand)
+    heads.look(pids, 10)
+    assert heads.target == queue.workers_min
+
+
+def test_a_reload_ends_what_was_set_by_hand() -> None:
+    heads = Headcount(QUEUE, 5, 0, by_hand=5)
+    heads.resize(msgspec.structs.replace(QUEUE, workers=WorkerRange(min=2, max=8)))
+    assert heads.look(pids, 10) is None
+    heads.hear(PoolLoad(0, 0, 0.0, 0.0), 20)
+    heads.look(pids, 20)
+    assert (heads.target, heads.next_ms) == (5, 10_000)
+
+
 def test_psutil_serves_where_it_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert a_meter().sources().startswith("cpu: psutil")
     monkeypatch.setitem(__import__("sys").modules, "psutil", None)
