@@ -104,7 +104,8 @@ class Loads:
         fresh = meter.told is None or meter.told is NOTHING or not passed_us
         work = float(len(slots)) if fresh else max(0.0, (meter.work_us - before_us) / passed_us)
         begun = sum(len(slot.out) for slot in slots) - len(slots)
-        return PoolLoad(meter.ready + begun, len(slots), _mean_ms(state.mean_us.get(pool), ages_us), work)
+        idle = sum(slot.idle for slot in state.slots_of(pool))
+        return PoolLoad(meter.ready + begun, len(slots), _mean_ms(state.mean_us.get(pool), ages_us), work, idle)
 
 
 def backlog(waiting: Mapping[str, int], pool: str) -> int:

@@ -38,13 +38,14 @@ class Load(NamedTuple):
     """What the pool has to do: `backlog` jobs that nobody has begun, `busy` workers at a job.
 
     `mean_ms` is how long a job takes, as far as it is known; `work` how many workers were at a job since the last
-    report, on average.
+    report, on average; `idle` how many could take a job and got none.
     """
 
     backlog: int
     busy: int
     mean_ms: float
     work: float
+    idle: int = 0
 
 
 NO_LOAD = Load(0, 0, 0.0, 0.0)
@@ -95,9 +96,11 @@ def needed(load: Load, bounds: Bounds) -> int:
     """How many workers begin all that waits within the latency.
 
     Within it each of them ends latency / mean jobs, but at least the one that it runs: so of jobs that take longer
-    than the latency, each needs a worker of its own.
+    than the latency, each needs a worker of its own. What waits beside idle workers waits for something else: a limit,
+    or its turn.
     """
-    return ceil((load.backlog + load.busy) * min(1.0, load.mean_ms / bounds.latency_ms))
+    waiting = 0 if load.idle else load.backlog
+    return ceil((waiting + load.busy) * min(1.0, load.mean_ms / bounds.latency_ms))
 
 
 def decide(history: History, load: Load, host: Host, bounds: Bounds, now_ms: int) -> tuple[History, Decision]:
@@ -199,6 +202,8 @@ def _waiting(load: Load) -> str:
 
 
 def _steady(load: Load) -> str:
+    if load.backlog and load.idle:
+        return f"{_waiting(load)}, but {load.idle} idle workers may not run them yet"
     return f"{_waiting(load)}; these are enough" if load.backlog else "nothing waits"
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from supervisor.config.spec import Queue
 from supervisor.policy import autoscale
 from supervisor.policy.autoscale import NO_LOAD, Bounds, Decision, Host, Load
@@ -98,7 +100,7 @@ class Headcount:
 
     def hear(self, load: PoolLoad, now_ms: int) -> None:
         """What the keeper says there is to do."""
-        self._load, self._heard_ms, self._due = Load(load.backlog, load.busy, load.mean_ms, load.work), now_ms, True
+        self._load, self._heard_ms, self._due = Load(*msgspec.structs.astuple(load)), now_ms, True
 
     def begin_anew(self, now_ms: int) -> None:
         """There is a new keeper, which must hear how things stand, and has seen no load yet."""
@@ -126,7 +128,7 @@ class Headcount:
 
     def _host(self, pids: Callable[[], Sequence[int]], now_ms: int) -> Host | None:
         """What the host has left, where that can matter: only growth depends on it."""
-        if not self._scaled or self._load.backlog == 0 or self.target >= self._within.most:
+        if not self._scaled or self._load.backlog == 0 or self._load.idle or self.target >= self._within.most:
             return Host()
         facts = self._looked().facts(pids(), now_ms)
         if facts is None:

@@ -211,6 +211,7 @@ class PoolLoad(Message, frozen=True):
     busy: int
     mean_ms: float
     work: float
+    idle: int = 0
 
 
 class PoolScaled(Message, frozen=True):

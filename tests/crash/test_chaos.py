@@ -28,7 +28,7 @@ MIX = payloads(
 )
 QUEUES = {
     "q": {"workers": 2, "timeout": "300ms", "kill_grace": "150ms"},
-    "other": {"workers": 2, "order": "lifo"},
+    "other": {"workers": {"min": 1, "max": 3}, "scale": {"latency": "50ms", "down_after": "300ms"}, "order": "lifo"},
     "c": {"command": ["sleep", "0.02"], "workers": 1},
 }
 

@@ -18,6 +18,7 @@ import pytest
 from supervisor.client import Client
 from tests.support.daemon import Daemon
 from tests.support.pools import a_daemon, node, queue_status, workers
+from tests.support.terminal import jobsctl_on_terminal
 from tests.support.waiting import alive, gone, until
 
 REACHED_S = 2.0
@@ -125,6 +126,7 @@ def test_a_host_without_memory_to_spare_holds_the_pool_and_status_says_why(tmp_p
             reason["scale_reason"].replace("7 jobs wait", "8 jobs wait"),
         )
         assert (reason["workers"], reason["workers_target"]) == (1, 1)
+        assert "q: 1 of 1 to 8 workers: held at 1 although" in jobsctl_on_terminal("status", config=daemon.config).out
         finish(client, jobs, tmp_path / "gate")
         assert decisions(daemon) == []
 

@@ -24,7 +24,8 @@ def a_spec(*queues: Queue) -> Spec:
 
 
 def a_slot(jobs: int = 1, since_ms: int = 0, phase: Phase = Phase.READY) -> Any:
-    return SimpleNamespace(out=dict.fromkeys(range(jobs)), phase=phase, quiet_since_ms=since_ms)
+    idle = phase is Phase.READY and not jobs
+    return SimpleNamespace(out=dict.fromkeys(range(jobs)), phase=phase, quiet_since_ms=since_ms, idle=idle)
 
 
 class State:
@@ -165,3 +166,10 @@ def test_pools_follow_the_configuration(state: State, loads: Loads) -> None:
     state.spec = a_spec(a_queue("q", 4))
     loads.passed({"q": 9}, 2_100)
     assert (loads.next_ms, loads.worked_us) == (None, {})
+
+
+def test_workers_that_got_nothing_beside_what_waits_are_told(state: State, loads: Loads) -> None:
+    state.slots = [a_slot(since_ms=2_000), a_slot(jobs=0), a_slot(jobs=0, phase=Phase.STARTED)]
+    loads.passed({"q": 7}, 2_000)
+    loads.tell(2_000)
+    assert state.said == [PoolLoad(7, 1, 0.0, 1.0, 1)]

@@ -49,6 +49,7 @@ def grown(target: int, now_ms: int = 0) -> History:
         (Load(998, 2, 10, 2), 10),  # ten seconds of work within a second
         (Load(98, 2, 10, 2), 1),
         (Load(5, 1, 0, 1), 0),  # nobody knows yet how long they take
+        (Load(40, 2, 5_000, 2, idle=1), 2),  # what waits beside an idle worker may not run yet
     ],
 )
 def test_there_are_as_many_as_begin_all_within_the_latency(load: Load, workers: int) -> None:
@@ -81,6 +82,7 @@ def test_a_large_pool_doubles() -> None:
     [
         (Load(1, 1, 900, 1), "1 job waits, 0.9 s each; these are enough"),
         (Load(7, 1, 2.54, 1), "7 jobs wait, 2.5 ms each; these are enough"),
+        (Load(7, 1, 5_000, 1, idle=2), "7 jobs wait, 5.0 s each, but 2 idle workers may not run them yet"),
         (NO_LOAD, "nothing waits"),
     ],
 )
@@ -214,6 +216,7 @@ loads = st.builds(
     busy=st.integers(0, 300),
     mean_ms=st.floats(0, 10**7),
     work=st.floats(0, 10**6),
+    idle=st.integers(0, 3),
 )
 hosts = st.builds(
     Host,
