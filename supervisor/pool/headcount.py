@@ -59,9 +59,10 @@ class Headcount:
         target = min(max(begin or 0, queue.workers_min), queue.workers_max)
         self._history = autoscale.begin(target, now_ms)
         self._reason = "as before" if begin else "the least, as it has just begun"
+        self._load, self._heard_ms, self._due = NO_LOAD, now_ms, False
         self._by_hand: int | None = None
-        self.set_by_hand(by_hand)
-        self._load, self._heard_ms = NO_LOAD, now_ms
+        if by_hand is not None:
+            self.set_by_hand(by_hand)
         self._source: str | None = None
         self._said: PoolScaled | None = None
         self._say_at_ms = 0
@@ -90,7 +91,7 @@ class Headcount:
 
     def set_by_hand(self, workers: int | None) -> None:
         """Have so many whatever the load is, if the bounds allow it; None: let the load decide again."""
-        self._due = workers != self._by_hand
+        self._due = True
         fits = workers is not None and self._scaled and self._bounds.least <= workers <= self._bounds.most
         self._by_hand = workers if fits else None
 

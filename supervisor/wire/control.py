@@ -105,7 +105,7 @@ class ReloadDone(Message, frozen=True):
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     retuned: tuple[str, ...] = ()
-    """Queues of which only what the keeper reads has changed: their workers run on."""
+    """Queues of which only that has changed which the keeper reads, or the number of workers: workers run on."""
     warnings: tuple[str, ...] = ()
 
 

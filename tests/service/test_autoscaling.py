@@ -89,8 +89,9 @@ def test_a_step_of_load_is_followed_within_two_seconds_and_left_without_flapping
         finish(client, jobs, gate)
         wait_for_workers(client, 1)
         assert (decisions(daemon)[-1][1], turns(daemon)) == (1, 1)
-        until(lambda: status_of(client)["scale_reason"] == "nothing waits" or "were needed" in daemon.log)
+        assert "no more than 1 were needed for 1 s" in daemon.log
         assert len(workers(daemon)) == 1
+        until(lambda: len(list((daemon.run_dir / "slots").iterdir())) == 3, what="one slot in use and two spare ones")
 
 
 def test_idle_workers_leave_and_a_busy_one_goes_on(tmp_path: Path) -> None:
