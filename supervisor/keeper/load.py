@@ -1,6 +1,6 @@
-"""What autoscaled pools have to do, measured for their foremen, which decide: five times a second while jobs wait,
-once a second while workers are busy, and not at all while nothing happens.
+"""What autoscaled pools have to do, measured for their foremen, which decide how many workers that takes.
 
+It is told five times a second while jobs wait, once a second while workers are busy, and not while nothing happens.
 Every report states a whole, so one that is lost, or a keeper that is new, harms nothing.
 """
 

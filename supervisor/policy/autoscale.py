@@ -55,7 +55,8 @@ class Host(NamedTuple):
     """What the host has left, None for what is not known. `cpu` is the part of all CPUs in use.
 
     `worker_bytes` is the resident memory of the largest worker, `worker_cpu` what a worker at a job wants of one CPU
-    (uses, or stands in line for), `workers` how many there were when this was read.
+    (uses, or stands in line for), `workers` how many there were when this was read. `refusal` is why the kernel has
+    just refused one more.
     """
 
     cpu: float | None = None
@@ -63,6 +64,7 @@ class Host(NamedTuple):
     worker_bytes: int | None = None
     worker_cpu: float | None = None
     workers: int = 0
+    refusal: str | None = None
 
 
 class History(NamedTuple):
@@ -90,6 +92,11 @@ def begin(target: int, now_ms: int) -> History:
 def begin_anew(history: History, now_ms: int) -> History:
     """Whoever reported the load is a new one, and knows nothing yet: what was needed until now is needed still."""
     return history._replace(peaks=((now_ms, history.target),))
+
+
+def settle_for(history: History, workers: int, bounds: Bounds) -> History | None:
+    """A pool that cannot have more than so many for now; None if it cannot do with so few."""
+    return history._replace(target=min(workers, history.target)) if workers >= bounds.least else None
 
 
 def needed(load: Load, bounds: Bounds) -> int:
@@ -172,6 +179,8 @@ def _patience(history: History, bounds: Bounds, now_ms: int) -> int:
 
 def _obstacle(target: int, host: Host, bounds: Bounds) -> str | None:
     """Why the host has nothing left for one more worker; None if it has, or if nobody knows."""
+    if host.refusal is not None:
+        return host.refusal
     computes = host.worker_cpu is None or host.worker_cpu >= COMPUTES
     if host.cpu is not None and host.cpu >= bounds.cpu_max and computes:
         return f"{host.cpu:.0%} of the CPUs are in use, and more workers would only share them"

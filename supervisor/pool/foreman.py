@@ -143,10 +143,14 @@ class Foreman:
         news = self._headcount.news(self._queue.name, now_ms)
         if news:
             self._voice.say(news)
-        wanted, most = self._headcount.target + self._standby, self._headcount.most + self._standby
-        numbers = fitted(self._tree, wanted, most, spared(self._crew, standing_by=self._standby > 0))
+        numbers = self._fitted()
         if numbers is not None and self._tree.phase is Phase.RUNNING:
             self._obey(on.Reshape(shape(self._queue, numbers)))
+
+    def _fitted(self) -> list[int] | None:
+        """The numbers of the children that the tree must get, if it has not as many as are wanted."""
+        wanted, most = self._headcount.target + self._standby, self._headcount.most + self._standby
+        return fitted(self._tree, wanted, most, spared(self._crew, standing_by=self._standby > 0))
 
     def _may_scale(self) -> bool:
         return self._tree.phase is Phase.RUNNING and self._tree.groups[0].circuit is CircuitState.CLOSED
@@ -181,6 +185,8 @@ class Foreman:
         except OSError as error:
             self._crew.places.appendleft(place)
             reason = f"no worker can be forked: {error.strerror}"
+            if self._settles_for_less(reason):
+                return
             self._events.append(on.NotStarted(order.child, order.run, reason, _chance()))
             return
         hit("foreman.after_fork")
@@ -191,6 +197,20 @@ class Foreman:
         self._selector.register(member.ready_fd, selectors.EVENT_READ, lambda: self._hear_worker(member))
         self._selector.register(member.output_fd, selectors.EVENT_READ, lambda: self._read_output(member))
         self._voice.introduce(member, self._tree)
+
+    def _settles_for_less(self, reason: str) -> bool:
+        """Whether the pool goes on with the workers that it has, for a while: then whoever was to start is dropped."""
+        before, now_ms = self._headcount.target, boot_ms()
+        if not self._headcount.settle_for(len(list(self._crew)) - self._standby, reason, now_ms):
+            return False
+        if self._headcount.target != before:
+            self._log.emit(
+                "pool.scaled", pool=self._queue.name, before=before, after=self._headcount.target, reason=reason
+            )
+        numbers = self._fitted()
+        if numbers is not None:
+            self._events.append(on.Reshape(shape(self._queue, numbers)))
+        return True
 
     def _stop(self, order: do.Stop) -> None:
         member = self._crew.get(order.child)

@@ -19,6 +19,8 @@ from supervisor.wire.control import PoolLoad, PoolScaled
 
 SILENT_MS = 3_000
 """A keeper that reports a load does so again within a second: one that is silent for so long is gone."""
+REFUSED_MS = 10_000
+"""How long a pool goes on with what it has when the kernel has refused one more worker."""
 SAY_EVERY_MS = 1_000
 """A reason that changes while the number does not is told so often."""
 WORK_LEAST = 0.1
@@ -60,6 +62,8 @@ class Headcount:
         self._history = autoscale.begin(target, now_ms)
         self._reason = "as before" if begin else "the least, as it has just begun"
         self._load, self._heard_ms, self._due = NO_LOAD, now_ms, False
+        self._refusal: tuple[int, str] | None = None
+        """Until when the kernel's refusal of one more counts, and what it said."""
         self._by_hand: int | None = None
         if by_hand is not None:
             self.set_by_hand(by_hand)
@@ -108,6 +112,18 @@ class Headcount:
         self._history = autoscale.begin_anew(self._history, now_ms)
         self._load, self._heard_ms, self._said = NO_LOAD, now_ms, None
 
+    def settle_for(self, workers: int, refusal: str, now_ms: int) -> bool:
+        """The kernel refused one more: go on with those that there are, if that is no less than the least.
+
+        A pool that has just grown has lost nobody. One that follows no load wants its number, and gets it by restarts.
+        """
+        settled = autoscale.settle_for(self._history, workers, self._within) if self._scaled else None
+        if settled is None:
+            return False
+        self._history, self._reason = settled, refusal
+        self._refusal = now_ms + REFUSED_MS, refusal
+        return True
+
     def look(self, pids: Callable[[], Sequence[int]], now_ms: int) -> Decision | None:
         """Decide, if there is news or time has come; returns what changes the number."""
         next_ms = self.next_ms
@@ -116,24 +132,23 @@ class Headcount:
         if self._load != NO_LOAD and now_ms - self._heard_ms >= SILENT_MS:
             self.begin_anew(now_ms)
             return None
+        self._due, before = False, self.target
         host = self._host(pids, now_ms)
-        if host is None:
-            return None  # it takes two looks; the next report comes soon
-        self._due = False
-        before = self.target
         self._history, decision = autoscale.decide(self._history, self._load, host, self._within, now_ms)
         if self._by_hand is not None:
             decision = decision._replace(reason="set by hand; jobsctl scale QUEUE auto ends that")
         self._reason = decision.reason
         return decision if decision.target != before else None
 
-    def _host(self, pids: Callable[[], Sequence[int]], now_ms: int) -> Host | None:
-        """What the host has left, where that can matter: only growth depends on it."""
+    def _host(self, pids: Callable[[], Sequence[int]], now_ms: int) -> Host:
+        """What the host has left, where that can matter: only growth depends on it. It takes two looks to know."""
         if not self._scaled or self._load.backlog == 0 or self._load.idle or self.target >= self._within.most:
             return Host()
+        if self._refusal is not None and now_ms < self._refusal[0]:
+            return Host(refusal=self._refusal[1])
         facts = self._looked().facts(pids(), now_ms)
         if facts is None:
-            return None
+            return Host(refusal="the host is looked at first")
         self._source = facts.source
         known = self._load.work >= WORK_LEAST and not self._computes
         worker_cpu = facts.workers_cpu / self._load.work if known else None

@@ -24,6 +24,23 @@ from tests.support.waiting import alive, gone, until
 REACHED_S = 2.0
 """Within which a step of load has led to the number of workers that it needs."""
 
+STINGY = """
+import errno, os, pathlib
+
+from tasks import run
+
+forked, fork = [], os.fork
+
+def refuse_sometimes():
+    "As a kernel does that has no process left for us; the first worker has been forked by then."
+    if pathlib.Path(os.environ["FULL"]).exists() and forked:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    forked.append(1)
+    return fork()
+
+os.fork = refuse_sometimes
+"""
+
 COMPUTING = """
 import time
 
@@ -164,6 +181,22 @@ def test_a_full_host_holds_a_pool_whose_jobs_compute(tmp_path: Path) -> None:
         reason = until(lambda: "CPUs" in (status_of(client)["scale_reason"] or "") and status_of(client))
         assert "more workers would only share them" in reason["scale_reason"]
         assert (reason["workers"], reason["workers_target"]) == (1, 1)
+
+
+def test_a_kernel_that_refuses_more_processes_holds_the_pool_and_opens_no_circuit(tmp_path: Path) -> None:
+    full, gate = tmp_path / "full", tmp_path / "gate"
+    full.touch()
+    toml = scaled(handler="stingy:run") + f'env = {{ FULL = "{full}" }}\nrestart.intensity = 0\n'
+    made = a_daemon(tmp_path, toml, app={"stingy.py": STINGY}, env={"FULL": str(full)})
+    with made as daemon, daemon.client() as client:
+        jobs = held(client, 20, gate)
+        until(lambda: "can be forked" in (status_of(client)["scale_reason"] or ""))
+        shown = status_of(client)
+        assert (shown["workers"], shown["workers_target"], shown["circuit"]) == (1, 1, "closed")
+        assert "pool q scaled from 5 to 1: no worker can be forked: Resource temporarily unavailable" in daemon.log
+        full.unlink()
+        wait_for_workers(client, 8, timeout=20)
+        finish(client, jobs, gate)
 
 
 def test_another_number_of_workers_restarts_nothing(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from supervisor.policy.autoscale import (
     decide,
     needed,
     next_ms,
+    settle_for,
 )
 from tests.support.pool_simulation import Arrival, Pool
 
@@ -97,6 +98,7 @@ def test_what_is_enough_says_so(load: Load, text: str) -> None:
     ("host", "target", "reason"),
     [
         (Host(), 8, "340 jobs wait, 1.2 s each"),
+        (Host(refusal="no worker can be forked"), 4, "1.2 s each: no worker can be forked"),
         (Host(cpu=0.89), 8, "340 jobs wait, 1.2 s each"),
         (
             Host(cpu=0.96),
@@ -188,6 +190,15 @@ def test_a_new_reporter_begins_a_new_quiet_period() -> None:
     assert decide(history, NO_LOAD, ROOMY, BOUNDS, 30_100)[1].target == 8
     history, _ = decide(history, NO_LOAD, ROOMY, BOUNDS, 30_100)
     assert decide(history, NO_LOAD, ROOMY, BOUNDS, 59_000)[1].target == 1
+
+
+def test_a_pool_settles_for_fewer_but_not_for_less_than_the_least() -> None:
+    bounds = BOUNDS._replace(least=2)
+    for workers, target in ((4, 4), (2, 2), (7, 6)):
+        settled = settle_for(grown(6), workers, bounds)
+        assert settled is not None
+        assert settled.target == target
+    assert settle_for(grown(6), 1, bounds) is None
 
 
 # --- the configuration --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from supervisor.config.spec import Queue, Scale, WorkerRange
 from supervisor.pool import headcount
-from supervisor.pool.headcount import SAY_EVERY_MS, SILENT_MS, Headcount, a_meter
+from supervisor.pool.headcount import REFUSED_MS, SAY_EVERY_MS, SILENT_MS, Headcount, a_meter
 from supervisor.pool.shape import STANDBY, fitted, shape, standby
 from supervisor.tree.events import Exited, Reshape
 from supervisor.tree.model import Child, Ending
@@ -102,8 +102,23 @@ def test_while_the_host_is_not_known_yet_nothing_grows() -> None:
     heads = a_headcount(meter=meter)
     heads.hear(STEP, 10)
     assert heads.look(pids, 10) is None
+    said = heads.news("q", 10)
+    assert said is not None
+    assert said.reason == "held at 1 although 340 jobs wait, 1.2 s each: the host is looked at first"
     meter.given = Meter().given
-    assert heads.look(pids, 20) is not None
+    heads.hear(STEP, 200)
+    assert heads.look(pids, 200) is not None
+
+
+def test_while_the_host_is_not_known_yet_a_pool_may_shrink_all_the_same() -> None:
+    heads = a_headcount(begin=8, meter=Meter(None))
+    heads.hear(PoolLoad(1, 1, 20.0, 1.0), 1_000)
+    heads.look(pids, 1_000)
+    heads._bounds = heads._bounds._replace(most=9)  # it could grow, so the host is asked
+    heads.hear(PoolLoad(1, 1, 20.0, 1.0), 10_000)
+    decision = heads.look(pids, 10_000)
+    assert decision is not None
+    assert decision.target == 2
 
 
 @pytest.mark.parametrize(
@@ -198,6 +213,33 @@ def test_a_reload_ends_what_was_set_by_hand() -> None:
     heads.hear(PoolLoad(0, 0, 0.0, 0.0), 20)
     heads.look(pids, 20)
     assert (heads.target, heads.next_ms) == (5, 10_000)
+
+
+def test_after_a_refusal_it_goes_on_with_what_there_is_and_tries_again_later() -> None:
+    meter = Meter()
+    heads = a_headcount(meter=meter)
+    heads.hear(STEP, 10)
+    heads.look(pids, 10)
+    assert heads.settle_for(2, "no worker can be forked: no", 20)
+    assert heads.target == 2
+    said = heads.news("q", 20)
+    assert said is not None
+    assert (said.target, said.reason) == (2, "no worker can be forked: no")
+    heads.hear(STEP, 500)
+    assert heads.look(pids, 500) is None
+    said = heads.news("q", SAY_EVERY_MS + 20)
+    assert said is not None
+    assert said.reason == "held at 2 although 340 jobs wait, 1.2 s each: no worker can be forked: no"
+    heads.hear(STEP, 20 + REFUSED_MS)
+    assert heads.look(pids, 20 + REFUSED_MS) == (6, "340 jobs wait, 1.2 s each")
+
+
+def test_who_has_less_than_the_least_or_follows_no_load_settles_for_nothing() -> None:
+    assert not a_headcount().settle_for(0, "no", 20)
+    assert not a_headcount(msgspec.structs.replace(QUEUE, workers=3)).settle_for(2, "no", 20)
+    by_hand = a_headcount()
+    by_hand.set_by_hand(4)
+    assert not by_hand.settle_for(3, "no", 20)
 
 
 def test_psutil_serves_where_it_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
