@@ -152,7 +152,7 @@ def _up(
     if target == bounds.most:
         return history, Decision(target, f"{why}; {target} is the most")
     obstacle = _obstacle(target, host, bounds)
-    if obstacle:
+    if obstacle is not None:
         return history, Decision(target, f"held at {target} although {why}: {obstacle}")
     if history.grown_at_ms is not None and now_ms - history.grown_at_ms < STEP_MS:
         return history, Decision(target, why)

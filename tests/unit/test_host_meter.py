@@ -183,7 +183,7 @@ def test_this_host_and_this_process_can_be_measured() -> None:
     facts = looked(meter, [os.getpid()], 1_000)
     assert facts.cpu is not None
     assert 0 < facts.cpu <= 1
-    assert 0.03 <= facts.workers_cpu < 1
+    assert facts.workers_cpu >= 0.03
     assert facts.largest_bytes == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
     assert facts.memory_bytes is not None
     assert facts.source.startswith("cpu: psutil")

@@ -236,6 +236,7 @@ hosts = st.builds(
     worker_bytes=st.none() | st.integers(0, 1 << 32),
     worker_cpu=st.none() | st.floats(0, 8),
     workers=st.integers(0, 300),
+    refusal=st.sampled_from([None, None, None, "", "no"]),
 )
 bounds = st.builds(
     lambda least, more, latency_ms, down_ms: Bounds(least, least + more, latency_ms, down_ms, 0.9, 1 << 28),
@@ -243,7 +244,7 @@ bounds = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=500, deadline=None)
 @given(
     begun=st.integers(1, 256),
     steps=st.lists(st.tuples(loads, hosts, st.integers(0, 60_000)), max_size=30),
