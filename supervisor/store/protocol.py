@@ -81,6 +81,8 @@ class Held(NamedTuple):
     pos: int
     mark: int
     attempt: int
+    ready_at_ms: int = 0
+    """Since when it could have run: its wait is known once it is known when it began."""
 
 
 class OpenLease(NamedTuple):

@@ -10,7 +10,9 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
+from msgspec.json import encode
 
+from supervisor.store.history import Figures
 from supervisor.store.protocol import Held, OpenLease
 from supervisor.store.sqlite.statements import SQL
 
@@ -25,6 +27,8 @@ class Cache:
         self.leases: dict[int, OpenLease] = {}
         self.sequences: dict[str, int] = {}
         self.tally: Counter[tuple[int, str]] = Counter()
+        self.figures: dict[tuple[str, int], Figures] = {}
+        self.minute = 0
         self._load(connection)
 
     def _load(self, connection: Any) -> None:
@@ -38,8 +42,9 @@ class Cache:
         rows = connection.execute(SQL.lease_open).fetchall()
         for token, group in groupby(rows, key=lambda row: row[0]):
             jobs = list(group)
-            decoded = (msgspec.json.decode(row[3]) for row in jobs)
-            held = {job_id: Held(*place) for job_id, *place in decoded}
+            decoded = [msgspec.json.decode(row[3]) for row in jobs]
+            ready = dict(connection.execute(SQL.ready_since, (encode([job[0] for job in decoded]).decode(),)).fetchall())
+            held = {job[0]: Held(job[1], job[2], job[3], job[4], ready.get(job[0], 0)) for job in decoded}
             self.leases[token] = OpenLease(token, jobs[0][1], jobs[0][2], held)
 
     def note_lane(self, lane: int, queue: str) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 from supervisor.job import Event, State, after
 from supervisor.policy.settle import History
 from supervisor.store.protocol import FRESH, SOLO, TRAILED, Group, Held, Inserted, NewJob, RankOf
-from supervisor.store.sqlite.base import Base, text
+from supervisor.store.sqlite.base import text
+from supervisor.store.sqlite.measuring import Measuring
 from supervisor.store.sqlite.statements import SQL
 
 
-class Insertion(Base):
+class Insertion(Measuring):
     """The verbs of enqueueing, and of time."""
 
     def insert(self, groups: Sequence[Group], rank_of: RankOf) -> list[Inserted]:
@@ -58,6 +59,7 @@ class Insertion(Base):
         waiting = states.count(State.SCHEDULED)
         self._count(lane, State.SCHEDULED, waiting)
         self._count(lane, State.QUEUED, len(states) - waiting)
+        self._count_enqueued(group.queue, len(states))
         if group.key:
             self._db.execute(SQL.request_put, (group.key, now_ms, ids[0] if ids else 0, len(ids)))
         return Inserted(ids, states)

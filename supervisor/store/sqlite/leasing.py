@@ -7,11 +7,12 @@ from typing import Any
 
 from supervisor.job import State
 from supervisor.store.protocol import SOLO, Held, Lease, LeasedJob, OpenLease, Owner
-from supervisor.store.sqlite.base import Base, encode
+from supervisor.store.sqlite.base import encode
+from supervisor.store.sqlite.measuring import Measuring
 from supervisor.store.sqlite.statements import SQL
 
 
-class Leasing(Base):
+class Leasing(Measuring):
     """The verbs of leases and their owners."""
 
     def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int, *, solo: bool = True) -> Lease | None:
@@ -28,7 +29,8 @@ class Leasing(Base):
         self._db.execute(SQL.lease_take, (lane, rows[-1][1], rows[-1][2]))
         stored = encode([(job.id, job.band, job.pos, job.mark, job.attempt) for job in jobs]).decode()
         self._db.execute(SQL.lease_insert, (token, owner, lane, self._now_ms, stored))
-        held = {job.id: Held(job.band, job.pos, job.mark, job.attempt) for job in jobs}
+        ready = self._ready_since(rows, trails)
+        held = {job.id: Held(job.band, job.pos, job.mark, job.attempt, ready[job.id]) for job in jobs}
         self._cache.leases[token] = OpenLease(token, owner, lane, held)
         self._count(lane, State.QUEUED, -len(jobs))
         self._count(lane, State.RUNNING, len(jobs))

@@ -7,11 +7,13 @@ from typing import Any
 
 from supervisor.job import Event, State, after
 from supervisor.store.protocol import SOLO, TRAILED, Finished, Held, RankOf
-from supervisor.store.sqlite.base import ZERO, Base, encode
+from supervisor.store.sqlite.base import ZERO, encode
+from supervisor.store.sqlite.letters import Letters
+from supervisor.store.sqlite.measuring import Measuring
 from supervisor.store.sqlite.statements import SQL
 
 
-class Operating(Base):
+class Operating(Letters, Measuring):
     """The verbs of operations."""
 
     def cancel(self, job_id: int) -> State:
@@ -29,6 +31,7 @@ class Operating(Base):
         self._db.execute(SQL.finish, ended)
         self._count(row.lane, state, -1)
         self._count(row.lane, State.CANCELLED, 1)
+        self._count_names(row.queue.decode(), ("cancelled",))
         return State.CANCELLED
 
     def revive(self, job_id: int, rank_of: RankOf) -> None:
@@ -41,6 +44,7 @@ class Operating(Base):
             self._drop_outcomes([job_id])
         rank = rank_of(row.queue.decode(), row.priority, self._take("next_sequence", 1))
         self._put_trail(job_id, ZERO, Held(*rank, TRAILED, 1), None, None, solo=False)
+        self._db.execute(SQL.trail_ready, (job_id, self._now_ms))
         self._db.execute(SQL.cancel_withdraw, (job_id,))
         self._db.execute(SQL.insert_ready, (row.lane, *rank, job_id, TRAILED))
         self._count(row.lane, state, -1)
@@ -55,6 +59,7 @@ class Operating(Base):
         tokens = {row[0] for row in self._db.execute(SQL.outcome_tokens, (listed,))}
         self._rewritten |= tokens
         self._touched |= tokens
+        self._drop_letters(ids)
         self._db.execute(SQL.prune_outcome, (listed,))
 
     def move(self, old: str, new: str, ids: Sequence[int], rank_of: RankOf) -> int:
@@ -72,6 +77,8 @@ class Operating(Base):
                 mark = SOLO if row.solo else TRAILED
                 self._put_trail(row.id, row.history, Held(*rank, mark, 1), None, None, solo=bool(row.solo))
                 self._db.execute(SQL.insert_ready, (target, *rank, row.id, mark))
+            if state is State.DEAD:
+                self._move_letter(row.id, new)
             self._count(row.lane, state, -1)
             self._count(target, state, 1)
             moved += 1

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from supervisor.job import State
 from supervisor.policy.settle import History
+from supervisor.store.history import MINUTE_MS
 from supervisor.store.protocol import SOLO, TRAILED, AttemptError, Completion, Facts
-from supervisor.store.sqlite.base import ZERO, Base, encode, text
+from supervisor.store.sqlite.base import ZERO, encode, text
+from supervisor.store.sqlite.letters import Letters
+from supervisor.store.sqlite.measuring import Measuring
 from supervisor.store.sqlite.statements import SQL
 
 PLAIN_RUN_MS = 2**20
@@ -15,7 +18,7 @@ PLAIN_RUN_MS = 2**20
 number that holds start and run time: less than half the cost. complete_plain.sql takes the number apart."""
 
 
-class Settling(Base):
+class Settling(Letters, Measuring):
     """The verbs of outcomes and verdicts."""
 
     def complete(self, token: int, done: Sequence[Completion]) -> list[int]:
@@ -25,12 +28,22 @@ class Settling(Base):
             return [job.id for job in done]
         held, rows, stale = lease.jobs, [], []
         plain: dict[int, int] = {}
+        waits: list[int] = []
+        runs: list[int] = []
+        early: list[tuple[int, int, int]] = []
+        minute_ms = self._minute * MINUTE_MS
         for job_id, started_at, finished_at, result in done:
             place = held.pop(job_id, None)
             run_ms = finished_at - started_at
             if place is None:
                 stale.append(job_id)
-            elif result is None and place.attempt == 1 and 0 <= run_ms < PLAIN_RUN_MS:
+                continue
+            if started_at >= minute_ms:
+                waits.append(started_at - place.ready_at_ms)
+                runs.append(run_ms)
+            else:
+                early.append((started_at, finished_at, place.ready_at_ms))
+            if result is None and place.attempt == 1 and 0 <= run_ms < PLAIN_RUN_MS:
                 plain[job_id] = started_at * PLAIN_RUN_MS + run_ms
             else:
                 rows.append((job_id, place.attempt, token, started_at, finished_at, text(result)))
@@ -38,6 +51,7 @@ class Settling(Base):
             self._db.execute(SQL.complete_plain, (token, encode(plain).decode()))
         self._db.executemany(SQL.complete, rows)
         self._ended(lease, State.COMPLETED, len(plain) + len(rows))
+        self._count_completed(lease, waits, runs, early)
         return stale
 
     def finish(
@@ -54,6 +68,8 @@ class Settling(Base):
         if error or history != ZERO:
             self._put_trail(job_id, history, place, None, error, solo=False)
         self._put_error(job_id, place.attempt, error)
+        if state is State.DEAD:
+            self._put_letter(job_id, self._cache.queues[lease.lane], self._now_ms, error, reason)
         self._ended(lease, state, 1)
         return True
 
