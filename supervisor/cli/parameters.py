@@ -91,6 +91,34 @@ class Instant(click.ParamType):  # type: ignore[type-arg] # as above
         return ", or an age such as 7d" if self._ago else ""
 
 
+class FingerprintText(click.ParamType):  # type: ignore[type-arg] # as above
+    """The fingerprint of an error."""
+
+    name = "fingerprint"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
+            self.fail(f"{text[:40]!r} is no fingerprint; jobsctl dead groups shows those that there are", param, ctx)
+        return text
+
+
+class PaceText(click.ParamType):  # type: ignore[type-arg] # as above
+    """A pace such as 10/s; its value is jobs and milliseconds."""
+
+    name = "pace"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        from supervisor.policy.replay import parse_pace
+
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(parse_pace(str(value)))  # type: ignore[return-value]
+        except ValueError as error:
+            self.fail(f"{str(value)[:40]!r}: {error}", param, ctx)
+
+
 def _now_ms() -> int:
     from supervisor.unix.clock import wall_ms
 
@@ -102,3 +130,5 @@ DURATION = DurationText()
 INSTANT = Instant()
 INSTANT_OR_AGE = Instant(ago=True)
 JOB_ID = JobId()
+FINGERPRINT = FingerprintText()
+PACE = PaceText()

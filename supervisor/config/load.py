@@ -20,7 +20,7 @@ from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report
 from supervisor.config.queue_keys import DEFAULTS, QUEUE, QUEUE_NAME, TOP
 from supervisor.config.source import believe_folder
-from supervisor.config.spec import Access, Daemon, Intake, Log, Queue, Spec
+from supervisor.config.spec import Access, Daemon, Intake, Log, Queue, Spec, Stats
 
 QUEUES_MAX = 256
 
@@ -88,6 +88,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
         intake=Intake(**sections["intake"]),
         log=Log(**sections["log"]),
         access=Access(**sections["access"]),
+        stats=Stats(**sections["stats"]),
         queues=queues,
         warnings=report.warnings,
     )

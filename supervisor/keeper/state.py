@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor.config.spec import Queue, Spec
+from supervisor.keeper.archive_times import Archiving
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
 from supervisor.observe.log import Log
@@ -71,6 +72,7 @@ class State:
         self.leasing = True
         self.failing_since_ms: int | None = None
         self.failure: str | None = None
+        self.archiving = Archiving()
         self.committed_jobs = 0
         self.settled_jobs = 0
 

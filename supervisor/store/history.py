@@ -63,6 +63,8 @@ class Replay(NamedTuple):
     released: int
     completed: int
     failed: int
+    gone: int
+    """Jobs that were deleted before anybody could see how they ended."""
     ended_at_ms: int | None
 
 

@@ -43,7 +43,8 @@ class Cache:
         for token, group in groupby(rows, key=lambda row: row[0]):
             jobs = list(group)
             decoded = [msgspec.json.decode(row[3]) for row in jobs]
-            ready = dict(connection.execute(SQL.ready_since, (encode([job[0] for job in decoded]).decode(),)).fetchall())
+            listed = encode([job[0] for job in decoded]).decode()
+            ready = dict(connection.execute(SQL.ready_since, (listed,)).fetchall())
             held = {job[0]: Held(job[1], job[2], job[3], job[4], ready.get(job[0], 0)) for job in decoded}
             self.leases[token] = OpenLease(token, jobs[0][1], jobs[0][2], held)
 

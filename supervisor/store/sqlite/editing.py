@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from supervisor.job import Event, State, after
 from supervisor.store.history import Edit, Search
@@ -65,9 +65,11 @@ class Editing(Base):
         """Ids of jobs of all queues in ascending order."""
         return [row[0] for row in self._db.execute(SQL.ids_after, (job_id, jobs_max))]
 
-    def meant(self, ids: Sequence[int], search: Search) -> list[int]:
-        """Those of these jobs that a search means."""
-        return matching(self._db, ids, search)
+    def meant(
+        self, ids: Sequence[int], search: Search, hidden: Mapping[str, Sequence[str]] | None = None
+    ) -> list[int]:
+        """Those of these jobs that a search means; `hidden` has the redacted members of each queue."""
+        return matching(self._db, ids, search, hidden)
 
     def kept(self, queue: str, state: State) -> int:
         """How many jobs of a queue are in a state, as maintained."""

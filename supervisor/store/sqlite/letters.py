@@ -48,9 +48,7 @@ class Letters(Base):
             return
         queue, mark, died_at, kind, message = row
         self._db.execute(SQL.letter_move, (job_id, new))
-        self._db.execute(
-            SQL.letter_group_add, (new, mark.decode(), 1, text(kind), message.decode(), died_at, died_at)
-        )
+        self._db.execute(SQL.letter_group_add, (new, mark.decode(), 1, text(kind), message.decode(), died_at, died_at))
         self._take_letters(queue.decode(), mark.decode(), 1)
 
     def letters_after(self, mark: str, queue: str | None, job_id: int, jobs_max: int) -> list[int]:

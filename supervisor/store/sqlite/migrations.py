@@ -114,7 +114,8 @@ CREATE TABLE replay (
   id INTEGER PRIMARY KEY AUTOINCREMENT, created_at INTEGER NOT NULL, chosen TEXT NOT NULL, jobs_max INTEGER,
   pace_jobs INTEGER, pace_ms INTEGER, canary INTEGER, stop_on_failure INTEGER NOT NULL, end_id INTEGER NOT NULL,
   state TEXT NOT NULL, reason TEXT, after_id INTEGER NOT NULL, next_us INTEGER NOT NULL, matched INTEGER NOT NULL,
-  released INTEGER NOT NULL, completed INTEGER NOT NULL, failed INTEGER NOT NULL, ended_at INTEGER
+  released INTEGER NOT NULL, completed INTEGER NOT NULL, failed INTEGER NOT NULL, gone INTEGER NOT NULL,
+  ended_at INTEGER
 ) STRICT;
 CREATE INDEX replay_open ON replay (id) WHERE ended_at IS NULL;
 CREATE TABLE replayed (

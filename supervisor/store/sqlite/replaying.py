@@ -41,7 +41,7 @@ class Replaying(Operating):
         self._db.execute(
             SQL.replay_set,
             (replay.id, replay.state, replay.reason, replay.after_id, replay.next_us, replay.matched, replay.released,
-             replay.completed, replay.failed, replay.ended_at_ms),
+             replay.completed, replay.failed, replay.gone, replay.ended_at_ms),
         )  # fmt: skip
 
     def choose(self, replay_id: int, ids: Sequence[int]) -> None:
