@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.searching import as_search, search_options
+from supervisor.cli.parameters import search_options
 from supervisor.job import State
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def command(
     """
     from supervisor.cli.progress import counting
     from supervisor.cli.render import put_json, put_line
+    from supervisor.cli.searching import as_search
     from supervisor.errors import NoDatabase
 
     if queue is not None:

@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import JOB_ID
-from supervisor.cli.searching import as_search, search_options
+from supervisor.cli.parameters import JOB_ID, search_options
 from supervisor.job import State
 
 SHOWN = (
@@ -41,6 +40,7 @@ def command(
     """
     from supervisor.cli.progress import counting
     from supervisor.cli.render import Column, put_rows
+    from supervisor.cli.searching import as_search
     from supervisor.errors import NoDatabase
 
     if queue is not None:

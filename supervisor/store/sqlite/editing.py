@@ -65,9 +65,7 @@ class Editing(Base):
         """Ids of jobs of all queues in ascending order."""
         return [row[0] for row in self._db.execute(SQL.ids_after, (job_id, jobs_max))]
 
-    def meant(
-        self, ids: Sequence[int], search: Search, hidden: Mapping[str, Sequence[str]] | None = None
-    ) -> list[int]:
+    def meant(self, ids: Sequence[int], search: Search, hidden: Mapping[str, Sequence[str]] | None = None) -> list[int]:
         """Those of these jobs that a search means; `hidden` has the redacted members of each queue."""
         return matching(self._db, ids, search, hidden)
 
