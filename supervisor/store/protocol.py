@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 from supervisor.job import State
 from supervisor.policy.rank import Rank
 from supervisor.policy.settle import History
+from supervisor.store.history import Edit, NewReplay, Replay, Search
 
 RankOf = Callable[[str, int, int], Rank]
 """(queue, priority, sequence) -> rank, by the queue's order."""
@@ -286,6 +287,77 @@ class Tx(Protocol):
 
     def counts(self) -> dict[str, dict[State, int]]:
         """Jobs by queue and state; maintained, never counted."""
+
+
+class HistoryTx(Tx, Protocol):
+    """Verbs about jobs that have been, on the same transaction; tests/conformance/history.py says what they must do."""
+
+    def letters_after(self, mark: str, queue: str | None, job_id: int, jobs_max: int) -> list[int]:
+        """Dead jobs with this fingerprint in the order of their ids; the cost does not grow with how many there are."""
+
+    def fingerprint_of(self, job_id: int) -> str | None:
+        """The fingerprint of a dead job's error; None if it is not dead."""
+
+    def begin_replay(self, new: NewReplay) -> int:
+        """Store a replay of what is dead now; returns its id."""
+
+    def open_replays(self) -> list[Replay]:
+        """Replays that are not over."""
+
+    def replay(self, replay_id: int) -> Replay | None:
+        """A replay; None if there is none of that id."""
+
+    def set_replay(self, replay: Replay) -> None:
+        """Store how far a replay is."""
+
+    def choose(self, replay_id: int, ids: Sequence[int]) -> None:
+        """Remember that a replay means these dead jobs."""
+
+    def replayed_after(self, replay_id: int, released: int, job_id: int, jobs_max: int) -> list[int]:
+        """Jobs of a replay in the order of their ids: chosen ones (0), or released ones (1)."""
+
+    def drop_replayed(self, replay_id: int, released: int, ids: Sequence[int]) -> None:
+        """Forget jobs of a replay."""
+
+    def release_replayed(self, replay_id: int, job_id: int, due_at_ms: int, rank_of: RankOf) -> bool:
+        """Make a chosen job run again when it is due; False if it is not dead any more, and forgotten."""
+
+    def forget_replays(self, before_ms: int, rows_max: int) -> int:
+        """Forget replays that ended before this time; returns how many."""
+
+    def edit(self, job_id: int, change: Edit, rank_of: RankOf) -> State:
+        """Change a job that does not run; the state that it has then.
+
+        Raises:
+            UnknownJob: there is none of that id.
+            IllegalTransition: it is running, or is final and shall be due later; nothing was changed.
+        """
+
+    def payload_of(self, job_id: int) -> bytes | None:
+        """A job's payload; None if there is no such job."""
+
+    def meant(self, ids: Sequence[int], search: Search, hidden: Mapping[str, Sequence[str]] | None = None) -> list[int]:
+        """Those of these jobs that a search means; `hidden` has the redacted members of each queue."""
+
+    def ids_after(self, job_id: int, jobs_max: int) -> list[int]:
+        """Ids of jobs of all queues in ascending order."""
+
+    def kept(self, queue: str, state: State) -> int:
+        """How many jobs of a queue are in a state; maintained, never counted."""
+
+    def final_after(self, queue: str, job_id: int, jobs_max: int) -> list[tuple[int, State | None]]:
+        """Jobs of a queue in the order of their ids, with the state of those that are final."""
+
+    def count_run(
+        self, queue: str, token: int, job_id: int, started_ms: int | None, names: Sequence[str], *, measured: bool
+    ) -> None:
+        """Count the end of a run that does not complete, before it is written; nothing if no lease holds the job."""
+
+    def thin_statistics(self, before_ms: int, hours_max: int) -> bool:
+        """Make hours of minutes that lie before this time; whether there may be more."""
+
+    def forget_statistics(self, before_ms: int, rows_max: int) -> int:
+        """Delete statistics of before this time; returns how many rows."""
 
 
 class Store(Protocol):

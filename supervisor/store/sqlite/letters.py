@@ -55,6 +55,11 @@ class Letters(Base):
         """Dead jobs with this fingerprint, of one queue or of all, in the order of their ids."""
         return [row[0] for row in self._db.execute(SQL.letters_after, (mark, job_id, queue, jobs_max))]
 
+    def fingerprint_of(self, job_id: int) -> str | None:
+        """The fingerprint of a dead job's error; None if it is not dead."""
+        row = self._db.execute(SQL.letter_get, (job_id,)).fetchone()
+        return None if row is None else str(row[1].decode())
+
     def gather_letters(self, jobs_max: int) -> bool:
         """Give jobs that died under an earlier version their letters; whether there may be more of them."""
         below = self.meta("letters_below")
