@@ -25,6 +25,11 @@ from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
 
 STEP_JOBS = 100
+"""Jobs that a step chooses or looks at."""
+
+RELEASED_AT_ONCE = 25
+"""Each takes a dozen statements: a pass must stay short."""
+
 DROPPED_AT_ONCE = 500
 OPEN_MAX = 16
 """Replays that may be under way: each takes a step in every pass that looks after them."""
@@ -188,7 +193,7 @@ def _release(work: Work, replay: Replay) -> Replay:
     if canary is not None and replay.released >= canary and not pending:
         replay, canary = replay._replace(state="running"), None
     pace = Pace(replay.pace_jobs, replay.pace_ms) if replay.pace_jobs and replay.pace_ms else None
-    room = min(policy.room(canary, replay.released, pending), STEP_JOBS)
+    room = min(policy.room(canary, replay.released, pending), RELEASED_AT_ONCE)
     ids = work.tx.replayed_after(replay.id, CHOSEN, 0, room) if room else []
     times, next_us = policy.due_times(pace, replay.next_us, work.now_ms, len(ids))
     released = [

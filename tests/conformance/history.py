@@ -278,9 +278,7 @@ class HistoryConformance:
         put(one, NewJob(b'{"x":"alpha"}', options=b'{"tags":["a","b"]}'))
         put(one, NewJob(b'{"x":"beta, say \\"hi\\""}'), now=NOW + 1_000)
         die(one, "no user 3", queue="lifo", kind="KeyError", now=NOW + 6_000)
-        assert asked(one, lambda tx: tx.meant([1, 2, 3, 99], search)) == (
-            expected if search != Search() else [1, 2, 3, 99]
-        )
+        assert asked(one, lambda tx: tx.meant([1, 2, 3], search)) == expected
 
     def test_what_is_redacted_is_not_found(self, one: Any) -> None:
         put(one, b'{"secret":"alpha","plain":"alphabet"}', b'{"secret":"alpha"}')
@@ -295,11 +293,8 @@ class HistoryConformance:
         token = leased(one, jobs=2).token
         with one.transaction(NOW) as tx:
             tx.complete(token, [Completion(2, NOW, NOW)])
-            assert (tx.kept("fifo", State.COMPLETED), tx.kept("fifo", State.DEAD), tx.kept("x", State.DEAD)) == (
-                1,
-                0,
-                0,
-            )
+            assert (tx.kept("fifo", State.COMPLETED), tx.kept("fifo", State.DEAD)) == (1, 0)
+            assert tx.kept("nowhere", State.DEAD) == 0
             assert tx.final_after("fifo", 0, 9) == [(1, None), (2, State.COMPLETED), (3, None)]
             assert tx.final_after("fifo", 2, 9) == [(3, None)]
             assert tx.ids_after(1, 1) == [2]
@@ -334,10 +329,8 @@ class HistoryConformance:
         put(one, b"1", b"2")
         token = leased(one).token
         with one.transaction(NOW) as tx:
-            assert tx.complete(token, [Completion(1, NOW, NOW), Completion(1, NOW, NOW), Completion(9, NOW, NOW)]) == [
-                1,
-                9,
-            ]
+            told = [Completion(job, NOW, NOW) for job in (1, 1, 9)]
+            assert tx.complete(token, told) == [1, 9]
             tx.count_run("fifo", token, 1, NOW, ("failed",), measured=True)
             tx.count_run("fifo", token + 1, 2, NOW, ("failed",), measured=True)
         (found,) = self.figures(backend).values()

@@ -39,8 +39,9 @@ class Letters(Base):
             self._take_letters(queue.decode(), mark.decode(), jobs)
 
     def _take_letters(self, queue: str, mark: str, jobs: int) -> None:
-        self._db.execute(SQL.letter_group_take, (queue, mark, jobs))
-        self._db.execute(SQL.letter_group_drop, (queue, mark))
+        (left,) = self._db.execute(SQL.letter_group_take, (queue, mark, jobs)).fetchone()
+        if not left:
+            self._db.execute(SQL.letter_group_drop, (queue, mark))
 
     def _move_letter(self, job_id: int, new: str) -> None:
         row = self._db.execute(SQL.letter_get, (job_id,)).fetchone()
