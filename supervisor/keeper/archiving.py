@@ -5,6 +5,8 @@ Each chore does a page at a time and comes back soon while there is more; none w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from supervisor.config.spec import DAY_MS
 from supervisor.job import State as JobState
 from supervisor.keeper import replaying
@@ -15,6 +17,9 @@ from supervisor.store.reader import Reader
 
 AGAIN_MS = 20
 TRIM_EVERY_MS = 1_000
+UNLIMITED_MS = 30_000
+"""How often to look for a limit where there was none: a reload may have brought one."""
+
 TRIM_JOBS = 500
 ANEW_MS = 10 * 60_000
 """How often trimming begins with the oldest job again: those that ended late lie behind it."""
@@ -65,21 +70,22 @@ def _trim(work: Work, chores: Archiving) -> None:
     if work.boot_ms >= chores.anew_at_ms:
         chores.trimmed_to.clear()
         chores.anew_at_ms = work.boot_ms + ANEW_MS
-    removed = 0
-    behind = False
-    for name, queue in work.state.spec.queues.items():
-        kept = queue.retention
-        limits = CountKeep(kept.completed_max, kept.cancelled_max, kept.dead_max)
-        for state, jobs_max in limits.limits():
-            over = excess(work.tx.kept(name, state), jobs_max)
-            if over:
-                removed += _trim_page(work, chores, (name, state), over)
-                behind = True
+    limits = list(_limits(work))
+    over = {which: excess(work.tx.kept(*which), jobs_max) for which, jobs_max in limits}
+    removed = sum(_trim_page(work, chores, which, jobs) for which, jobs in over.items() if jobs)
     work.on_failure(chores.trimmed_to.clear)
-    rest_ms = AGAIN_MS if behind else TRIM_EVERY_MS
+    rest_ms = AGAIN_MS if any(over.values()) else TRIM_EVERY_MS if limits else UNLIMITED_MS
     work.afterwards(lambda: setattr(chores, "trim_at_ms", work.boot_ms + rest_ms))
     if removed:
         work.afterwards(lambda: work.state.log.emit("keeper.pruned", count=removed))
+
+
+def _limits(work: Work) -> Iterator[tuple[tuple[str, JobState], int]]:
+    """The queues and states of which not any number is kept."""
+    for name, queue in work.state.spec.queues.items():
+        kept = queue.retention
+        limits = CountKeep(kept.completed_max, kept.cancelled_max, kept.dead_max)
+        yield from (((name, state), jobs_max) for state, jobs_max in limits.limits())
 
 
 def _trim_page(work: Work, chores: Archiving, which: tuple[str, JobState], over: int) -> int:

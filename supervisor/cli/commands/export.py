@@ -24,6 +24,8 @@ COLUMNS = (
 )  # fmt: skip
 """What is exported of a job, in this order; columns are added at the end only."""
 
+TOLD_EVERY = 100
+
 
 @jobsctl_command(
     examples=[
@@ -108,7 +110,8 @@ def _write_rows(rows: Iterator[dict[str, Any]], form: str, file: IO[str], told: 
             writer.writerow([_cell(name, row[name]) for name in COLUMNS])
         else:
             file.write(json.dumps(row) + "\n")
-        told(count)
+        if count % TOLD_EVERY == 0:
+            told(count)
     return count
 
 
