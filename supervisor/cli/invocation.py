@@ -134,13 +134,18 @@ class Invocation:
             Denied: the caller may not read it.
             StoreError: it cannot be read.
         """
+        from supervisor.errors import StoreError
         from supervisor.store.archive import Archive
+        from supervisor.store.library import sqlite3
         from supervisor.store.reader import connect_reader
 
         spec = self.spec()
         connection = connect_reader(spec.daemon.database)
         try:
             yield Archive(connection, spec.queues)
+        except sqlite3.Error as error:
+            hint = "start jobsupd, which brings it to this version; jobsctl doctor says more"
+            raise StoreError(f"{spec.daemon.database}: {error}", hint=hint) from error
         finally:
             connection.close()
 

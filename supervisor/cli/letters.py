@@ -20,6 +20,8 @@ def preview(invocation: Invocation, limit: int | None, chosen: dict[str, Any]) -
     from supervisor.cli.render import Column, put_json, put_rows
     from supervisor.errors import NoDatabase
 
+    if chosen["queue"] is not None:
+        invocation.must_exist(chosen["queue"])
     rows: list[dict[str, Any]] = []
     try:
         with invocation.reader() as reader, counting("{} dead letters looked at") as told:

@@ -163,6 +163,18 @@ def test_dead_letters_of_an_earlier_version_get_their_groups(tmp_path: Path) -> 
         assert after["fingerprint"] == before[0]["fingerprint"]
 
 
+def test_a_database_that_is_not_brought_to_this_version_yet_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with Daemon(tmp_path, TOML, app=APP) as daemon:
+        assert daemon.stop() == 0
+    db = sqlite3.connect(tmp_path / "var" / "jobs.db")
+    db.executescript("DROP TABLE letter_group; DROP TABLE stat;")
+    db.close()
+    site = Site(tmp_path, TOML)
+    for args in (("dead", "groups"), ("stats",)):
+        ran = site.ctl(*args)
+        assert (ran.status, "no such table" in ran.err, "start jobsupd" in ran.err) == (1, True, True)
+
+
 # -- replays ---------------------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ def show(invocation: Invocation, /, limit: int, **chosen: Any) -> None:
     """
     from itertools import islice
 
-    from supervisor.cli.progress import counting
+    from supervisor.cli.progress import watched
     from supervisor.cli.render import Column, put_rows
     from supervisor.errors import NoDatabase
 
@@ -64,9 +64,13 @@ def show(invocation: Invocation, /, limit: int, **chosen: Any) -> None:
     if chosen["queue"] is not None:
         invocation.must_exist(chosen["queue"])
     try:
-        with invocation.reader() as reader, counting("{} dead letters looked at") as told:
-            found = _shown(reader, reader.dead(**chosen, told=told))
-            put_rows(islice(found, limit or None), columns, as_json=invocation.json)
+        with invocation.reader() as reader:
+            found = watched(
+                lambda told: islice(_shown(reader, reader.dead(**chosen, told=told)), limit or None),
+                "{} dead letters looked at",
+                as_json=invocation.json,
+            )
+            put_rows(found, columns, as_json=invocation.json)
     except NoDatabase:
         return
 
@@ -110,8 +114,6 @@ def retry(
     far it is. Tab-separated, the columns of --dry-run are: count, fingerprint, queue, type, message.
     """
     wanted = _as_request(everything, **chosen)
-    if chosen["queue"] is not None:
-        invocation.must_exist(chosen["queue"])
     if dry_run:
         from supervisor.cli.letters import preview
 

@@ -52,8 +52,6 @@ def command(invocation: Invocation, /, ids: tuple[int, ...], dry_run: bool, **ch
         raise click.UsageError("name the jobs that are meant: by id, --queue, --state, --tag or another option")
     if chosen["state"] == State.RUNNING.value:
         raise click.UsageError("running jobs cannot be deleted; cancel them first")
-    if chosen["queue"] is not None:
-        invocation.must_exist(chosen["queue"])
     if dry_run:
         reply = {"count": _count(invocation, ids, **chosen), "dry_run": True}
     else:
@@ -75,6 +73,8 @@ def _count(
     from supervisor.job import FINAL
     from supervisor.store.history import Search
 
+    if queue is not None:
+        invocation.must_exist(queue)
     search = Search(after, before, by == "finished", tag, text, error_type)
     states = [State(state)] if state else sorted(FINAL)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -53,7 +53,6 @@ def command(
     well. In CSV, tags, payload and result are JSON. With --output, prints how many jobs were written; an old file of
     that name is replaced.
     """
-    from supervisor.cli.progress import counting
     from supervisor.cli.render import put_json, put_line
     from supervisor.cli.searching import as_search
     from supervisor.errors import NoDatabase
@@ -64,7 +63,7 @@ def command(
         raise click.UsageError("--json prints JSON on stdout; name a file for the CSV with --output")
     chosen = State(state) if state else None
     count = 0
-    with _target(output) as file, counting("{} jobs written") as told:
+    with _target(output) as file, _told(output) as told:
         try:
             with invocation.reader() as reader:
                 count = _write(reader, as_search(**wanted), queue, chosen, form, file, told)
@@ -75,6 +74,17 @@ def command(
             put_json({"file": os.path.abspath(output), "count": count, "format": form})
         else:
             put_line(str(count))
+
+
+def _told(output: str | None) -> AbstractContextManager[Tell]:
+    """Where to say how many were written: nowhere, if they are seen on the terminal themselves."""
+    import sys
+
+    from supervisor.cli.progress import counting, silent
+
+    if output is None and sys.stdout.isatty():
+        return nullcontext(silent)
+    return counting("{} jobs written")
 
 
 def _write(

@@ -38,7 +38,7 @@ def command(
     Tab-separated, the columns are: id, queue, state, priority, attempt, crashes, enqueued_at, due_at, finished_at,
     result, error.
     """
-    from supervisor.cli.progress import counting
+    from supervisor.cli.progress import watched
     from supervisor.cli.render import Column, put_rows
     from supervisor.cli.searching import as_search
     from supervisor.errors import NoDatabase
@@ -54,10 +54,13 @@ def command(
         Column("result", "result", "prose"), Column("error", "error", "prose"),
     ]  # fmt: skip
     try:
-        with invocation.reader() as reader, counting("{} jobs looked at") as told:
-            jobs = reader.search(
-                as_search(**wanted), queue=queue, state=State(state) if state else None, limit=limit, before_id=after,
-                told=told,
+        with invocation.reader() as reader:
+            jobs = watched(
+                lambda told: reader.search(
+                    as_search(**wanted), queue=queue, state=State(state) if state else None, limit=limit,
+                    before_id=after, told=told,
+                ),
+                "{} jobs looked at", as_json=invocation.json,
             )  # fmt: skip
             put_rows(({name: job[name] for name in SHOWN} for job in jobs), columns, as_json=invocation.json)
     except NoDatabase:

@@ -11,13 +11,14 @@ from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocati
 from supervisor.cli.parameters import INSTANT_OR_AGE, QUEUE
 
 if TYPE_CHECKING:
+    from supervisor.cli.render import Column
     from supervisor.store.archive import Period
 
 HOUR_MS = 3_600_000
 SPANS = {"minute": 1, "hour": 60}
-SPARK_WIDTH = 24
-SELDOM = ("enqueued", "retried", "cancelled", "interrupted")
-"""Counts that narrow terminals do without."""
+SPARK_WIDTH = 20
+SELDOM = ("crashed", "retried", "cancelled", "interrupted")
+"""Counts that a terminal does without where they are nothing."""
 
 
 @jobsctl_command(
@@ -111,20 +112,32 @@ def _row(queue: str, minute: int, parts: list[Period]) -> dict[str, Any]:
 def _put(invocation: Invocation, rows: list[dict[str, Any]], *, with_spark: bool) -> None:
     import sys
 
-    from supervisor.cli.render import Column, put_rows
+    from supervisor.cli.render import put_rows
+
+    if invocation.json or not sys.stdout.isatty():
+        told = [{name: value for name, value in row.items() if name != "spark"} for row in rows]
+        put_rows(told, _columns(with_time=True), as_json=invocation.json)
+        return
+    never = {name for name in SELDOM if not any(row[name] for row in rows)}
+    columns = _columns(with_time=not with_spark)
+    put_rows(rows, [*(column for column in columns if column.key not in never), *_spark(with_spark)], as_json=False)
+
+
+def _columns(*, with_time: bool) -> list[Column]:
+    from supervisor.cli.render import Column
     from supervisor.policy.counting import COUNTS
 
-    columns = [Column("queue", "queue"), Column("at", "from (UTC)", "instant")]
-    columns += [Column(name, name, "number", wide=name in SELDOM) for name in COUNTS]
+    columns = [Column("queue", "queue"), *([Column("at", "from (UTC)", "instant")] if with_time else [])]
+    columns += [Column(name, name, "number", wide=name == "enqueued") for name in COUNTS]
     columns += [
         Column(f"{what}_{share}_s", f"{what} {share}", "duration", wide=share == "p95")
         for what in ("run", "wait")
         for share in ("p50", "p95", "p99")
     ]
-    if with_spark and sys.stdout.isatty() and not invocation.json:
-        columns.append(Column("spark", "completed"))
-    put_rows(
-        ({name: value for name, value in row.items() if name != "spark"} if invocation.json else row for row in rows),
-        columns,
-        as_json=invocation.json,
-    )
+    return columns
+
+
+def _spark(wanted: bool) -> list[Column]:
+    from supervisor.cli.render import Column
+
+    return [Column("spark", "completed over time", "prose", wide=True)] if wanted else []
