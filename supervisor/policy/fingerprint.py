@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -24,13 +24,14 @@ FRAMES = 3
 
 BEGIN, BEGIN_LAST_FIRST = "Traceback (most recent call last)", "(most recent call first)"
 _FRAME = re.compile(r'^[ \t|+-]*File "([^"\n]*)", line \d+,? in ([^\n]+)$', re.MULTILINE)
+_HASH, _DIGITS = re.compile(r"\b[0-9a-f]{7,40}\b"), re.compile(r"[0-9]+")
 _FOREIGN = ("/site-packages/", "/dist-packages/", "/lib/python", "/supervisor/worker/", "/supervisor/pool/")
 
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), mark)
     for pattern, mark in (
         (r"\b[a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s'\"<>]+", "<url>"),
-        (r"[^\s'\"<>@]{1,64}@[^\s'\"<>@]{1,255}", "<address>"),
+        (r"[\w.+-]{1,64}@[\w.-]{1,255}", "<address>"),
         (r'(?<!\w)"[^"\n]*"(?!\w)', "<text>"),
         (r"(?<!\w)'[^'\n]*'(?!\w)", "<text>"),
         (r"`[^`\n]*`", "<text>"),
@@ -77,20 +78,18 @@ def handler_frames(traceback: str) -> list[Frame]:
     """The innermost frames of the handler, the innermost last; of a chain of exceptions, those of the last one."""
     first = BEGIN_LAST_FIRST in traceback
     part = traceback[:TRACEBACK_MAX] if first else traceback[-TRACEBACK_MAX:].rpartition(BEGIN)[2]
-    found = list(_frames(part))
+    found: list[tuple[str, str]] = _FRAME.findall(part)
     if first:
         found.reverse()
-    own = [frame for path, frame in found if not any(mark in path for mark in _FOREIGN) and not path.startswith("<")]
-    chosen = own or [frame for _, frame in found]
-    return [frame for frame, _ in groupby(chosen)][-FRAMES:]
+    own = [frame for frame in found if not _is_foreign(frame[0])]
+    chosen = [frame for frame, _ in groupby(own or found)][-FRAMES:]
+    return [Frame(_short(path), function.strip()) for path, function in chosen]
 
 
-def _frames(traceback: str) -> Iterator[tuple[str, Frame]]:
-    for path, function in _FRAME.findall(traceback):
-        file = "/".join(normalised_name(part) for part in path.split("/")[-2:])
-        yield path, Frame(file, function.strip())
+def _is_foreign(path: str) -> bool:
+    return path.startswith("<") or any(mark in path for mark in _FOREIGN)
 
 
-def normalised_name(name: str) -> str:
-    """A folder or file without digits: a release's folder has another name than the one before."""
-    return re.sub(r"[0-9]+", "N", re.sub(r"\b[0-9a-f]{7,40}\b", "N", name))
+def _short(path: str) -> str:
+    """A file with its folder, without digits: a release's folder has another name than the one before."""
+    return _DIGITS.sub("N", _HASH.sub("N", "/".join(path.split("/")[-2:])))

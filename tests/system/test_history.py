@@ -482,6 +482,9 @@ def test_percentiles_lie_where_the_rows_have_them(daemon: Daemon) -> None:
     waits = []
     for job in map(daemon.job, ids[::10]):
         waits.append((_ms(job["started_at"]) - _ms(job["enqueued_at"])) / 1000)
+    assert row["span_s"] in (3_600, 3_660), "an hour, and the minute that has begun"
+    spans = {by: daemon.ctl("stats", "mails", "--by", by, "--json").lines[0]["span_s"] for by in ("minute", "hour")}
+    assert spans == {"minute": 60, "hour": 3_600}
     assert row["wait_p50_s"] <= max(waits) * 1.25 + 0.002
     assert row["wait_p99_s"] >= row["wait_p50_s"]
     assert 0 <= row["run_p50_s"] <= row["run_p99_s"] < 5

@@ -78,7 +78,7 @@ def _in_all(periods: Iterable[Period], since_ms: int, until_ms: int) -> Iterator
         for part in parts:
             completed = part.figures.counts[COUNTS.index("completed")]
             line[min(max(part.minute - first, 0), len(line) - 1)] += completed
-        yield _row(queue, first, parts) | {"spark": sparkline(line, SPARK_WIDTH)}
+        yield _row(queue, first, beyond - first, parts) | {"spark": sparkline(line, SPARK_WIDTH)}
 
 
 def _by(periods: Iterable[Period], span: int) -> Iterator[dict[str, Any]]:
@@ -89,10 +89,11 @@ def _by(periods: Iterable[Period], span: int) -> Iterator[dict[str, Any]]:
         return period.queue, period.minute // span * span
 
     for (queue, minute), group in groupby(periods, key=key):
-        yield _row(queue, minute, list(group))
+        parts = list(group)
+        yield _row(queue, minute, max(span, *(part.span for part in parts)), parts)
 
 
-def _row(queue: str, minute: int, parts: list[Period]) -> dict[str, Any]:
+def _row(queue: str, minute: int, span: int, parts: list[Period]) -> dict[str, Any]:
     from supervisor.policy.counting import COUNTS
     from supervisor.policy.figures import percentiles_s
     from supervisor.store.reader import instant
@@ -102,7 +103,7 @@ def _row(queue: str, minute: int, parts: list[Period]) -> dict[str, Any]:
     return {
         "queue": queue,
         "at": instant(minute * 60_000),
-        "span_s": max(part.span for part in parts) * 60,
+        "span_s": span * 60,
         **dict(zip(COUNTS, total.counts, strict=True)),
         **percentiles_s("run", total.run),
         **percentiles_s("wait", total.wait),
