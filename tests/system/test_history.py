@@ -16,7 +16,9 @@ import pytest
 
 from supervisor.client import Client
 from supervisor.errors import InvalidPayload, UnknownJob, WrongState
+from supervisor.policy.figures import BARS
 from tests.support.daemon import Daemon, Site
+from tests.support.terminal import jobsctl_on_terminal
 from tests.support.waiting import opened, until
 
 TOML = """
@@ -488,6 +490,16 @@ def test_percentiles_lie_where_the_rows_have_them(daemon: Daemon) -> None:
     assert row["wait_p50_s"] <= max(waits) * 1.25 + 0.002
     assert row["wait_p99_s"] >= row["wait_p50_s"]
     assert 0 <= row["run_p50_s"] <= row["run_p99_s"] < 5
+
+
+def test_a_terminal_shows_bars_and_no_columns_of_nothing(daemon: Daemon) -> None:
+    run_all(daemon, "mails", [{"n": number} for number in range(20)])
+    shown = jobsctl_on_terminal("stats", config=daemon.config).out
+    head, _, line = shown.splitlines()[:3]
+    assert line.rstrip()[-1] in BARS
+    assert "completed" in head
+    assert "crashed" not in head
+    assert jobsctl_on_terminal("stats", "--json", config=daemon.config).out.count("\n") == 1
 
 
 def test_statistics_of_nothing_and_of_nobody(daemon: Daemon) -> None:
