@@ -395,6 +395,10 @@ def test_jobs_are_deleted_by_what_they_are_and_never_by_nothing(daemon: Daemon) 
     assert daemon.ctl("delete", "--state", "running").status == 2
     assert daemon.ctl("delete", "--queue", "nowhere").status == 3
     assert daemon.ctl("delete", "--queue", "mails", "--dry-run").out == "3\n"
+    for verb, status in (("completed", 0), ("running", 2)):
+        assert daemon.ctl("purge", "mails", "--state", verb, "--dry-run").status == status
+    assert daemon.ctl("purge", "mails", "--state", "completed", "--dry-run").out == "2\n"
+    assert counts(daemon, "mails")["completed"] == 2
     assert daemon.ctl("delete", "--queue", "mails", "--text", '"n":2').out == "1\n"
     assert daemon.ctl("delete", str(ids[0]), str(waiting)).out == "1\n", "one that has not ended is not meant"
     assert daemon.ctl("delete", "--tag", "old", "--state", "scheduled").out == "1\n"
