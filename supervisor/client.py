@@ -273,7 +273,7 @@ class Client(Generic[Ticket]):
         )  # fmt: skip
         others = {"job": _id_of(job), "queue": queue, "untag": None if untag is None else list(untag), **given}
         known = {name: value for name, value in others.items() if value is not None}
-        text = _text_of(known | {"within_ms": within_ms(self._timeout_ms)})[1:-1]
+        text = _text_of(known | {"within_ms": within_ms(self._timeout_ms)}, "edit")[1:-1]
         if payload is not UNCHANGED:
             text = f"{text},{job_text(payload, {})[1:-1]}"
         return self._channel.ask("edit", text, self._timeout_ms)
@@ -383,11 +383,11 @@ def _ms(duration: Duration) -> int:
         raise UsageError(str(error)) from None
 
 
-def _text_of(given: dict[str, Any]) -> str:
+def _text_of(given: dict[str, Any], op: str = "enqueue") -> str:
     try:
         return json.dumps(given)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"enqueue cannot be asked with that: {error}") from None
+        raise UsageError(f"{op} cannot be asked with that: {error}") from None
 
 
 def _text_or_error(payload: Any, options: dict[str, Any]) -> str | JobsupError:
