@@ -36,8 +36,26 @@ WAIT_SLICE_MS = 60_000
 """`wait` asks again this often, so that a daemon that has gone is noticed."""
 
 WITHIN_MAX_MS = 86_400_000
-WRITING = frozenset({"cancel", "retry", "pause", "resume", "key", "move", "purge", "dead_retry", "dead_delete"})
+WRITING = frozenset(
+    {
+        "cancel",
+        "retry",
+        "pause",
+        "resume",
+        "key",
+        "move",
+        "purge",
+        "dead_retry",
+        "dead_delete",
+        "dead_stop",
+        "edit",
+        "delete",
+    }
+)
 """Operations that wait for a commit: the daemon is told how long we wait for them."""
+
+UNCHANGED: Any = object()
+"""What `edit` takes for a payload that is not given: None is a payload."""
 
 _PLAIN_S_MAX = 86_400
 """Whole seconds up to this need no module to be understood."""
@@ -259,6 +277,32 @@ class Client(Generic[Ticket]):
         """
         _raise_failed(self.request("retry", ids=[_id_of(job)], force=force))
 
+    def edit(
+        self, job: SupportsIndex, *, payload: Any = UNCHANGED, queue: str | None = None, priority: int | None = None,
+        delay: Duration | None = None, at: datetime | str | None = None, timeout: Duration | None = None,
+        max_attempts: int | None = None, tags: Iterable[str] | None = None, untag: Iterable[str] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Change a job that does not run; what is not given stays. `tags` are added, `untag` taken away.
+
+        Returns:
+            id, queue and state as they are then.
+
+        Raises:
+            UnknownJob, UnknownQueue: there is none.
+            WrongState: it is running; or it is final, and was given a time.
+            InvalidPayload, PayloadTooLarge: as for a new job.
+        """
+        given = members(
+            {"delay": delay, "at": at, "priority": priority, "timeout": timeout,
+             "max_attempts": max_attempts, "tags": tags}
+        )  # fmt: skip
+        others = {"job": _id_of(job), "queue": queue, "untag": None if untag is None else list(untag), **given}
+        known = {name: value for name, value in others.items() if value is not None}
+        text = _text_of(known | {"within_ms": within_ms(self._timeout_ms)}, "edit")[1:-1]
+        if payload is not UNCHANGED:
+            text = f"{text},{job_text(payload, {})[1:-1]}"
+        return self._channel.ask("edit", text, self._timeout_ms)
+
     def request(self, op: str, /, *, timeout_s: float | None = None, **members: Any) -> dict[str, Any]:
         """Any operation of docs/protocol.md, by its name and members; what it answers.
 
@@ -364,11 +408,11 @@ def _ms(duration: Duration) -> int:
         raise UsageError(str(error)) from None
 
 
-def _text_of(given: dict[str, Any]) -> str:
+def _text_of(given: dict[str, Any], op: str = "enqueue") -> str:
     try:
         return json.dumps(given)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"enqueue cannot be asked with that: {error}") from None
+        raise UsageError(f"{op} cannot be asked with that: {error}") from None
 
 
 def _text_or_error(payload: Any, options: dict[str, Any]) -> str | JobsupError:

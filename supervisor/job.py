@@ -59,18 +59,29 @@ class Event(StrEnum):
     RELEASE = "release"
     CANCEL = "cancel"
     REVIVE = "revive"
+    REVIVE_LATER = "revive later"
+    EDIT = "edit"
+    POSTPONE = "postpone"
 
 
 TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
     None: {Event.ENQUEUE: State.QUEUED, Event.ENQUEUE_LATER: State.SCHEDULED},
-    State.BLOCKED: {},
+    State.BLOCKED: {Event.EDIT: State.BLOCKED},
     State.SCHEDULED: {
         Event.PROMOTE: State.QUEUED,
         Event.CANCEL: State.CANCELLED,
         Event.BURY: State.DEAD,
         Event.REVIVE: State.QUEUED,
+        Event.EDIT: State.SCHEDULED,
+        Event.POSTPONE: State.SCHEDULED,
     },
-    State.QUEUED: {Event.LEASE: State.RUNNING, Event.CANCEL: State.CANCELLED, Event.BURY: State.DEAD},
+    State.QUEUED: {
+        Event.LEASE: State.RUNNING,
+        Event.CANCEL: State.CANCELLED,
+        Event.BURY: State.DEAD,
+        Event.EDIT: State.QUEUED,
+        Event.POSTPONE: State.SCHEDULED,
+    },
     State.RUNNING: {
         Event.COMPLETE: State.COMPLETED,
         Event.RETRY: State.SCHEDULED,
@@ -79,9 +90,9 @@ TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
         Event.RELEASE: State.QUEUED,
         Event.CANCEL: State.CANCELLED,
     },
-    State.COMPLETED: {Event.REVIVE: State.QUEUED},
-    State.DEAD: {Event.REVIVE: State.QUEUED},
-    State.CANCELLED: {Event.REVIVE: State.QUEUED},
+    State.COMPLETED: {Event.REVIVE: State.QUEUED, Event.EDIT: State.COMPLETED},
+    State.DEAD: {Event.REVIVE: State.QUEUED, Event.REVIVE_LATER: State.SCHEDULED, Event.EDIT: State.DEAD},
+    State.CANCELLED: {Event.REVIVE: State.QUEUED, Event.EDIT: State.CANCELLED},
 }
 """All that can happen to a job. What is not in the table does not happen: `after` raises."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from supervisor.job import JOB_ID_MAX
+from supervisor.job import JOB_ID_MAX, State
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -107,6 +108,34 @@ class Instant(click.ParamType):  # type: ignore[type-arg] # as above
         return ", or an age such as 7d" if self._ago else ""
 
 
+class FingerprintText(click.ParamType):  # type: ignore[type-arg] # as above
+    """The fingerprint of an error."""
+
+    name = "fingerprint"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
+            self.fail(f"{text[:40]!r} is no fingerprint; jobsctl dead groups shows those that there are", param, ctx)
+        return text
+
+
+class PaceText(click.ParamType):  # type: ignore[type-arg] # as above
+    """A pace such as 10/s; its value is jobs and milliseconds."""
+
+    name = "pace"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        from supervisor.policy.replay import parse_pace
+
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(parse_pace(str(value)))  # type: ignore[return-value]
+        except ValueError as error:
+            self.fail(f"{str(value)[:40]!r}: {error}", param, ctx)
+
+
 def _now_ms() -> int:
     from supervisor.unix.clock import wall_ms
 
@@ -119,3 +148,24 @@ INSTANT = Instant()
 INSTANT_OR_AGE = Instant(ago=True)
 JOB_ID = JobId()
 WORKERS = WorkersText()
+FINGERPRINT = FingerprintText()
+PACE = PaceText()
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def search_options(function: F) -> F:
+    """Give a command the options of a search; all that are given must hold."""
+    for option in (
+        click.option("--error-type", metavar="CLASS", help="Whose last error is of this exception class."),
+        click.option("--text", metavar="TEXT", help="With this text in the payload, or in the last error."),
+        click.option("--by", type=click.Choice(["enqueued", "finished"]), default="enqueued", show_default=True,
+                     help="The time that --since and --until speak of."),
+        click.option("--until", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Before then."),
+        click.option("--since", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Then or later, such as 1h ago."),
+        click.option("--tag", metavar="TEXT", help="Only jobs with this tag."),
+        click.option("--state", type=click.Choice([state.value for state in State]), help="Only jobs in this state."),
+        click.option("--queue", metavar="QUEUE", type=QUEUE, help="Only jobs of this queue."),
+    ):  # fmt: skip
+        function = option(function)
+    return function

@@ -22,7 +22,7 @@ from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report
 from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, POOL, QUEUE, TOP
 from supervisor.config.source import believe_folder
-from supervisor.config.spec import Access, Daemon, Intake, Limit, Log, Queue, Scale, Spec, is_pattern
+from supervisor.config.spec import Access, Daemon, Intake, Limit, Log, Queue, Scale, Spec, Stats, is_pattern
 from supervisor.config.special import PATTERN, QUEUE_NAME
 
 QUEUES_MAX = 256
@@ -96,6 +96,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
         log=Log(**sections["log"]),
         access=Access(**sections["access"]),
         limits=limits,
+        stats=Stats(**sections["stats"]),
         queues=queues,
         pools=pools,
         warnings=report.warnings,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from supervisor.config import special
-from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Key, Section
+from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Key, Section
 from supervisor.config.kinds import boolean, choice, duration, integer, listed, number, or_word, path, size
 from supervisor.config.range import workers
 from supervisor.config.spec import (
@@ -44,13 +44,17 @@ RESTART = Section(
     },
 )
 _KEPT = or_word("never", None, duration(0, EVER_MS))
+_COUNT = or_word("any", None, integer(0, 10**9))
 RETENTION = Section(
     Retention,
-    "How long final jobs are kept before they are deleted; `never` keeps them.",
+    "How long final jobs are kept before they are deleted, and how many; `never` and `any` keep them.",
     {
         "completed": Key("completed_ms", _KEPT, "age at which completed jobs are deleted"),
         "cancelled": Key("cancelled_ms", _KEPT, "age at which cancelled jobs are deleted"),
         "dead": Key("dead_ms", _KEPT, "age at which dead letters are deleted"),
+        "completed_max": Key("completed_max", _COUNT, "completed jobs that are kept; the oldest beyond are deleted"),
+        "cancelled_max": Key("cancelled_max", _COUNT, "cancelled jobs that are kept; the oldest beyond are deleted"),
+        "dead_max": Key("dead_max", _COUNT, "dead letters that are kept; the oldest beyond are deleted"),
     },
 )
 RATE = Section(
@@ -242,7 +246,7 @@ DEFAULTS = Section(
     "What every queue inherits unless it says otherwise; tables within are inherited key by key.",
     {name: key for name, key in QUEUE.keys.items() if name not in OWN_KEYS},
 )
-TOP = {"daemon": DAEMON, "intake": INTAKE, "log": LOG, "access": ACCESS, "defaults": DEFAULTS}
+TOP = {"daemon": DAEMON, "intake": INTAKE, "log": LOG, "access": ACCESS, "stats": STATS, "defaults": DEFAULTS}
 """The sections of which a file has one; beside them it has `[queues.NAME]`."""
 
 POOL_KEYS = (

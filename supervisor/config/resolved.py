@@ -9,7 +9,7 @@ import msgspec
 from supervisor.config.agree import HANDLER_ONLY, POOL_ONLY
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
-from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Section
+from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Section
 from supervisor.config.queue_keys import LIMIT, POOL, QUEUE, RETENTION
 from supervisor.config.spec import Queue, Spec
 
@@ -29,6 +29,7 @@ def as_data(spec: Spec) -> dict[str, Any]:
         "intake": _table(INTAKE, spec.intake),
         "log": _table(LOG, spec.log),
         "access": _table(ACCESS, spec.access),
+        "stats": _table(STATS, spec.stats),
         **_named(spec),
         "queues": {name: _queue(queue) for name, queue in spec.queues.items()},
     }
@@ -69,7 +70,7 @@ def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:
             if kept is None:
                 continue
             table[name] = _table(key.kind, kept)
-        elif kept is not None or section is RETENTION:
+        elif kept is not None or section in (RETENTION, STATS):
             table[name] = key.kind.show(kept)
     return table
 

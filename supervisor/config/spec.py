@@ -80,11 +80,20 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long final jobs are kept; None is for ever."""
+    """How long final jobs are kept, and how many; None is for ever, and any number."""
 
     completed_ms: int | None = 7 * DAY_MS
     cancelled_ms: int | None = 7 * DAY_MS
     dead_ms: int | None = None
+    completed_max: int | None = None
+    cancelled_max: int | None = None
+    dead_max: int | None = None
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[stats]`: statistics by queue and minute; None keeps them for ever."""
+
+    keep_ms: int | None = 21 * DAY_MS
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -215,6 +224,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     intake: Intake = Intake()
     log: Log = Log()
     access: Access = Access()
+    stats: Stats = Stats()
     limits: dict[str, Limit] = {}
     queues: dict[str, Queue] = {}
     pools: dict[str, Queue] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from supervisor.errors import StoreError
+from supervisor.keeper.archive_times import Archiving
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -49,6 +50,7 @@ class Chores:
         self.unsynced_since_ms: int | None = None
         self.stuck = False
         self.clock_offset_ms: int | None = None
+        self.archiving = Archiving()
 
     def next_ms(self, *, idle: bool) -> int:
         """When the loop must turn for a chore."""
@@ -60,6 +62,7 @@ class Chores:
             self.identity_at_ms,
             self.requests_at_ms,
         ]
+        times.append(self.archiving.next_ms())
         if self.unsynced_since_ms is not None:
             times.append(self.unsynced_since_ms + RELAXED_SYNC_MS)
         if idle:
@@ -139,10 +142,8 @@ def note_scheduled(work: Work, chores: Chores) -> None:
 
 def chores_due(chores: Chores, boot_ms: int) -> bool:
     """Whether a chore needs a transaction now."""
-    return (
-        min(chores.promote_at_ms, chores.wake_at_ms, chores.tidy_at_ms, chores.prune_at_ms, chores.requests_at_ms)
-        <= boot_ms
-    )
+    times = (chores.promote_at_ms, chores.wake_at_ms, chores.tidy_at_ms, chores.prune_at_ms, chores.requests_at_ms)
+    return min(*times, chores.archiving.next_ms()) <= boot_ms
 
 
 def keep_of(state: State, queue: str) -> Keep:

@@ -79,6 +79,7 @@ class Keeper:
         self.selector = selectors.DefaultSelector()
         self.private = Private(state, self.selector)
         self.chores = housekeeping.Chores(boot_ms())
+        self.chores.archiving = state.archiving
         housekeeping.watch_clock(state, self.chores, wall_ms(), boot_ms())
         self.passes = Passes(state, self.chores, self._tell_waiters)
         self.reader = Reader(state.store.connection, state.spec.queue)

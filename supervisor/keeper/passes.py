@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from supervisor.errors import StoreError
-from supervisor.keeper import dispatch, housekeeping, recall, sources
+from supervisor.keeper import archiving, dispatch, housekeeping, recall, sources
 from supervisor.keeper.housekeeping import Chores
 from supervisor.keeper.intake import insert
 from supervisor.keeper.settling import settle_slot
@@ -106,6 +106,7 @@ class Passes:
         housekeeping.prune(work, self._chores)
         housekeeping.forget_requests(work, self._chores)
         housekeeping.tidy_lanes(work, self._chores)
+        archiving.look_after(work)
         housekeeping.note_scheduled(work, self._chores)
 
     def _own(self, work: Work) -> None:

@@ -16,7 +16,7 @@ from supervisor.errors import (
     PayloadTooLarge,
     UsageError,
 )
-from supervisor.keeper import answers, intake, operations, reasons, scaling
+from supervisor.keeper import answers, deletion, editing, intake, operations, reasons, replaying, scaling
 from supervisor.keeper.access import allowed
 from supervisor.keeper.children import known_queue
 from supervisor.keeper.private import Private
@@ -71,6 +71,9 @@ class Service:
             messages.Purge: self._purge,
             messages.DeadRetry: self._dead,
             messages.DeadDelete: self._dead,
+            messages.DeadStop: self._dead_stop,
+            messages.Edit: self._edit,
+            messages.Delete: self._delete,
             messages.Reload: self._reload,
             messages.Scale: self._scale,
         }
@@ -267,9 +270,29 @@ class Service:
     def _dead(self, connection: Connection, request: messages.DeadRetry | messages.DeadDelete) -> None:
         if request.filter.queue is not None:
             self._known(request.filter.queue)
-        delete = isinstance(request, messages.DeadDelete)
         ways = self._ways(connection, request.id)
-        self._start(operations.DeadLetters(self.state, request.filter, self.reader, *ways, delete=delete), request)
+        if isinstance(request, messages.DeadDelete):
+            letters = operations.DeadLetters(self.state, request.filter, self.reader, *ways, delete=True)
+            self._start(letters, request)
+        elif request.pace_jobs or request.canary or request.stop_on_failure:
+            self._start(replaying.Begin(self.state, replaying.asked(request), *ways), request)
+        else:
+            retry = operations.DeadLetters(
+                self.state, request.filter, self.reader, *ways, delete=False, limit=request.limit
+            )
+            self._start(retry, request)
+
+    def _dead_stop(self, connection: Connection, request: messages.DeadStop) -> None:
+        ways = self._ways(connection, request.id)
+        self._start(replaying.Stop(self.state, request.replay, *ways), request)
+
+    def _edit(self, connection: Connection, request: messages.Edit) -> None:
+        self._start(editing.Change(self.state, request, *self._ways(connection, request.id)), request)
+
+    def _delete(self, connection: Connection, request: messages.Delete) -> None:
+        if request.queue is not None:
+            self._known(request.queue)
+        self._start(deletion.Delete(self.state, request, *self._ways(connection, request.id)), request)
 
     def _reload(self, connection: Connection, request: messages.Reload) -> None:
         if self.state.control is None:

@@ -16,6 +16,7 @@ from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
 from supervisor.policy import settle as policy
+from supervisor.policy.counting import counted
 from supervisor.policy.duration import MAX_MS
 from supervisor.store.protocol import AttemptError, Completion, Facts, Group
 from supervisor.unix import ring
@@ -180,6 +181,9 @@ def write(
 ) -> None:  # fmt: skip
     """Write a decision about a leased job, and say what people should hear of it."""
     tx, job_id = work.tx, facts.id
+    ended = counted(decision, error.kind if error else None)
+    if not isinstance(decision, policy.Complete):
+        tx.count_run(facts.queue, token, job_id, started_at_ms, ended.names, measured=ended.measured)
     match decision:
         case policy.Complete(result):
             finished_ms = work.now_ms

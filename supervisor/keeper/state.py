@@ -9,6 +9,7 @@ from typing import Any
 from supervisor.config.discipline import discipline_of
 from supervisor.config.spec import Demand, Queue, Spec
 from supervisor.errors import JobsupError
+from supervisor.keeper.archive_times import Archiving
 from supervisor.keeper.load import Loads
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
@@ -80,6 +81,7 @@ class State:
         self.leasing = True
         self.failing_since_ms: int | None = None
         self.failure: str | None = None
+        self.archiving = Archiving()
         self.committed_jobs = 0
         self.settled_jobs = 0
 

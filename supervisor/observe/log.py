@@ -57,6 +57,10 @@ WORDING: dict[str, tuple[int, str]] = {
     "keeper.denied": (WARNING, "denied {op} to uid {uid}"),
     "job.dead": (WARNING, "job {id} of {queue} is dead after attempt {attempt}: {message}"),
     "job.retry": (INFO, "job {id} of {queue} failed in attempt {attempt}, again in {delay_s} s: {message}"),
+    "replay.ended": (
+        INFO,
+        "replay {id} {state}: {released} of {matched} released, {completed} completed, {failed} failed; {reason}",
+    ),
     "pool.ready": (INFO, "pool {pool}: {workers} workers ready"),
     "pool.scaled": (INFO, "pool {pool} scaled from {before} to {after}: {reason}"),
     "pool.circuit": (ERROR, "pool {pool}: circuit {circuit}: {reason}"),

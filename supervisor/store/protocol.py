@@ -7,7 +7,7 @@ is what passes tests/conformance, which runs with two owners at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from supervisor.errors import JobsupError
 from supervisor.job import State
 from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.settle import History
+from supervisor.store.history import Edit, NewReplay, Replay, Search
 
 FRESH, TRAILED, SOLO = 0, 1, 2
 """Marks of a ready job: never ran; has a trail to look up; has a trail and must be leased alone."""
@@ -96,6 +97,8 @@ class Held(NamedTuple):
     attempt: int
     lane: int = 0
     cost: int = 1
+    ready_at_ms: int = 0
+    """Since when it could have run: its wait is known once it is known when it began."""
 
 
 class OpenLease(NamedTuple):
@@ -203,6 +206,9 @@ class Tx(Protocol):
 
     def others_of(self, group: str) -> bool:
         """Whether more than one queue of the group has something."""
+
+    def queues_of(self, group: str) -> list[str]:
+        """The queues of a group that exist."""
 
     def backlog(self, group: str) -> int:
         """Jobs that could be leased of a group's queues, as far as is known; of those that come first, if it has many."""
@@ -334,6 +340,79 @@ class Tx(Protocol):
 
     def counts(self) -> dict[str, dict[State, int]]:
         """Jobs by queue and state; maintained, never counted."""
+
+
+class HistoryTx(Tx, Protocol):
+    """Verbs about jobs that have been, on the same transaction; tests/conformance/history.py says what they must do."""
+
+    def letters_after(self, mark: str, queue: str | None, job_id: int, jobs_max: int) -> list[int]:
+        """Dead jobs with this fingerprint in the order of their ids; the cost does not grow with how many there are."""
+
+    def fingerprint_of(self, job_id: int) -> str | None:
+        """The fingerprint of a dead job's error; None if it is not dead."""
+
+    def begin_replay(self, new: NewReplay) -> int:
+        """Store a replay of what is dead now; returns its id."""
+
+    def open_replays(self) -> list[Replay]:
+        """Replays that are not over."""
+
+    def replay(self, replay_id: int) -> Replay | None:
+        """A replay; None if there is none of that id."""
+
+    def set_replay(self, replay: Replay) -> None:
+        """Store how far a replay is."""
+
+    def choose(self, replay_id: int, ids: Sequence[int]) -> None:
+        """Remember that a replay means these dead jobs."""
+
+    def replayed_after(self, replay_id: int, released: int, job_id: int, jobs_max: int) -> list[int]:
+        """Jobs of a replay in the order of their ids: chosen ones (0), or released ones (1)."""
+
+    def drop_replayed(self, replay_id: int, released: int, ids: Sequence[int]) -> None:
+        """Forget jobs of a replay."""
+
+    def release_replayed(self, replay_id: int, job_id: int, due_at_ms: int) -> bool:
+        """Make a chosen job run again when it is due; False if it is not dead any more, and forgotten."""
+
+    def forget_replays(self, before_ms: int, rows_max: int) -> int:
+        """Forget replays that ended before this time; returns how many."""
+
+    def edit(self, job_id: int, change: Edit) -> State:
+        """Change a job that does not run; the state that it has then.
+
+        Raises:
+            UnknownJob: there is none of that id.
+            IllegalTransition: it is running, or is final and shall be due later; nothing was changed.
+        """
+
+    def payload_of(self, job_id: int) -> bytes | None:
+        """A job's payload; None if there is no such job."""
+
+    def meant(
+        self, ids: Sequence[int], search: Search, hidden: Callable[[str], Sequence[str]] | None = None
+    ) -> list[int]:
+        """Those of these jobs that a search means; `hidden` gives the redacted members of a queue."""
+
+    def ids_after(self, job_id: int, jobs_max: int) -> list[int]:
+        """Ids of jobs of all queues in ascending order."""
+
+    def kept(self, queue: str, state: State) -> int:
+        """How many jobs of a queue are in a state; maintained, never counted."""
+
+    def final_after(self, queue: str, job_id: int, jobs_max: int) -> list[tuple[int, State | None]]:
+        """Jobs of a queue in the order of their ids, with the state of those that are final."""
+
+    def count_run(
+        self, queue: str, token: int, job_id: int, started_ms: int | None, names: Sequence[str], *, measured: bool
+    ) -> None:
+        """Count the end of a run that does not complete, before it is written; nothing if no lease holds the job."""
+
+    def thin_statistics(self, before_ms: int, hours_max: int) -> bool:
+        """Make hours of minutes that lie before this time; whether there may be more."""
+
+    def forget_statistics(self, before_ms: int, rows_max: int) -> int:
+        """Delete statistics of before this time; returns how many rows."""
 
 
 class Store(Protocol):

@@ -110,6 +110,11 @@ class Reader:
         asked = {"queue": queue, "state": state and state.value, "before": before, "limit": limit}
         return [row[0] for row in self._db.execute(statement, asked)]
 
+    def hidden_of(self, queue: str) -> Sequence[str]:
+        """The members of its payloads that a queue shows nowhere."""
+        spec = self.queue_of(queue)
+        return spec.redact if spec else ()
+
     def explain(self, job_id: int, discipline_of: DisciplineOf, now_ms: int) -> Explained | None:
         """Why a job is not running, as far as the rows say; None if there is none of that id."""
         if not 0 < job_id <= JOB_ID_MAX:

@@ -72,6 +72,11 @@ class NewJob(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     cost: Cost | None = None
 
 
+Fingerprint = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
+Jobs = Annotated[int, Meta(ge=1, le=JOB_ID_MAX)]
+PaceJobs = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
 class Filter(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """Which dead letters are meant; every member given must hold. One that names nothing is refused."""
 
@@ -81,6 +86,7 @@ class Filter(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     before_ms: Instant | None = None
     after_ms: Instant | None = None
     text: Text | None = None
+    fingerprint: Fingerprint | None = None
 
 
 class Request(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, tag_field="op", kw_only=True):
@@ -202,9 +208,14 @@ class Purge(Writing, frozen=True, gc=False, tag="purge"):
 
 
 class DeadRetry(Writing, frozen=True, gc=False, tag="dead_retry"):
-    """Run dead letters again."""
+    """Run dead letters again: at once, or as a replay, if any member but `filter` and `limit` is given."""
 
     filter: Filter
+    limit: Jobs | None = None
+    pace_jobs: PaceJobs | None = None
+    pace_ms: Limit | None = None
+    canary: Jobs | None = None
+    stop_on_failure: bool = False
 
 
 class DeadDelete(Writing, frozen=True, gc=False, tag="dead_delete"):
@@ -220,13 +231,48 @@ class Scale(Request, frozen=True, gc=False, tag="scale"):
     workers: Annotated[int, Meta(ge=1, le=WORKERS_MAX)] | None
 
 
+class DeadStop(Writing, frozen=True, gc=False, tag="dead_stop"):
+    """End a replay of dead letters."""
+
+    replay: Id
+
+
+class Edit(Writing, frozen=True, gc=False, tag="edit"):
+    """Change a job that does not run; what is not given stays as it is."""
+
+    job: Id
+    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    queue: Name | None = None
+    priority: Priority | None = None
+    delay_ms: Delay | None = None
+    due_at_ms: Instant | None = None
+    timeout_ms: Limit | None = None
+    max_attempts: Attempts | None = None
+    tags: Tags = ()
+    untag: Tags = ()
+
+
+class Delete(Writing, frozen=True, gc=False, tag="delete"):
+    """Delete jobs; every member given must hold, and one that names jobs must be given."""
+
+    queue: Name | None = None
+    ids: Ids | None = None
+    state: State | None = None
+    tag: Tag | None = None
+    before_ms: Instant | None = None
+    after_ms: Instant | None = None
+    by: Literal["enqueued", "finished"] = "enqueued"
+    text: Text | None = None
+    type: Text | None = None
+
+
 class Reload(Request, frozen=True, gc=False, tag="reload"):
     """Read the configuration again."""
 
 
 AnyRequest = (
     Enqueue | Hello | JobStatus | Explain | Status | Wait | Workers | Tree | Cancel | Retry | Pause | FreeKey | Resume
-    | Move | Purge | DeadRetry | DeadDelete | Reload | Scale
+    | Move | Purge | DeadRetry | DeadDelete | DeadStop | Edit | Delete | Reload | Scale
 )  # fmt: skip
 
 _decode: Callable[[bytes], AnyRequest] = msgspec.json.Decoder(AnyRequest).decode
@@ -255,7 +301,33 @@ def decode(frame: bytes) -> AnyRequest:
                 _check_options(number, job)
     elif type(request) is DeadRetry or type(request) is DeadDelete:
         _check_filter(request.filter)
+        if type(request) is DeadRetry and (request.pace_jobs is None) != (request.pace_ms is None):
+            raise UsageError("pace_jobs and pace_ms go together")
+    elif type(request) is Edit:
+        _check_edit(request)
+    elif type(request) is Delete and not _names_jobs(request):
+        raise UsageError("name at least one of queue, ids, state, tag, before_ms, after_ms, text and type")
     return request
+
+
+def _check_edit(request: Edit) -> None:
+    """Refuse an edit that changes nothing, and options that would be refused for a new job."""
+    if request.due_at_ms is not None and request.delay_ms is not None:
+        raise InvalidPayload("delay_ms and due_at_ms exclude each other")
+    if not all(tag.isprintable() for tag in request.tags):
+        raise InvalidPayload(f"tags must be {refusal.RULES['tags']}")
+    given = (request.queue, request.priority, request.delay_ms, request.due_at_ms, request.timeout_ms)
+    if (
+        request.payload is msgspec.UNSET
+        and not (request.tags or request.untag or request.max_attempts)
+        and all(value is None for value in given)
+    ):
+        raise UsageError("name something to change: payload, queue, priority, time, timeout_ms, max_attempts or tags")
+
+
+def _names_jobs(request: Delete) -> bool:
+    members = ("queue", "ids", "state", "tag", "before_ms", "after_ms", "text", "type")
+    return any(getattr(request, name) is not None for name in members)
 
 
 def _check_options(number: int, job: NewJob) -> None:
@@ -273,7 +345,7 @@ def _check_options(number: int, job: NewJob) -> None:
 def _check_filter(chosen: Filter) -> None:
     """Refuse a filter that names nothing: it would mean every dead letter there is."""
     if all(getattr(chosen, name) is None for name in chosen.__struct_fields__):
-        raise UsageError("filter: name at least one of queue, ids, type, before_ms, after_ms and text")
+        raise UsageError("filter: name at least one of queue, ids, type, before_ms, after_ms, text and fingerprint")
 
 
 def check_payload(raw: bytes, max_bytes: int, queue: str) -> None:

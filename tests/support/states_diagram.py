@@ -36,6 +36,9 @@ EVENTS = {
     Event.RELEASE: "It goes back to the place it had: not started, or interrupted by a stop, a reload or a reboot.",
     Event.CANCEL: "Somebody called it off; a running job is called off when its run ends.",
     Event.REVIVE: "Somebody asked for it again (`jobsctl retry`): it keeps its id and begins with fresh budgets.",
+    Event.REVIVE_LATER: "A replay of dead letters (`jobsctl dead retry --pace`) has set a time for it to run again.",
+    Event.EDIT: "Somebody changed its payload or options (`jobsctl edit`): where it stands stays the same.",
+    Event.POSTPONE: "Somebody gave it another time to run at (`jobsctl edit --delay`).",
 }
 
 

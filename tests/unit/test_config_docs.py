@@ -187,7 +187,7 @@ class TestShipped:
         said = [line for line in block.splitlines() if "default:" not in line and "unset:" not in line]
         text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in said)
         shown = [line for line in text.splitlines() if "=" in line]
-        assert len(shown) == 33
+        assert len(shown) == 34
         access = "enqueue", "status", "admin"
         text = "\n".join(line for line in text.splitlines() if not line.startswith(access))
         assert load_text(tmp_path, f"{text}\n{A_QUEUE}") == load_text(tmp_path, A_QUEUE)

@@ -46,7 +46,10 @@ RIGHT = [
     request("retry", ids=[1], force=True), request("pause", queue="a"), request("resume", queue="a"),
     request("move", old="a", new="b"), request("purge", queue="a", state="dead"),
     request("dead_retry", filter={"queue": "a"}), request("dead_delete", filter={"before_ms": 1}),
-    request("scale", queue="a", workers=3),
+    request("scale", queue="a", workers=3), request("explain", job=1), request("key", queue="a", job_key="k", action="free"),
+    request("dead_retry", filter={"fingerprint": "0" * 16}, limit=1, pace_jobs=1, pace_ms=1, canary=1),
+    request("dead_stop", replay=1), request("edit", job=1, payload=None), request("edit", job=1, untag=["a"]),
+    request("delete", tag="a", by="finished"), request("delete", ids=[1]),
     enqueue(),
 ]  # fmt: skip
 
@@ -64,16 +67,20 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
         by_class.setdefault(kind.access, set()).add(kind.__struct_config__.tag)
     assert by_class == {
         "enqueue": {"enqueue"},
-        "status": {"hello", "job", "status", "wait", "workers", "tree"},
+        "status": {"hello", "job", "explain", "status", "wait", "workers", "tree"},
         "admin": {
             "cancel",
             "retry",
+            "key",
             "pause",
             "resume",
             "move",
             "purge",
             "dead_retry",
             "dead_delete",
+            "dead_stop",
+            "edit",
+            "delete",
             "reload",
             "scale",
         },
@@ -295,3 +302,39 @@ def test_payloads_of_requests_are_checked_as_bytes() -> None:
     found = read_job(payload={"a": [1]})
     check_payload(bytes(found.payload), 1024, "emails")
     assert msgspec.json.decode(found.payload) == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (request("edit", job=1), "name something to change"),
+        (request("edit", payload=1), "job: this member is missing"),
+        (request("edit", job=1, tags=["a\n"]), "tags must be"),
+        (request("edit", job=1, delay_ms=1, due_at_ms=1), "exclude each other"),
+        (request("edit", job=1, priority=101), "priority must be an integer from -100 to 100"),
+        (request("delete"), "name at least one of queue"),
+        (request("delete", by="finished"), "name at least one of queue"),
+        (request("delete", ids=[1], by="died"), 'by must be "enqueued" or "finished"'),
+        (request("delete", tag=""), "tag must be"),
+        (request("dead_retry", filter={"fingerprint": "XYZ"}), "fingerprint must be 16 hexadecimal digits"),
+        (request("dead_retry", filter={}), "name at least one of"),
+        (request("dead_retry", filter={"queue": "a"}, pace_jobs=1), "pace_jobs and pace_ms go together"),
+        (request("dead_retry", filter={"queue": "a"}, canary=0), "canary must be"),
+        (request("dead_retry", filter={"queue": "a"}, limit=0), "limit must be"),
+        (request("dead_stop", replay=0), "replay must be"),
+    ],
+)
+def test_edits_deletions_and_replays_that_mean_nothing_are_refused(message: dict[str, Any], said: str) -> None:
+    with pytest.raises(JobsupError) as refused:
+        read(message)
+    assert isinstance(refused.value, UsageError | InvalidPayload)
+    assert said in refused.value.message
+
+
+def test_a_payload_that_is_null_is_not_one_that_is_left_out() -> None:
+    given, left = read(request("edit", job=1, payload=None)), read(request("edit", job=1, priority=1))
+    assert isinstance(given, messages.Edit)
+    assert isinstance(left, messages.Edit)
+    assert given.payload is not msgspec.UNSET
+    assert bytes(given.payload) == b"null"
+    assert left.payload is msgspec.UNSET

@@ -79,7 +79,7 @@ def _enqueue_one(invocation: Invocation, queue: str, payload: str | None, option
 
     from supervisor.wire.payload import parse
 
-    text = "null" if payload is None else _read(payload)
+    text = "null" if payload is None else read_payload(payload)
     with invocation.client() as client:
         reply = client.insert(queue, [{"payload": parse(text), **options}])
     if invocation.json:
@@ -98,7 +98,7 @@ def _enqueue_one(invocation: Invocation, queue: str, payload: str | None, option
         note(f"no daemon runs: job {reply['ids'][0]} waits for one")
 
 
-def _read(payload: str) -> str | bytes:
+def read_payload(payload: str) -> str | bytes:
     """The payload's text: itself, or what @FILE or - stand for."""
     if payload == "-":
         import sys

@@ -64,7 +64,9 @@ class Place(NamedTuple):
 
 def stored_jobs(jobs: Mapping[int, Held]) -> str:
     """The jobs of a lease as its row keeps them; what most have in common is left out."""
-    return encode([(job_id, *(held if held[4:] != (0, 1) else held[:4])) for job_id, held in jobs.items()]).decode()
+    return encode(
+        [(job_id, *(held[:6] if held[4:6] != (0, 1) else held[:4])) for job_id, held in jobs.items()]
+    ).decode()
 
 
 class Base(Lanes):

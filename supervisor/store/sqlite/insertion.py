@@ -199,6 +199,7 @@ class Insertion(Operating):
         waiting = states.count(State.SCHEDULED)
         self._count(queue, State.SCHEDULED, waiting)
         self._count(queue, State.QUEUED, len(states) - waiting)
+        self._count_enqueued(queue.name, len(states))
         return states
 
     def known_request(self, key: str) -> Inserted | None:

@@ -110,6 +110,8 @@ class Keys(Operating):
         error = AttemptError("cancelled", reason)
         self._put_trail(row.id, row.history, Held(row.band, row.pos, TRAILED, 1), None, error, solo=False)
         self._put_error(row.id, row.history.attempt - 1, error)
+        self._put_letter(row.id, row.queue.decode(), self._now_ms, error, "dead_key")
+        self._count_names(row.queue.decode(), ("dead",))
         queue = self._cache.queues[row.queue.decode()]
         self._count(queue, state, -1)
         self._count(queue, State.DEAD, 1)

@@ -13,8 +13,9 @@ from supervisor.job import State
 from supervisor.policy.discipline import Discipline
 from supervisor.policy.rank import Rank, Turn, charged, turn
 from supervisor.store.protocol import SOLO, Held, Lease, LeasedJob, OpenLease, Owner
-from supervisor.store.sqlite.base import Base, encode, stored_jobs
+from supervisor.store.sqlite.base import encode, stored_jobs
 from supervisor.store.sqlite.cache import Gate, Lane, QueueRow, lane_gates
+from supervisor.store.sqlite.measuring import Measuring
 from supervisor.store.sqlite.statements import SQL
 
 PAGE_MAX = 64
@@ -50,7 +51,7 @@ class Picked(NamedTuple):
     cost: int
 
 
-class Leasing(Base):
+class Leasing(Measuring):
     """The verbs of leases and their owners."""
 
     def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int, *, solo: bool = True) -> Lease | None:
@@ -93,7 +94,10 @@ class Leasing(Base):
         trails = self._trails(trailed) if trailed else {}
         jobs = [_leased(job, trails.get(job.id), lane, cost) for lane, job, cost in picked]
         token = self._take("next_token", 1)
-        held = {job.id: Held(job.band, job.pos, job.mark, job.attempt, job.lane, job.cost) for job in jobs}
+        ready = self._ready_since([job for _, job, _ in picked], trails)
+        held = {
+            job.id: Held(job.band, job.pos, job.mark, job.attempt, job.lane, job.cost, ready[job.id]) for job in jobs
+        }
         self._db.execute(SQL.lease_insert, (token, owner, queue.id, self._now_ms, stored_jobs(held)))
         self._cache.leases[token] = OpenLease(token, owner, queue.name, held, self._now_ms)
         self._count(queue, State.QUEUED, -len(jobs))
@@ -226,6 +230,10 @@ class Leasing(Base):
     def others_of(self, group: str) -> bool:
         """Whether more than one queue of the group has something."""
         return len(self._cache.active.get(group, ())) > 1
+
+    def queues_of(self, group: str) -> list[str]:
+        """The queues of a group that exist."""
+        return [name for name, queue in self._cache.queues.items() if queue.discipline.group == group]
 
     def backlog(self, group: str) -> int:
         """Jobs that could be leased of a group's queues, as far as is known; of those that come first, if it has many."""

@@ -10,11 +10,13 @@ from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.store.protocol import SOLO, TRAILED, Finished, Held
 from supervisor.store.sqlite.base import ZERO, Place, encode
 from supervisor.store.sqlite.cache import Lane, QueueRow
+from supervisor.store.sqlite.letters import Letters
+from supervisor.store.sqlite.measuring import Measuring
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.uniqueness import Uniqueness
 
 
-class Operating(Uniqueness):
+class Operating(Uniqueness, Letters, Measuring):
     """The verbs of operations."""
 
     def cancel(self, job_id: int) -> State:
@@ -39,6 +41,7 @@ class Operating(Uniqueness):
         self._unplace(row, state)
         ended = (row.id, "cancelled", row.history.attempt - 1, 0, None, self._now_ms, reason)
         self._db.execute(SQL.finish, ended)
+        self._count_names(row.queue.decode(), ("cancelled",))
         queue = self._cache.queues[row.queue.decode()]
         self._let_go(row)
         self._count(queue, state, -1)
@@ -67,6 +70,7 @@ class Operating(Uniqueness):
         self._let_go(row)
         self._waits_again(queue, job_id)
         self._put_trail(job_id, ZERO, Held(*place, TRAILED, 1), None, None, solo=False)
+        self._db.execute(SQL.trail_ready, (job_id, self._now_ms))
         self._db.execute(SQL.cancel_withdraw, (job_id,))
         self._db.execute(SQL.insert_ready, (row.lane, *place, job_id, TRAILED))
         self._mark(lane)
@@ -82,6 +86,7 @@ class Operating(Uniqueness):
         tokens = {row[0] for row in self._db.execute(SQL.outcome_tokens, (listed,))}
         self._rewritten |= tokens
         self._touched |= tokens
+        self._drop_letters(ids)
         self._db.execute(SQL.prune_outcome, (listed,))
 
     def move(self, old: str, new: str, ids: Sequence[int]) -> int:
@@ -97,6 +102,8 @@ class Operating(Uniqueness):
             self._db.execute(SQL.move_jobs, (row.id, target.id, lane.id))
             if state is State.QUEUED:
                 self._rank_moved(row, target, lane)
+            if state is State.DEAD:
+                self._move_letter(row.id, new)
             self._waits_again(target, row.id)
             self._recount(left, -1)
             self._recount(lane, 1)
