@@ -20,7 +20,7 @@ from supervisor.errors import EXIT_FAILED, JobsupError, UsageError
 
 COMMANDS = (
     "enqueue", "status", "list", "wait", "cancel", "retry", "dead", "pause", "resume", "move", "purge", "workers",
-    "tree", "queues", "config", "reload", "doctor", "backup", "completion",
+    "tree", "queues", "config", "reload", "alerts", "doctor", "backup", "completion",
 )  # fmt: skip
 """In the order in which help shows them."""
 

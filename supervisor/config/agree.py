@@ -6,12 +6,12 @@ Each function yields the key to blame and a sentence.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
-from supervisor.config.problem import KeyPath, quoted
-from supervisor.config.spec import Daemon, Queue
+from supervisor.config.problem import KeyPath, quoted, shown, suggestion
+from supervisor.config.spec import Alerts, Daemon, Queue
 from supervisor.policy.duration import show
 
 WORKERS_TOTAL_MAX = 2048
@@ -49,6 +49,20 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
             f"{show(queue.backoff.max_ms)} is below base, {show(queue.backoff.base_ms)}; raise one or lower the other"
         )
         yield ("backoff", "max"), text
+
+
+def of_alerts(written: Mapping[str, Any], alerts: Alerts, queues: Collection[str]) -> Iterator[Conflict]:
+    """Whether alerts reach anybody; `written` is the table itself, some of whose values may have been left out."""
+    if "command" not in written and "queue" not in written:
+        yield (), 'says neither what to run nor which queue takes the alerts; write command = [...] or queue = "NAME"'
+    if "queue" not in written:
+        for name in ("url", "payload"):
+            if name in written:
+                yield (name,), "means something beside `queue` only; name the queue, or remove it"
+    elif "url" not in written and "payload" not in written:
+        yield ("queue",), 'is told nothing to do; write url = "https://..." for a webhook, or payload = {...}'
+    if alerts.queue is not None and alerts.queue not in queues:
+        yield ("queue",), f"names {shown(alerts.queue)}, which is no queue; {suggestion(alerts.queue, queues)}"
 
 
 def of_all(queues: Iterable[Queue]) -> Iterator[Conflict]:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from supervisor.config.agree import HANDLER_ONLY
+from supervisor.config.alert_keys import ALERTS
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Section
@@ -29,6 +30,7 @@ def as_data(spec: Spec) -> dict[str, Any]:
         "intake": _table(INTAKE, spec.intake),
         "log": _table(LOG, spec.log),
         "access": _table(ACCESS, spec.access),
+        **({"alerts": _table(ALERTS, spec.alerts)} if spec.alerts.configured else {}),
         "queues": {name: _queue(queue) for name, queue in spec.queues.items()},
     }
 

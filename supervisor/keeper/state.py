@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor.config.spec import Queue, Spec
+from supervisor.keeper.alerts import Alerts
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
 from supervisor.observe.log import Log
@@ -68,6 +69,7 @@ class State:
         self.wants_lease = True
         self.lease_first: str | None = None
 
+        self.alerts = Alerts(spec.alerts)
         self.leasing = True
         self.failing_since_ms: int | None = None
         self.failure: str | None = None

@@ -121,6 +121,13 @@ class Reader:
         """
         return {queue: at for queue, at in map(_plain, self._db.execute(SQL.read_oldest)) if at is not None}
 
+    def waiting_since_ms(self) -> dict[str, int]:
+        """Since when the oldest queued job of each queue could have run: enqueued, due, or due again after a failure.
+
+        The same jobs are looked at as for `oldest_queued_ms`.
+        """
+        return {queue: at for queue, at in map(_plain, self._db.execute(SQL.read_waiting)) if at is not None}
+
     def paused(self) -> set[str]:
         """Queues that are paused."""
         return {_plain(row)[0] for row in self._db.execute(SQL.read_paused)}

@@ -195,9 +195,13 @@ class Reload(Request, frozen=True, gc=False, tag="reload"):
     """Read the configuration again."""
 
 
+class AlertsTest(Request, frozen=True, gc=False, tag="alerts_test"):
+    """Send an alert that says that it is a test, and answer how that went."""
+
+
 AnyRequest = (
     Enqueue | Hello | JobStatus | Status | Wait | Workers | Tree | Cancel | Retry | Pause | Resume
-    | Move | Purge | DeadRetry | DeadDelete | Reload
+    | Move | Purge | DeadRetry | DeadDelete | Reload | AlertsTest
 )  # fmt: skip
 
 _decode: Callable[[bytes], AnyRequest] = msgspec.json.Decoder(AnyRequest).decode
