@@ -14,7 +14,6 @@ from supervisor.config.special import COMMAND, ENVIRONMENT
 from supervisor.policy.alerts import FIELDS, KINDS, WHOLE
 
 DISK_BYTES_MAX = 2**50
-PAYLOAD_DEPTH_MAX = 8
 PAYLOAD_MEMBERS_MAX = 256
 _PER_CENT = re.compile(r"([0-9]{1,2})%")
 _FIELD = re.compile(r"\{([A-Za-z_][A-Za-z0-9_-]{0,63})\}")
@@ -77,9 +76,8 @@ def _read_payload(value: Any, _folder: str) -> dict[str, Any]:
 
 def _plain(value: Any, key: tuple[str, ...], problems: list[str]) -> Any:
     """The same as JSON can hold it; what is wrong is noted under the name of its member."""
-    if isinstance(value, dict | list) and (len(value) > PAYLOAD_MEMBERS_MAX or len(key) > PAYLOAD_DEPTH_MAX):
-        problems.append(f"{dotted(key)}: is too large; write at most {PAYLOAD_MEMBERS_MAX} members, "
-                        f"{PAYLOAD_DEPTH_MAX} deep")  # fmt: skip
+    if isinstance(value, dict | list) and len(value) > PAYLOAD_MEMBERS_MAX:
+        problems.append(f"{dotted(key)}: has {len(value)} members; write at most {PAYLOAD_MEMBERS_MAX}")
         return None
     if isinstance(value, dict):
         return {name: _plain(each, (*key, name), problems) for name, each in value.items()}

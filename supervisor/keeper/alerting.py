@@ -45,15 +45,15 @@ Refuse = Callable[[JobsupError], None]
 
 
 class Pending:
-    """A message on its way; `left` counts the ways on which it has neither arrived nor failed."""
+    """A message; `ways` are those on which it has neither arrived nor failed: "command", "queue"."""
 
     def __init__(
-        self, message: Message, alert: dict[str, Any], left: int, answer: Answer | None, until_ms: int
+        self, message: Message, alert: dict[str, Any], ways: set[str], answer: Answer | None, until_ms: int
     ) -> None:
         self.message = message
         self.alert = alert
         self.data = msgspec.json.encode(alert)
-        self.left = left
+        self.ways = ways
         self.arrived = False
         self.answer = answer
         self.until_ms = until_ms
@@ -137,7 +137,7 @@ class Alerting:
                 self._errors["command"] = known.error
         self._heard = True
         for number, pending in self._outbox.items():
-            if pending.command is None:
+            if "command" in pending.ways:
                 self._hand_over(number, pending)
 
     def _hand_over(self, number: int, pending: Pending) -> None:
@@ -154,9 +154,7 @@ class Alerting:
         """Look at what is due, and send what is due."""
         state = self._state
         if state.spec is not self._spec:
-            self._spec = state.spec
-            state.alerts.use(state.spec.alerts)
-            state.alerts.keep(state.spec.queues)
+            self._respecify()
         if state.control is None or not (state.alerts.on or self._outbox):
             return
         if self._link and self._link.congested:
@@ -168,8 +166,19 @@ class Alerting:
         if not state.leasing and not self._finished and not any(slot.pid for slot in state.slots.values()):
             self._finish(now_ms)
         elif not self._must_wait(now_ms):
-            for message in self._desk.due(now_ms):
+            due_ms = self._desk.next_ms(now_ms)
+            for message in self._desk.due(now_ms) if due_ms is not None and due_ms <= now_ms else ():
                 self._send(message)
+
+    def _respecify(self) -> None:
+        """The configuration was read again. What waited for a command that is no longer there waits in vain."""
+        self._spec = self._state.spec
+        self._state.alerts.use(self._spec.alerts)
+        self._state.alerts.keep(self._spec.queues)
+        if self._spec.alerts.command is None:
+            self._errors.pop("command", None)
+            for number in list(self._outbox):
+                self._told(number, "[alerts] has no command any more")
 
     def next_ms(self, now_ms: int) -> int | None:
         """When `turn` has something to do; None for never."""
@@ -225,7 +234,7 @@ class Alerting:
         size_bytes, per_cent = self._spec.alerts.disk_min
         least = size_bytes or total * per_cent // 100
         self._disk_low = free < least * (DISK_AGAIN if self._disk_low else 1)
-        text = f"{mebibytes(free)} free of {mebibytes(total)} where {path} is, less than {mebibytes(least)}"
+        text = f"{size_text(free)} free of {size_text(total)} where {path} is, less than {size_text(least)}"
         self._state.alerts.look("disk", None, text if self._disk_low else None)
 
     def _look_at_queues(self) -> None:
@@ -266,16 +275,17 @@ class Alerting:
             return
         self._errors.pop("outbox", None)
         ours = message.kind == "dead" and message.queue == wanted.queue
-        by_queue = wanted.queue is not None and not ours  # or each alert that cannot be delivered would cause another
-        left = (wanted.command is not None) + by_queue
-        if not left:
+        ways = {"command"} if wanted.command is not None else set()
+        if wanted.queue is not None and not ours:  # or each alert that cannot be delivered would cause another
+            ways.add("queue")
+        if not ways:
             return
         self._number += 1
         number = self._number
-        pending = self._outbox[number] = Pending(message, alert_of(message), left, answer, until_ms)
-        if wanted.command is not None and self._heard:
+        pending = self._outbox[number] = Pending(message, alert_of(message), ways, answer, until_ms)
+        if "command" in ways and self._heard:
             self._hand_over(number, pending)
-        if by_queue:
+        if "queue" in ways:
             self._enqueue(number, pending)
 
     def _enqueue(self, number: int, pending: Pending) -> None:
@@ -302,7 +312,7 @@ class Alerting:
 
     def _told(self, number: int, error: str | None) -> None:
         pending = self._outbox.get(number)
-        if pending is not None and pending.command is None:
+        if pending is not None and "command" in pending.ways:
             pending.command = {"told": error is None, "error": error}
             self._arrived(number, "command", error)
 
@@ -320,8 +330,8 @@ class Alerting:
         else:
             self._errors[way] = error
             self._state.log.emit("alert.failed", error=error, summary=text)
-        pending.left -= 1
-        if not pending.left:
+        pending.ways.discard(way)
+        if not pending.ways:
             self._over(number, pending)
 
     def _over(self, number: int, pending: Pending) -> None:
@@ -339,11 +349,11 @@ class Alerting:
         """Whoever waits for a test is told in time, even if the alerter or the database does not answer."""
         for number, pending in list(self._outbox.items()):
             if pending.until_ms and now_ms >= pending.until_ms:
-                wanted = self._spec.alerts
-                if wanted.command is not None and pending.command is None:
+                if "command" in pending.ways:
                     pending.command = {"told": False, "error": "the alerter did not answer"}
-                if wanted.queue is not None and pending.queue is None:
-                    pending.queue = {"name": wanted.queue, "job": None, "error": "the database did not take it"}
+                if "queue" in pending.ways:
+                    name = self._spec.alerts.queue
+                    pending.queue = {"name": name, "job": None, "error": "the database did not take it"}
                 self._over(number, pending)
 
     # -- status ------------------------------------------------------------------------------------------------
@@ -372,7 +382,7 @@ class Alerting:
         }
 
 
-def mebibytes(size_bytes: float) -> str:
+def size_text(size_bytes: float) -> str:
     """A size for people."""
     size = float(size_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -66,6 +66,7 @@ def _alerter(spec: Spec, version: int) -> GroupSpec:
         tier=1,
         boot_timeout_ms=ALERTER_BOOT_MS,
         shutdown_ms=spec.daemon.shutdown_grace_ms + MARGIN_MS,
+        urgent_ms=MARGIN_MS,
         progress_ms=STUCK_MS,
         undead_ms=UNDEAD_MS,
         version=version,

@@ -279,7 +279,7 @@ class Desk:
             if condition is None:
                 condition = self._conditions[kind, queue] = _Condition(since_ms=since_ms, told=True)
             condition.told, condition.since_ms = True, since_ms
-            condition.due_ms = None if condition.holds else condition.due_ms
+            condition.due_ms = None if condition.holds else 0  # it has ended meanwhile: that is to be told
         self._sent.extendleft(reversed(list(sent_ms)[-self.limit :]))
 
 
@@ -313,7 +313,7 @@ def _counted(left_out: Mapping[str, int]) -> str:
 
 _SENTENCES: Mapping[tuple[str, str], str] = {
     ("dead", "event"): "job {ids} of {queue} is dead: {detail}",
-    ("missed", "event"): "{count} runs of schedules of {queue} were missed: {detail}",
+    ("missed", "event"): "schedules of {queue} missed runs ({count}): {detail}",
     ("circuit", "open"): "the pool of {queue} has stopped, its circuit is open: {detail}",
     ("circuit", "recovered"): "the pool of {queue} works again, after {lasted}",
     ("breaker", "open"): "the breaker of {queue} is open: {detail}",

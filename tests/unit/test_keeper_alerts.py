@@ -1,0 +1,157 @@
+"""What the keeper's parts say of what goes wrong: only what is wanted is kept, and a store that hiccups is no alert."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from supervisor.config.spec import Alerts as Wanted
+from supervisor.keeper import alerts as module
+from supervisor.keeper.alert_text import alert_of, payload_of
+from supervisor.keeper.alerting import size_text
+from supervisor.keeper.alerts import Alerts
+from supervisor.policy.alerts import KINDS, Message
+
+LATER_MS = 10**9
+
+
+class Clock:
+    """Both clocks, as the test says."""
+
+    now_ms = 1_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "boot_ms", clock)
+    monkeypatch.setattr(module, "wall_ms", clock)
+    return clock
+
+
+def wanted(**keys: Any) -> Wanted:
+    return Wanted(command=("tell",), **keys)
+
+
+def told(alerts: Alerts) -> list[tuple[str, str, str | None, str]]:
+    return [(one.kind, one.state, one.queue, one.detail) for one in alerts.desk.due(LATER_MS)]
+
+
+def say_all(alerts: Alerts) -> None:
+    alerts.dead("q", 1, "x")
+    alerts.missed("q", "nightly: the daemon was down", count=3)
+    alerts.reload_refused("line 3")
+    alerts.undead("q", 7, 99, gone=False)
+    alerts.breaker("q", "9 of 10 failed")
+    alerts.look("circuit", "q", "x")
+
+
+def test_what_breakers_and_schedules_say_is_told(clock: Clock) -> None:
+    alerts = Alerts(wanted())
+    alerts.breaker("q", "9 of 10 failed")
+    alerts.missed("q", "nightly\x1b[2J", count=2)
+    assert told(alerts) == [
+        ("breaker", "open", "q", "9 of 10 failed"),
+        ("missed", "event", "q", "nightly\\x1b[2J"),
+    ]
+    alerts.breaker("q", None)
+    assert [(one.kind, one.state) for one in alerts.desk.due(2 * LATER_MS)] == [("breaker", "recovered")]
+
+
+@pytest.mark.parametrize("section", [Wanted(), wanted(on=())])
+def test_what_nobody_wants_is_not_kept(clock: Clock, section: Wanted) -> None:
+    alerts = Alerts(section)
+    say_all(alerts)
+    assert alerts.desk.next_ms(0) is None
+
+
+def test_a_reload_switches_kinds(clock: Clock) -> None:
+    alerts = Alerts(wanted())
+    alerts.look("circuit", "q", "x")
+    alerts.breaker("p", "x")
+    alerts.use(wanted(on=("breaker", "dead"), limit=2))
+    alerts.keep({"q"})
+    alerts.dead("q", 1, "x")
+    assert told(alerts) == [("dead", "event", "q", "x")]
+    assert alerts.desk.limit == 2
+    alerts.use(wanted(on=KINDS))
+    say_all(alerts)
+    assert {kind for kind, *_ in told(alerts)} <= set(KINDS)
+
+
+def test_a_worker_that_does_not_die_is_one_event(clock: Clock) -> None:
+    alerts = Alerts(wanted())
+    for _ in range(5):
+        alerts.undead("q", 7, 99, gone=False)
+    (message,) = alerts.desk.due(LATER_MS)
+    assert message.events == 1
+    alerts.undead("q", 7, 99, gone=True)
+    alerts.undead("q", 7, 100, gone=False)
+    assert len(alerts.desk.due(3 * LATER_MS)) == 1
+
+
+def holds(alerts: Alerts) -> bool:
+    """Whether people would by now believe that the store fails."""
+    alerts.desk.due(LATER_MS)
+    return bool(alerts.desk.open())
+
+
+def test_a_store_that_fails_for_a_moment_is_nothing(clock: Clock) -> None:
+    alerts = Alerts(wanted())
+    alerts.look_at_store(failing=False)
+    alerts.store_failed("locked")
+    clock.now_ms += 300
+    alerts.store_failed("locked")
+    clock.now_ms += 5_000
+    alerts.look_at_store(failing=False)
+    assert not holds(alerts)
+
+
+def test_a_store_that_fails_by_turns_fails_until_it_has_been_calm(clock: Clock) -> None:
+    alerts = Alerts(wanted())
+    alerts.store_failed("full")
+    clock.now_ms += 4_000
+    alerts.store_failed("full")
+    alerts.look_at_store(failing=False)
+    assert holds(alerts)
+    clock.now_ms += module.STORE_CALM_MS - 1
+    alerts.look_at_store(failing=False)
+    assert holds(alerts)
+    clock.now_ms += 1
+    alerts.look_at_store(failing=False)
+    (message,) = alerts.desk.due(2 * LATER_MS)
+    assert (message.state, message.detail) == ("recovered", "full")
+    clock.now_ms += 3_600_000
+    alerts.store_failed("locked")
+    alerts.look_at_store(failing=True)
+    assert not holds(alerts), "this is another time"
+
+
+def test_a_store_that_fails_all_the_time_is_told_of_though_no_pass_is_tried(clock: Clock) -> None:
+    alerts = Alerts(wanted())
+    alerts.store_failed("locked")
+    alerts.look_at_store(failing=True)
+    assert not holds(alerts)
+    clock.now_ms += module.STORE_PROVEN_MS
+    alerts.look_at_store(failing=True)
+    assert holds(alerts)
+
+
+def test_the_payload_of_a_webhook_is_its_url_and_the_alert() -> None:
+    alert = alert_of(Message("dead", "event", "q", 2, (1, 2), 1_000, 2_000, "why", {"dead": 3}))
+    assert alert["summary"] == "2 jobs of q are dead, such as 1, 2: why; and 3 more"
+    assert (alert["first_at"], alert["more"], alert["more_of"]) == ("1970-01-01T00:00:01.000Z", 3, {"dead": 3})
+    assert payload_of(Wanted(queue="h", url="https://x"), alert) == {"url": "https://x", "body": alert}
+    over = Wanted(queue="h", url="https://x", payload={"headers": {"a": "b"}, "body": {"text": "{summary}"}})
+    assert payload_of(over, alert) == {"url": "https://x", "headers": {"a": "b"}, "body": {"text": alert["summary"]}}
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**30, "1.0 GiB"), (3 * 2**41, "6.0 TiB")]
+)
+def test_sizes_for_people(size: int, text: str) -> None:
+    assert size_text(size) == text
