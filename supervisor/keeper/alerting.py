@@ -132,6 +132,7 @@ class Alerting:
         else:
             self._recalled = True
             self._desk.recall((Open(*one) for one in known.open), known.sent_ms)
+            self._state.alerts.keep(self._spec.queues)
             self._last_at_ms = known.last_at_ms
             if known.error is not None:
                 self._errors["command"] = known.error

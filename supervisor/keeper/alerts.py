@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from supervisor.config import spec
 from supervisor.observe.sanitise import sanitise
-from supervisor.policy.alerts import Desk
+from supervisor.policy.alerts import DETAIL_MAX, Desk
 from supervisor.unix.clock import boot_ms, wall_ms
 
 STORE_PROVEN_MS = 1_000
@@ -59,7 +59,7 @@ class Alerts:
 
     def _happened(self, kind: str, queue: str | None, detail: str, job: int | None = None, count: int = 1) -> None:
         if kind in self.on:
-            self.desk.happened(kind, queue, wall_ms(), boot_ms(), job=job, detail=sanitise(detail), count=count)
+            self.desk.happened(kind, queue, wall_ms(), boot_ms(), job=job, detail=_short(detail), count=count)
 
     # -- conditions --------------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class Alerts:
     def look(self, kind: str, queue: str | None, detail: str | None) -> None:
         """How a condition stands; None if it does not hold. What is not looked at stays as it was."""
         if kind in self.on:
-            self.desk.look(kind, queue, None if detail is None else sanitise(detail), wall_ms(), boot_ms())
+            self.desk.look(kind, queue, None if detail is None else _short(detail), wall_ms(), boot_ms())
 
     def store_failed(self, error: str) -> None:
         """A pass could not be committed."""
@@ -101,3 +101,8 @@ class Alerts:
     def keep(self, queues: Collection[str]) -> None:
         """Forget conditions of what left the configuration."""
         self.desk.keep(queues, self.on)
+
+
+def _short(detail: str) -> str:
+    """What of a text is told, in one line: what a job's exception says may be a megabyte."""
+    return sanitise(detail[:DETAIL_MAX])

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import pytest
 
+from supervisor.config.spec import Spec
 from supervisor.keeper import dispatch, recall
 from supervisor.keeper.service import Service
 from supervisor.keeper.slots import Phase
@@ -99,7 +100,7 @@ def test_a_stuck_worker_that_a_pass_could_not_relieve_is_looked_at_again() -> No
 
 
 def test_certificates_do_not_pile_up_while_the_store_cannot_commit(tmp_path: Path) -> None:
-    state = State(*[None] * 5)  # type: ignore[arg-type]
+    state = State(Spec(), *[None] * 4)  # type: ignore[arg-type]
     link: Any = object()
     for _ in range(100):
         state.certify(control.Certificate(7, 1, 99, "exit", gone=False), link)

@@ -377,6 +377,22 @@ def test_the_oldest_waiting_job_is_found_in_every_order(store: SqliteStore, read
     assert reader.oldest_queued_ms() == {}
 
 
+def test_a_job_waits_since_it_could_have_run(store: SqliteStore, reader: Reader) -> None:
+    put(store, NewJob(b"1", 0, NOW - 30), now=NOW - 500)
+    with store.transaction(NOW) as tx:
+        assert tx.promote(10, rank_of) == 1
+    assert (reader.oldest_queued_ms(), reader.waiting_since_ms()) == ({"q": NOW - 500}, {"q": NOW - 30})
+    with store.transaction(NOW) as tx:
+        token = lease(tx)
+        tx.reschedule(token, 1, NOW + 70, History(1), ERROR, solo=False)
+    assert reader.waiting_since_ms() == {}
+    with store.transaction(NOW + 100) as tx:
+        assert tx.promote(10, rank_of) == 1
+    assert reader.waiting_since_ms() == {"q": NOW + 70}
+    put(store, now=NOW + 50)
+    assert reader.waiting_since_ms() == {"q": NOW + 50}
+
+
 def test_paused_queues_are_named(store: SqliteStore, reader: Reader) -> None:
     with store.transaction(NOW) as tx:
         tx.pause("q", paused=True)
