@@ -34,6 +34,7 @@ REST_LOOK_MS = 2_000
 """Disk and queues are looked at this often: a job that is too old by two seconds is old enough to be told of."""
 UNHEARD_MS = 5_000
 """How long messages wait for an alerter that has not said what was told before."""
+QUEUES_AT_ONCE = 200
 OUTBOX_MAX = 100
 KNOWN_MAX = 1_000
 TEST_SLACK_MS = 10_000
@@ -80,6 +81,10 @@ class Alerting:
         """Of the newest message; a successor goes on with higher ones."""
         self._look_at_ms = self._rest_at_ms = 0
         self._disk_low = False
+        self._after = 0
+        """The queue after which the next page begins."""
+        self._empty_ms: dict[str, int] = {}
+        """When each queue was last seen without a queued job, on the boot clock."""
         self._finished = False
         self._last_at_ms: int | None = None
         self._errors: dict[str, str] = {}
@@ -132,7 +137,7 @@ class Alerting:
         else:
             self._recalled = True
             self._desk.recall((Open(*one) for one in known.open), known.sent_ms)
-            self._state.alerts.keep(self._spec.queues)
+            self._state.alerts.keep(self._known)
             self._last_at_ms = known.last_at_ms
             if known.error is not None:
                 self._errors["command"] = known.error
@@ -175,11 +180,15 @@ class Alerting:
         """The configuration was read again. What waited for a command that is no longer there waits in vain."""
         self._spec = self._state.spec
         self._state.alerts.use(self._spec.alerts)
-        self._state.alerts.keep(self._spec.queues)
+        self._state.alerts.keep(self._known)
         if self._spec.alerts.command is None:
             self._errors.pop("command", None)
             for number in list(self._outbox):
                 self._told(number, "[alerts] has no command any more")
+
+    def _known(self, name: str) -> bool:
+        """Whether the configuration has a queue or pool of that name."""
+        return self._spec.queue(name) is not None or name in self._spec.pools
 
     def next_ms(self, now_ms: int) -> int | None:
         """When `turn` has something to do; None for never."""
@@ -214,13 +223,14 @@ class Alerting:
         if now_ms >= self._rest_at_ms:
             self._rest_at_ms = now_ms + REST_LOOK_MS
             self._look_at_disk()
-            self._look_at_queues()
+            if "oldest" in alerts.on:
+                self._look_at_queues(now_ms)
 
     def _look_at_circuits(self) -> None:
         """As the master sees them: it knows of those over a foreman and of those over its workers."""
         for node in self._state.tree:
             queue = node["queue"]
-            if node["role"] == "foreman" and queue in self._state.spec.queues:
+            if node["role"] == "foreman" and queue in self._spec.workplaces:
                 pool = self._state.pools.get(queue)
                 why = (pool.reason if pool else None) or "its workers end too often"
                 self._state.alerts.look("circuit", queue, None if node["circuit"] == "closed" else why)
@@ -238,21 +248,33 @@ class Alerting:
         text = f"{size_text(free)} free of {size_text(total)} where {path} is, less than {size_text(least)}"
         self._state.alerts.look("disk", None, text if self._disk_low else None)
 
-    def _look_at_queues(self) -> None:
-        if "oldest" not in self._state.alerts.on:
-            return
+    def _look_at_queues(self, now_ms: int) -> None:
+        """The next page of queues: there may be thousands."""
         try:
-            since, paused = self._reader.waiting_since_ms(), self._reader.paused()
+            self._after, page = self._reader.waiting_since_ms(self._after, QUEUES_AT_ONCE)
+            paused = self._reader.paused()
         except (StoreError, sqlite3.Error):
             return  # another condition tells of it
-        for name, queue in self._state.spec.queues.items():
-            max_ms = self._spec.alerts.oldest_max_ms if queue.oldest_max_ms is None else queue.oldest_max_ms
-            waited_ms = wall_ms() - since[name] if name in since else 0
-            text = None
-            if max_ms and waited_ms > max_ms:
-                halted = " (the queue is paused)" if name in paused else ""
-                text = f"the oldest is queued for {show(waited_ms // 1000 * 1000)}, more than {show(max_ms)}{halted}"
-            self._state.alerts.look("oldest", name, text)
+        self._rest_at_ms = now_ms if self._after else self._rest_at_ms
+        for name, since_ms in page.items():
+            if since_ms is None:
+                self._empty_ms[name] = now_ms
+            self._look_at_queue(name, since_ms, now_ms, paused=name in paused)
+
+    def _look_at_queue(self, name: str, since_ms: int | None, now_ms: int, *, paused: bool) -> None:
+        """A job that was retried waits no longer than its queue has had queued jobs all the time."""
+        queue = self._spec.queue(name)
+        if queue is None:
+            return
+        max_ms = self._spec.alerts.oldest_max_ms if queue.oldest_max_ms is None else queue.oldest_max_ms
+        waited_ms = 0 if since_ms is None else wall_ms() - since_ms
+        if name in self._empty_ms:
+            waited_ms = min(waited_ms, now_ms - self._empty_ms[name])
+        text = None
+        if max_ms and waited_ms > max_ms:
+            halted = " (the queue is paused)" if paused else ""
+            text = f"the oldest is queued for {show(waited_ms // 1000 * 1000)}, more than {show(max_ms)}{halted}"
+        self._state.alerts.look("oldest", name, text)
 
     # -- sending -----------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ Everything here is cheap, and does nothing where `[alerts]` is not in the config
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 
 from supervisor.config import spec
 from supervisor.observe.sanitise import sanitise
@@ -98,9 +98,9 @@ class Alerts:
         if last_ms - first_ms >= STORE_PROVEN_MS:
             self.look("store", None, self._store_error)
 
-    def keep(self, queues: Collection[str]) -> None:
+    def keep(self, known: Callable[[str], bool]) -> None:
         """Forget conditions of what left the configuration."""
-        self.desk.keep(queues, self.on)
+        self.desk.keep(known, self.on)
 
 
 def _short(detail: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from supervisor.errors import JobsupError
-from supervisor.job import Cancel, Done, Failed, Outcome, Snooze, State
+from supervisor.job import Cancel, Done, Failed, Outcome, RateLimited, Snooze, State
 from supervisor.keeper.children import children_of
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.work import Work
@@ -162,8 +162,13 @@ def apply(work: Work, facts: Facts, report: Report) -> None:
     outcome = report.outcome
     if facts.cancel_at_ms is not None and not isinstance(outcome, Done):
         outcome = Cancel("cancelled by a client while it ran")
+    refused = work.refused_children(report.children) if isinstance(outcome, Done) else None
+    if refused is not None:
+        outcome = Failed(f"job.enqueue: {refused.message}", type=type(refused).__name__)
     decision = policy.settle(facts.history, budgets, outcome, work.now_ms, chance())
     error = error_of(outcome)
+    if isinstance(outcome, RateLimited) and isinstance(decision, policy.Later):
+        work.tx.shut(facts.queue, facts.key if outcome.key_only else "", decision.due_at_ms)
     write(work, facts, report.token, report.started_at_ms, decision, error)
     if isinstance(decision, policy.Complete):
         work.insert_children(report.children)
@@ -243,6 +248,9 @@ def _outcome(work: Work, slot: KeeperSlot, record: Record) -> tuple[Outcome, lis
             return Failed(**msgspec.structs.asdict(decode(data, type=FailedFields))), []
         case ring.SNOOZE:
             return Snooze(decode(data, type=SnoozeMs) / 1000), []
+        case ring.RATE_LIMITED:
+            delay_ms, key_only = decode(data, type=tuple[SnoozeMs, bool])
+            return RateLimited(delay_ms / 1000, key_only), []
         case ring.CANCEL:
             return Cancel(decode(data, type=str)), []
     raise ValueError(f"there is no outcome of kind {kind}")

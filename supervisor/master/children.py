@@ -77,7 +77,7 @@ class Processes:
         elif child == ALERTER:
             self._start_alerter(run)
         else:
-            queue = self._state.spec.queues[queue_of(child) or ""]
+            queue = self._state.spec.workplaces[queue_of(child) or ""]
             self._start_foreman(queue, run)
 
     def _start_keeper(self, run: int) -> None:

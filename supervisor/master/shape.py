@@ -43,7 +43,7 @@ def shape(spec: Spec, versions: Mapping[str, int]) -> tuple[GroupSpec, ...]:
     `versions` counts how often a pool was changed by a reload: a new number has it restarted.
     """
     alerter = (_alerter(spec, versions.get(ALERTER_VERSION, 0)),) if spec.alerts.command is not None else ()
-    pools = (_pool(queue, spec, versions.get(queue.name, 0)) for queue in spec.queues.values())
+    pools = (_pool(queue, spec, versions.get(queue.name, 0)) for queue in spec.workplaces.values())
     return (_keeper(spec), *alerter, *pools)
 
 

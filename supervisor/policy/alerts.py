@@ -8,7 +8,7 @@ what was told last. A minute has at most `limit` messages; events beyond that ar
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from supervisor.policy.duration import show
@@ -144,10 +144,10 @@ class Desk:
         differs = holds != condition.told
         condition.due_ms = max(now_ms + GATHER_MS, condition.quiet_until_ms) if differs else None
 
-    def keep(self, queues: Collection[str], kinds: Collection[str]) -> None:
-        """Say nothing more of conditions of other queues and kinds: the configuration does not have them any more."""
+    def keep(self, known: Callable[[str], bool], kinds: Collection[str]) -> None:
+        """Say nothing more of conditions of unknown queues, and of other kinds: they left the configuration."""
         for kind, queue in list(self._conditions):
-            if kind not in kinds or not (queue is None or queue in queues):
+            if kind not in kinds or not (queue is None or known(queue)):
                 del self._conditions[kind, queue]
 
     # -- what is told ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 from supervisor.errors import InvalidPayload
 from supervisor.policy.duration import to_ms
 
-NAMES = ("delay", "at", "priority", "timeout", "max_attempts", "tags")
+NAMES = ("delay", "at", "priority", "timeout", "max_attempts", "tags", "key", "cost")
 
 
 def to_wire(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ States are derived from where an id stands, as everywhere; the words and units a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,9 @@ import msgspec
 
 from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import JOB_ID_MAX, State
+from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.redact import redact
+from supervisor.store.explain import Explained, Explainer
 from supervisor.store.library import sqlite3
 from supervisor.store.open import read_only
 from supervisor.store.sqlite.statements import SQL
@@ -27,6 +29,7 @@ IDS_MAX = 100_000
 ROWS_MAX = 64
 """Jobs that are read at once: each may be a megabyte."""
 
+KEYS_PAGE = 500
 TAGGED_MAX = 1_000
 """Ids looked up at once where most jobs may turn out not to be wanted."""
 
@@ -43,11 +46,11 @@ DETAILS = {
 
 
 class Reader:
-    """Answers questions from rows. `queues` gives each queue's budgets and what to redact (config.spec.Queue)."""
+    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue), or None."""
 
-    def __init__(self, connection: Any, queues: Mapping[str, Any]) -> None:
+    def __init__(self, connection: Any, queue_of: Callable[[str], Any]) -> None:
         self._db = connection
-        self.queues = queues
+        self.queue_of = queue_of
 
     def job(self, job_id: int) -> dict[str, Any] | None:
         """Everything about a job, as `status ID` shows it; None if there is none."""
@@ -107,6 +110,38 @@ class Reader:
         asked = {"queue": queue, "state": state and state.value, "before": before, "limit": limit}
         return [row[0] for row in self._db.execute(statement, asked)]
 
+    def explain(self, job_id: int, discipline_of: DisciplineOf, now_ms: int) -> Explained | None:
+        """Why a job is not running, as far as the rows say; None if there is none of that id."""
+        if not 0 < job_id <= JOB_ID_MAX:
+            return None
+        with self._snapshot():
+            return Explainer(self._db, discipline_of, now_ms).explain(job_id)
+
+    def keys(
+        self, queue: str, *, everything: bool, limit: int, after: int = 0
+    ) -> Iterator[dict[str, Any]]:  # fmt: skip
+        """Keys of a queue, those that something keeps waiting, or all; `limit` 0 is all."""
+        left = limit or JOB_ID_MAX
+        while left > 0:
+            page = min(left, KEYS_PAGE)
+            asked = {"queue": queue, "all": everything, "after": after, "limit": page}
+            rows = [_plain(row) for row in self._db.execute(SQL.read_keys, asked).fetchall()]
+            for lane, key, paused, held, doom, gate, state, due_at, waiting in rows:
+                after, left = lane, left - 1
+                name = gate.partition("\0")[0] if gate else None
+                yield {
+                    "key": key or None,
+                    "waiting": waiting,
+                    "paused": bool(paused),
+                    "held_by": held,
+                    "held_state": None if held is None else state or ("scheduled" if due_at is not None else "running"),
+                    "due_at": instant(due_at) if held is not None and state is None else None,
+                    "buried": doom is not None,
+                    "limit": name,
+                }
+            if len(rows) < page:
+                return
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Jobs by queue and state, as maintained."""
         found: dict[str, dict[str, int]] = {}
@@ -121,12 +156,18 @@ class Reader:
         """
         return {queue: at for queue, at in map(_plain, self._db.execute(SQL.read_oldest)) if at is not None}
 
-    def waiting_since_ms(self) -> dict[str, int]:
-        """Since when the oldest queued job of each queue could have run: enqueued, due, or due again after a failure.
+    def waiting_since_ms(self, after: int, queues_max: int) -> tuple[int, dict[str, int | None]]:
+        """A page of queues, and since when the oldest queued job of each could have run; None where none is queued.
 
-        The same jobs are looked at as for `oldest_queued_ms`.
+        That is when it was enqueued, became due, or was interrupted or failed last; the same jobs are looked at as for
+        `oldest_queued_ms`. Also returns what to go on after, 0 after the last page.
         """
-        return {queue: at for queue, at in map(_plain, self._db.execute(SQL.read_waiting)) if at is not None}
+        page: dict[int, str] = dict(map(_plain, self._db.execute(SQL.read_queues, (after, queues_max))))
+        if not page:
+            return 0, {}
+        found = dict(map(_plain, self._db.execute(SQL.read_waiting, (min(page), max(page)))))
+        since = {name: found.get(queue_id) for queue_id, name in page.items()}
+        return (max(page) if len(page) == queues_max else 0), since
 
     def paused(self) -> set[str]:
         """Queues that are paused."""
@@ -169,8 +210,8 @@ class Reader:
 
     def _present(self, row: Sequence[Any], leased: Mapping[int, Sequence[Any]]) -> dict[str, Any]:
         (job_id, queue, payload, priority, options, enqueued_at, due_at, state, attempt, token, started_at, finished_at,
-         result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed) = row  # fmt: skip
-        spec = self.queues.get(queue)
+         result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed, key) = row  # fmt: skip
+        spec = self.queue_of(queue)
         own = msgspec.json.decode(options) if options else {}
         failures, crashes, interruptions = failures or 0, crashes or 0, interruptions or 0
         lease = leased.get(job_id)
@@ -187,6 +228,7 @@ class Reader:
             "payload": redact(msgspec.json.decode(payload), hidden) if payload is not None else None,
             "result": redact(msgspec.json.decode(result), hidden) if result is not None else None,
             "priority": priority,
+            "key": key or None,
             "tags": own.get("tags", []),
             "attempt": attempt,
             "max_attempts": own.get("max_attempts", spec.max_attempts if spec else None),

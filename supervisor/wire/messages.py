@@ -14,8 +14,10 @@ from msgspec import Meta
 
 from supervisor.errors import InvalidPayload, JobsupError, PayloadTooLarge, UsageError
 from supervisor.job import (
+    COST_MAX,
     GROUP_JOBS_MAX,
     JOB_ID_MAX,
+    JOB_KEY_LENGTH_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
     TAG_LENGTH_MAX,
@@ -49,6 +51,8 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_MS)]
 Patience = Annotated[int, Meta(ge=0, le=WAIT_MAX_MS)]
 Priority = Annotated[int, Meta(ge=PRIORITY_MIN, le=PRIORITY_MAX)]
 Attempts = Annotated[int, Meta(ge=1, le=ATTEMPTS_MAX)]
+JobKey = Annotated[str, Meta(min_length=1, max_length=JOB_KEY_LENGTH_MAX)]
+Cost = Annotated[int, Meta(ge=1, le=COST_MAX)]
 Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH_MAX)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=TAGS_MAX)]
 
@@ -63,6 +67,8 @@ class NewJob(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     timeout_ms: Limit | None = None
     max_attempts: Attempts | None = None
     tags: Tags = ()
+    key: JobKey | None = None
+    cost: Cost | None = None
 
 
 class Filter(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -122,6 +128,13 @@ class Wait(Request, frozen=True, gc=False, tag="wait"):
     timeout_ms: Patience
 
 
+class Explain(Request, frozen=True, gc=False, tag="explain"):
+    """Why is a job not running?"""
+
+    access = "status"
+    job: Id
+
+
 class Workers(Request, frozen=True, gc=False, tag="workers"):
     """Every worker."""
 
@@ -157,6 +170,14 @@ class Pause(Writing, frozen=True, gc=False, tag="pause"):
     """Hand out no more jobs of a queue."""
 
     queue: Name
+
+
+class FreeKey(Writing, frozen=True, gc=False, tag="key"):
+    """Pause or resume a key of a queue, or let it go on whatever holds it; an empty key means jobs without one."""
+
+    queue: Name
+    job_key: Annotated[str, Meta(max_length=JOB_KEY_LENGTH_MAX)]
+    action: Literal["pause", "resume", "free"]
 
 
 class Resume(Writing, frozen=True, gc=False, tag="resume"):
@@ -200,7 +221,7 @@ class AlertsTest(Request, frozen=True, gc=False, tag="alerts_test"):
 
 
 AnyRequest = (
-    Enqueue | Hello | JobStatus | Status | Wait | Workers | Tree | Cancel | Retry | Pause | Resume
+    Enqueue | Hello | JobStatus | Explain | Status | Wait | Workers | Tree | Cancel | Retry | Pause | FreeKey | Resume
     | Move | Purge | DeadRetry | DeadDelete | Reload | AlertsTest
 )  # fmt: skip
 
@@ -226,7 +247,7 @@ def decode(frame: bytes) -> AnyRequest:
         raise refusal.of_frame(frame, error) from None
     if type(request) is Enqueue:
         for number, job in enumerate(request.jobs):
-            if job.tags or job.due_at_ms is not None:
+            if job.tags or job.key is not None or job.due_at_ms is not None:
                 _check_options(number, job)
     elif type(request) is DeadRetry or type(request) is DeadDelete:
         _check_filter(request.filter)
@@ -239,6 +260,8 @@ def _check_options(number: int, job: NewJob) -> None:
         raise InvalidPayload(f"jobs[{number}]: delay_ms and due_at_ms exclude each other")
     if len(set(job.tags)) < len(job.tags):
         raise InvalidPayload(f"jobs[{number}].tags: tags must differ from each other")
+    if job.key is not None and not job.key.isprintable():
+        raise InvalidPayload(f"jobs[{number}].key: must be {refusal.JOB_KEY_RULE}")
     if not all(tag.isprintable() for tag in job.tags):
         raise InvalidPayload(f"jobs[{number}].tags: tags must be {refusal.RULES['tags']}")
 

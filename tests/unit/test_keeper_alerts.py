@@ -74,7 +74,7 @@ def test_a_reload_switches_kinds(clock: Clock) -> None:
     alerts.look("circuit", "q", "x")
     alerts.breaker("p", "x")
     alerts.use(wanted(on=("breaker", "dead"), limit=2))
-    alerts.keep({"q"})
+    alerts.keep({"q"}.__contains__)
     alerts.dead("q", 1, "x")
     assert told(alerts) == [("dead", "event", "q", "x")]
     assert alerts.desk.limit == 2

@@ -39,7 +39,7 @@ def made(path: Path) -> Path:
     """A database of ours with one job in it."""
     store = opened(path)
     with store.transaction(NOW) as tx:
-        tx.insert([Group("q", [NewJob(b"1")])], lambda *_: (0, 1))
+        tx.insert([Group("q", [NewJob(b"1")])])
     store.close()
     return path
 
@@ -394,10 +394,7 @@ sequence = 0
 
 def put(jobs=4):
     with store.transaction(1_000) as tx:
-        return list(tx.insert([Group("q", [NewJob(b"x" * 3000)] * jobs)], rank_of)[0].ids)
-
-def rank_of(queue, priority, number):
-    return (0, number)
+        return list(tx.insert([Group("q", [NewJob(b"x" * 3000)] * jobs)])[0].ids)
 
 acknowledged, refusals = [], []
 while not refusals:

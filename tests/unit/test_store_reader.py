@@ -12,7 +12,6 @@ import pytest
 
 from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import State
-from supervisor.policy.rank import Rank, rank
 from supervisor.policy.settle import History
 from supervisor.store import reader as reading
 from supervisor.store.library import sqlite3
@@ -32,10 +31,6 @@ QUEUES = {
 ERROR = AttemptError("error", "it broke", b'{"type":"ValueError","traceback":"line 1"}')
 
 
-def rank_of(queue: str, priority: int, sequence: int) -> Rank:
-    return rank(queue, priority, sequence)
-
-
 @pytest.fixture
 def backend(tmp_path: Path) -> SqliteBackend:
     return SqliteBackend(tmp_path / "jobs.db", durability="relaxed")
@@ -53,14 +48,14 @@ def store(backend: SqliteBackend) -> Iterator[SqliteStore]:
 @pytest.fixture(params=["own connection", "the keeper's"])
 def reader(request: pytest.FixtureRequest, store: SqliteStore) -> Iterator[Reader]:
     connection = connect_reader(store.path) if request.param == "own connection" else store.connection
-    yield Reader(connection, QUEUES)
+    yield Reader(connection, QUEUES.get)
     if connection is not store.connection:
         connection.close()
 
 
 def put(store: SqliteStore, *jobs: NewJob, queue: str = "q", now: int = NOW) -> list[int]:
     with store.transaction(now) as tx:
-        return list(tx.insert([Group(queue, list(jobs) or [NewJob(b"null")])], rank_of)[0].ids)
+        return list(tx.insert([Group(queue, list(jobs) or [NewJob(b"null")])])[0].ids)
 
 
 def lease(tx: Tx, queue: str = "q", jobs: int = 1) -> int:
@@ -113,7 +108,7 @@ def test_every_failed_attempt_is_kept_with_its_error(store: SqliteStore, reader:
     put(store)
     with store.transaction(NOW) as tx:
         tx.reschedule(lease(tx), 1, NOW, History(1), ERROR, solo=False)
-        tx.promote(10, rank_of)
+        tx.promote(10)
         crash = AttemptError("crash", "it died", b'{"signal":"SIGSEGV"}')
         tx.reschedule(lease(tx), 1, NOW + 5, History(1, 1), crash, solo=True)
     shown = reader.job(1)
@@ -153,7 +148,7 @@ def test_a_completed_retry_shows_no_error_and_keeps_the_history(store: SqliteSto
     put(store)
     with store.transaction(NOW) as tx:
         tx.reschedule(lease(tx), 1, NOW, History(1), ERROR, solo=False)
-        tx.promote(10, rank_of)
+        tx.promote(10)
         tx.complete(lease(tx), [Completion(1, NOW, NOW)])
     shown = reader.job(1)
     assert shown is not None
@@ -182,7 +177,7 @@ def through(tx: Tx, how: str) -> None:
         if how == "cancelled":
             tx.cancel(1)
         else:
-            tx.move("q", "lifo", [1], rank_of)
+            tx.move("q", "lifo", [1])
         return
     token = lease(tx)
     if how == "released":
@@ -201,7 +196,7 @@ def through(tx: Tx, how: str) -> None:
     elif how == "dead":
         tx.finish(token, 1, State.DEAD, NOW, "why", History(1), ERROR)
     if how in ("revived", "hurried"):
-        tx.revive(1, rank_of)
+        tx.revive(1)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +225,7 @@ def test_the_state_is_derived_from_where_the_job_stands(
         through(tx, how)
     if how == "promoted":
         with store.transaction(NOW + 10) as tx:
-            tx.promote(10, rank_of)
+            tx.promote(10)
     shown = reader.job(1)
     assert shown is not None
     assert shown["state"] == expected
@@ -248,8 +243,8 @@ def test_a_job_that_came_back_is_not_shown_as_held_by_its_old_lease(store: Sqlit
         old = lease(tx, jobs=3)
         tx.reschedule(old, 1, NOW, History(1), ERROR, solo=False)
         tx.complete(old, [Completion(2, NOW, NOW)])
-        tx.revive(2, rank_of)
-        tx.promote(1, rank_of)
+        tx.revive(2)
+        tx.promote(1)
     assert [(job["id"], job["state"]) for job in reader.jobs()] == [(3, "running"), (2, "queued"), (1, "queued")]
     with store.transaction(NOW) as tx:
         new = lease(tx, jobs=1)
@@ -380,17 +375,27 @@ def test_the_oldest_waiting_job_is_found_in_every_order(store: SqliteStore, read
 def test_a_job_waits_since_it_could_have_run(store: SqliteStore, reader: Reader) -> None:
     put(store, NewJob(b"1", 0, NOW - 30), now=NOW - 500)
     with store.transaction(NOW) as tx:
-        assert tx.promote(10, rank_of) == 1
-    assert (reader.oldest_queued_ms(), reader.waiting_since_ms()) == ({"q": NOW - 500}, {"q": NOW - 30})
+        assert tx.promote(10) == 1
+    assert (reader.oldest_queued_ms(), reader.waiting_since_ms(0, 9)) == ({"q": NOW - 500}, (0, {"q": NOW - 30}))
     with store.transaction(NOW) as tx:
-        token = lease(tx)
-        tx.reschedule(token, 1, NOW + 70, History(1), ERROR, solo=False)
-    assert reader.waiting_since_ms() == {}
+        tx.reschedule(lease(tx), 1, NOW + 70, History(1), ERROR, solo=False)
+    assert reader.waiting_since_ms(0, 9) == (0, {"q": None})
     with store.transaction(NOW + 100) as tx:
-        assert tx.promote(10, rank_of) == 1
-    assert reader.waiting_since_ms() == {"q": NOW + 70}
-    put(store, now=NOW + 50)
-    assert reader.waiting_since_ms() == {"q": NOW + 50}
+        assert tx.promote(10) == 1
+    assert reader.waiting_since_ms(0, 9) == (0, {"q": NOW})
+
+
+def test_what_waits_is_found_page_by_page(store: SqliteStore, reader: Reader) -> None:
+    for number, queue in enumerate(("q", "lifo", "priority")):
+        put(store, queue=queue, now=NOW + number)
+    after, found = 0, {}
+    for _ in range(9):
+        after, page = reader.waiting_since_ms(after, 2)
+        found |= page
+        assert len(page) <= 2
+        if not after:
+            break
+    assert found == {"q": NOW, "lifo": NOW + 1, "priority": NOW + 2}
 
 
 def test_paused_queues_are_named(store: SqliteStore, reader: Reader) -> None:
@@ -429,7 +434,7 @@ def test_dead_letters_are_matched_by_their_last_error(
     with store.transaction(NOW + 9) as tx:
         old = AttemptError("crash", "older", b'{"type":"Value","traceback":"line 2"}')
         tx.reschedule(lease(tx), 1, NOW, History(0, 1), old, solo=False)
-        tx.promote(1, rank_of)
+        tx.promote(1)
         tx.finish(lease(tx), 1, State.DEAD, NOW, "why", History(1, 1), ERROR)
     every = {"kind": None, "text": None, "before_ms": None, "after_ms": None}
     assert reader.dead_matches(1, **(every | wanted)) is expected
@@ -471,7 +476,7 @@ def test_a_reader_can_write_nothing(store: SqliteStore) -> None:
 
 
 def test_a_reader_between_snapshots_does_not_keep_the_wal_from_shrinking(store: SqliteStore) -> None:
-    reader = Reader(connect_reader(store.path), QUEUES)
+    reader = Reader(connect_reader(store.path), QUEUES.get)
     put(store, *[NewJob(b"1")] * 100)
     assert len(list(reader.jobs(limit=10))) == 10
     reader.counts(), reader.job(1), reader.oldest_queued_ms(), reader.paused(), reader.setting("stale")

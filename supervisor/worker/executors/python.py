@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from supervisor.config.spec import Queue
-from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome, Snooze
+from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome, RateLimited, Snooze
 from supervisor.policy.duration import show, to_ms
 from supervisor.unix.inheritance import HandlerUnusable
 
@@ -59,6 +59,8 @@ class PythonExecutor:
         match returned:
             case Snooze(delay):
                 return Snooze(to_ms(delay) / 1000)
+            case RateLimited(delay, key_only):
+                return RateLimited(to_ms(delay) / 1000, bool(key_only))
             case Cancel(reason):
                 return Cancel(_words(reason))
             case Dead(reason):
