@@ -128,6 +128,13 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, written: str, expe
     assert f"queues.toml:{expected}" in found[0]
 
 
+def test_a_queue_may_be_one_that_a_pattern_stands_for(tmp_path: Path) -> None:
+    text = '[alerts]\nqueue = "hook-ops"\npayload = { a = 1 }\n[queues."hook-*"]\nhandler = "m:f"\n'
+    assert load(write(tmp_path, text), environ={}).alerts.queue == "hook-ops"
+    (found,) = problems(write(tmp_path, text.replace('"hook-ops"', '"hooks"')))
+    assert 'alerts.queue: names "hooks", which is no queue' in found
+
+
 def test_a_queue_that_is_wrong_itself_is_not_called_unknown(tmp_path: Path) -> None:
     text = '[alerts]\nqueue = "q"\npayload = { a = 1 }\n[queues.q]\nhandler = "m:f"\nworkers = 0\n'
     (found,) = problems(write(tmp_path, text))

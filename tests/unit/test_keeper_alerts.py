@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from supervisor.config.spec import Alerts as Wanted
+from supervisor.config.spec import Queue, Spec
+from supervisor.keeper import alerting as chore
 from supervisor.keeper import alerts as module
 from supervisor.keeper.alert_text import alert_of, payload_of
-from supervisor.keeper.alerting import size_text
+from supervisor.keeper.alerting import QUEUES_AT_ONCE, REST_LOOK_MS, Alerting, size_text
 from supervisor.keeper.alerts import Alerts
 from supervisor.policy.alerts import KINDS, Message
 
@@ -28,8 +31,9 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(module, "boot_ms", clock)
-    monkeypatch.setattr(module, "wall_ms", clock)
+    for part in (module, chore):
+        monkeypatch.setattr(part, "boot_ms", clock)
+        monkeypatch.setattr(part, "wall_ms", clock)
     return clock
 
 
@@ -155,3 +159,66 @@ def test_the_payload_of_a_webhook_is_its_url_and_the_alert() -> None:
 )
 def test_sizes_for_people(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+class Pages:
+    """A reader whose queues wait since when the test says."""
+
+    def __init__(self) -> None:
+        self.since: dict[str, int | None] = {}
+        self.asked: list[int] = []
+
+    def waiting_since_ms(self, after: int, queues_max: int) -> tuple[int, dict[str, int | None]]:
+        self.asked.append(after)
+        names = sorted(self.since)[after : after + queues_max]
+        return (after + len(names) if len(names) == queues_max else 0), {name: self.since[name] for name in names}
+
+    def paused(self) -> set[str]:
+        return set()
+
+
+def a_chore(*queues: Queue, **keys: Any) -> tuple[Alerting, Alerts, Pages]:
+    """The chore of a keeper with these queues and nothing else; looking at queues is all that it can do."""
+    spec = Spec(alerts=wanted(on=("oldest",), oldest_max_ms=60_000, **keys), queues={one.name: one for one in queues})
+    alerts, pages = Alerts(spec.alerts), Pages()
+    state: Any = SimpleNamespace(
+        spec=spec, alerts=alerts, control=object(), leasing=True, tree=[], pools={}, failure=None
+    )
+    private: Any = SimpleNamespace(also=lambda *_: None)
+    selector: Any = None
+    reader: Any = pages
+    return Alerting(state, selector, private, reader), alerts, pages
+
+
+def open_queues(alerts: Alerts, now_ms: int) -> set[str | None]:
+    alerts.desk.due(now_ms + 100_000)
+    return {one.queue for one in alerts.desk.open()}
+
+
+def test_a_job_that_came_back_waits_no_longer_than_its_queue_has_had_jobs(clock: Clock) -> None:
+    chore, alerts, pages = a_chore(Queue(name="q", handler="m:f"), Queue(name="t-*", handler="m:f", oldest_max_ms=0))
+    pages.since = {"q": None, "t-1": 0, "gone": 0}
+    chore.turn(clock.now_ms)
+    clock.now_ms += REST_LOOK_MS
+    pages.since["q"] = clock.now_ms - 3_600_000
+    chore.turn(clock.now_ms)
+    assert open_queues(alerts, clock.now_ms) == set(), (
+        "it was retried, or its clock is odd: a moment ago none was queued"
+    )
+    clock.now_ms += 60_000
+    chore.turn(clock.now_ms)
+    assert open_queues(alerts, clock.now_ms) == {"q"}
+
+
+def test_thousands_of_queues_are_looked_at_page_by_page(clock: Clock) -> None:
+    chore, alerts, pages = a_chore(Queue(name="t-*", handler="m:f"), limit=1000)
+    pages.since = {f"t-{number:04}": 0 for number in range(QUEUES_AT_ONCE + 1)}
+    chore.turn(clock.now_ms)
+    assert pages.asked == [0]
+    clock.now_ms += 1_000
+    chore.turn(clock.now_ms)
+    assert pages.asked == [0, QUEUES_AT_ONCE]
+    clock.now_ms += 1_000
+    chore.turn(clock.now_ms)
+    assert pages.asked == [0, QUEUES_AT_ONCE], "the round is over, and the next one begins later"
+    assert len(open_queues(alerts, clock.now_ms)) == QUEUES_AT_ONCE + 1
