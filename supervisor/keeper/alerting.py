@@ -142,17 +142,22 @@ class Alerting:
             if known.error is not None:
                 self._errors["command"] = known.error
         self._heard = True
-        for number, pending in self._outbox.items():
+        for number, pending in list(self._outbox.items()):
             if "command" in pending.ways:
                 self._hand_over(number, pending)
 
     def _hand_over(self, number: int, pending: Pending) -> None:
         assert self._link is not None
         message = pending.message
-        fd = memory_file("alert", pending.data)
         tell = control.Tell(number, message.kind, message.state, message.queue, message.first_at_ms)
-        self._link.send(tell, [fd])
-        os.close(fd)
+        try:
+            fd = memory_file("alert", pending.data)
+            try:
+                self._link.send(tell, [fd])
+            finally:
+                os.close(fd)
+        except OSError as error:  # no descriptor or memory is left, which must not end the keeper
+            self._told(number, f"it could not be handed to the alerter: {error}")
 
     # -- the loop ----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 
 from supervisor.config.spec import Alerts as Wanted
 from supervisor.config.spec import Queue, Spec
-from supervisor.keeper import alerting as chore
+from supervisor.keeper import alerting as module_of_chore
 from supervisor.keeper import alerts as module
 from supervisor.keeper.alert_text import alert_of, payload_of
 from supervisor.keeper.alerting import QUEUES_AT_ONCE, REST_LOOK_MS, Alerting, size_text
@@ -31,7 +31,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for part in (module, chore):
+    for part in (module, module_of_chore):
         monkeypatch.setattr(part, "boot_ms", clock)
         monkeypatch.setattr(part, "wall_ms", clock)
     return clock
@@ -222,3 +222,21 @@ def test_thousands_of_queues_are_looked_at_page_by_page(clock: Clock) -> None:
     chore.turn(clock.now_ms)
     assert pages.asked == [0, QUEUES_AT_ONCE], "the round is over, and the next one begins later"
     assert len(open_queues(alerts, clock.now_ms)) == QUEUES_AT_ONCE + 1
+
+
+def test_a_keeper_without_descriptors_goes_on_and_tells_later(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    chore, alerts, _ = a_chore()
+    log: list[dict[str, Any]] = []
+    chore._state.log = SimpleNamespace(emit=lambda _name, **facts: log.append(facts))  # type: ignore[assignment]
+
+    def none_left(_name: str, _data: bytes) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(module_of_chore, "memory_file", none_left)
+    chore._link, chore._heard = SimpleNamespace(congested=False), True  # type: ignore[assignment]
+    alerts.desk.look("oldest", "q", "x", clock.now_ms, clock.now_ms)
+    clock.now_ms += 1_000
+    chore.turn(clock.now_ms)
+    assert "Too many open files" in log[0]["error"]
+    assert alerts.desk.open() == []
+    assert alerts.desk.next_ms(clock.now_ms) == clock.now_ms + 60_000
