@@ -166,7 +166,7 @@ class Alerting:
         state = self._state
         if state.spec is not self._spec:
             self._respecify()
-        if state.control is None or not (state.alerts.on or self._outbox):
+        if not self._active:
             return
         if self._link and self._link.congested:
             self._link.flush()
@@ -180,6 +180,11 @@ class Alerting:
             due_ms = self._desk.next_ms(now_ms)
             for message in self._desk.due(now_ms) if due_ms is not None and due_ms <= now_ms else ():
                 self._send(message)
+
+    @property
+    def _active(self) -> bool:
+        """Whether there is anybody to be told, or anything under way; a one-shot keeper tells nobody."""
+        return self._state.control is not None and (self._spec.alerts.configured or bool(self._outbox))
 
     def _respecify(self) -> None:
         """The configuration was read again. What waited for a command that is no longer there waits in vain."""
@@ -197,7 +202,7 @@ class Alerting:
 
     def next_ms(self, now_ms: int) -> int | None:
         """When `turn` has something to do; None for never."""
-        if self._state.control is None or not (self._state.alerts.on or self._outbox):
+        if not self._active:
             return None
         due_ms = self._desk.next_ms(now_ms)
         if due_ms is not None and self._must_wait(now_ms):

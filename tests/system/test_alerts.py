@@ -419,6 +419,15 @@ def test_deaths_while_the_daemon_stops_are_told_before_it_is_gone(tmp_path: Path
         assert [one["ids"] for one in told.alerts] == [[first], [second]]
 
 
+def test_a_daemon_that_tells_of_nothing_stops_at_once_all_the_same(tmp_path: Path, told: Told) -> None:
+    text = toml(told, alerts="on = []").replace('shutdown_grace = "5s"', 'shutdown_grace = "1m"')
+    with Daemon(tmp_path, text, app=APP) as daemon:
+        daemon.wait_state(daemon.enqueue("fail", {}), "dead")
+        assert daemon.ctl("alerts", "test").status == 0
+        assert daemon.stop() == 0
+        assert [one["kind"] for one in told.alerts] == ["test"]
+
+
 def test_a_daemon_that_was_told_to_stop_at_once_leaves_no_command_behind(tmp_path: Path, told: Told) -> None:
     os.mkfifo(told.folder / "hold")
     with Daemon(tmp_path, toml(told), app=APP) as daemon:
