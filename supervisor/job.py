@@ -64,8 +64,13 @@ class Event(StrEnum):
 TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
     None: {Event.ENQUEUE: State.QUEUED, Event.ENQUEUE_LATER: State.SCHEDULED},
     State.BLOCKED: {},
-    State.SCHEDULED: {Event.PROMOTE: State.QUEUED, Event.CANCEL: State.CANCELLED, Event.REVIVE: State.QUEUED},
-    State.QUEUED: {Event.LEASE: State.RUNNING, Event.CANCEL: State.CANCELLED},
+    State.SCHEDULED: {
+        Event.PROMOTE: State.QUEUED,
+        Event.CANCEL: State.CANCELLED,
+        Event.BURY: State.DEAD,
+        Event.REVIVE: State.QUEUED,
+    },
+    State.QUEUED: {Event.LEASE: State.RUNNING, Event.CANCEL: State.CANCELLED, Event.BURY: State.DEAD},
     State.RUNNING: {
         Event.COMPLETE: State.COMPLETED,
         Event.RETRY: State.SCHEDULED,

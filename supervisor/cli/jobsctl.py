@@ -20,7 +20,7 @@ from supervisor.errors import EXIT_FAILED, JobsupError, UsageError
 
 COMMANDS = (
     "enqueue", "status", "list", "explain", "wait", "cancel", "retry", "dead", "keys", "pause", "resume", "move",
-    "purge", "workers", "tree", "queues", "config", "reload", "alerts", "doctor", "backup", "completion",
+    "purge", "workers", "tree", "scale", "queues", "config", "reload", "alerts", "doctor", "backup", "completion",
 )  # fmt: skip
 """In the order in which help shows them."""
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from supervisor.config import agree
 from supervisor.config.build import Fields, Scope, construct, inherit, read_section, unknown_section
 from supervisor.config.layers import Layers, gather, queue_table
@@ -20,7 +22,7 @@ from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report
 from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, POOL, QUEUE, TOP
 from supervisor.config.source import believe_folder
-from supervisor.config.spec import Access, Alerts, Daemon, Intake, Limit, Log, Queue, Spec, is_pattern
+from supervisor.config.spec import Access, Alerts, Daemon, Intake, Limit, Log, Queue, Scale, Spec, is_pattern
 from supervisor.config.special import PATTERN, QUEUE_NAME
 
 QUEUES_MAX = 256
@@ -82,7 +84,8 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
     daemon = _daemon(sections["daemon"], layers, scope)
     queues = _queues(layers, sections["defaults"], daemon, scope)
     limits, pools = _limits(scope), _pools(sections["defaults"], daemon, scope)
-    for key, text in agree.of_tables(queues, limits, pools, layers.queues):
+    known = {*limits, *(layers.main.data["limits"] if isinstance(layers.main.data.get("limits"), dict) else ())}
+    for key, text in agree.of_tables(queues, known, pools, layers.queues):
         report.problem(*_written(key, layers), text)
     if not layers.queues:
         report.warn(Place(layers.main.path), ("queues",), "there is no queue; write a [queues.NAME]")
@@ -165,7 +168,6 @@ def _limits(scope: Scope) -> dict[str, Limit]:
 
 def _pools(defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
     fields_of_pools = {key.field for key in POOL.keys.values()}
-    inherited = {field: value for field, value in defaults.items() if field in fields_of_pools}
     found = {}
     for name, table in _tables("pools", scope).items():
         before = scope.report.count
@@ -174,10 +176,13 @@ def _pools(defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
             scope.problem(("pools", name, *key), text)
         if scope.report.count > before:
             continue
+        inherited = {field: value for field, value in defaults.items() if field in fields_of_pools}
         if "handler" not in fields:
             inherited = {field: value for field, value in inherited.items() if field not in agree.HANDLER_ONLY}
         own = {"name": name, "python_path": daemon.python_path, "strict": isinstance(table.get("sources"), list)}
-        found[name] = construct(POOL, {**own, **inherit(inherited, fields)})
+        found[name] = pool = construct(POOL, {**own, **inherit(inherited, fields)})
+        for key, text in agree.of_demand(pool):
+            scope.problem(("pools", name, *key), text)
     return found
 
 
@@ -198,8 +203,11 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
         return None
     if "handler" not in fields:
         defaults = {field: value for field, value in defaults.items() if field not in agree.HANDLER_ONLY}
-    queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **inherit(defaults, fields)})
-    for key, text in agree.of_inherited(queue):
+    meant = inherit(defaults, fields)
+    queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **meant})
+    if isinstance(queue.workers, int):
+        queue = msgspec.structs.replace(queue, scale=Scale())  # [defaults] may speak of it for other queues
+    for key, text in (*agree.of_inherited(queue), *agree.of_scale(written, queue.workers)):
         scope.report.problem(*_written((*prefix, *key), layers), text)
     return queue
 

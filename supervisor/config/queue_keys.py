@@ -6,7 +6,21 @@ from supervisor.config import special
 from supervisor.config.alert_keys import ALERTS, OLDEST_MAX
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Key, Section
 from supervisor.config.kinds import boolean, choice, duration, integer, listed, number, or_word, path, size
-from supervisor.config.spec import DAY_MS, HOUR_MS, MIB, Backoff, Demand, Limit, Queue, Rate, Restart, Retention, Unique
+from supervisor.config.range import workers
+from supervisor.config.spec import (
+    DAY_MS,
+    HOUR_MS,
+    MIB,
+    Backoff,
+    Demand,
+    Limit,
+    Queue,
+    Rate,
+    Restart,
+    Retention,
+    Scale,
+    Unique,
+)
 
 YEAR_MS = 365 * DAY_MS
 EVER_MS = 36_500 * DAY_MS
@@ -88,6 +102,29 @@ DEMAND = Section(
     },
 )
 
+SCALE = Section(
+    Scale,
+    "When a pool with `workers = { min, max }` grows and shrinks; the exact rule is in autoscaling.md.",
+    {
+        "latency": Key(
+            "latency_ms", duration(1, DAY_MS), "how long jobs may wait for a worker; there are as many as that needs"
+        ),
+        "down_after": Key(
+            "down_after_ms", duration(100, DAY_MS), "fewer workers only if fewer were needed for all of this time"
+        ),
+        "cpu_max": Key(
+            "cpu_max",
+            number(0.01, 1),
+            "part of all CPUs in use at which a pool grows no further, unless its jobs mostly wait",
+        ),
+        "memory_min": Key(
+            "memory_min_bytes",
+            size(1, 1024 * 1024 * MIB),
+            "memory that must be left on the host, and in the control group, beside that of a new worker",
+        ),
+    },
+)
+
 OWN_KEYS = ("handler", "command")
 """Keys that a queue must have of its own: they are not inherited."""
 
@@ -101,7 +138,12 @@ QUEUE = Section(
             special.COMMAND,
             'program and arguments, never a shell; the payload fills "{member}", `{{` is a brace; this or `handler`',
         ),
-        "workers": Key("workers", integer(1, WORKERS_MAX), "processes that run jobs of this queue"),
+        "workers": Key(
+            "workers",
+            workers(WORKERS_MAX),
+            "processes that run jobs of this queue: a number, or bounds between which it follows the load",
+        ),
+        "scale": Key("scale", SCALE, SCALE.meaning),
         "order": Key("order", special.ORDER, "which waiting job comes next; of an array, the first decides first"),
         "ageing": Key(
             "ageing_ms",
@@ -211,8 +253,8 @@ TOP = {"daemon": DAEMON, "intake": INTAKE, "log": LOG, "access": ACCESS, "alerts
 """The sections of which a file has one; beside them it has `[queues.NAME]`."""
 
 POOL_KEYS = (
-    "handler", "command", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env", "cwd", "user",
-    "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand",
+    "handler", "command", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env", "cwd",
+    "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand",
 )  # fmt: skip
 """Keys of a queue that speak of its workers."""
 POOL = Section(

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from supervisor.config.agree import HANDLER_ONLY
+from supervisor.config.agree import HANDLER_ONLY, POOL_ONLY
 from supervisor.config.alert_keys import ALERTS
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
@@ -51,11 +51,16 @@ def _pool(pool: Queue) -> dict[str, Any]:
 
 
 def _queue(queue: Queue) -> dict[str, Any]:
-    """The keys that this queue may have: those for handlers only are an error beside a command."""
+    """The keys that this queue may have: those for handlers only, or for a range of workers, are errors elsewhere."""
     table = _table(QUEUE, queue)
     if queue.unique is not None and queue.unique.period_ms is not None:
         del table["unique"]["while"]
-    return {name: value for name, value in table.items() if queue.handler is not None or name not in HANDLER_ONLY}
+    foreign = {"scale"} if isinstance(queue.workers, int) else set()
+    if queue.handler is None:
+        foreign |= set(HANDLER_ONLY)
+    if queue.handler is None and queue.command is None:
+        foreign |= set(POOL_ONLY)
+    return {name: value for name, value in table.items() if name not in foreign}
 
 
 def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:

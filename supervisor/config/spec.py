@@ -147,17 +147,34 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max: int | None = None
 
 
-class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[queues.NAME]`, with what it inherits from `[defaults]`; either `handler` or `command` is set, or a pool draws from it.
+class WorkerRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """As many workers as the load needs, within these bounds; `min` is at least 1."""
 
-    The same for `[pools.NAME]`: then `sources` has the queues that it draws from, with their weights; `strict`: the
-    first that has anything comes first.
+    min: int
+    max: int
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the number of workers follows the load, and what the host must have left for more of them."""
+
+    latency_ms: int = SECOND_MS
+    down_after_ms: int = 30 * SECOND_MS
+    cpu_max: float = 0.9
+    memory_min_bytes: int = 256 * MIB
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[queues.NAME]`, with what it inherits from `[defaults]`.
+
+    Either `handler` or `command` is set, or a pool draws from it. The same for `[pools.NAME]`: then `sources` has the
+    queues that it draws from, with their weights; `strict`: the first that has anything comes first.
     """
 
     name: str
     handler: str | None = None
     command: tuple[str, ...] | None = None
-    workers: int = 2
+    workers: int | WorkerRange = 2
+    scale: Scale = Scale()
     order: tuple[str, ...] = ("fifo",)
     ageing_ms: int | None = None
     weights: dict[str, int] = {}
@@ -200,6 +217,21 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     python_path: tuple[str, ...] = ()
     oldest_max_ms: int | None = None
     """None: as `[alerts]` says; 0: never."""
+
+    @property
+    def workers_min(self) -> int:
+        """The least number of workers."""
+        return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def workers_max(self) -> int:
+        """The greatest number of workers: what descriptors, processes and memory are reckoned for."""
+        return self.workers if isinstance(self.workers, int) else self.workers.max
+
+    @property
+    def autoscaled(self) -> bool:
+        """Whether the number of workers follows the load."""
+        return self.workers_min < self.workers_max
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,6 +16,7 @@ from supervisor.unix.clock import boot_ms, wall_ms
 from supervisor.unix.memory import W_DONE
 from supervisor.version import PROTOCOL, VERSION
 
+SCALE_KEYS = ("workers_min", "workers_max", "workers_target", "scale_reason", "scale_source")
 ORPHANED = "not in the configuration; jobsctl move takes its jobs to another queue"
 
 
@@ -68,6 +69,7 @@ def _add_progress(state: State, shown: dict[str, Any]) -> None:
 def status(state: State, reader: Reader, alerting: Alerting) -> dict[str, Any]:
     """The daemon and every queue, and how alerts stand."""
     counts, oldest, paused = reader.counts(), reader.oldest_queued_ms(), reader.paused()
+    reranked = reader.reranked()
     names = sorted({*_named(state), *(name for name, jobs in counts.items() if any(jobs.values()))})
     now_ms = wall_ms()
     return {
@@ -79,7 +81,9 @@ def status(state: State, reader: Reader, alerting: Alerting) -> dict[str, Any]:
             "wal_bytes": state.store.wal_bytes(),
         },
         "queues": {
-            name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms) for name in names
+            name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms)
+            | {"reranked": reranked.get(name)}
+            for name in names
         },
         "alerts": alerting.status(),
     }
@@ -104,6 +108,7 @@ def _queue(
         "oldest_queued_s": None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
         "pool": served_by,
         "workers": len(state.ready_slots(served_by)) if served_by else 0,
+        **_scale(state, served_by),
         "paused": paused,
         "circuit": pool.circuit if pool else "closed",
         "reason": reason,
@@ -111,6 +116,17 @@ def _queue(
         "preloaded": pool.preloaded if pool else None,
         "orphaned": orphaned,
     }
+
+
+def _scale(state: State, name: str | None) -> dict[str, Any]:
+    """How many workers the pool may have, and is to have; reason and source where the number follows the load."""
+    queue = state.workplaces.get(name) if name else None
+    if queue is None or name is None:
+        return dict.fromkeys(SCALE_KEYS)
+    said = state.scaled.get(name) if queue.autoscaled else None
+    target = said.target if said else (None if queue.autoscaled else queue.workers_max)
+    known = (queue.workers_min, queue.workers_max, target, said.reason if said else None, said.source if said else None)
+    return dict(zip(SCALE_KEYS, known, strict=True))
 
 
 def _named(state: State) -> list[str]:

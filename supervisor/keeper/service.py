@@ -16,7 +16,7 @@ from supervisor.errors import (
     PayloadTooLarge,
     UsageError,
 )
-from supervisor.keeper import answers, intake, operations, reasons
+from supervisor.keeper import answers, intake, operations, reasons, scaling
 from supervisor.keeper.access import allowed
 from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.children import known_queue
@@ -77,6 +77,7 @@ class Service:
             messages.DeadDelete: self._dead,
             messages.Reload: self._reload,
             messages.AlertsTest: self._alerts_test,
+            messages.Scale: self._scale,
         }
 
     def read_requests(self) -> None:
@@ -296,6 +297,18 @@ class Service:
         if self.state.control is None:
             raise NotRunning("no daemon is running that could send an alert")
         self.alerting.test(*self._ways(connection, request.id))
+
+    def _scale(self, connection: Connection, request: messages.Scale) -> None:
+        state = self.state
+        name = request.queue if request.queue in state.workplaces else None
+        name = name or state.pool_of(known_queue(state.spec, request.queue).name)
+        pool = state.workplaces[name or ""]
+        scaling.check(pool, request.workers)
+        link = state.links.get(pool.name)
+        if link is None:
+            raise NotRunning(f"pool {pool.name} does not run", hint="jobsctl tree shows what does")
+        link.send(control.ScaleAsked(request.workers))
+        self._reply(connection, request.id, {"queue": request.queue, "workers": request.workers})
 
     def refuse_all(self, cause: str) -> None:
         """At the end: what cannot be done any more is refused."""

@@ -10,6 +10,7 @@ from supervisor.config.discipline import discipline_of
 from supervisor.config.spec import Demand, Queue, Spec
 from supervisor.errors import JobsupError
 from supervisor.keeper.alerts import Alerts
+from supervisor.keeper.load import Loads
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
 from supervisor.observe.log import Log
@@ -17,7 +18,7 @@ from supervisor.policy.backoff import Backoff
 from supervisor.policy.discipline import Discipline
 from supervisor.policy.settle import Budgets
 from supervisor.store.sqlite.store import SqliteStore
-from supervisor.wire.control import Certificate, Link, PoolState, RecycleWorker
+from supervisor.wire.control import Certificate, Link, PoolScaled, PoolState, RecycleWorker
 
 LOOK_AHEAD_US = 20_000
 OUT_JOBS_MAX = 1_024
@@ -53,6 +54,8 @@ class State:
         self.tree: list[dict[str, Any]] = []
         self.reload_error: str | None = None
         self.mean_us: dict[str, float] = {}
+        self.loads = Loads(self)
+        self.scaled: dict[str, PoolScaled] = {}
 
         self.intake: deque[PendingGroup] = deque()
         self.buffer: list[PendingGroup] = []
@@ -170,6 +173,8 @@ class State:
 
     def ran(self, pool: str, run_us: int, jobs: int) -> None:
         """Learn how long jobs of a queue take: it decides how many are handed out at once."""
+        if pool in self.loads.worked_us:
+            self.loads.worked_us[pool] += run_us
         mean = run_us / jobs
         known = self.mean_us.get(pool)
         self.mean_us[pool] = mean if known is None else 0.8 * known + 0.2 * mean

@@ -58,6 +58,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "job.dead": (WARNING, "job {id} of {queue} is dead after attempt {attempt}: {message}"),
     "job.retry": (INFO, "job {id} of {queue} failed in attempt {attempt}, again in {delay_s} s: {message}"),
     "pool.ready": (INFO, "pool {pool}: {workers} workers ready"),
+    "pool.scaled": (INFO, "pool {pool} scaled from {before} to {after}: {reason}"),
     "pool.circuit": (ERROR, "pool {pool}: circuit {circuit}: {reason}"),
     "pool.worker_died": (WARNING, "pool {pool}: worker {pid} on slot {slot} ended with {status}"),
     "pool.ladder": (WARNING, "pool {pool}: job {job} on worker {pid} is past its deadline: {step}"),

@@ -46,7 +46,7 @@ DETAILS = {
 
 
 class Reader:
-    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue), or None."""
+    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue)."""
 
     def __init__(self, connection: Any, queue_of: Callable[[str], Any]) -> None:
         self._db = connection
@@ -168,6 +168,11 @@ class Reader:
         found = dict(map(_plain, self._db.execute(SQL.read_waiting, (min(page), max(page)))))
         since = {name: found.get(queue_id) for queue_id, name in page.items()}
         return (max(page) if len(page) == queues_max else 0), since
+
+    def reranked(self) -> dict[str, float]:
+        """Queues whose waiting jobs are being ranked anew after a change of their order, with the part that is done."""
+        rows = map(_plain, self._db.execute(SQL.read_reranking))
+        return {queue: round(after / until, 3) if until else 1.0 for queue, after, until in rows}
 
     def paused(self) -> set[str]:
         """Queues that are paused."""

@@ -32,7 +32,7 @@ EVENTS = {
     Event.RETRY: "The attempt failed or its worker crashed, and the budget for that is not used up: again after the "
     "backoff.",
     Event.SNOOZE: "Its handler asked to be run later; nothing is charged.",
-    Event.BURY: "Its attempts, crashes or interruptions are used up, or its handler said that retrying is of no use.",
+    Event.BURY: "Its budgets are used up, its handler wants no retry, or a dead job takes it along (`after_dead`).",
     Event.RELEASE: "It goes back to the place it had: not started, or interrupted by a stop, a reload or a reboot.",
     Event.CANCEL: "Somebody called it off; a running job is called off when its run ends.",
     Event.REVIVE: "Somebody asked for it again (`jobsctl retry`): it keeps its id and begins with fresh budgets.",

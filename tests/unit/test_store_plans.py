@@ -25,7 +25,6 @@ SORTS = {
     "read_running": "what is leased",
     "read_scheduled": "see above",
     "read_waiting": "queues times priorities",
-    "tally": "queues times states",
 }
 
 

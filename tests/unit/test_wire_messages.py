@@ -46,6 +46,7 @@ RIGHT = [
     request("retry", ids=[1], force=True), request("pause", queue="a"), request("resume", queue="a"),
     request("move", old="a", new="b"), request("purge", queue="a", state="dead"),
     request("dead_retry", filter={"queue": "a"}), request("dead_delete", filter={"before_ms": 1}),
+    request("scale", queue="a", workers=3),
     enqueue(),
 ]  # fmt: skip
 
@@ -75,6 +76,7 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
             "dead_delete",
             "reload",
             "alerts_test",
+            "scale",
         },
     }
 
@@ -88,7 +90,7 @@ def test_a_payload_stays_the_text_it_was() -> None:
 
 def test_options_not_given_are_none() -> None:
     found = read_job()
-    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [()]
+    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [(), None, None]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +101,8 @@ def test_options_not_given_are_none() -> None:
         ("due_at_ms", [0, YEAR_10000_MS - 1]),
         ("timeout_ms", [1, 3_153_600_000_000]),
         ("max_attempts", [1, 1000]),
+        ("key", ["k", "customer 7", "\u00e9", "x" * 200]),
+        ("cost", [1, 1_000_000]),
         ("tags", [["a"] * 0, ["a b", "\u00e9"], ["x" * 64], [str(n) for n in range(32)]]),
     ],
 )
@@ -117,7 +121,8 @@ def test_options_are_taken_up_to_their_bounds(name: str, values: list[Any]) -> N
         ("timeout_ms", 0), ("timeout_ms", 0.5), ("max_attempts", 0), ("max_attempts", 1001), ("max_attempts", True),
         ("tags", "abc"), ("tags", [1]), ("tags", [""]), ("tags", ["x" * 65]), ("tags", [str(n) for n in range(33)]),
         ("tags", ["a", "a"]), ("tags", ["\u202e"]), ("tags", ["a\tb"]), ("tags", ["\x1b[2J"]), ("tags", None),
-        ("unique", True), ("key", "k"), ("cron", "* * * * *"),
+        ("unique", True), ("key", ""), ("key", "x" * 201), ("key", "a\tb"), ("key", "\u202e"), ("key", 1), ("cost", 0),
+        ("cost", 1_000_001), ("cost", 1.5), ("cost", True), ("cron", "* * * * *"),
     ],
 )  # fmt: skip
 def test_an_option_that_is_not_what_it_may_be_is_named(name: str, value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from supervisor.store.sqlite.cache import Gate, Lane, QueueRow, lane_gates
 from supervisor.store.sqlite.statements import SQL
 
 PAGE_MAX = 64
+BACKLOG_QUEUES = 100
 PARKED_MAX = 256
 """Lanes that one lease may find without room: each is looked at once and then waits at its limit."""
 
@@ -126,7 +128,7 @@ class Leasing(Base):
         size = sum(len(each.job.payload) for each in picked)
         queue = merge.queue
         while len(picked) < jobs_max and (found := merge.next()) is not None:
-            lane, job, at = found
+            lane, job = found
             cost = _cost(queue.discipline, job.options)
             size += len(job.payload)
             if picked and (size > bytes_max or job.mark == SOLO):
@@ -134,14 +136,14 @@ class Leasing(Base):
             if job.mark == SOLO and not solo:
                 self._held_by_solo = True
                 return False
+            if not self._passes_lane(queue, lane, cost):
+                merge.parked += bool(lane.key)  # a home lane is looked up each time, and would be found again
+                continue
             if not self._passes_queue(queue, cost):
                 return False
-            if not self._passes_lane(queue, lane, cost):
-                merge.parked += 1
-                continue
             self._grant(queue, lane.key, cost)
             picked.append(Picked(lane, job, cost))
-            merge.took(lane, job, at)
+            merge.took(lane, job)
             if job.mark == SOLO:
                 return False
         return len(picked) < jobs_max
@@ -217,13 +219,18 @@ class Leasing(Base):
     # -- the rest ------------------------------------------------------------------------------------------------
 
     def next_of(self, group: str, passed: Collection[str] = ()) -> str | None:
-        """A queue of the group in which something may be leased, but for those passed; who was served last comes last."""
+        """A queue of the group in which something may be leased, none of those passed; who was served comes last."""
         active = self._cache.active.get(group)
         return next((name for name in active if name not in passed), None) if active else None
 
     def others_of(self, group: str) -> bool:
         """Whether more than one queue of the group has something."""
         return len(self._cache.active.get(group, ())) > 1
+
+    def backlog(self, group: str) -> int:
+        """Jobs that could be leased of a group's queues, as far as is known; of those that come first, if it has many."""
+        names = islice(self._cache.active.get(group, ()), BACKLOG_QUEUES)
+        return sum(self._counted(self._cache.queues[name], State.QUEUED) for name in names)
 
     def source_times(self, pool: str) -> Mapping[str, int]:
         """The virtual time that each source of a pool has used; that of the pool itself under no name."""
@@ -331,14 +338,14 @@ class Merge:
         self._heap = [(at, lane.id, job, lane) for lane, job, at in tx.first_lanes(queue, jobs_max)]
         heapify(self._heap)
 
-    def next(self) -> tuple[Lane, Ready, Turn] | None:
+    def next(self) -> tuple[Lane, Ready] | None:
         """What comes next; None if nothing does."""
         if not self._heap:
             return None
-        at, _, job, lane = heappop(self._heap)
-        return lane, job, at
+        _, _, job, lane = heappop(self._heap)
+        return lane, job
 
-    def took(self, lane: Lane, job: Ready, at: Turn) -> None:
+    def took(self, lane: Lane, job: Ready) -> None:
         """The job was taken: its lane is charged, and its next job has its turn when it comes."""
         order = self.queue.discipline.order
         self.last[lane.id] = job
