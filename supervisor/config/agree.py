@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
-from supervisor.config.problem import KeyPath, dotted, quoted, suggestion
-from supervisor.config.spec import Daemon, Limit, Queue, Rate, Unique, is_pattern
+from supervisor.config.problem import KeyPath, dotted, quoted, shown, suggestion
+from supervisor.config.spec import Alerts, Daemon, Limit, Queue, Rate, Unique, is_pattern, matches
 from supervisor.policy.duration import show
 
 WORKERS_TOTAL_MAX = 2048
@@ -114,6 +114,21 @@ def of_demand(queue: Queue) -> Iterator[Conflict]:
     """Whether a worker can be handed as many jobs as it shall be."""
     if queue.demand.max is not None and queue.demand.max < queue.demand.min:
         yield ("demand", "max"), f"{queue.demand.max} is below min, {queue.demand.min}; raise one or lower the other"
+
+
+def of_alerts(written: Mapping[str, Any], alerts: Alerts, queues: Collection[str]) -> Iterator[Conflict]:
+    """Whether alerts reach anybody; `written` is the table itself, some of whose values may have been left out."""
+    if "command" not in written and "queue" not in written:
+        yield (), 'says neither what to run nor which queue takes the alerts; write command = [...] or queue = "NAME"'
+    if "queue" not in written:
+        for name in ("url", "payload"):
+            if name in written:
+                yield (name,), "means something beside `queue` only; name the queue, or remove it"
+    elif "url" not in written and "payload" not in written:
+        yield ("queue",), 'is told nothing to do; write url = "https://..." for a webhook, or payload = {...}'
+    taker = alerts.queue
+    if taker is not None and not any(matches(each, taker) if is_pattern(each) else each == taker for each in queues):
+        yield ("queue",), f"names {shown(taker)}, which is no queue; {suggestion(taker, queues)}"
 
 
 def of_limit(limit: Limit) -> Iterator[Conflict]:

@@ -39,6 +39,7 @@ KEEPER_ONLY = frozenset(
         "retention",
         "max_payload_bytes",
         "redact",
+        "oldest_max_ms",
     }
 )
 """Fields of a queue that no process of its pool acts on."""

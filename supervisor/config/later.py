@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 SECTIONS = {
-    "alerts": "alerts",
     "breakers": "outage breakers",
     "cron": "schedules",
     "flows": "flows",

@@ -22,7 +22,7 @@ from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report
 from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, POOL, QUEUE, TOP
 from supervisor.config.source import believe_folder
-from supervisor.config.spec import Access, Daemon, Intake, Limit, Log, Queue, Scale, Spec, Stats, is_pattern
+from supervisor.config.spec import Access, Alerts, Daemon, Intake, Limit, Log, Queue, Scale, Spec, Stats, is_pattern
 from supervisor.config.special import PATTERN, QUEUE_NAME
 
 QUEUES_MAX = 256
@@ -95,6 +95,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
         intake=Intake(**sections["intake"]),
         log=Log(**sections["log"]),
         access=Access(**sections["access"]),
+        alerts=_alerts(sections["alerts"], queues, layers, scope),
         limits=limits,
         stats=Stats(**sections["stats"]),
         queues=queues,
@@ -115,6 +116,15 @@ def _daemon(fields: Fields, layers: Layers, scope: Scope) -> Daemon:
     for folder in daemon.python_path:
         believe_folder(folder, scope.report, of=layers.main.path)
     return daemon
+
+
+def _alerts(fields: Fields, queues: Mapping[str, Queue], layers: Layers, scope: Scope) -> Alerts:
+    written = layers.main.data.get("alerts")
+    alerts = Alerts(**fields)
+    if isinstance(written, dict):
+        for key, text in agree.of_alerts(written, alerts, {*queues, *layers.queues}):
+            scope.problem(("alerts", *key), text)
+    return alerts
 
 
 def _queues(layers: Layers, defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from supervisor.config import special
+from supervisor.config.alert_keys import ALERTS, OLDEST_MAX
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Key, Section
 from supervisor.config.kinds import boolean, choice, duration, integer, listed, number, or_word, path, size
 from supervisor.config.range import workers
@@ -238,6 +239,12 @@ QUEUE = Section(
             listed(special.MEMBER),
             "payload members whose values are shown nowhere: `password` at any depth, `card.number`, `card.*`",
         ),
+        "oldest_max": Key(
+            "oldest_max_ms",
+            OLDEST_MAX,
+            "age of the oldest queued job above which an alert is sent; `never` sends none",
+            "that of `[alerts]`",
+        ),
         "recycle_jobs": Key("recycle_jobs", integer(1, 10**9), "jobs after which a worker is replaced", "never"),
     },
 )
@@ -246,7 +253,15 @@ DEFAULTS = Section(
     "What every queue inherits unless it says otherwise; tables within are inherited key by key.",
     {name: key for name, key in QUEUE.keys.items() if name not in OWN_KEYS},
 )
-TOP = {"daemon": DAEMON, "intake": INTAKE, "log": LOG, "access": ACCESS, "stats": STATS, "defaults": DEFAULTS}
+TOP = {
+    "daemon": DAEMON,
+    "intake": INTAKE,
+    "log": LOG,
+    "access": ACCESS,
+    "stats": STATS,
+    "alerts": ALERTS,
+    "defaults": DEFAULTS,
+}
 """The sections of which a file has one; beside them it has `[queues.NAME]`."""
 
 POOL_KEYS = (

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from supervisor.config.agree import HANDLER_ONLY, POOL_ONLY
+from supervisor.config.alert_keys import ALERTS
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Section
@@ -30,6 +31,7 @@ def as_data(spec: Spec) -> dict[str, Any]:
         "log": _table(LOG, spec.log),
         "access": _table(ACCESS, spec.access),
         "stats": _table(STATS, spec.stats),
+        **({"alerts": _table(ALERTS, spec.alerts)} if spec.alerts.configured else {}),
         **_named(spec),
         "queues": {name: _queue(queue) for name, queue in spec.queues.items()},
     }

@@ -7,15 +7,18 @@ stand here and nowhere else: loading, `docs/config.md` and the JSON Schema all r
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+
+from supervisor.policy.alerts import KINDS
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 MIB = 1024 * 1024
+GIB = 1024 * MIB
 
 
 class Daemon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +64,28 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     enqueue: tuple[str, ...] = ()
     status: tuple[str, ...] = ()
     admin: tuple[str, ...] = ()
+
+
+class Alerts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[alerts]`: who is told of what goes wrong; nobody is while neither `command` nor `queue` is set."""
+
+    command: tuple[str, ...] | None = None
+    timeout_ms: int = 30 * SECOND_MS
+    env: dict[str, str] = {}
+    queue: str | None = None
+    url: str | None = None
+    payload: dict[str, Any] | None = None
+    on: tuple[str, ...] = KINDS
+    group_ms: int = 10 * SECOND_MS
+    limit: int = 10
+    disk_min: tuple[int, int] = (GIB, 0)
+    """Bytes that are to be free, or else per cent of the file system; the other one is 0."""
+    oldest_max_ms: int = 10 * MINUTE_MS
+
+    @property
+    def configured(self) -> bool:
+        """Whether anybody is told."""
+        return self.command is not None or self.queue is not None
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -199,6 +224,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     redact: tuple[str, ...] = ()
     recycle_jobs: int | None = None
     python_path: tuple[str, ...] = ()
+    oldest_max_ms: int | None = None
+    """None: as `[alerts]` says; 0: never."""
 
     @property
     def workers_min(self) -> int:
@@ -225,6 +252,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     log: Log = Log()
     access: Access = Access()
     stats: Stats = Stats()
+    alerts: Alerts = Alerts()
     limits: dict[str, Limit] = {}
     queues: dict[str, Queue] = {}
     pools: dict[str, Queue] = {}

@@ -8,6 +8,7 @@ from typing import Any
 from supervisor.config.spec import is_pattern
 from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
+from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
 from supervisor.store.reader import Reader, instant
@@ -65,8 +66,8 @@ def _add_progress(state: State, shown: dict[str, Any]) -> None:
         shown["started_at"] = instant(wall_ms() - max(0, boot_ms() - cell.started_ms))
 
 
-def status(state: State, reader: Reader) -> dict[str, Any]:
-    """The daemon and every queue."""
+def status(state: State, reader: Reader, alerting: Alerting) -> dict[str, Any]:
+    """The daemon and every queue, and how alerts stand."""
     counts, oldest, paused = reader.counts(), reader.oldest_queued_ms(), reader.paused()
     reranked = reader.reranked()
     names = sorted({*_named(state), *(name for name, jobs in counts.items() if any(jobs.values()))})
@@ -84,6 +85,7 @@ def status(state: State, reader: Reader) -> dict[str, Any]:
             | {"reranked": reranked.get(name)}
             for name in names
         },
+        "alerts": alerting.status(),
     }
 
 

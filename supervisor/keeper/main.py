@@ -16,6 +16,7 @@ from typing import Any
 
 from supervisor.errors import EXIT_IO, JobsupError, StoreError
 from supervisor.keeper import adoption, dispatch, housekeeping
+from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.intake import refuse_overdue, refuse_unfit
 from supervisor.keeper.passes import FAILURE_PAUSE_MS, Passes
 from supervisor.keeper.private import Private
@@ -83,6 +84,7 @@ class Keeper:
         housekeeping.watch_clock(state, self.chores, wall_ms(), boot_ms())
         self.passes = Passes(state, self.chores, self._tell_waiters)
         self.reader = Reader(state.store.connection, state.spec.queue)
+        self.alerting = Alerting(state, self.selector, self.private, self.reader)
         self.server: Server
         self.service: Service
         self.orphaned = False
@@ -109,6 +111,8 @@ class Keeper:
         self.private.add_master(given.control)
         for pool, link in given.links.items():
             self.private.add_foreman(pool, link)
+        if given.alerter:
+            self.alerting.add_alerter(given.alerter)
         counts = self.reader.counts()
         jobs = sum(sum(of.values()) - of["completed"] - of["dead"] - of["cancelled"] for of in counts.values())
         state.log.emit("keeper.ready", sqlite=".".join(map(str, sqlite_version)), jobs=jobs, adopted=adopted)
@@ -143,7 +147,7 @@ class Keeper:
         """Serve the public socket."""
         self.server = Server(listeners, self.selector, boot_ms)
         self.state.send_replies = self.server.flush
-        self.service = Service(self.state, self.server, self.private, self.reader)
+        self.service = Service(self.state, self.server, self.private, self.reader, self.alerting)
 
     def _watch_signals(self) -> None:
         read, write = socket.socketpair()
@@ -217,6 +221,7 @@ class Keeper:
         self.service.waits.end(now_ms)
         self.server.flush()
         dispatch.send_unsent(self.state)
+        self.alerting.turn(now_ms)
         self.state.loads.tell(now_ms)
         self._look_after(now_ms)
 
@@ -231,6 +236,7 @@ class Keeper:
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
         due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.loads.next_ms]
+        due += [self.alerting.next_ms(boot_ms())]
         due += [pending.until_ms for pending, _ in state.unfit]
         for at in (*due, self.server.next_deadline_ms(), self.service.waits.next_ms):
             if at is not None:

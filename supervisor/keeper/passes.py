@@ -181,6 +181,7 @@ class Passes:
             state.failing_since_ms = now_ms
             self._say_failing(now_ms, error)
         state.failure = error
+        state.alerts.store_failed(error)
         state.store.wait_for_locks(FAILING_TIMEOUT_MS)
         self.retry_at_ms = boot_ms() + FAILURE_PAUSE_MS  # from now: the try itself took its time
 

@@ -45,6 +45,10 @@ class Private:
             control.Certificate: self._certificate,
         }
 
+    def also(self, kind: type, handler: Callable[[Any, list[int], Link], None]) -> None:
+        """Let somebody else hear the messages of a type that nobody here hears."""
+        self._handlers[kind] = handler
+
     def add_master(self, sock: socket.socket) -> None:
         """Listen to the master."""
         link = Link(sock)
@@ -141,6 +145,8 @@ class Private:
 
     def _spec_changed(self, changed: control.SpecChanged, descriptors: list[int], _: Link) -> None:
         self.state.reload_error = changed.error
+        if changed.error:
+            self.state.alerts.reload_refused(changed.error)
         if descriptors:
             self.state.use(codec.decode(read_memory_file(descriptors.pop())))
 
@@ -199,3 +205,6 @@ class Private:
 
     def _certificate(self, certificate: control.Certificate, _d: list[int], link: Link) -> None:
         self.state.certify(certificate, link)
+        slot = self.state.slots.get(certificate.slot)
+        if slot:
+            self.state.alerts.undead(slot.pool, slot.number, certificate.pid, gone=certificate.gone)

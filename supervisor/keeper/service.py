@@ -18,6 +18,7 @@ from supervisor.errors import (
 )
 from supervisor.keeper import answers, deletion, editing, intake, operations, reasons, replaying, scaling
 from supervisor.keeper.access import allowed
+from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.children import known_queue
 from supervisor.keeper.private import Private
 from supervisor.keeper.state import State
@@ -43,11 +44,14 @@ CLOGGED_OPERATIONS = 1_000
 class Service:
     """Reads requests, answers what can be answered, and lets the rest wait for a pass."""
 
-    def __init__(self, state: State, server: Server, private: Private, reader: Reader) -> None:
+    def __init__(
+        self, state: State, server: Server, private: Private, reader: Reader, alerting: Alerting
+    ) -> None:  # fmt: skip
         self.state = state
         self.server = server
         self.private = private
         self.reader = reader
+        self.alerting = alerting
         self.waits = Waits(self._reply, self._refuse)
         self._reload_count = 0
         self._denied_at_ms: dict[int, int] = {}
@@ -58,7 +62,7 @@ class Service:
             messages.Hello: lambda conn, req: self._reply(conn, req.id, answers.hello(state)),
             messages.JobStatus: lambda conn, req: self._reply(conn, req.id, answers.job(state, reader, req.job)),
             messages.Explain: lambda conn, req: self._reply(conn, req.id, reasons.explain(state, reader, req.job)),
-            messages.Status: lambda conn, req: self._reply(conn, req.id, answers.status(state, reader)),
+            messages.Status: lambda conn, req: self._reply(conn, req.id, answers.status(state, reader, alerting)),
             messages.Wait: self._wait,
             messages.Workers: lambda conn, req: self._reply(conn, req.id, answers.workers(state)),
             messages.Tree: lambda conn, req: self._reply(conn, req.id, answers.tree(state)),
@@ -75,6 +79,7 @@ class Service:
             messages.Edit: self._edit,
             messages.Delete: self._delete,
             messages.Reload: self._reload,
+            messages.AlertsTest: self._alerts_test,
             messages.Scale: self._scale,
         }
 
@@ -310,6 +315,11 @@ class Service:
 
         self.private.reloads[number] = answer
         self.state.control.send(control.ReloadAsked(number))
+
+    def _alerts_test(self, connection: Connection, request: messages.AlertsTest) -> None:
+        if self.state.control is None:
+            raise NotRunning("no daemon is running that could send an alert")
+        self.alerting.test(*self._ways(connection, request.id))
 
     def _scale(self, connection: Connection, request: messages.Scale) -> None:
         state = self.state

@@ -9,6 +9,7 @@ from typing import Any
 from supervisor.config.discipline import discipline_of
 from supervisor.config.spec import Demand, Queue, Spec
 from supervisor.errors import JobsupError
+from supervisor.keeper.alerts import Alerts
 from supervisor.keeper.archive_times import Archiving
 from supervisor.keeper.load import Loads
 from supervisor.keeper.slots import KeeperSlot, Phase
@@ -78,6 +79,7 @@ class State:
         self.lease_first: str | None = None
         self.use(spec)
 
+        self.alerts = Alerts(spec.alerts)
         self.leasing = True
         self.failing_since_ms: int | None = None
         self.failure: str | None = None

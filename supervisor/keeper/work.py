@@ -137,9 +137,12 @@ class Work:
         """A job is dead."""
         message = error.message if error else reason
         attempt = facts.history.attempt
-        self.afterwards(
-            lambda: self.state.log.emit("job.dead", id=facts.id, queue=facts.queue, attempt=attempt, message=message)
-        )
+
+        def effect() -> None:
+            self.state.log.emit("job.dead", id=facts.id, queue=facts.queue, attempt=attempt, message=message)
+            self.state.alerts.dead(facts.queue, facts.id, message)
+
+        self.afterwards(effect)
 
     def insert_children(self, groups: Sequence[Group]) -> None:
         """Insert what a completed job enqueued: with its completion, or not at all."""

@@ -161,6 +161,19 @@ class Reader:
         """
         return {queue: at for queue, at in map(_plain, self._db.execute(SQL.read_oldest)) if at is not None}
 
+    def waiting_since_ms(self, after: int, queues_max: int) -> tuple[int, dict[str, int | None]]:
+        """A page of queues, and since when the oldest queued job of each could have run; None where none is queued.
+
+        That is when it was enqueued, became due, or was interrupted or failed last; the same jobs are looked at as for
+        `oldest_queued_ms`. Also returns what to go on after, 0 after the last page.
+        """
+        page: dict[int, str] = dict(map(_plain, self._db.execute(SQL.read_queues, (after, queues_max))))
+        if not page:
+            return 0, {}
+        found = dict(map(_plain, self._db.execute(SQL.read_waiting, (min(page), max(page)))))
+        since = {name: found.get(queue_id) for queue_id, name in page.items()}
+        return (max(page) if len(page) == queues_max else 0), since
+
     def reranked(self) -> dict[str, float]:
         """Queues whose waiting jobs are being ranked anew after a change of their order, with the part that is done."""
         rows = map(_plain, self._db.execute(SQL.read_reranking))

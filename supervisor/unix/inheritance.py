@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from supervisor.config.spec import Queue, Spec
+from supervisor.config.spec import Alerts, Queue, Spec
 from supervisor.job import Job, Outcome
 from supervisor.observe.log import Log
 from supervisor.unix.slot import Slot
@@ -56,6 +56,17 @@ class KeeperInheritance(NamedTuple):
     epoch: int
     """Start of the master, CLOCK_BOOTTIME ms: tells the generations of one boot apart."""
     reload_error: str | None = None
+    alerter: socket.socket | None = None
+    """Its SEQPACKET end to the alerter, if there is one."""
+
+
+class AlerterInheritance(NamedTuple):
+    """What the alerter has from the master: its SEQPACKET ends to master and keeper."""
+
+    alerts: Alerts
+    control: socket.socket
+    link: socket.socket
+    log: Log
 
 
 class ForemanInheritance(NamedTuple):
@@ -98,6 +109,7 @@ class Roles(NamedTuple):
     foreman: Callable[[ForemanInheritance], int]
     worker: Callable[[WorkerInheritance], int]
     load: Callable[[Queue], Executor]
+    alerter: Callable[[AlerterInheritance], int]
 
 
 class HandlerUnusable(Exception):

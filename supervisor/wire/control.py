@@ -204,6 +204,47 @@ class RecycleWorker(Message, frozen=True):
     reason: str
 
 
+class AlerterGiven(Message, frozen=True):
+    """Master to keeper (descriptor: the keeper's end): a new alerter is at the other end."""
+
+
+class AlerterGone(Message, frozen=True):
+    """Master to keeper: there is no alerter any more; close the link."""
+
+
+class AlertsKnown(Message, frozen=True):
+    """Alerter to keeper, answering Hello, or keeper to a new alerter: what was told, so that it is not told again.
+
+    `open` are conditions as (kind, queue, since when in wall ms); `sent_ms` is when the last messages went, on the boot
+    clock, oldest first; `error` is why the newest one could not be told.
+    """
+
+    open: tuple[tuple[str, str | None, int], ...] = ()
+    sent_ms: tuple[int, ...] = ()
+    last_at_ms: int | None = None
+    error: str | None = None
+
+
+class Tell(Message, frozen=True):
+    """Keeper to alerter (descriptor: a memfd with the alert as JSON): run the command for it.
+
+    Kept by the keeper until it is Told, and sent again to a new alerter.
+    """
+
+    number: int
+    kind: str
+    state: str
+    queue: str | None
+    since_ms: int
+
+
+class Told(Message, frozen=True):
+    """Alerter to keeper: the command has done its work, or why it could not, all tries included."""
+
+    number: int
+    error: str | None = None
+
+
 class PoolLoad(Message, frozen=True):
     """Keeper to the foreman of an autoscaled pool: what it has to do; see `policy.autoscale.Load`."""
 
@@ -242,7 +283,7 @@ AnyMessage = (
     Hello | Ready | Progress | SlotGiven | SlotClosed | LinkGiven | LinkGone | SpecChanged | TreeChanged | Drain
     | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
     | Certificate | Answered | CancelRunning | RecycleWorker | PoolLoad | PoolScaled | Resized
-    | ScaleAsked
+    | ScaleAsked | AlerterGiven | AlerterGone | AlertsKnown | Tell | Told
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -270,9 +270,13 @@ class Reload(Request, frozen=True, gc=False, tag="reload"):
     """Read the configuration again."""
 
 
+class AlertsTest(Request, frozen=True, gc=False, tag="alerts_test"):
+    """Send an alert that says that it is a test, and answer how that went."""
+
+
 AnyRequest = (
     Enqueue | Hello | JobStatus | Explain | Status | Wait | Workers | Tree | Cancel | Retry | Pause | FreeKey | Resume
-    | Move | Purge | DeadRetry | DeadDelete | DeadStop | Edit | Delete | Reload | Scale
+    | Move | Purge | DeadRetry | DeadDelete | DeadStop | Edit | Delete | Reload | Scale | AlertsTest
 )  # fmt: skip
 
 _decode: Callable[[bytes], AnyRequest] = msgspec.json.Decoder(AnyRequest).decode

@@ -74,6 +74,7 @@ OTHER: dict[str, Any] = {
     "after_fork": "m:h",
     "on_crash_loop": "escalate",
     "redact": ("a",),
+    "oldest_max_ms": 1,
     "recycle_jobs": 1,
     "python_path": ("/a",),
 }

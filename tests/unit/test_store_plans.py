@@ -25,6 +25,7 @@ SORTS = {
     "read_page": "one page",
     "read_running": "what is leased",
     "read_scheduled": "see above",
+    "read_waiting": "queues times priorities",
 }
 
 

@@ -373,6 +373,32 @@ def test_the_oldest_waiting_job_is_found_in_every_order(store: SqliteStore, read
     assert reader.oldest_queued_ms() == {}
 
 
+def test_a_job_waits_since_it_could_have_run(store: SqliteStore, reader: Reader) -> None:
+    put(store, NewJob(b"1", 0, NOW - 30), now=NOW - 500)
+    with store.transaction(NOW) as tx:
+        assert tx.promote(10) == 1
+    assert (reader.oldest_queued_ms(), reader.waiting_since_ms(0, 9)) == ({"q": NOW - 500}, (0, {"q": NOW - 30}))
+    with store.transaction(NOW) as tx:
+        tx.reschedule(lease(tx), 1, NOW + 70, History(1), ERROR, solo=False)
+    assert reader.waiting_since_ms(0, 9) == (0, {"q": None})
+    with store.transaction(NOW + 100) as tx:
+        assert tx.promote(10) == 1
+    assert reader.waiting_since_ms(0, 9) == (0, {"q": NOW})
+
+
+def test_what_waits_is_found_page_by_page(store: SqliteStore, reader: Reader) -> None:
+    for number, queue in enumerate(("q", "lifo", "priority")):
+        put(store, queue=queue, now=NOW + number)
+    after, found = 0, {}
+    for _ in range(9):
+        after, page = reader.waiting_since_ms(after, 2)
+        found |= page
+        assert len(page) <= 2
+        if not after:
+            break
+    assert found == {"q": NOW, "lifo": NOW + 1, "priority": NOW + 2}
+
+
 def test_paused_queues_are_named(store: SqliteStore, reader: Reader) -> None:
     with store.transaction(NOW) as tx:
         tx.pause("q", paused=True)

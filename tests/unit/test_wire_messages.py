@@ -41,7 +41,7 @@ def read_job(**members: Any) -> messages.NewJob:
 
 
 RIGHT = [
-    request("hello"), request("status"), request("workers"), request("tree"), request("reload"),
+    request("hello"), request("status"), request("workers"), request("tree"), request("reload"), request("alerts_test"),
     request("job", job=1), request("wait", job=2**53 - 1, timeout_ms=0), request("cancel", ids=[1, 2]),
     request("retry", ids=[1], force=True), request("pause", queue="a"), request("resume", queue="a"),
     request("move", old="a", new="b"), request("purge", queue="a", state="dead"),
@@ -82,6 +82,7 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
             "edit",
             "delete",
             "reload",
+            "alerts_test",
             "scale",
         },
     }

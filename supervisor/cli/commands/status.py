@@ -67,7 +67,7 @@ def _overview(invocation: Invocation) -> dict[str, Any]:
     except NoDatabase:
         found = overview(queues, {}, {}, (), 0)
     holder = invocation.holder()
-    return {"daemon": absent(holder.pid if holder else None), "queues": found}
+    return {"daemon": absent(holder.pid if holder else None), "queues": found, "alerts": None}
 
 
 def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
@@ -85,6 +85,9 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
         render.note(f"the last reload was refused: {daemon['reload_error']}")
     if daemon.get("store"):
         render.note(f"the database cannot be written: {daemon['store']}")
+    alerts = found.get("alerts") or {}
+    if alerts.get("error"):
+        render.note(f"alerts cannot be sent: {alerts['error']}")
     columns = [
         render.Column("queue", "queue"),
         *(render.Column(state, state, "number") for state in ("queued", "running", "scheduled")),
