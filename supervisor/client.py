@@ -136,6 +136,11 @@ class Client(Generic[Ticket]):
         timeout: Duration | None = None,
         max_attempts: int | None = None,
         tags: Iterable[str] | None = None,
+        backoff: Duration | Sequence[Duration] | None = None,
+        retry_for: Duration | None = None,
+        ttl: Duration | None = None,
+        expires: datetime | str | None = None,
+        deadline: datetime | Duration | None = None,
         request_key: str | None = None,
     ) -> Ticket:
         """Enqueue one job; its id, returned when the daemon has acknowledged it. Buffered: a receipt, at once.
@@ -149,6 +154,11 @@ class Client(Generic[Ticket]):
             timeout: how long one attempt may take; else as the queue says. (Not how long this call may take.)
             max_attempts: how often it may fail; else as the queue says.
             tags: texts to find it by.
+            backoff: the delay before each retry, or a list of them, of which the last repeats; else as the queue says.
+            retry_for: no retry later than this after it was due first; then it is dead.
+            ttl: cancelled, if it is not started this long after it was due.
+            expires: cancelled, if it is not started by then: a datetime with a time zone, or RFC 3339 text.
+            deadline: dead, if it is not done by then: an instant, or how long from now. A run is cut there.
             request_key: your own key for this request. Within 10 minutes the same key returns the same job, so
                 that you can repeat what ended with Unconfirmed; without it, a repetition is another job.
 
@@ -161,7 +171,8 @@ class Client(Generic[Ticket]):
         """
         given = members(
             {"delay": delay, "at": at, "priority": priority, "timeout": timeout,
-             "max_attempts": max_attempts, "tags": tags}
+             "max_attempts": max_attempts, "tags": tags, "backoff": backoff, "retry_for": retry_for, "ttl": ttl,
+             "expires": expires, "deadline": deadline}
         )  # fmt: skip
         return self._enqueue(queue, [job_text(payload, given)], request_key)[0]
 

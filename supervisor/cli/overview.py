@@ -16,13 +16,14 @@ def absent(holder_pid: int | None) -> dict[str, Any]:
 
 def overview(
     queues: Collection[str], counts: Mapping[str, Mapping[str, int]], oldest_ms: Mapping[str, int],
-    paused: Collection[str], now_ms: int,
+    paused: Collection[str], now_ms: int, breakers: Mapping[str, dict[str, Any] | None],
 ) -> dict[str, Any]:  # fmt: skip
     """Every queue of the configuration, then those that only the database knows."""
     orphaned = sorted(set(counts) - set(queues))
     return {
         name: _queue(counts.get(name, {}), oldest_ms.get(name), now_ms)
         | {"paused": name in paused, "orphaned": name not in queues, "reason": None if name in queues else ORPHANED}
+        | {"breaker": breakers.get(name)}
         for name in (*queues, *orphaned)
         if name in queues or any(counts[name].values())
     }
@@ -35,4 +36,4 @@ def _queue(counts: Mapping[str, int], oldest_ms: int | None, now_ms: int) -> dic
     jobs: dict[str, Any] = {state.value: counts.get(state.value, 0) for state in State}
     age_s = None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
     return jobs | {"oldest_queued_s": age_s, "workers": 0, "paused": False, "circuit": None,
-                   "reason": None, "detail": None, "preloaded": None, "orphaned": False}  # fmt: skip
+                   "reason": None, "detail": None, "preloaded": None, "orphaned": False, "breaker": None}  # fmt: skip

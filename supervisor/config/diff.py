@@ -22,6 +22,12 @@ KEEPER_ONLY = frozenset(
         "retention",
         "max_payload_bytes",
         "redact",
+        "on_error",
+        "retry_for_ms",
+        "ttl_ms",
+        "on_failure",
+        "on_dead",
+        "breaker",
     }
 )
 """Fields of a queue that no process of its pool acts on."""
@@ -44,13 +50,19 @@ def diff(old: Spec, new: Spec) -> Changes:
     """What a reload from `old` to `new` does. `old` is what is in force, which may differ from what was read last."""
     both = [name for name in new.queues if name in old.queues]
     differing = {name: differences(old.queues[name], new.queues[name]) for name in both}
+    touched = {name for name in both if _touches_pool(old.queues[name], new.queues[name], differing[name])}
     return Changes(
         added=tuple(name for name in new.queues if name not in old.queues),
         removed=tuple(name for name in old.queues if name not in new.queues),
-        changed=tuple(name for name in both if differing[name] - KEEPER_ONLY),
-        retuned=tuple(name for name in both if differing[name] and differing[name] <= KEEPER_ONLY),
+        changed=tuple(name for name in both if name in touched),
+        retuned=tuple(name for name in both if differing[name] and name not in touched),
         restart_needed=(*_fixed("daemon", old.daemon, new.daemon), *_fixed("log", old.log, new.log)),
     )
+
+
+def _touches_pool(old: Queue, new: Queue, differing: frozenset[str]) -> bool:
+    """Whether a process of the pool acts on what differs: of the backoff, its function runs in the workers."""
+    return bool(differing - KEEPER_ONLY) or old.backoff.function != new.backoff.function
 
 
 def in_force(running: Spec, new: Spec) -> Spec:

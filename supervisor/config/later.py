@@ -9,7 +9,7 @@ from typing import Any
 
 SECTIONS = {
     "alerts": "alerts",
-    "breakers": "outage breakers",
+    "breakers": "breakers shared by queues",
     "cron": "schedules",
     "flows": "flows",
     "limits": "shared limits",
@@ -31,37 +31,29 @@ QUEUE_KEYS = {
     "aliases": "tasks",
     "autoscale": "autoscaling",
     "batch": "batches",
-    "breaker": "outage breakers",
     "concurrency": "limits",
     "cost": "rates",
     "cron": "schedules",
     "debounce": "unique jobs",
     "demand": "demand-driven pools",
     "every": "schedules",
-    "expires": "time to live",
     "fair": "fair order",
     "key": "keys",
     "limit": "limits",
     "limits": "limits",
     "max_rss": "recycling by memory",
     "max_size": "bounded queues",
-    "on_dead": "callbacks",
-    "on_failure": "callbacks",
     "ordered": "strict order",
     "overlap": "schedules",
     "pool": "shared pools",
     "rate": "rates",
     "rates": "rates",
-    "retry": "retry policies",
-    "retry_for": "retry policies",
-    "retry_on": "retry policies",
     "schema": "payload schemas",
     "serve": "commands that stay alive",
     "sources": "pools that draw from several queues",
     "tasks": "tasks",
     "throttle": "unique jobs",
     "timezone": "schedules",
-    "ttl": "time to live",
     "unique": "unique jobs",
     "wasm": "WASM handlers",
     "weights": "fair order",
@@ -81,8 +73,6 @@ def value(name: str, written: Any) -> str | None:
         return "autoscaling between { min, max }"
     if name == "order" and (isinstance(written, (list, dict)) or (isinstance(written, str) and written in ORDERS)):
         return "fair and composite orders"
-    if name == "backoff" and isinstance(written, (str, list)):
-        return "other shapes of backoff"
     return None
 
 

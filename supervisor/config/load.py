@@ -119,6 +119,8 @@ def _queues(layers: Layers, defaults: Fields, daemon: Daemon, scope: Scope) -> d
             queues[name] = queue
     for key, text in agree.of_all(queues.values()):
         scope.problem(key, text)
+    for key, text in agree.of_targets(queues, {name: queue_table(layers, name) for name in layers.queues}):
+        scope.report.problem(*_written(key, layers), text)
     return queues
 
 
@@ -138,6 +140,7 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
         return None
     if "handler" not in fields:
         defaults = {field: value for field, value in defaults.items() if field not in agree.HANDLER_ONLY}
+        defaults = agree.without_function(defaults)
     queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **inherit(defaults, fields)})
     for key, text in agree.of_inherited(queue):
         scope.report.problem(*_written((*prefix, *key), layers), text)

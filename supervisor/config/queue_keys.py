@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from supervisor.config import special
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Key, Section
-from supervisor.config.kinds import boolean, choice, duration, integer, listed, number, or_word, path, size, text
-from supervisor.config.spec import DAY_MS, HOUR_MS, MIB, Backoff, Queue, Restart, Retention
+from supervisor.config.kinds import boolean, choice, duration, integer, listed, or_word, path, size, text
+from supervisor.config.retry_keys import BACKOFF, BREAKER, ON_ERROR, or_false
+from supervisor.config.spec import DAY_MS, HOUR_MS, MIB, Queue, Restart, Retention
 
-YEAR_MS = 365 * DAY_MS
 EVER_MS = 36_500 * DAY_MS
 WORKERS_MAX = 256
 
-BACKOFF = Section(
-    Backoff,
-    "The delay before a retry: base x factor^(failures - 1), at most max, varied by jitter.",
-    {
-        "base": Key("base_ms", duration(0, 30 * DAY_MS), "delay before the first retry"),
-        "factor": Key("factor", number(1, 100), "what each further delay is multiplied by"),
-        "max": Key("max_ms", duration(0, YEAR_MS), "the longest delay; not below `base`"),
-        "jitter": Key("jitter", number(0, 1), "part of the delay that is left to chance, so that retries spread"),
-    },
-)
 RESTART = Section(
     Restart,
     "How often workers of a pool may die before its circuit opens.",
@@ -39,6 +29,13 @@ RETENTION = Section(
         "dead": Key("dead_ms", _KEPT, "age at which dead letters are deleted"),
     },
 )
+
+QUEUE_NAME = text(
+    "a name of lower-case letters, digits, _ . and -, beginning with a letter or digit, of at most 63 characters",
+    r"[a-z0-9][a-z0-9_.-]{0,62}",
+)
+_LASTING = or_word("never", None, duration(1, EVER_MS))
+_TARGET = or_false(QUEUE_NAME)
 
 OWN_KEYS = ("handler", "command")
 """Keys that a queue must have of its own: they are not inherited."""
@@ -107,6 +104,14 @@ QUEUE = Section(
             "payload members whose values are shown nowhere: `password` at any depth, `card.number`, `card.*`",
         ),
         "recycle_jobs": Key("recycle_jobs", integer(1, 10**9), "jobs after which a worker is replaced", "never"),
+        "on_error": Key("on_error", ON_ERROR, "what is done about errors of one kind, see retries.md"),
+        "retry_for": Key(
+            "retry_for_ms", _LASTING, "no retry later than this after the job was due first; then it is dead"
+        ),
+        "ttl": Key("ttl_ms", _LASTING, "a job that is not started this long after it was due is cancelled: expired"),
+        "on_failure": Key("on_failure", _TARGET, "queue that gets a job for every failure and crash that is charged"),
+        "on_dead": Key("on_dead", _TARGET, "queue that gets a job for every job that is dead"),
+        "breaker": Key("breaker", BREAKER, BREAKER.meaning, "none"),
     },
 )
 DEFAULTS = Section(
@@ -116,8 +121,3 @@ DEFAULTS = Section(
 )
 TOP = {"daemon": DAEMON, "intake": INTAKE, "log": LOG, "access": ACCESS, "defaults": DEFAULTS}
 """The sections of which a file has one; beside them it has `[queues.NAME]`."""
-
-QUEUE_NAME = text(
-    "a name of lower-case letters, digits, _ . and -, beginning with a letter or digit, of at most 63 characters",
-    r"[a-z0-9][a-z0-9_.-]{0,62}",
-)

@@ -44,7 +44,8 @@ def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:
     for name, key in section.keys.items():
         kept = getattr(value, key.field)
         if isinstance(key.kind, Section):
-            table[name] = _table(key.kind, kept)
+            if kept is not None:
+                table[name] = _table(key.kind, kept)
         elif kept is not None or section is RETENTION:
             table[name] = key.kind.show(kept)
     return table

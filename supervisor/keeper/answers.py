@@ -9,6 +9,7 @@ from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
+from supervisor.store import breaker_view
 from supervisor.store.reader import Reader, instant
 from supervisor.unix.clock import boot_ms, wall_ms
 from supervisor.unix.memory import W_DONE
@@ -94,7 +95,11 @@ def _queue(
 ) -> dict[str, Any]:  # fmt: skip
     pool = state.pools.get(name)
     orphaned = name not in state.spec.queues
-    reason = ORPHANED if orphaned else (pool.reason if pool else None) or _short_of_room(state, name)
+    spec = state.spec.queues.get(name)
+    known = state.breakers.get(name)
+    breaker = breaker_view.shown(spec.breaker if spec else None, known, now_ms)
+    halted = breaker_view.sentence(breaker)
+    reason = ORPHANED if orphaned else (pool.reason if pool else None) or halted or _short_of_room(state, name)
     return {
         **(counts or dict.fromkeys((state.value for state in JobState), 0)),
         "oldest_queued_s": None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
@@ -105,6 +110,7 @@ def _queue(
         "detail": pool.detail if pool else None,
         "preloaded": pool.preloaded if pool else None,
         "orphaned": orphaned,
+        "breaker": breaker,
     }
 
 

@@ -57,8 +57,8 @@ def children_of(spec: Spec, listed: Sequence[tuple[str, bytes, Mapping[str, Any]
     return groups
 
 
-def new_job(queue: Queue, job: messages.NewJob, now_ms: int) -> NewJob:
-    """A job as it is stored, from a job as it is asked for.
+def new_job(queue: Queue, job: messages.NewJob, now_ms: int, marks: Mapping[str, Any] | None = None) -> NewJob:
+    """A job as it is stored, from a job as it is asked for; `marks` stand among its options.
 
     Raises:
         InvalidPayload, PayloadTooLarge: the payload cannot be stored, or the queue does not order by priority.
@@ -71,11 +71,30 @@ def new_job(queue: Queue, job: messages.NewJob, now_ms: int) -> NewJob:
             hint='set order = "priority" for it, or leave the priority out',
         )
     due_at_ms = job.due_at_ms if job.delay_ms is None else now_ms + job.delay_ms
-    own: dict[str, Any] = {}
+    own: dict[str, Any] = dict(marks or {})
     if job.timeout_ms is not None:
         own["timeout_ms"] = job.timeout_ms
     if job.max_attempts is not None:
         own["max_attempts"] = job.max_attempts
     if job.tags:
         own["tags"] = job.tags
-    return NewJob(payload, job.priority or 0, due_at_ms, msgspec.json.encode(own) if own else None)
+    if job.backoff_ms is not None:
+        own["backoff_ms"] = job.backoff_ms
+    if job.retry_for_ms is not None:
+        own["retry_for_ms"] = job.retry_for_ms
+    expires_at_ms = _expires_at_ms(queue, job, due_at_ms or now_ms)
+    if expires_at_ms is not None:
+        own["expires_at_ms"] = expires_at_ms
+    deadline_at_ms = job.deadline_at_ms if job.deadline_ms is None else now_ms + job.deadline_ms
+    if deadline_at_ms is not None:
+        own["deadline_at_ms"] = deadline_at_ms
+    options = msgspec.json.encode(own) if own else None
+    return NewJob(payload, job.priority or 0, due_at_ms, options, expires_at_ms, deadline_at_ms)
+
+
+def _expires_at_ms(queue: Queue, job: messages.NewJob, start_ms: int) -> int | None:
+    """When it is too late to start the job: its own word first; a time to live begins when the job is due."""
+    if job.expires_at_ms is not None:
+        return job.expires_at_ms
+    ttl_ms = queue.ttl_ms if job.ttl_ms is None else job.ttl_ms
+    return None if ttl_ms is None else start_ms + ttl_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from supervisor.keeper import breaking, expiring
 from supervisor.keeper.recall import QUIET_MS
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import OUT_BYTES_MAX, State
@@ -43,19 +44,21 @@ def lease_out(work: Work) -> None:
 
 def _lease_queue(work: Work, queue: str) -> bool:
     """Share a queue's jobs evenly, workers without work first; False if the pass has no time for all of them."""
-    while waiting := work.tx.waiting(queue):
+    allowed = breaking.jobs_allowed(work, queue)
+    while allowed != 0 and (waiting := work.tx.waiting(queue)):
         rooms = sorted(rooms_of(work, queue), key=lambda room: room.held)
         if not rooms:
             return True
         for number, room in enumerate(rooms):
             share = -(-waiting // (len(rooms) - number))
-            jobs = min(share, room.jobs, LEASE_JOBS_MAX)
+            jobs = min(share, room.jobs, LEASE_JOBS_MAX, allowed or LEASE_JOBS_MAX)
             lease = work.tx.lease(queue, room.slot.owner, jobs, room.payload_bytes, solo=not room.held)
             if lease is None:
                 return True
             hand_out(work, room.slot, lease)
             waiting -= len(lease.jobs)
-            if not waiting:
+            allowed = breaking.jobs_allowed(work, queue)
+            if not waiting or allowed == 0:
                 return True
             if work.late(LEASE_UNTIL_US):
                 return False
@@ -86,6 +89,9 @@ def _alone(lease: Lease) -> bool:
 def hand_out(work: Work, slot: KeeperSlot, lease: Lease) -> None:
     """Send a lease once it is committed."""
     state = work.state
+    lease = expiring.without_late(work, lease)
+    if state.breakers:
+        breaking.note_lease(work, work.tx.queue_of_lane(lease.lane), lease)
     work.leased.setdefault(slot.number, []).append(lease)
 
     def effect() -> None:

@@ -34,6 +34,7 @@ class Chores:
 
     def __init__(self, now_ms: int) -> None:
         self.promote_at_ms = now_ms
+        self.expire_at_ms = now_ms
         self.prune_at_ms = now_ms + 1_000
         self.prune_after: int | None = None
         self.requests_at_ms = now_ms + REQUEST_EVERY_MS
@@ -46,7 +47,7 @@ class Chores:
 
     def next_ms(self, *, idle: bool) -> int:
         """When the loop must turn for a chore."""
-        times = [self.promote_at_ms, self.prune_at_ms, self.identity_at_ms, self.requests_at_ms]
+        times = [self.promote_at_ms, self.expire_at_ms, self.prune_at_ms, self.identity_at_ms, self.requests_at_ms]
         if self.unsynced_since_ms is not None:
             times.append(self.unsynced_since_ms + RELAXED_SYNC_MS)
         if idle:
@@ -72,7 +73,7 @@ def watch_clock(state: State, chores: Chores, wall_ms: int, boot_ms: int) -> Non
     step_ms = offset_ms - chores.clock_offset_ms if chores.clock_offset_ms is not None else 0
     chores.clock_offset_ms = offset_ms
     if abs(step_ms) >= CLOCK_STEP_MS:
-        chores.promote_at_ms = boot_ms
+        chores.promote_at_ms = chores.expire_at_ms = boot_ms
         state.log.emit("keeper.clock_set", seconds=step_ms / 1000)
 
 
@@ -99,7 +100,7 @@ def note_scheduled(work: Work, chores: Chores) -> None:
 
 def chores_due(chores: Chores, boot_ms: int) -> bool:
     """Whether a chore needs a transaction now."""
-    return min(chores.promote_at_ms, chores.prune_at_ms, chores.requests_at_ms) <= boot_ms
+    return min(chores.promote_at_ms, chores.expire_at_ms, chores.prune_at_ms, chores.requests_at_ms) <= boot_ms
 
 
 def keep_of(state: State, queue: str) -> Keep:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from supervisor.errors import StoreError
-from supervisor.keeper import dispatch, housekeeping, recall
+from supervisor.keeper import breaking, dispatch, expiring, housekeeping, recall, standstill
 from supervisor.keeper.housekeeping import Chores
 from supervisor.keeper.intake import insert
 from supervisor.keeper.settling import settle_slot
@@ -93,11 +93,14 @@ class Passes:
         if state.leasing:
             self._recall(work, now_ms)
         withdraw(work)
+        standstill.take_back(work)
+        expiring.expire(work, self._chores)
         if state.leasing:
             dispatch.lease_out(work)
         housekeeping.prune(work, self._chores)
         housekeeping.forget_requests(work, self._chores)
         housekeeping.note_scheduled(work, self._chores)
+        breaking.note_next(work)
 
     def _own(self, work: Work) -> None:
         """Store the owners of new workers, before anything is leased to them; not of those that are dead already."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from supervisor.config.spec import Queue, Spec
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
 from supervisor.observe.log import Log
-from supervisor.policy.backoff import Backoff
+from supervisor.policy.breaker import Breaker
 from supervisor.policy.rank import Rank, rank
-from supervisor.policy.settle import Budgets
 from supervisor.store.sqlite.store import SqliteStore
 from supervisor.wire.control import Certificate, Link, PoolState, RecycleWorker
 
@@ -65,6 +64,13 @@ class State:
         self.withdrawn: set[int] = set()
         """Cancelled jobs that a worker has, and whose end is still to be brought about."""
         self.withdraw_at_ms: int | None = None
+        self.breakers: dict[str, Breaker] = {}
+        """The outage breakers that are not as they were made: a cache of their rows."""
+        self.taking_back: set[str] = set()
+        """Queues whose breaker has opened, and of which workers may still hold jobs that they have not begun."""
+        self.breaker_at_ms: int | None = None
+        self.expiry_behind = False
+        """Whether times to live or deadlines are over that there was no time for yet."""
         self.wants_lease = True
         self.lease_first: str | None = None
 
@@ -77,17 +83,6 @@ class State:
     def queue(self, name: str) -> Queue:
         """The queue's spec; defaults for one that left the file, whose jobs stay and may still be settled."""
         return self.spec.queues.get(name) or Queue(name=name, handler="left:the.file")
-
-    def budgets(self, name: str, options: Mapping[str, Any]) -> Budgets:
-        """What a job of the queue may use up; its own overrides first."""
-        queue = self.queue(name)
-        backoff = queue.backoff
-        return Budgets(
-            options.get("max_attempts") or queue.max_attempts,
-            queue.max_crashes,
-            queue.max_interruptions,
-            Backoff(backoff.base_ms, backoff.factor, backoff.max_ms, backoff.jitter),
-        )
 
     def rank_of(self, queue: str, priority: int, sequence: int) -> Rank:
         """The rank of a job that becomes ready, by the order of its queue."""

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from supervisor.job import State
+from supervisor.policy.breaker import Breaker
 from supervisor.policy.rank import Rank
 from supervisor.policy.settle import History
 
@@ -29,6 +30,18 @@ class NewJob(NamedTuple):
     priority: int = 0
     due_at_ms: int | None = None
     options: bytes | None = None
+    expires_at_ms: int | None = None
+    """When it is cancelled if no run of it was begun."""
+    deadline_at_ms: int | None = None
+    """When it is dead if it is not final."""
+
+
+class Expiry(NamedTuple):
+    """A time that is over: `ttl` if it is that of being started, else that of being done."""
+
+    at_ms: int
+    id: int
+    ttl: bool
 
 
 class Group(NamedTuple):
@@ -241,8 +254,35 @@ class Tx(Protocol):
             IllegalTransition: it is final; nothing was changed.
         """
 
+    def expiring(self, jobs_max: int) -> list[Expiry]:
+        """Times to live and deadlines that are over, in their order."""
+
+    def next_expiry_ms(self) -> int | None:
+        """When the next one is over."""
+
+    def forget_expiry(self, expiry: Expiry) -> bool:
+        """Ask no more about this job at that time; False if that was so already."""
+
+    def postpone_expiry(self, expiry: Expiry, at_ms: int) -> None:
+        """Ask again then."""
+
+    def expire(self, job_id: int, state: State, reason: str) -> bool:
+        """End a job that waits: `cancelled` or `dead`; False if it does not wait."""
+
+    def payload(self, job_id: int) -> bytes:
+        """The payload of a job that exists."""
+
+    def first_due_ms(self, job_id: int) -> int:
+        """When a job was due first: when it was enqueued, unless it was for later; or when it was revived last."""
+
+    def breakers(self) -> dict[str, Breaker]:
+        """The outage breakers that are not as they were made, by queue."""
+
+    def put_breaker(self, queue: str, breaker: Breaker) -> None:
+        """Store how a breaker stands."""
+
     def revive(self, job_id: int, rank_of: RankOf) -> None:
-        """Make a final or scheduled job ready anew, with fresh budgets.
+        """Make a final or scheduled job ready anew, with fresh budgets: its time to live and deadline are forgotten.
 
         Raises:
             UnknownJob: there is none of that id.

@@ -15,9 +15,11 @@ import msgspec
 
 from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import JOB_ID_MAX, State
+from supervisor.policy.breaker import Breaker
 from supervisor.policy.redact import redact
 from supervisor.store.library import sqlite3
 from supervisor.store.open import read_only
+from supervisor.store.sqlite.breaking import breaker_of
 from supervisor.store.sqlite.statements import SQL
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -125,6 +127,12 @@ class Reader:
         """Queues that are paused."""
         return {_plain(row)[0] for row in self._db.execute(SQL.read_paused)}
 
+    def breakers(self) -> dict[str, Breaker]:
+        """The outage breakers that are not as they were made, by queue; none in a file of an earlier version."""
+        if not self._db.execute(SQL.has_breakers).fetchone():
+            return {}
+        return {_plain(row)[0]: breaker_of(_plain(row)[1:]) for row in self._db.execute(SQL.breakers)}
+
     def setting(self, name: str) -> int:
         """A stored number."""
         row = self._db.execute(SQL.meta_get, (name,)).fetchone()
@@ -190,6 +198,8 @@ class Reader:
             "worker": {"slot": lease[2], "pid": lease[3]} if lease and lease[2] is not None else None,
             "enqueued_at": instant(enqueued_at),
             "due_at": instant(due),
+            "expires_at": instant(own.get("expires_at_ms")),
+            "deadline_at": instant(own.get("deadline_at_ms")),
             "started_at": instant(started_at),
             "finished_at": instant(finished_at),
             "reason": reason,

@@ -35,6 +35,7 @@ ATTEMPTS_MAX = 1_000
 WAIT_MAX_MS = 86_400_000
 IDS_MAX = 10_000
 NAME_LENGTH_MAX = 255
+DELAYS_MAX = 32
 TEXT_LENGTH_MAX = 1_000
 
 RequestId = Annotated[int, Meta(ge=0, le=JOB_ID_MAX)]
@@ -49,6 +50,7 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_MS)]
 Patience = Annotated[int, Meta(ge=0, le=WAIT_MAX_MS)]
 Priority = Annotated[int, Meta(ge=PRIORITY_MIN, le=PRIORITY_MAX)]
 Attempts = Annotated[int, Meta(ge=1, le=ATTEMPTS_MAX)]
+Delays = Annotated[tuple[Delay, ...], Meta(min_length=1, max_length=DELAYS_MAX)]
 Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH_MAX)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=TAGS_MAX)]
 
@@ -63,6 +65,12 @@ class NewJob(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     timeout_ms: Limit | None = None
     max_attempts: Attempts | None = None
     tags: Tags = ()
+    backoff_ms: Delays | None = None
+    retry_for_ms: Limit | None = None
+    ttl_ms: Limit | None = None
+    expires_at_ms: Instant | None = None
+    deadline_ms: Limit | None = None
+    deadline_at_ms: Instant | None = None
 
 
 class Filter(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -222,7 +230,7 @@ def decode(frame: bytes) -> AnyRequest:
         raise refusal.of_frame(frame, error) from None
     if type(request) is Enqueue:
         for number, job in enumerate(request.jobs):
-            if job.tags or job.due_at_ms is not None:
+            if job.tags or job.due_at_ms is not None or job.expires_at_ms is not None or job.deadline_at_ms is not None:
                 _check_options(number, job)
     elif type(request) is DeadRetry or type(request) is DeadDelete:
         _check_filter(request.filter)
@@ -233,6 +241,10 @@ def _check_options(number: int, job: NewJob) -> None:
     """Refuse options that are right one by one and wrong together, and tags that would not print."""
     if job.due_at_ms is not None and job.delay_ms is not None:
         raise InvalidPayload(f"jobs[{number}]: delay_ms and due_at_ms exclude each other")
+    if job.expires_at_ms is not None and job.ttl_ms is not None:
+        raise InvalidPayload(f"jobs[{number}]: ttl_ms and expires_at_ms exclude each other")
+    if job.deadline_at_ms is not None and job.deadline_ms is not None:
+        raise InvalidPayload(f"jobs[{number}]: deadline_ms and deadline_at_ms exclude each other")
     if len(set(job.tags)) < len(job.tags):
         raise InvalidPayload(f"jobs[{number}].tags: tags must differ from each other")
     if not all(tag.isprintable() for tag in job.tags):

@@ -24,9 +24,13 @@ REREAD_BYTES_MAX = 256 * 1024
 
 RULES = {
     "after_ms": "milliseconds since 1970, up to the year 9999",
+    "backoff_ms": "a list of 1 to 32 delays, each whole milliseconds, 0 to 36500 days",
     "before_ms": "milliseconds since 1970, up to the year 9999",
+    "deadline_at_ms": "milliseconds since 1970, up to the year 9999",
+    "deadline_ms": "whole milliseconds, 1 to 36500 days",
     "delay_ms": "whole milliseconds, 0 to 36500 days",
     "due_at_ms": "milliseconds since 1970, up to the year 9999",
+    "expires_at_ms": "milliseconds since 1970, up to the year 9999",
     "filter": "an object",
     "force": "true or false",
     "ids": f"a list of 1 to 10000 job ids, integers from 1 to {JOB_ID_MAX}",
@@ -39,10 +43,12 @@ RULES = {
     "payload": "a JSON value",
     "priority": "an integer from -100 to 100",
     "queue": "the name of a queue",
+    "retry_for_ms": "whole milliseconds, 1 to 36500 days",
     "state": "the name of a state",
     "tags": "a list of at most 32 texts of 1 to 64 printable characters",
     "text": "a text of 1 to 1000 characters",
     "timeout_ms": "whole milliseconds, from 1 to 36500 days for a job, from 0 to one day for wait",
+    "ttl_ms": "whole milliseconds, 1 to 36500 days",
     "type": "a text of 1 to 1000 characters",
     "within_ms": "whole milliseconds, 0 to one day",
 }

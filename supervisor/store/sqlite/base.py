@@ -72,6 +72,7 @@ class Base:
         self._rewritten: set[int] = set()
         self._touched: set[int] = set()
         self.earliest_due_ms: int | None = None
+        self.earliest_expiry_ms: int | None = None
 
     def lane_of(self, queue: str) -> int:
         """The queue's lane, made if it is new."""
@@ -93,6 +94,10 @@ class Base:
     def _note_due(self, due_at_ms: int) -> None:
         if self.earliest_due_ms is None or due_at_ms < self.earliest_due_ms:
             self.earliest_due_ms = due_at_ms
+
+    def _note_expiry(self, at_ms: int) -> None:
+        if self.earliest_expiry_ms is None or at_ms < self.earliest_expiry_ms:
+            self.earliest_expiry_ms = at_ms
 
     def standing(self, ids: Iterable[int]) -> dict[int, Standing]:
         """Where these jobs stand."""

@@ -55,12 +55,20 @@ class Insertion(Base):
                 ready.append((lane, band, pos, job_id, FRESH))
                 states.append(State.QUEUED)
             jobs.append(self._job_row(job_id, lane, band, pos, job, later=later))
+            if job.expires_at_ms is not None or job.deadline_at_ms is not None:
+                self._put_expiries(job_id, job)
         waiting = states.count(State.SCHEDULED)
         self._count(lane, State.SCHEDULED, waiting)
         self._count(lane, State.QUEUED, len(states) - waiting)
         if group.key:
             self._db.execute(SQL.request_put, (group.key, now_ms, ids[0] if ids else 0, len(ids)))
         return Inserted(ids, states)
+
+    def _put_expiries(self, job_id: int, job: NewJob) -> None:
+        for at, ttl in ((job.expires_at_ms, 1), (job.deadline_at_ms, 0)):
+            if at is not None:
+                self._db.execute(SQL.expiry_put, (at, job_id, ttl))
+                self._note_expiry(at)
 
     def _job_row(self, job_id: int, lane: int, band: int, pos: int, job: NewJob, *, later: bool) -> tuple[Any, ...]:
         return (

@@ -96,6 +96,16 @@ SELECT job.id, lane.queue,
 FROM job JOIN lane ON lane.id = job.lane LEFT JOIN outcome ON outcome.id = job.id LEFT JOIN trail ON trail.id = job.id;
 """
 
+RETRY = """
+CREATE TABLE expiry (
+  at INTEGER NOT NULL, id INTEGER NOT NULL, ttl INTEGER NOT NULL, PRIMARY KEY (at, id, ttl)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE breaker (
+  queue TEXT PRIMARY KEY, phase TEXT NOT NULL, failed_at TEXT NOT NULL, opened_at INTEGER, until_at INTEGER,
+  cooldown INTEGER NOT NULL, probe INTEGER, reason TEXT
+) STRICT, WITHOUT ROWID;
+"""
+
 
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
@@ -108,6 +118,13 @@ def m001_tables(db: Database) -> None:
 def m002_view_for_analysts(db: Database) -> None:
     """One view that answers most questions asked by hand: every job, its state, its times in milliseconds."""
     db.executescript(VIEWS)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
+def m005_retry(db: Database) -> None:
+    """Times to live and deadlines, by when they are over; how the outage breakers stand."""
+    db.executescript(RETRY)
     hit("migrate.step")
 
 
@@ -135,7 +152,7 @@ def migrate(connection: Any) -> list[str]:
 
 def known() -> list[str]:
     """Names of the migrations that this version knows, in order."""
-    return ["m001_tables", "m002_view_for_analysts"]
+    return ["m001_tables", "m002_view_for_analysts", "m005_retry"]
 
 
 def refuse_newer(connection: Any) -> None:

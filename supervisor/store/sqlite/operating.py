@@ -7,11 +7,12 @@ from typing import Any
 
 from supervisor.job import Event, State, after
 from supervisor.store.protocol import SOLO, TRAILED, Finished, Held, RankOf
-from supervisor.store.sqlite.base import ZERO, Base, encode
+from supervisor.store.sqlite.base import ZERO, encode
+from supervisor.store.sqlite.expiring import Expiring
 from supervisor.store.sqlite.statements import SQL
 
 
-class Operating(Base):
+class Operating(Expiring):
     """The verbs of operations."""
 
     def cancel(self, job_id: int) -> State:
@@ -21,14 +22,7 @@ class Operating(Base):
         if state is State.RUNNING:
             self._db.execute(SQL.trail_cancel, (job_id, self._now_ms))
             return state
-        if state is State.SCHEDULED:
-            self._db.execute(SQL.due_remove, (row.due_at, job_id))
-        else:
-            self._db.execute(SQL.ready_remove, (row.lane, row.band, row.pos, job_id))
-        ended = (job_id, "cancelled", row.history.attempt - 1, 0, None, self._now_ms, "cancelled by a client")
-        self._db.execute(SQL.finish, ended)
-        self._count(row.lane, state, -1)
-        self._count(row.lane, State.CANCELLED, 1)
+        self._end_waiting(row, state, State.CANCELLED, "cancelled by a client")
         return State.CANCELLED
 
     def revive(self, job_id: int, rank_of: RankOf) -> None:
@@ -42,6 +36,7 @@ class Operating(Base):
         rank = rank_of(row.queue.decode(), row.priority, self._take("next_sequence", 1))
         self._put_trail(job_id, ZERO, Held(*rank, TRAILED, 1), None, None, solo=False)
         self._db.execute(SQL.cancel_withdraw, (job_id,))
+        self._db.execute(SQL.options_renew, (job_id, self._now_ms))
         self._db.execute(SQL.insert_ready, (row.lane, *rank, job_id, TRAILED))
         self._count(row.lane, state, -1)
         self._count(row.lane, State.QUEUED, 1)
