@@ -24,31 +24,41 @@ EXPIRE_JOBS = 100
 AGAIN_MS = 10
 """What is on its way to a worker can be neither taken back nor left: it is asked about again."""
 
-RUNNING_AGAIN_MS = 1_000
-"""A run beyond its deadline is being cut; should it be given back instead, it is not forgotten."""
-
 EXPIRED, DEADLINE = "expired", "deadline"
 
 
 def expire(work: Work, chores: Chores) -> None:
-    """End what the clock ends, as far as the pass has time, and note when the next time is over."""
-    early_ms = work.tx.earliest_expiry_ms
-    if work.boot_ms < chores.expire_at_ms and (early_ms is None or early_ms > work.now_ms):
+    """End what the clock ends, as far as the pass has time, and note when the next time is over.
+
+    What a worker holds keeps its row, so that it is found in the pass in which it is handed back.
+    """
+    state, early_ms = work.state, work.tx.earliest_expiry_ms
+    due = early_ms is not None and early_ms <= work.now_ms
+    if not (due or state.expiry_waiting or work.boot_ms >= chores.expire_at_ms):
         if early_ms is not None:
-            _note(work, chores, early_ms, sooner=True)
+            _be_back(work, chores, early_ms, sooner=True)
         return
-    behind = False
-    while rows := work.tx.expiring(EXPIRE_JOBS):
-        _expire_page(work, rows)
+    waiting: set[Expiry] = set()
+    state.expiry_behind = False
+    while rows := set(work.tx.expiring(EXPIRE_JOBS + len(waiting))) - waiting:
+        waiting |= _expire_page(work, sorted(rows))
         if work.late(SETTLE_UNTIL_US):
-            behind = True
+            state.expiry_behind = True
             break
-    work.state.expiry_behind = behind
+    state.expiry_waiting = len(waiting)
+    _be_back(work, chores, _next_ms(work, waiting), sooner=False)
+
+
+def _next_ms(work: Work, waiting: set[Expiry]) -> int:
+    if work.state.expiry_behind:
+        return work.now_ms
+    if waiting:
+        return work.now_ms + AGAIN_MS
     next_ms = work.tx.next_expiry_ms()
-    _note(work, chores, work.now_ms + CLOCK_LOOK_MS if next_ms is None else next_ms, sooner=False)
+    return work.now_ms + CLOCK_LOOK_MS if next_ms is None else next_ms
 
 
-def _note(work: Work, chores: Chores, due_ms: int, *, sooner: bool) -> None:
+def _be_back(work: Work, chores: Chores, due_ms: int, *, sooner: bool) -> None:
     at_ms = work.boot_ms + min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS)
 
     def effect() -> None:
@@ -57,19 +67,32 @@ def _note(work: Work, chores: Chores, due_ms: int, *, sooner: bool) -> None:
     work.afterwards(effect)
 
 
-def _expire_page(work: Work, rows: list[Expiry]) -> None:
+def _expire_page(work: Work, rows: list[Expiry]) -> set[Expiry]:
+    """Do what is to be done about each; returns those of jobs that a worker still holds."""
     ids = [row.id for row in rows]
     standing, facts = work.tx.standing(ids), work.tx.facts(ids)
+    waiting = set()
     for row in rows:
         where = standing.get(row.id)
-        if where is None or not _applies(row, facts[row.id]):
-            work.tx.forget_expiry(row)
+        decided = _decide(work, row, where, facts[row.id]) if where else Fate.FORGET
+        if decided in (Fate.TAKE_BACK, Fate.WAIT):
+            waiting.add(row)
             continue
-        decided = _fate(work, row, where)
-        if decided is Fate.TAKE_BACK:
-            _take_back(work, where)
-            decided = _fate(work, row, work.tx.standing([row.id])[row.id])
-        _obey(work, row, facts[row.id], decided)
+        work.tx.forget_expiry(row)
+        if decided is not Fate.FORGET:
+            _end(work, facts[row.id], ttl=row.ttl)
+    return waiting
+
+
+def _decide(work: Work, row: Expiry, where: Standing, facts: Facts) -> Fate:
+    """What is to be done about a job, once it was tried to take it back from a worker that has not begun it."""
+    if not _applies(row, facts):
+        return Fate.FORGET
+    decided = _fate(work, row, where)
+    if decided is Fate.TAKE_BACK:
+        _take_back(work, where)
+        decided = _fate(work, row, work.tx.standing([row.id])[row.id])
+    return decided
 
 
 def _applies(row: Expiry, facts: Facts) -> bool:
@@ -94,18 +117,6 @@ def _take_back(work: Work, where: Standing) -> None:
     slot = work.state.slot_of_owner(where.owner or 0)
     if slot is not None and slot.phase is not Phase.JUDGED:
         recall.recall(work, slot)
-
-
-def _obey(work: Work, row: Expiry, facts: Facts, decided: Fate) -> None:
-    match decided:
-        case Fate.TAKE_BACK:
-            work.tx.postpone_expiry(row, work.now_ms + AGAIN_MS)
-        case Fate.WAIT:
-            work.tx.postpone_expiry(row, work.now_ms + RUNNING_AGAIN_MS)
-        case _:
-            work.tx.forget_expiry(row)
-            if decided in (Fate.EXPIRE, Fate.BURY):
-                _end(work, facts, ttl=row.ttl)
 
 
 def _end(work: Work, facts: Facts, *, ttl: bool) -> None:

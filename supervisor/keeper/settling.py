@@ -174,7 +174,8 @@ def apply(work: Work, facts: Facts, report: Report) -> None:
     if facts.cancel_at_ms is not None and not isinstance(outcome, Done):
         outcome = Cancel("cancelled by a client while it ran")
     if breaking.failed(work, facts, outcome):
-        write(work, facts, report.token, report.started_at_ms, policy.Later(work.now_ms), None)
+        held = policy.after_outage(facts.history, budgets_of(work, facts), work.now_ms)
+        write(work, facts, report.token, report.started_at_ms, held, None)
         return
     decision = policy.settle(facts.history, budgets_of(work, facts), outcome, work.now_ms, chance())
     write(work, facts, report.token, report.started_at_ms, decision, error_of(outcome))
@@ -200,6 +201,7 @@ def write(
         case policy.Later(due_at_ms):
             tx.reschedule(token, job_id, due_at_ms, facts.history, None, solo=facts.history.crashes > 0)
             _note_started(work, facts)
+            work.snoozed(facts, due_at_ms, error)
         case policy.Release(history):
             tx.interrupt(token, job_id, history, error or AttemptError("interrupted", "interrupted"))
         case policy.Bury(history, reason):

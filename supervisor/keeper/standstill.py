@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from supervisor.keeper import recall
+from supervisor.keeper.breaking import jobs_allowed
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.work import Work
 
@@ -11,6 +12,9 @@ def take_back(work: Work) -> None:
     """Take back what workers of a queue whose breaker has opened have not begun."""
     state = work.state
     for queue in list(state.taking_back):
+        if jobs_allowed(work, queue) is None:
+            state.taking_back.discard(queue)  # the configuration was changed meanwhile
+            continue
         for slot in state.slots_of(queue):
             if _holds_unbegun(slot):
                 recall.recall(work, slot)

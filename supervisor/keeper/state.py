@@ -69,6 +69,8 @@ class State:
         self.taking_back: set[str] = set()
         """Queues whose breaker has opened, and of which workers may still hold jobs that they have not begun."""
         self.breaker_at_ms: int | None = None
+        self.expiry_waiting = 0
+        """Times that are over of jobs that workers hold: asked about again in every pass."""
         self.expiry_behind = False
         """Whether times to live or deadlines are over that there was no time for yet."""
         self.wants_lease = True

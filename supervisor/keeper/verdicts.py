@@ -89,7 +89,7 @@ def _charge(work: Work, facts: Facts, token: int, started_at_ms: int, certificat
             failed = Failed("the job's deadline passed and its worker had to be killed", kind="timeout")
             error = _with_stacks(error_of(failed), certificate)
             if breaking.failed(work, facts, failed):
-                decision, error = policy.Later(work.now_ms), None
+                decision, error = policy.after_outage(facts.history, budgets, work.now_ms), None
             else:
                 decision = policy.after_failure(facts.history, budgets, failed, work.now_ms, chance())
         case Charge.CANCELLED:

@@ -61,6 +61,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "breaker.probe": (INFO, "queue {queue}: job {id} is the probe of the breaker"),
     "breaker.closed": (INFO, "queue {queue}: breaker closed"),
     "callback.dropped": (WARNING, "the callback about job {id} to queue {queue} was dropped: {error}"),
+    "job.snoozed": (INFO, "job {id} of {queue} runs again in {delay_s} s, without charge (on_error): {message}"),
     "pool.ready": (INFO, "pool {pool}: {workers} workers ready"),
     "pool.circuit": (ERROR, "pool {pool}: circuit {circuit}: {reason}"),
     "pool.worker_died": (WARNING, "pool {pool}: worker {pid} on slot {slot} ended with {status}"),

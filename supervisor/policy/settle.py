@@ -113,6 +113,8 @@ def after_failure(
     charged = history._replace(failures=history.failures + 1)
     if failed.final:
         return Bury(charged, "rejected")
+    if budgets.deadline_ms is not None and now_ms >= budgets.deadline_ms:
+        return Bury(charged, "deadline")
     rule = rule_for(budgets.rules, failed)
     if rule and rule.action != on_error.RETRY:
         return _ruled(rule, history, charged, budgets, now_ms)
@@ -146,6 +148,11 @@ def after_interruption(history: History, budgets: Budgets) -> Release | Bury:
     if charged.interruptions > budgets.max_interruptions:
         return Bury(charged, "unfinished")
     return Release(charged)
+
+
+def after_outage(history: History, budgets: Budgets, now_ms: int) -> Later | Bury:
+    """A failure while the breaker of the queue was not closed: nothing is charged, the job waits anew."""
+    return _later(history, budgets, now_ms)
 
 
 def _ruled(rule: Rule, history: History, charged: History, budgets: Budgets, now_ms: int) -> Later | Bury | Withdraw:

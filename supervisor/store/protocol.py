@@ -263,9 +263,6 @@ class Tx(Protocol):
     def forget_expiry(self, expiry: Expiry) -> bool:
         """Ask no more about this job at that time; False if that was so already."""
 
-    def postpone_expiry(self, expiry: Expiry, at_ms: int) -> None:
-        """Ask again then."""
-
     def expire(self, job_id: int, state: State, reason: str) -> bool:
         """End a job that waits: `cancelled` or `dead`; False if it does not wait."""
 

@@ -9,7 +9,19 @@ import pytest
 
 from supervisor.config import codec
 from supervisor.config.diff import KEEPER_ONLY, Changes, diff, differences
-from supervisor.config.spec import Access, Backoff, Daemon, Intake, Log, Queue, Restart, Retention, Spec
+from supervisor.config.spec import (
+    Access,
+    Backoff,
+    Breaker,
+    Daemon,
+    ErrorRule,
+    Intake,
+    Log,
+    Queue,
+    Restart,
+    Retention,
+    Spec,
+)
 from supervisor.errors import ConfigError
 
 BASE = Queue(name="q", handler="m:f")
@@ -41,6 +53,12 @@ OTHER: dict[str, Any] = {
     "on_crash_loop": "escalate",
     "redact": ("a",),
     "recycle_jobs": 1,
+    "on_error": {"ValueError": ErrorRule(action="dead")},
+    "retry_for_ms": 1,
+    "ttl_ms": 1,
+    "on_failure": "a",
+    "on_dead": "a",
+    "breaker": Breaker(),
     "python_path": ("/a",),
 }
 
@@ -66,6 +84,11 @@ def test_a_pool_is_touched_only_if_its_processes_read_what_differs(field: str) -
 def test_all_that_the_keeper_alone_reads_together_touches_no_pool() -> None:
     changed = msgspec.structs.replace(BASE, **{name: OTHER[name] for name in KEEPER_ONLY})
     assert diff(spec(BASE), spec(changed)) == Changes(retuned=("q",))
+
+
+def test_of_a_backoff_the_function_alone_touches_the_pool() -> None:
+    changed = msgspec.structs.replace(BASE, backoff=Backoff(function="m:g"))
+    assert diff(spec(BASE), spec(changed)) == Changes(changed=("q",))
 
 
 def test_what_the_keeper_alone_reads_does_not_hide_what_the_pool_reads() -> None:

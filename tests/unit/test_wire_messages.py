@@ -87,7 +87,7 @@ def test_a_payload_stays_the_text_it_was() -> None:
 
 def test_options_not_given_are_none() -> None:
     found = read_job()
-    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [()]
+    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [()] + [None] * 6
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,12 @@ def test_options_not_given_are_none() -> None:
         ("due_at_ms", [0, YEAR_10000_MS - 1]),
         ("timeout_ms", [1, 3_153_600_000_000]),
         ("max_attempts", [1, 1000]),
+        ("backoff_ms", [[0], [3_153_600_000_000] * 32]),
+        ("retry_for_ms", [1, 3_153_600_000_000]),
+        ("ttl_ms", [1, 3_153_600_000_000]),
+        ("expires_at_ms", [0, YEAR_10000_MS - 1]),
+        ("deadline_ms", [1, 3_153_600_000_000]),
+        ("deadline_at_ms", [0, YEAR_10000_MS - 1]),
         ("tags", [["a"] * 0, ["a b", "\u00e9"], ["x" * 64], [str(n) for n in range(32)]]),
     ],
 )
@@ -116,6 +122,8 @@ def test_options_are_taken_up_to_their_bounds(name: str, values: list[Any]) -> N
         ("timeout_ms", 0), ("timeout_ms", 0.5), ("max_attempts", 0), ("max_attempts", 1001), ("max_attempts", True),
         ("tags", "abc"), ("tags", [1]), ("tags", [""]), ("tags", ["x" * 65]), ("tags", [str(n) for n in range(33)]),
         ("tags", ["a", "a"]), ("tags", ["\u202e"]), ("tags", ["a\tb"]), ("tags", ["\x1b[2J"]), ("tags", None),
+        ("backoff_ms", []), ("backoff_ms", 5), ("backoff_ms", [-1]), ("backoff_ms", [1] * 33), ("retry_for_ms", 0),
+        ("ttl_ms", 0), ("ttl_ms", "5m"), ("expires_at_ms", -1), ("deadline_ms", 0), ("deadline_at_ms", YEAR_10000_MS),
         ("unique", True), ("key", "k"), ("cron", "* * * * *"),
     ],
 )  # fmt: skip
@@ -128,6 +136,13 @@ def test_two_due_times_exclude_each_other() -> None:
     with pytest.raises(InvalidPayload, match=r"jobs\[0\]: delay_ms and due_at_ms exclude each other"):
         read(job(delay_ms=1, due_at_ms=1))
     assert read_job(delay_ms=None, due_at_ms=1).due_at_ms == 1
+
+
+@pytest.mark.parametrize(("one", "other"), [("ttl_ms", "expires_at_ms"), ("deadline_ms", "deadline_at_ms")])
+def test_a_time_is_given_in_one_way(one: str, other: str) -> None:
+    with pytest.raises(InvalidPayload, match=rf"jobs\[0\]: {one} and {other} exclude each other"):
+        read(job(**{one: 1, other: 1}))
+    assert getattr(read_job(**{one: None, other: 1}), other) == 1
 
 
 def test_a_job_needs_a_payload_even_if_it_is_null() -> None:

@@ -95,10 +95,6 @@ class Base:
         if self.earliest_due_ms is None or due_at_ms < self.earliest_due_ms:
             self.earliest_due_ms = due_at_ms
 
-    def _note_expiry(self, at_ms: int) -> None:
-        if self.earliest_expiry_ms is None or at_ms < self.earliest_expiry_ms:
-            self.earliest_expiry_ms = at_ms
-
     def standing(self, ids: Iterable[int]) -> dict[int, Standing]:
         """Where these jobs stand."""
         return {

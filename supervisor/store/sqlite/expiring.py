@@ -29,12 +29,6 @@ class Expiring(Base):
         """Ask no more about this job at that time; False if that was so already."""
         return bool(self._db.execute(SQL.expiry_remove, (expiry.at_ms, expiry.id, int(expiry.ttl))).rowcount)
 
-    def postpone_expiry(self, expiry: Expiry, at_ms: int) -> None:
-        """Ask again then."""
-        self.forget_expiry(expiry)
-        self._db.execute(SQL.expiry_put, (at_ms, expiry.id, int(expiry.ttl)))
-        self._note_expiry(at_ms)
-
     def expire(self, job_id: int, state: State, reason: str) -> bool:
         """End a job that waits; False if it does not wait."""
         found = self._places([job_id])

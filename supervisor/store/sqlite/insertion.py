@@ -68,7 +68,7 @@ class Insertion(Base):
         for at, ttl in ((job.expires_at_ms, 1), (job.deadline_at_ms, 0)):
             if at is not None:
                 self._db.execute(SQL.expiry_put, (at, job_id, ttl))
-                self._note_expiry(at)
+                self.earliest_expiry_ms = at if self.earliest_expiry_ms is None else min(at, self.earliest_expiry_ms)
 
     def _job_row(self, job_id: int, lane: int, band: int, pos: int, job: NewJob, *, later: bool) -> tuple[Any, ...]:
         return (
