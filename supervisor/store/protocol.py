@@ -275,6 +275,9 @@ class Tx(Protocol):
     def breakers(self) -> dict[str, Breaker]:
         """The outage breakers that are not as they were made, by queue."""
 
+    def queue_of_lane(self, lane: int) -> str:
+        """The queue that the lane of a lease belongs to."""
+
     def put_breaker(self, queue: str, breaker: Breaker) -> None:
         """Store how a breaker stands."""
 
