@@ -71,30 +71,32 @@ def new_job(queue: Queue, job: messages.NewJob, now_ms: int, marks: Mapping[str,
             hint='set order = "priority" for it, or leave the priority out',
         )
     due_at_ms = job.due_at_ms if job.delay_ms is None else now_ms + job.delay_ms
-    own: dict[str, Any] = dict(marks or {})
+    own: dict[str, Any] = dict(marks) if marks else {}
     if job.timeout_ms is not None:
         own["timeout_ms"] = job.timeout_ms
     if job.max_attempts is not None:
         own["max_attempts"] = job.max_attempts
     if job.tags:
         own["tags"] = job.tags
-    if job.backoff_ms is not None:
-        own["backoff_ms"] = job.backoff_ms
-    if job.retry_for_ms is not None:
-        own["retry_for_ms"] = job.retry_for_ms
-    expires_at_ms = _expires_at_ms(queue, job, due_at_ms or now_ms)
-    if expires_at_ms is not None:
-        own["expires_at_ms"] = expires_at_ms
-    deadline_at_ms = job.deadline_at_ms if job.deadline_ms is None else now_ms + job.deadline_ms
-    if deadline_at_ms is not None:
-        own["deadline_at_ms"] = deadline_at_ms
-    options = msgspec.json.encode(own) if own else None
-    return NewJob(payload, job.priority or 0, due_at_ms, options, expires_at_ms, deadline_at_ms)
+    if (
+        job.backoff_ms or job.ttl_ms or job.deadline_ms or job.retry_for_ms or queue.ttl_ms
+        or job.expires_at_ms is not None or job.deadline_at_ms is not None
+    ):  # fmt: skip
+        return _with_times(queue, job, NewJob(payload, job.priority or 0, due_at_ms), own, now_ms)
+    return NewJob(payload, job.priority or 0, due_at_ms, msgspec.json.encode(own) if own else None)
 
 
-def _expires_at_ms(queue: Queue, job: messages.NewJob, start_ms: int) -> int | None:
-    """When it is too late to start the job: its own word first; a time to live begins when the job is due."""
-    if job.expires_at_ms is not None:
-        return job.expires_at_ms
+def _with_times(queue: Queue, job: messages.NewJob, new: NewJob, own: dict[str, Any], now_ms: int) -> NewJob:
+    """The job with what it brings about retries and times; a time to live begins when it is due."""
+    expires_at_ms = job.expires_at_ms
     ttl_ms = queue.ttl_ms if job.ttl_ms is None else job.ttl_ms
-    return None if ttl_ms is None else start_ms + ttl_ms
+    if expires_at_ms is None and ttl_ms is not None:
+        expires_at_ms = (new.due_at_ms or now_ms) + ttl_ms
+    deadline_at_ms = job.deadline_at_ms if job.deadline_ms is None else now_ms + job.deadline_ms
+    brought = {
+        "backoff_ms": job.backoff_ms, "retry_for_ms": job.retry_for_ms, "expires_at_ms": expires_at_ms,
+        "deadline_at_ms": deadline_at_ms,
+    }  # fmt: skip
+    own |= {name: value for name, value in brought.items() if value is not None}
+    options = msgspec.json.encode(own) if own else None
+    return new._replace(options=options, expires_at_ms=expires_at_ms, deadline_at_ms=deadline_at_ms)
