@@ -6,6 +6,7 @@ stored is shortened, then dropped with a line in the log: it never holds up what
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -58,13 +59,12 @@ def _is_callback(facts: Facts) -> bool:
 def _told(work: Work, facts: Facts, history: History, error: AttemptError | None, reason: str) -> dict[str, Any]:
     """What a callback's handler hears. What its queue hides of the payload stays hidden in the copy."""
     options = msgspec.json.decode(facts.options) if facts.options else {}
-    payload = msgspec.json.decode(work.tx.payload(facts.id))
     detail = msgspec.json.decode(error.detail) if error and error.detail else {}
     return {
         "job": {
             "id": facts.id,
             "queue": facts.queue,
-            "payload": redact(payload, work.state.queue(facts.queue).redact),
+            "payload": _copied(work.tx.payload(facts.id), work.state.queue(facts.queue).redact),
             "attempt": history.failures + history.crashes,
             "failures": history.failures,
             "crashes": history.crashes,
@@ -75,6 +75,11 @@ def _told(work: Work, facts: Facts, history: History, error: AttemptError | None
         else None,
         "reason": reason,
     }
+
+
+def _copied(payload: bytes, hidden: Sequence[str]) -> Any:
+    """A payload as it stands in the copy; it is read only where something of it is to be hidden."""
+    return redact(msgspec.json.decode(payload), hidden) if hidden else msgspec.Raw(payload)
 
 
 def _shortened(told: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ looked at one by one: nothing is handed out late.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +21,9 @@ from supervisor.policy.expiry import Fate, fate
 from supervisor.policy.settle import History
 from supervisor.store.protocol import Expiry, Facts, Lease, Standing
 
-EXPIRE_JOBS = 100
+EXPIRE_JOBS = 50
+"""Jobs of one look at the time: a pass with one too many stays within its time."""
+
 AGAIN_MS = 10
 """What is on its way to a worker can be neither taken back nor left: it is asked about again."""
 
@@ -71,17 +74,15 @@ def _expire_page(work: Work, rows: list[Expiry]) -> set[Expiry]:
     """Do what is to be done about each; returns those of jobs that a worker still holds."""
     ids = [row.id for row in rows]
     standing, facts = work.tx.standing(ids), work.tx.facts(ids)
-    waiting = set()
+    fates: dict[Fate, list[Expiry]] = defaultdict(list)
     for row in rows:
         where = standing.get(row.id)
-        decided = _decide(work, row, where, facts[row.id]) if where else Fate.FORGET
-        if decided in (Fate.TAKE_BACK, Fate.WAIT):
-            waiting.add(row)
-            continue
-        work.tx.forget_expiry(row)
-        if decided is not Fate.FORGET:
-            _end(work, facts[row.id], ttl=row.ttl)
-    return waiting
+        fates[_decide(work, row, where, facts[row.id]) if where else Fate.FORGET].append(row)
+    held = {*fates.pop(Fate.TAKE_BACK, ()), *fates.pop(Fate.WAIT, ())}
+    work.tx.forget_expiries([row for row in rows if row not in held])
+    for decided, ttl in ((Fate.EXPIRE, True), (Fate.BURY, False)):
+        _end(work, [facts[row.id] for row in fates[decided]], ttl=ttl)
+    return held
 
 
 def _decide(work: Work, row: Expiry, where: Standing, facts: Facts) -> Fate:
@@ -119,14 +120,14 @@ def _take_back(work: Work, where: Standing) -> None:
         recall.recall(work, slot)
 
 
-def _end(work: Work, facts: Facts, *, ttl: bool) -> None:
+def _end(work: Work, ending: Sequence[Facts], *, ttl: bool) -> None:
     state, reason = (JobState.CANCELLED, EXPIRED) if ttl else (JobState.DEAD, DEADLINE)
-    if not work.tx.expire(facts.id, state, reason):
-        return
-    work.final.add(facts.id)
-    if not ttl:
-        work.buried(facts, None, reason)
-        callbacks.dead(work, facts, facts.history, None, reason)
+    ended = set(work.tx.expire([facts.id for facts in ending], state, reason)) if ending else set()
+    work.final.update(ended)
+    for facts in ending:
+        if facts.id in ended and not ttl:
+            work.buried(facts, None, reason)
+            callbacks.dead(work, facts, facts.history, None, reason)
 
 
 def without_late(work: Work, lease: Lease) -> Lease:
@@ -142,7 +143,7 @@ def without_late(work: Work, lease: Lease) -> Lease:
         options = msgspec.json.decode(facts[job_id].options or b"{}")
         deadline_ms = options.get("deadline_at_ms")
         over = deadline_ms is not None and deadline_ms <= work.now_ms
-        _end(work, facts[job_id], ttl=not over)
+        _end(work, [facts[job_id]], ttl=not over)
     return lease._replace(jobs=[job for job in lease.jobs if job.id not in late])
 
 
@@ -155,4 +156,4 @@ def _late(work: Work, job_id: int, written: bytes) -> bool:
         return False
     # The row is there as long as no run was begun and snoozed; what was charged for a run shows in the history.
     unstarted = work.tx.standing([job_id])[job_id].history == History()
-    return unstarted and work.tx.forget_expiry(Expiry(expires_ms, job_id, ttl=True))
+    return unstarted and work.tx.forget_expiries([Expiry(expires_ms, job_id, ttl=True)]) > 0

@@ -219,7 +219,7 @@ def _note_started(work: Work, facts: Facts) -> None:
     if facts.options and b"expires_at_ms" in facts.options:
         expires_at_ms = msgspec.json.decode(facts.options).get("expires_at_ms")
         if expires_at_ms is not None:
-            work.tx.forget_expiry(Expiry(expires_at_ms, facts.id, ttl=True))
+            work.tx.forget_expiries([Expiry(expires_at_ms, facts.id, ttl=True)])
 
 
 def error_of(outcome: Outcome) -> AttemptError | None:

@@ -260,11 +260,11 @@ class Tx(Protocol):
     def next_expiry_ms(self) -> int | None:
         """When the next one is over."""
 
-    def forget_expiry(self, expiry: Expiry) -> bool:
-        """Ask no more about this job at that time; False if that was so already."""
+    def forget_expiries(self, expiries: Sequence[Expiry]) -> int:
+        """Ask no more about these jobs at those times; returns of how many that was not so already."""
 
-    def expire(self, job_id: int, state: State, reason: str) -> bool:
-        """End a job that waits: `cancelled` or `dead`; False if it does not wait."""
+    def expire(self, ids: Sequence[int], state: State, reason: str) -> list[int]:
+        """End jobs that wait: `cancelled` or `dead`; returns those that waited, in the order given."""
 
     def payload(self, job_id: int) -> bytes:
         """The payload of a job that exists."""

@@ -53,15 +53,15 @@ class RetryVerbs:
 
     def test_a_time_is_forgotten_once(self, one: Store, two: Store) -> None:
         put(one, NewJob(b"1", expires_at_ms=NOW + 1, deadline_at_ms=NOW + 1))
-        assert asked(one, lambda tx: tx.forget_expiry(Expiry(NOW + 1, 1, True))) is True
-        assert asked(two, lambda tx: tx.forget_expiry(Expiry(NOW + 1, 1, True))) is False
+        assert asked(one, lambda tx: tx.forget_expiries([Expiry(NOW + 1, 1, True)])) == 1
+        assert asked(two, lambda tx: tx.forget_expiries([Expiry(NOW + 1, 1, True)])) == 0
         assert over(two, NOW + 1) == [Expiry(NOW + 1, 1, False)]
 
     @pytest.mark.parametrize(("state", "reason"), [(State.CANCELLED, "expired"), (State.DEAD, "deadline")])
     @pytest.mark.parametrize("later", [True, False])
     def test_a_job_that_waits_is_ended(self, one: Store, two: Store, state: State, reason: str, later: bool) -> None:
         put(one, NewJob(b"1", due_at_ms=NOW + 5 if later else None), b"2")
-        assert asked(one, lambda tx: tx.expire(1, state, reason)) is True
+        assert asked(one, lambda tx: tx.expire([1], state, reason)) == [1]
         assert states(two, 1, 2) == [state, State.QUEUED]
         assert counts(two) == {"queued": 1, state.value: 1}
         assert promote(two, NOW + 9) == 0
@@ -70,7 +70,7 @@ class RetryVerbs:
     def test_a_job_that_waits_for_a_retry_is_ended(self, one: Store, two: Store) -> None:
         put(one, b"1")
         assert fail(one, leased(one).token, 1, NOW + 5)
-        assert asked(two, lambda tx: tx.expire(1, State.DEAD, "deadline")) is True
+        assert asked(two, lambda tx: tx.expire([1], State.DEAD, "deadline")) == [1]
         assert promote(one, NOW + 9) == 0
         assert counts(one) == {"dead": 1}
 
@@ -78,9 +78,9 @@ class RetryVerbs:
         put(one, b"1", b"2")
         token = leased(one, jobs=2).token
         complete(one, token, 2)
-        for job_id in (1, 2, 99):
-            assert asked(one, lambda tx, job_id=job_id: tx.expire(job_id, State.DEAD, "deadline")) is False
-        assert states(one, 1, 2) == [State.RUNNING, State.COMPLETED]
+        put(one, b"3", b"4")
+        assert asked(one, lambda tx: tx.expire([99, 4, 1, 2, 3, 4], State.DEAD, "deadline")) == [4, 3]
+        assert states(one, 1, 2, 3, 4) == [State.RUNNING, State.COMPLETED, State.DEAD, State.DEAD]
 
     def test_a_revived_job_is_free_of_its_times(self, one: Store, two: Store) -> None:
         put(one, NewJob(b'"x"', 0, None, b'{"tags":["a"],"deadline_at_ms":5,"expires_at_ms":6,"max_attempts":2}'))

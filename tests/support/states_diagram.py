@@ -34,7 +34,7 @@ EVENTS = {
     Event.SNOOZE: "Its handler or a rule asked to run it later, or its queue's breaker is open; nothing is charged.",
     Event.BURY: "Its attempts, crashes, interruptions or time are used up, or its handler or a rule gave it up.",
     Event.RELEASE: "It goes back to the place it had: not started, or interrupted by a stop, a reload or a reboot.",
-    Event.CANCEL: "Somebody called it off, or its time to live was over; a running job is called off when its run ends.",
+    Event.CANCEL: "Somebody called it off (a running job when its run ends), or its time to live was over.",
     Event.REVIVE: "Somebody asked for it again (`jobsctl retry`): it keeps its id and begins with fresh budgets.",
 }
 

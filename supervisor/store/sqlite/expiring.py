@@ -25,19 +25,20 @@ class Expiring(Base):
         row = self._db.execute(SQL.expiry_next).fetchone()
         return None if row is None or row[0] is None else int(row[0])
 
-    def forget_expiry(self, expiry: Expiry) -> bool:
-        """Ask no more about this job at that time; False if that was so already."""
-        return bool(self._db.execute(SQL.expiry_remove, (expiry.at_ms, expiry.id, int(expiry.ttl))).rowcount)
+    def forget_expiries(self, expiries: Sequence[Expiry]) -> int:
+        """Ask no more about these jobs at those times; returns of how many that was not so already."""
+        rows = [(expiry.at_ms, expiry.id, int(expiry.ttl)) for expiry in expiries]
+        return int(self._db.executemany(SQL.expiry_remove, rows).rowcount) if rows else 0
 
-    def expire(self, job_id: int, state: State, reason: str) -> bool:
-        """End a job that waits; False if it does not wait."""
-        found = self._places([job_id])
-        if not found or found[0][1] not in (State.QUEUED, State.SCHEDULED):
-            return False
-        row, stands, _ = found[0]
-        assert after(stands, Event.BURY if state is State.DEAD else Event.CANCEL) is state
-        self._end_waiting(row, stands, state, reason)
-        return True
+    def expire(self, ids: Sequence[int], state: State, reason: str) -> list[int]:
+        """End jobs that wait; returns those that waited, in the order given."""
+        event = Event.BURY if state is State.DEAD else Event.CANCEL
+        places = {row.id: (row, stands) for row, stands, _ in self._places(ids)}
+        waiting = [places[job_id] for job_id in dict.fromkeys(ids) if job_id in places]
+        waiting = [(row, stands) for row, stands in waiting if stands in (State.QUEUED, State.SCHEDULED)]
+        assert all(after(stands, event) is state for _, stands in waiting)
+        self._end_waiting(waiting, state, reason)
+        return [row.id for row, _ in waiting]
 
     def payload(self, job_id: int) -> bytes:
         """The payload of a job that exists."""
@@ -48,13 +49,13 @@ class Expiring(Base):
         """When a job was due first, or revived last."""
         return int(self._db.execute(SQL.first_due, (job_id,)).fetchone()[0])
 
-    def _end_waiting(self, row: Place, stands: State, state: State, reason: str) -> None:
-        """Take a job that waits out of where it waits, and record its end."""
-        if stands is State.SCHEDULED:
-            self._db.execute(SQL.due_remove, (row.due_at, row.id))
-        else:
-            self._db.execute(SQL.ready_remove, (row.lane, row.band, row.pos, row.id))
-        ended = (row.id, state.value, row.history.attempt - 1, 0, None, self._now_ms, reason)
-        self._db.execute(SQL.finish, ended)
-        self._count(row.lane, stands, -1)
-        self._count(row.lane, state, 1)
+    def _end_waiting(self, waiting: Sequence[tuple[Place, State]], state: State, reason: str) -> None:
+        """Take jobs that wait out of where they wait, and record their end."""
+        scheduled = [(row.due_at, row.id) for row, stands in waiting if stands is State.SCHEDULED]
+        queued = [(row.lane, row.band, row.pos, row.id) for row, stands in waiting if stands is State.QUEUED]
+        ended = [(row.id, state.value, row.history.attempt - 1, 0, None, self._now_ms, reason) for row, _ in waiting]
+        for statement, rows in ((SQL.due_remove, scheduled), (SQL.ready_remove, queued), (SQL.finish, ended)):
+            self._db.executemany(statement, rows)
+        for row, stands in waiting:
+            self._count(row.lane, stands, -1)
+            self._count(row.lane, state, 1)

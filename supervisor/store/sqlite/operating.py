@@ -22,7 +22,7 @@ class Operating(Expiring):
         if state is State.RUNNING:
             self._db.execute(SQL.trail_cancel, (job_id, self._now_ms))
             return state
-        self._end_waiting(row, state, State.CANCELLED, "cancelled by a client")
+        self._end_waiting([(row, state)], State.CANCELLED, "cancelled by a client")
         return State.CANCELLED
 
     def revive(self, job_id: int, rank_of: RankOf) -> None:
