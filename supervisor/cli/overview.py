@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from supervisor.job import State
+from supervisor.store.breaker_view import sentence
 
 
 def absent(holder_pid: int | None) -> dict[str, Any]:
@@ -22,7 +23,11 @@ def overview(
     orphaned = sorted(set(counts) - set(queues))
     return {
         name: _queue(counts.get(name, {}), oldest_ms.get(name), now_ms)
-        | {"paused": name in paused, "orphaned": name not in queues, "reason": None if name in queues else ORPHANED}
+        | {
+            "paused": name in paused,
+            "orphaned": name not in queues,
+            "reason": sentence(breakers.get(name)) if name in queues else ORPHANED,
+        }
         | {"breaker": breakers.get(name)}
         for name in (*queues, *orphaned)
         if name in queues or any(counts[name].values())

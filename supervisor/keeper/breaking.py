@@ -38,6 +38,9 @@ def jobs_allowed(work: Work, queue: str) -> int | None:
     known = work.state.breakers.get(queue)
     if known is None or work.state.queue(queue).breaker is None:
         return None
+    anchored = policy.anchored(known, work.now_ms)
+    if anchored != known:
+        _put(work, queue, known := anchored, said=False)
     runs = known.probe is not None and any(known.probe in lease.jobs for lease in work.tx.open_leases().values())
     return policy.allowed(known, work.now_ms, probe_runs=runs)
 
@@ -86,7 +89,7 @@ def counts(queue: Queue, outcome: Failed) -> bool:
     return rule is None or rule.action == RETRY
 
 
-def _put(work: Work, queue: str, after: Breaker) -> None:
+def _put(work: Work, queue: str, after: Breaker, *, said: bool = True) -> None:
     """Store how a breaker stands now, and say so where it matters."""
     state = work.state
     before = state.breakers.get(queue, CLOSED)
@@ -95,6 +98,8 @@ def _put(work: Work, queue: str, after: Breaker) -> None:
     work.on_failure(partial(_set, state, queue, before))
     _set(state, queue, after)
     work.tx.put_breaker(queue, after)
+    if not said:
+        return
     if after.phase is Stage.OPEN:
         state.taking_back.add(queue)
         cooldown_s = after.cooldown_ms / 1000

@@ -5,8 +5,7 @@ half-open: one may, the probe. If the probe does not fail, the breaker closes; i
 the cooldown, up to `max_cooldown_ms`. A failure that comes in while it is not closed is not charged to its job.
 
 In a row means with no success between: an outage fails every job, while some bad jobs among good ones are no outage.
-Times are wall-clock ms, since they outlive a boot; a clock that was set back never makes a wait longer than its
-cooldown.
+Times are wall-clock ms, since they outlive a boot; after a clock was set back, the cooldown begins anew (`anchored`).
 """
 
 from __future__ import annotations
@@ -84,7 +83,14 @@ def wait_ms(breaker: Breaker, now_ms: int) -> int:
     """How long until a probe may go: 0 if it may go now, or if there is nothing to wait for."""
     if breaker.phase is not Phase.OPEN or breaker.until_ms is None:
         return 0
-    return min(max(breaker.until_ms - now_ms, 0), breaker.cooldown_ms)
+    return max(breaker.until_ms - now_ms, 0)
+
+
+def anchored(breaker: Breaker, now_ms: int) -> Breaker:
+    """The breaker by a clock that may have been set back: no wait is longer than the cooldown that it is part of."""
+    if wait_ms(breaker, now_ms) <= breaker.cooldown_ms:
+        return breaker
+    return breaker._replace(until_ms=now_ms + breaker.cooldown_ms)
 
 
 def allowed(breaker: Breaker, now_ms: int, *, probe_runs: bool) -> int | None:

@@ -12,6 +12,7 @@ from supervisor.policy.breaker import (
     Phase,
     Settings,
     allowed,
+    anchored,
     failed,
     passed,
     probing,
@@ -102,8 +103,17 @@ def test_the_wait_ends_with_the_cooldown(now: int, expected: int) -> None:
     assert wait_ms(OPEN, now) == expected
 
 
-def test_a_clock_that_was_set_back_does_not_make_the_wait_longer() -> None:
-    assert wait_ms(OPEN, NOW - 10**9) == 100
+def test_after_a_clock_was_set_back_the_cooldown_begins_anew() -> None:
+    past = NOW - 10**9
+    assert wait_ms(OPEN, past) > 10**9
+    again = anchored(OPEN, past)
+    assert wait_ms(again, past) == 100
+    assert again == OPEN._replace(until_ms=past + 100)
+
+
+@pytest.mark.parametrize("known", [OPEN, CLOSED, probing(OPEN, 7), Breaker(Phase.OPEN)])
+def test_a_clock_that_runs_on_changes_nothing(known: Breaker) -> None:
+    assert {anchored(known, NOW + at) for at in (2, 50, 10**9)} == {known}
 
 
 def test_who_is_not_open_waits_for_nothing() -> None:
