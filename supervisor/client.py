@@ -36,7 +36,7 @@ WAIT_SLICE_MS = 60_000
 """`wait` asks again this often, so that a daemon that has gone is noticed."""
 
 WITHIN_MAX_MS = 86_400_000
-WRITING = frozenset({"cancel", "retry", "pause", "resume", "move", "purge", "dead_retry", "dead_delete"})
+WRITING = frozenset({"cancel", "retry", "pause", "resume", "key", "move", "purge", "dead_retry", "dead_delete"})
 """Operations that wait for a commit: the daemon is told how long we wait for them."""
 
 _PLAIN_S_MAX = 86_400
@@ -141,6 +141,8 @@ class Client(Generic[Ticket]):
         ttl: Duration | None = None,
         expires: datetime | str | None = None,
         deadline: datetime | Duration | None = None,
+        key: str | None = None,
+        cost: int | None = None,
         request_key: str | None = None,
     ) -> Ticket:
         """Enqueue one job; its id, returned when the daemon has acknowledged it. Buffered: a receipt, at once.
@@ -159,6 +161,8 @@ class Client(Generic[Ticket]):
             ttl: cancelled, if it is not started this long after it was due.
             expires: cancelled, if it is not started by then: a datetime with a time zone, or RFC 3339 text.
             deadline: dead, if it is not done by then: an instant, or how long from now. A run is cut there.
+            key: what it belongs to, such as a customer: order, fairness and limits may hold for each key.
+            cost: how many jobs it counts for where the queue has a rate.
             request_key: your own key for this request. Within 10 minutes the same key returns the same job, so
                 that you can repeat what ended with Unconfirmed; without it, a repetition is another job.
 
@@ -172,7 +176,7 @@ class Client(Generic[Ticket]):
         given = members(
             {"delay": delay, "at": at, "priority": priority, "timeout": timeout,
              "max_attempts": max_attempts, "tags": tags, "backoff": backoff, "retry_for": retry_for, "ttl": ttl,
-             "expires": expires, "deadline": deadline}
+             "expires": expires, "deadline": deadline, "key": key, "cost": cost}
         )  # fmt: skip
         return self._enqueue(queue, [job_text(payload, given)], request_key)[0]
 
@@ -222,6 +226,14 @@ class Client(Generic[Ticket]):
             UnknownJob: no job has that id.
         """
         return self.request("status") if job is None else self.request("job", job=_id_of(job))
+
+    def explain(self, job: SupportsIndex) -> dict[str, Any]:
+        """Why a job is not running: `sentence`, and all `reasons`, each with its numbers.
+
+        Raises:
+            UnknownJob: no job has that id.
+        """
+        return self.request("explain", job=_id_of(job))
 
     def wait(self, job: SupportsIndex, timeout: Duration | None = None) -> dict[str, Any]:
         """The job's status once it is final: completed, dead or cancelled. `timeout` None: however long it takes.

@@ -99,6 +99,18 @@ class Busy(JobsupError):
     exit_status = EXIT_BUSY
 
 
+class QueueFull(Busy):
+    """The queue is bounded (`max_size`) and has no room for these jobs now."""
+
+    code = "queue_full"
+
+
+class NotUnique(JobsupError):
+    """The queue wants no two jobs that count as the same, and one of them is there already."""
+
+    code = "not_unique"
+
+
 class Unconfirmed(JobsupError):
     """The request was sent and the answer was lost: it may or may not have been done."""
 

@@ -18,6 +18,8 @@ GROUP_JOBS_MAX = 10_000
 GROUP_BYTES_MAX = 16 * 1024 * 1024
 TAGS_MAX = 32
 TAG_LENGTH_MAX = 64
+JOB_KEY_LENGTH_MAX = 200
+COST_MAX = 1_000_000
 
 Duration = str | int | float | timedelta
 """A duration as users write it: "1h30m", or seconds, or a timedelta."""
@@ -142,6 +144,16 @@ class Snooze(NamedTuple):
     delay: Duration
 
 
+class RateLimited(NamedTuple):
+    """Returned by a handler that was told to slow down, as by HTTP 429: nothing of the queue begins before `delay` is over.
+
+    The job itself runs again then, without charging an attempt. `key_only`: only jobs of the same key wait.
+    """
+
+    delay: Duration
+    key_only: bool = False
+
+
 class Cancel(NamedTuple):
     """Returned by a handler: this job shall not run again; `reason` is kept with it."""
 
@@ -154,7 +166,7 @@ class Dead(NamedTuple):
     reason: str
 
 
-Outcome = Done | Failed | Snooze | Cancel
+Outcome = Done | Failed | Snooze | RateLimited | Cancel
 
 
 class JobTimeout(Exception):
@@ -176,7 +188,7 @@ class Job:
     """What a handler receives. Frozen; `enqueued_at`, `due_at` and `deadline` are datetimes in UTC."""
 
     __slots__ = (
-        "_enqueue", "attempt", "deadline", "due_at", "enqueued_at", "id", "max_attempts", "payload",
+        "_enqueue", "attempt", "deadline", "due_at", "enqueued_at", "id", "key", "max_attempts", "payload",
         "previous_error", "priority", "queue", "tags", "token",
     )  # fmt: skip
 
@@ -188,6 +200,7 @@ class Job:
     token: int
     priority: int
     tags: Sequence[str]
+    key: str | None
     enqueued_at: Any
     due_at: Any
     deadline: Any
@@ -198,6 +211,7 @@ class Job:
         self, *, id: int, queue: str, payload: Any, attempt: int = 1, max_attempts: int = 5, token: int = 0,  # noqa: A002
         priority: int = 0, tags: Sequence[str] = (), enqueued_at: Any = None, due_at: Any = None,
         deadline: Any = None, previous_error: str | None = None, enqueue: Callable[[Child], None] | None = None,
+        key: str | None = None,
     ) -> None:  # fmt: skip
         put = object.__setattr__
         put(self, "id", id)
@@ -208,6 +222,7 @@ class Job:
         put(self, "token", token)
         put(self, "priority", priority)
         put(self, "tags", tags)
+        put(self, "key", key)
         put(self, "enqueued_at", enqueued_at)
         put(self, "due_at", due_at)
         put(self, "deadline", deadline)
@@ -227,7 +242,7 @@ class Job:
         """Enqueue another job, which becomes one only if this job completes: both are one commit.
 
         Options are those of `Client.enqueue`: delay, at, priority, timeout, max_attempts, tags, backoff, retry_for,
-        ttl, expires, deadline.
+        ttl, expires, deadline, key, cost.
 
         Raises:
             RuntimeError: this job was not started by a worker.

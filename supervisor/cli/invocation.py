@@ -139,7 +139,7 @@ class Invocation:
         spec = self.spec()
         connection = connect_reader(spec.daemon.database)
         try:
-            yield Reader(connection, spec.queues)
+            yield Reader(connection, spec.queue)
         finally:
             connection.close()
 
@@ -151,8 +151,9 @@ class Invocation:
         """
         from supervisor.errors import NoDatabase, UnknownQueue
 
-        known = set(self.spec().queues)
-        if queue in known:
+        spec = self.spec()
+        known = set(spec.queues)
+        if spec.queue(queue) is not None:
             return
         try:
             with self.reader() as reader:

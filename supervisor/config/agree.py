@@ -6,16 +6,23 @@ Each function yields the key to blame and a sentence.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
 from supervisor.config.problem import KeyPath, printable, quoted, suggestion
-from supervisor.config.spec import Daemon, Queue
+from supervisor.config.spec import Daemon, Limit, Queue, is_pattern, matches
 from supervisor.policy.duration import show
 
 WORKERS_TOTAL_MAX = 2048
 HANDLER_ONLY = ("preload", "after_fork")
+POOL_ONLY = (
+    "handler", "command", "workers", "boot_timeout", "restart", "pass_env", "env", "cwd", "user", "network", "preload",
+    "after_fork", "on_crash_loop", "recycle_jobs",
+)  # fmt: skip
+"""Keys that mean nothing in a queue without workers of its own."""
+UNIQUE_FIELDS = {"unique": "unique", "throttle": "throttle_ms", "debounce": "debounce_ms"}
+WINDOW_MIN_MS = 64
 
 Conflict = tuple[KeyPath, str]
 
@@ -30,10 +37,34 @@ def of_daemon(daemon: Daemon) -> Iterator[Conflict]:
         yield ("database",), "is the run_dir or the socket itself; choose another path"
 
 
-def of_written(written: Mapping[str, Any]) -> Iterator[Conflict]:
-    """Whether a queue has the keys that it needs; `written` is its own table, its values may still be wrong."""
+def of_written(written: Mapping[str, Any], *, drawn: bool = False) -> Iterator[Conflict]:
+    """Whether a queue has the keys that it needs; `written` is its own table, its values may still be wrong.
+
+    `drawn`: a pool draws from it, and says what is run.
+    """
+    if drawn:
+        for name in POOL_ONLY:
+            if name in written:
+                yield (
+                    (name,),
+                    "stands in the pool that draws from this queue; remove it here, or from the pool's sources",
+                )
+        return
     if "handler" not in written and "command" not in written:
         yield (), 'says neither what to call nor what to run; write handler = "module:function" or command = [...]'
+    yield from _what_runs(written)
+
+
+def of_pool(written: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Whether a pool says what it runs, and for whom."""
+    if "sources" not in written:
+        yield (), "draws from no queue; write sources = { NAME = WEIGHT, ... } or [NAME, ...]"
+    if "handler" not in written and "command" not in written:
+        yield (), 'says neither what to call nor what to run; write handler = "module:function" or command = [...]'
+    yield from _what_runs(written)
+
+
+def _what_runs(written: Mapping[str, Any]) -> Iterator[Conflict]:
     if "handler" in written and "command" in written:
         yield ("command",), "stands beside handler; keep one of them"
     if "handler" not in written:
@@ -67,6 +98,13 @@ def _rules_of_written(written: Mapping[str, Any]) -> Iterator[Conflict]:
                 yield ("on_error",), f'{text}, "timeout" or "crash"'
 
 
+def _of_breaker(queue: Queue) -> Iterator[Conflict]:
+    breaker = queue.breaker
+    if breaker is not None and breaker.max_cooldown_ms < breaker.cooldown_ms:
+        text = f"{show(breaker.max_cooldown_ms)} is below cooldown, {show(breaker.cooldown_ms)}"
+        yield ("breaker", "max_cooldown"), f"{text}; raise one or lower the other"
+
+
 def of_inherited(queue: Queue) -> Iterator[Conflict]:
     """Whether those keys go together that may come from [defaults]."""
     if queue.backoff.max_ms < queue.backoff.base_ms:
@@ -74,24 +112,82 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
             f"{show(queue.backoff.max_ms)} is below base, {show(queue.backoff.base_ms)}; raise one or lower the other"
         )
         yield ("backoff", "max"), text
-    breaker = queue.breaker
-    if breaker is not None and breaker.max_cooldown_ms < breaker.cooldown_ms:
-        text = f"{show(breaker.max_cooldown_ms)} is below cooldown, {show(breaker.cooldown_ms)}"
-        yield ("breaker", "max_cooldown"), f"{text}; raise one or lower the other"
+    yield from _of_breaker(queue)
+    if queue.ageing_ms is not None and "priority" not in queue.order:
+        yield ("ageing",), 'means something where priorities count; write order = "priority", or leave it out'
+    if queue.ageing_ms is not None and "fair" in queue.order:
+        yield ("ageing",), "does not go with fair, where each key's turn comes anyway; keep one of them"
+    if queue.weights and "fair" not in queue.order:
+        yield ("weights",), 'mean something where keys take turns; write order = "fair", or leave them out'
+    if queue.ordered and "lifo" in queue.order:
+        yield (
+            ("ordered",),
+            "means that jobs run in the order in which they came, and lifo the contrary; keep one of them",
+        )
+    if queue.demand.max is not None and queue.demand.max < queue.demand.min:
+        yield ("demand", "max"), f"{queue.demand.max} is below min, {queue.demand.min}; raise one or lower the other"
+    same = [name for name in ("unique", "throttle", "debounce") if getattr(queue, UNIQUE_FIELDS[name]) is not None]
+    if len(same) > 1 and same != ["unique", "throttle"] and same != ["unique", "debounce"]:
+        yield (same[-1],), f"does not go with {same[0]}; keep one of them"
+    for kind in ("rate", "key_rate"):
+        rate = getattr(queue, kind)
+        if rate is not None and rate.algorithm == "window" and rate.period_ms < WINDOW_MIN_MS:
+            yield (kind, "period"), "is too short to be measured as a window; write 64ms or more, or another algorithm"
 
 
 def of_targets(queues: Mapping[str, Queue], own: Mapping[str, Any]) -> Iterator[Conflict]:
     """Whether callbacks go to queues that exist; `own` are the tables of all queues as they were written."""
     for name, queue in queues.items():
         for key, target in (("on_failure", queue.on_failure), ("on_dead", queue.on_dead)):
-            if target is not None and target not in own:
+            if target is not None and not _speaks_of(target, own):
                 yield ("queues", name, key), f"there is no queue {target}; {suggestion(target, own)}"
             elif target == name and key in own[name]:
                 yield ("queues", name, key), "is the queue itself; name another one"
 
 
-def of_all(queues: Iterable[Queue]) -> Iterator[Conflict]:
-    """Whether all queues together fit on one host."""
-    workers = sum(queue.workers for queue in queues)
+def _speaks_of(target: str, names: Iterable[str]) -> bool:
+    """Whether a table of a queue, or a pattern, speaks of this queue."""
+    return any(name == target or (is_pattern(name) and matches(name, target)) for name in names)
+
+
+def of_limit(limit: Limit) -> Iterator[Conflict]:
+    """Whether a shared limit limits anything."""
+    if limit.concurrency is None and limit.rate is None:
+        yield (), "limits nothing; write concurrency, rate, or both"
+
+
+def of_tables(
+    queues: Mapping[str, Queue], limits: Mapping[str, Limit], pools: Mapping[str, Queue], written: Collection[str]
+) -> Iterator[Conflict]:
+    """Whether queues, limits and pools go together. `written`: all queues of the files, those with problems included."""
+    workers = sum(queue.workers for queue in (*queues.values(), *pools.values()) if queue.handler or queue.command)
     if workers > WORKERS_TOTAL_MAX:
         yield ("queues",), f"have {workers} workers together; write at most {WORKERS_TOTAL_MAX}"
+    yield from _overlaps(written)
+    for name, queue in queues.items():
+        for limit in queue.limits:
+            if limit not in limits:
+                yield ("queues", name, "limits"), f"there is no [limits.{limit}]; {suggestion(limit, limits)}"
+    drawn: dict[str, str] = {}
+    for name, pool in pools.items():
+        if name in written:
+            yield ("pools", name), "has the name of a queue; choose another, as workers are named after their pool"
+        for source in pool.sources:
+            if source in pools:
+                yield ("pools", name, "sources"), f"{source} is a pool, and pools draw from queues; name its queues"
+            elif source not in written:
+                yield ("pools", name, "sources"), f"there is no [queues.{source}]; {suggestion(source, written)}"
+            elif source in drawn:
+                text = f"{source} is drawn from by pool {drawn[source]} already; a queue has one pool"
+                yield ("pools", name, "sources"), text
+            drawn.setdefault(source, name)
+
+
+def _overlaps(names: Collection[str]) -> Iterator[Conflict]:
+    """Two patterns that stand for the same queue: nobody could tell which of them holds."""
+    patterns = sorted(name for name in names if is_pattern(name))
+    for position, name in enumerate(patterns):
+        for other in patterns[:position]:
+            if name.startswith(other[:-1]):
+                text = f'overlaps [queues."{other}"], as queues that begin with {name[:-1] or "anything"} match both'
+                yield ("queues", name), f"{text}; let one begin differently"

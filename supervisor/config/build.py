@@ -10,7 +10,7 @@ from supervisor.config.expand import expand, refers
 from supervisor.config.keys import DAEMON, Section
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Report, dotted, suggestion
-from supervisor.config.queue_keys import DEFAULTS, OWN_KEYS, TOP
+from supervisor.config.queue_keys import DEFAULTS, NAMED, OWN_KEYS, TOP
 
 PLAIN_PATHS = ("database", "run_dir", "python_path")
 """Paths of [daemon] that take no environment values."""
@@ -82,7 +82,7 @@ def unknown_section(name: str) -> str:
     """The sentence for a table at the top that is no section."""
     if purpose := later.key("", name):
         return later.sentence(purpose)
-    return f"unknown section; {suggestion(name, (*TOP, 'queues'))}"
+    return f"unknown section; {suggestion(name, (*TOP, *NAMED, 'queues'))}"
 
 
 def inherit(defaults: Fields, own: Fields) -> Fields:

@@ -12,11 +12,8 @@ SECTIONS = {
     "breakers": "breakers shared by queues",
     "cron": "schedules",
     "flows": "flows",
-    "limits": "shared limits",
     "metrics": "metrics",
     "outbox": "the transactional outbox",
-    "pools": "pools that draw from several queues",
-    "rates": "shared rates",
     "schedules": "schedules",
     "scopes": "access scopes",
     "store": "other stores",
@@ -26,39 +23,20 @@ SECTIONS = {
 }
 DAEMON_KEYS = {"cluster": "several hosts", "host": "several hosts", "generations": "generations on reload"}
 QUEUE_KEYS = {
-    "aging": "ageing of priorities",
-    "ageing": "ageing of priorities",
     "aliases": "tasks",
     "autoscale": "autoscaling",
     "batch": "batches",
-    "concurrency": "limits",
-    "cost": "rates",
     "cron": "schedules",
-    "debounce": "unique jobs",
-    "demand": "demand-driven pools",
     "every": "schedules",
-    "fair": "fair order",
-    "key": "keys",
-    "limit": "limits",
-    "limits": "limits",
     "max_rss": "recycling by memory",
-    "max_size": "bounded queues",
-    "ordered": "strict order",
     "overlap": "schedules",
-    "pool": "shared pools",
-    "rate": "rates",
-    "rates": "rates",
     "schema": "payload schemas",
     "serve": "commands that stay alive",
-    "sources": "pools that draw from several queues",
     "tasks": "tasks",
-    "throttle": "unique jobs",
     "timezone": "schedules",
-    "unique": "unique jobs",
     "wasm": "WASM handlers",
-    "weights": "fair order",
 }
-ORDERS = {"fair", "ordered", "weighted", "deadline", "aged", "random"}
+ORDERS = {"deadline", "random"}
 
 
 def key(section: str, name: str) -> str | None:
@@ -71,8 +49,8 @@ def value(name: str, written: Any) -> str | None:
     """What a value that an existing key does not take yet will be for."""
     if name == "workers" and isinstance(written, dict):
         return "autoscaling between { min, max }"
-    if name == "order" and (isinstance(written, (list, dict)) or (isinstance(written, str) and written in ORDERS)):
-        return "fair and composite orders"
+    if name == "order" and isinstance(written, str) and written in ORDERS:
+        return "orders by deadline or at random"
     return None
 
 

@@ -7,9 +7,9 @@ limits; what it may cost is bounded here as well, by the sizes and depths that `
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from supervisor.config import agree
 from supervisor.config.build import Fields, Scope, construct, inherit, read_section, unknown_section
@@ -18,9 +18,10 @@ from supervisor.config.locate import default_paths
 from supervisor.config.lookup import main_file
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report
-from supervisor.config.queue_keys import DEFAULTS, QUEUE, QUEUE_NAME, TOP
+from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, POOL, QUEUE, TOP
 from supervisor.config.source import believe_folder
-from supervisor.config.spec import Access, Daemon, Intake, Log, Queue, Spec
+from supervisor.config.spec import Access, Daemon, Intake, Limit, Log, Queue, Spec, is_pattern
+from supervisor.config.special import PATTERN, QUEUE_NAME
 
 QUEUES_MAX = 256
 
@@ -76,10 +77,15 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
     """The spec; of use only if no problem was noted."""
     scope = Scope(layers.main, environ, report)
     sections = {name: _section(name, scope) for name in TOP}
-    for name in [name for name in layers.main.data if name not in TOP and name != "queues"]:
+    for name in [name for name in layers.main.data if name not in (*TOP, *NAMED, "queues")]:
         scope.problem((name,), "" if report.full else unknown_section(name))
     daemon = _daemon(sections["daemon"], layers, scope)
     queues = _queues(layers, sections["defaults"], daemon, scope)
+    limits, pools = _limits(scope), _pools(sections["defaults"], daemon, scope)
+    for key, text in agree.of_tables(queues, limits, pools, layers.queues):
+        report.problem(*_written(key, layers), text)
+    for key, text in agree.of_targets(queues, {name: queue_table(layers, name) for name in layers.queues}):
+        report.problem(*_written(key, layers), text)
     if not layers.queues:
         report.warn(Place(layers.main.path), ("queues",), "there is no queue; write a [queues.NAME]")
     return Spec(
@@ -88,7 +94,9 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
         intake=Intake(**sections["intake"]),
         log=Log(**sections["log"]),
         access=Access(**sections["access"]),
+        limits=limits,
         queues=queues,
+        pools=pools,
         warnings=report.warnings,
     )
 
@@ -117,11 +125,52 @@ def _queues(layers: Layers, defaults: Fields, daemon: Daemon, scope: Scope) -> d
     for name, document in layers.queues.items():
         if queue := _queue(name, layers, defaults, daemon, scope._replace(document=document)):
             queues[name] = queue
-    for key, text in agree.of_all(queues.values()):
-        scope.problem(key, text)
-    for key, text in agree.of_targets(queues, {name: queue_table(layers, name) for name in layers.queues}):
-        scope.report.problem(*_written(key, layers), text)
     return queues
+
+
+def _tables(section: str, scope: Scope) -> dict[str, Any]:
+    """The named tables of a section, by name; names that cannot be are noted and left out."""
+    tables = scope.document.data.get(section, {})
+    if not isinstance(tables, dict):
+        scope.problem((section,), f"is no table; write [{section}.NAME]")
+        return {}
+    found = {}
+    for name, table in tables.items():
+        try:
+            found[QUEUE_NAME.read(name, "")] = table
+        except ValueError as error:
+            scope.problem((section, name), str(error))
+    return found
+
+
+def _limits(scope: Scope) -> dict[str, Limit]:
+    found = {}
+    for name, table in _tables("limits", scope).items():
+        before = scope.report.count
+        fields = read_section(LIMIT, table, ("limits", name), scope)
+        if scope.report.count == before:
+            found[name] = limit = construct(LIMIT, {"name": name, **fields})
+            for key, text in agree.of_limit(limit):
+                scope.problem(("limits", name, *key), text)
+    return found
+
+
+def _pools(defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
+    fields_of_pools = {key.field for key in POOL.keys.values()}
+    inherited = {field: value for field, value in defaults.items() if field in fields_of_pools}
+    found = {}
+    for name, table in _tables("pools", scope).items():
+        before = scope.report.count
+        fields = read_section(POOL, table, ("pools", name), scope)
+        for key, text in agree.of_pool(table) if isinstance(table, dict) else ():
+            scope.problem(("pools", name, *key), text)
+        if scope.report.count > before:
+            continue
+        if "handler" not in fields:
+            inherited = {field: value for field, value in inherited.items() if field not in agree.HANDLER_ONLY}
+        own = {"name": name, "python_path": daemon.python_path, "strict": isinstance(table.get("sources"), list)}
+        found[name] = construct(POOL, {**own, **inherit(inherited, fields)})
+    return found
 
 
 def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: Scope) -> Queue | None:
@@ -129,12 +178,13 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
     prefix = ("queues", name)
     before = scope.report.count
     try:
-        QUEUE_NAME.read(name, "")
+        (PATTERN if is_pattern(name) else QUEUE_NAME).read(name, "")
     except ValueError as error:
-        scope.problem(prefix, str(error) + (", as patterns belong to a later version" if "*" in name else ""))
+        scope.problem(prefix, str(error))
     written = queue_table(layers, name)
     fields = read_section(QUEUE, written, prefix, scope)
-    for key, text in agree.of_written(written) if isinstance(written, dict) else ():
+    drawn = {source for pool in _sources(layers) for source in pool}
+    for key, text in agree.of_written(written, drawn=name in drawn) if isinstance(written, dict) else ():
         scope.report.problem(*_written((*prefix, *key), layers), text)
     if scope.report.count > before:
         return None
@@ -145,6 +195,15 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
     for key, text in agree.of_inherited(queue):
         scope.report.problem(*_written((*prefix, *key), layers), text)
     return queue
+
+
+def _sources(layers: Layers) -> Iterator[Iterable[str]]:
+    """The sources of every pool, as written; what is wrong with them is said elsewhere."""
+    pools = layers.main.data.get("pools", {})
+    for pool in pools.values() if isinstance(pools, dict) else ():
+        sources = pool.get("sources") if isinstance(pool, dict) else None
+        if isinstance(sources, (dict, list)):
+            yield (name for name in sources if isinstance(name, str))
 
 
 def _written(key: KeyPath, layers: Layers) -> tuple[Place, KeyPath]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from supervisor.config import special
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Key, Section
-from supervisor.config.kinds import boolean, choice, duration, integer, listed, or_word, path, size, text
-from supervisor.config.retry_keys import BACKOFF, BREAKER, ON_ERROR, or_false
-from supervisor.config.spec import DAY_MS, HOUR_MS, MIB, Queue, Restart, Retention
+from supervisor.config.kinds import boolean, choice, duration, integer, listed, or_word, path, size
+from supervisor.config.retry_keys import BACKOFF, BREAKER, ON_ERROR, YEAR_MS, or_false
+from supervisor.config.spec import DAY_MS, HOUR_MS, MIB, Demand, Limit, Queue, Rate, Restart, Retention, Unique
 
 EVER_MS = 36_500 * DAY_MS
 WORKERS_MAX = 256
@@ -29,13 +29,56 @@ RETENTION = Section(
         "dead": Key("dead_ms", _KEPT, "age at which dead letters are deleted"),
     },
 )
-
-QUEUE_NAME = text(
-    "a name of lower-case letters, digits, _ . and -, beginning with a letter or digit, of at most 63 characters",
-    r"[a-z0-9][a-z0-9_.-]{0,62}",
+RATE = Section(
+    Rate,
+    "At most `limit` jobs begin in `period`.",
+    {
+        "limit": Key("limit", integer(1, 10**6), "how many jobs; a job of a higher `cost` counts as several"),
+        "period": Key("period_ms", duration(1, 30 * DAY_MS), "the time in which so many may begin"),
+        "algorithm": Key(
+            "algorithm",
+            choice("bucket", "leaky", "window"),
+            "bucket: up to `limit` at once, refilled evenly; leaky: evenly spaced; window: never more in any `period`",
+        ),
+    },
 )
+UNIQUE = Section(
+    Unique,
+    "Jobs that count as the same are not enqueued twice.",
+    {
+        "by": Key(
+            "by",
+            listed(special.MEMBER),
+            "payload members that are compared, such as `user.id`, and `key` for the job's key; none: all of it",
+        ),
+        "while": Key("states", listed(choice(*special.STATES), 1), "states in which a job keeps others out"),
+        "period": Key("period_ms", duration(1, YEAR_MS), "instead of `while`: how long it keeps others out", "not set"),
+        "on_conflict": Key(
+            "on_conflict",
+            choice("existing", "refuse", "replace"),
+            "what a second one gives: the job that is there, an error, or new values for the one that is there",
+        ),
+        "replace": Key(
+            "replace",
+            listed(choice("payload", "priority", "due_at", "tags"), 1),
+            "which values a second one gives to a job that has not begun",
+        ),
+        "across_queues": Key(
+            "across_queues", boolean(), "jobs of other queues that say this, too, are compared as well"
+        ),
+    },
+)
+DEMAND = Section(
+    Demand,
+    "How many jobs a worker is handed at once.",
+    {
+        "min": Key("min", integer(1, 256), "no fewer, if so many wait: they are not spread over more workers"),
+        "max": Key("max", integer(1, 1024), "no more, whatever waits", "as many as make about 20 ms of work"),
+    },
+)
+
 _LASTING = or_word("never", None, duration(1, EVER_MS))
-_TARGET = or_false(QUEUE_NAME)
+_TARGET = or_false(special.QUEUE_NAME)
 
 OWN_KEYS = ("handler", "command")
 """Keys that a queue must have of its own: they are not inherited."""
@@ -51,7 +94,46 @@ QUEUE = Section(
             'program and arguments, never a shell; the payload fills "{member}", `{{` is a brace; this or `handler`',
         ),
         "workers": Key("workers", integer(1, WORKERS_MAX), "processes that run jobs of this queue"),
-        "order": Key("order", choice("fifo", "lifo", "priority"), "which waiting job comes next"),
+        "order": Key("order", special.ORDER, "which waiting job comes next; of an array, the first decides first"),
+        "ageing": Key(
+            "ageing_ms",
+            duration(1_000, YEAR_MS),
+            "time in which a waiting job gains one level of priority, so that none waits for ever",
+            "not set",
+        ),
+        "weights": Key("weights", special.WEIGHTS, "by key: how many turns it has where others have one (fair)"),
+        "ordered": Key(
+            "ordered", boolean(), "jobs of one key run one at a time and in order; those without a key likewise"
+        ),
+        "after_dead": Key(
+            "after_dead",
+            choice("block", "skip", "dead_letter"),
+            "what a dead job of an ordered queue does to those behind it: they wait, go on, or are dead with it",
+        ),
+        "concurrency": Key("concurrency", integer(1, 100_000), "how many jobs of the queue run at once", "not set"),
+        "key_concurrency": Key(
+            "key_concurrency", integer(1, 100_000), "how many jobs of one key run at once", "not set"
+        ),
+        "rate": Key("rate", RATE, "how many jobs of the queue begin in a time", "not set"),
+        "key_rate": Key("key_rate", RATE, "how many jobs of one key begin in a time", "not set"),
+        "limits": Key("limits", listed(special.QUEUE_NAME), "names of `[limits.NAME]` that hold for this queue, too"),
+        "max_size": Key("max_size", integer(1, 10**9), "how many jobs may wait in the queue", "not set"),
+        "when_full": Key(
+            "when_full",
+            choice("refuse", "wait", "drop_oldest"),
+            "what enqueueing into a full queue does: an error, waiting for room, or cancelling the oldest that waits",
+        ),
+        "unique": Key("unique", UNIQUE, UNIQUE.meaning, "not set"),
+        "throttle": Key(
+            "throttle_ms", duration(1, YEAR_MS), "one job in this time of those that count as the same", "not set"
+        ),
+        "debounce": Key(
+            "debounce_ms",
+            duration(1, 30 * DAY_MS),
+            "run when none that counts as the same came for this long, with the last one's payload",
+            "not set",
+        ),
+        "demand": Key("demand", DEMAND, DEMAND.meaning),
         "timeout": Key("timeout_ms", duration(1, 30 * DAY_MS), "how long one attempt may take"),
         "kill_grace": Key("kill_grace_ms", duration(0, HOUR_MS), "time between the steps that end a late attempt"),
         "boot_timeout": Key(
@@ -121,3 +203,33 @@ DEFAULTS = Section(
 )
 TOP = {"daemon": DAEMON, "intake": INTAKE, "log": LOG, "access": ACCESS, "defaults": DEFAULTS}
 """The sections of which a file has one; beside them it has `[queues.NAME]`."""
+
+POOL_KEYS = (
+    "handler", "command", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env", "cwd", "user",
+    "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand",
+)  # fmt: skip
+"""Keys of a queue that speak of its workers."""
+POOL = Section(
+    Queue,
+    "A pool of workers that draws from several queues; what speaks of its workers stands here, not in the queues.",
+    {
+        "sources": Key(
+            "sources",
+            special.SOURCES,
+            "queues or patterns, with the share of each; or an array, of which the first that has jobs comes first",
+            "-",
+        ),
+        **{name: QUEUE.keys[name] for name in POOL_KEYS},
+    },
+)
+LIMIT = Section(
+    Limit,
+    "A limit that several queues share: each names it in `limits`.",
+    {
+        "concurrency": Key("concurrency", integer(1, 100_000), "how many of their jobs run at once", "not set"),
+        "rate": Key("rate", RATE, "how many of their jobs begin in a time", "not set"),
+        "per_key": Key("per_key", boolean(), "it holds for each key by itself, and for jobs that have one"),
+    },
+)
+NAMED = {"limits": LIMIT, "pools": POOL}
+"""Sections of which a file has any number, each with a name."""

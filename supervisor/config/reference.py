@@ -9,7 +9,7 @@ import msgspec
 
 from supervisor.config.keys import Key, Section, default
 from supervisor.config.problem import shown
-from supervisor.config.queue_keys import OWN_KEYS, QUEUE, TOP
+from supervisor.config.queue_keys import NAMED, OWN_KEYS, QUEUE, TOP
 
 INTRODUCTION = """\
 # Configuration
@@ -75,6 +75,7 @@ def markdown() -> str:
         if name != "defaults":
             parts.append(f"### `[{name}]`\n\n{section.meaning}\n\n{_rows(section)}")
     parts.append(f"### `[queues.NAME]` and `[defaults]`\n\n{QUEUE.meaning}\n\n{QUEUES}\n{_rows(QUEUE)}")
+    parts += [f"### `[{name}.NAME]`\n\n{section.meaning}\n\n{_rows(section)}" for name, section in NAMED.items()]
     return "\n".join(parts)
 
 

@@ -10,7 +10,7 @@ from supervisor.config.agree import HANDLER_ONLY
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Section
-from supervisor.config.queue_keys import QUEUE, RETENTION
+from supervisor.config.queue_keys import LIMIT, POOL, QUEUE, RETENTION
 from supervisor.config.spec import Queue, Spec
 
 
@@ -29,13 +29,30 @@ def as_data(spec: Spec) -> dict[str, Any]:
         "intake": _table(INTAKE, spec.intake),
         "log": _table(LOG, spec.log),
         "access": _table(ACCESS, spec.access),
+        **_named(spec),
         "queues": {name: _queue(queue) for name, queue in spec.queues.items()},
     }
+
+
+def _named(spec: Spec) -> dict[str, Any]:
+    """The sections of which there are any number; those that are not written are left out."""
+    tables = {
+        "limits": {name: _table(LIMIT, limit) for name, limit in spec.limits.items()},
+        "pools": {name: _pool(pool) for name, pool in spec.pools.items()},
+    }
+    return {name: table for name, table in tables.items() if table}
+
+
+def _pool(pool: Queue) -> dict[str, Any]:
+    table = _table(POOL, pool)
+    return {name: value for name, value in table.items() if pool.handler is not None or name not in HANDLER_ONLY}
 
 
 def _queue(queue: Queue) -> dict[str, Any]:
     """The keys that this queue may have: those for handlers only are an error beside a command."""
     table = _table(QUEUE, queue)
+    if queue.unique is not None and queue.unique.period_ms is not None:
+        del table["unique"]["while"]
     return {name: value for name, value in table.items() if queue.handler is not None or name not in HANDLER_ONLY}
 
 
@@ -44,8 +61,9 @@ def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:
     for name, key in section.keys.items():
         kept = getattr(value, key.field)
         if isinstance(key.kind, Section):
-            if kept is not None:
-                table[name] = _table(key.kind, kept)
+            if kept is None:
+                continue
+            table[name] = _table(key.kind, kept)
         elif kept is not None or section is RETENTION:
             table[name] = key.kind.show(kept)
     return table

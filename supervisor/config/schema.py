@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from supervisor.config.keys import Key, Section, default
-from supervisor.config.queue_keys import QUEUE, TOP
+from supervisor.config.queue_keys import NAMED, QUEUE, TOP
 
 
 def schema() -> dict[str, Any]:
@@ -21,15 +21,23 @@ def schema() -> dict[str, Any]:
     queues = {
         "type": "object",
         "description": "One table for each queue.",
-        "propertyNames": {"pattern": "^[a-z0-9][a-z0-9_.-]{0,62}$"},
+        "propertyNames": {"pattern": "^(?:[a-z0-9][a-z0-9_.-]{0,62}|(?:[a-z0-9][a-z0-9_.-]{0,61})?[*])$"},
         "additionalProperties": _object(QUEUE),
+    }
+    named = {
+        name: {
+            "type": "object",
+            "propertyNames": {"pattern": "^[a-z0-9][a-z0-9_.-]{0,62}$"},
+            "additionalProperties": _object(section),
+        }
+        for name, section in NAMED.items()
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "jobsup",
         "description": "Queues of jobsup: queues.toml and queues.d/*.toml.",
         "type": "object",
-        "properties": {**sections, "queues": queues},
+        "properties": {**sections, **named, "queues": queues},
         "additionalProperties": False,
     }
 

@@ -6,6 +6,7 @@ stand here and nowhere else: loading, `docs/config.md` and the JSON Schema all r
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -108,14 +109,70 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     dead_ms: int | None = None
 
 
+class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most `limit` jobs begin in `period_ms`; `algorithm` says how that is counted."""
+
+    limit: int = 1
+    period_ms: int = SECOND_MS
+    algorithm: Literal["bucket", "leaky", "window"] = "bucket"
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[limits.NAME]`: a limit that all queues which name it share."""
+
+    name: str
+    concurrency: int | None = None
+    rate: Rate | None = None
+    per_key: bool = False
+
+
+class Unique(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which jobs count as the same, for how long, and what a second one does."""
+
+    by: tuple[str, ...] = ()
+    states: tuple[str, ...] = ("blocked", "scheduled", "queued", "running")
+    period_ms: int | None = None
+    on_conflict: Literal["existing", "refuse", "replace"] = "existing"
+    replace: tuple[str, ...] = ("payload",)
+    across_queues: bool = False
+
+
+class Demand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many jobs a worker is handed at once: at least `min`, if so many wait, and at most `max`."""
+
+    min: int = 1
+    max: int | None = None
+
+
 class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[queues.NAME]`, with what it inherits from `[defaults]`; either `handler` or `command` is set."""
+    """`[queues.NAME]`, with what it inherits from `[defaults]`; either `handler` or `command` is set, or a pool draws from it.
+
+    The same for `[pools.NAME]`: then `sources` has the queues that it draws from, with their weights; `strict`: the
+    first that has anything comes first.
+    """
 
     name: str
     handler: str | None = None
     command: tuple[str, ...] | None = None
     workers: int = 2
-    order: Literal["fifo", "lifo", "priority"] = "fifo"
+    order: tuple[str, ...] = ("fifo",)
+    ageing_ms: int | None = None
+    weights: dict[str, int] = {}
+    ordered: bool = False
+    after_dead: Literal["block", "skip", "dead_letter"] = "block"
+    concurrency: int | None = None
+    key_concurrency: int | None = None
+    rate: Rate | None = None
+    key_rate: Rate | None = None
+    limits: tuple[str, ...] = ()
+    max_size: int | None = None
+    when_full: Literal["refuse", "wait", "drop_oldest"] = "refuse"
+    unique: Unique | None = None
+    throttle_ms: int | None = None
+    debounce_ms: int | None = None
+    demand: Demand = Demand()
+    sources: dict[str, int] = {}
+    strict: bool = False
     timeout_ms: int = 5 * MINUTE_MS
     kill_grace_ms: int = 5 * SECOND_MS
     boot_timeout_ms: int = 30 * SECOND_MS
@@ -154,5 +211,42 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     intake: Intake = Intake()
     log: Log = Log()
     access: Access = Access()
+    limits: dict[str, Limit] = {}
     queues: dict[str, Queue] = {}
+    pools: dict[str, Queue] = {}
     warnings: tuple[str, ...] = ()
+
+    def queue(self, name: str) -> Queue | None:
+        """The table that speaks of a queue: its own, else the pattern that matches it. Patterns do not overlap."""
+        found = self.queues.get(name)
+        if found is not None and not is_pattern(name):
+            return found
+        return next((each for pattern, each in self.patterns if matches(pattern, name)), None)
+
+    @property
+    def patterns(self) -> tuple[tuple[str, Queue], ...]:
+        """The tables whose name is a pattern."""
+        return tuple((name, queue) for name, queue in self.queues.items() if is_pattern(name))
+
+    @property
+    def workplaces(self) -> dict[str, Queue]:
+        """Every pool of workers by its name: of queues that have their own, and of `[pools.NAME]`."""
+        own = {name: queue for name, queue in self.queues.items() if queue.handler or queue.command}
+        return {**own, **self.pools}
+
+    def sources_of(self, pool: str) -> dict[str, int]:
+        """The tables of queues that a pool draws from, with their weights: its own queue, if it says nothing else."""
+        return self.workplaces[pool].sources or {pool: 1}
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name stands for all queues that match it."""
+    return name.endswith("*")
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a pattern stands for a queue."""
+    return name.startswith(pattern[:-1]) and QUEUE_NAME_SHAPE.fullmatch(name) is not None
+
+
+QUEUE_NAME_SHAPE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")

@@ -10,6 +10,7 @@ from typing import Any
 from supervisor.config.command import parse_argument, parse_command
 from supervisor.config.kinds import LIST_MAX, REFERENCE, Kind, path, text, utf8, wrong
 from supervisor.config.problem import dotted, shown, suggestion
+from supervisor.config.spec import QUEUE_NAME_SHAPE
 
 ARGUMENT_MAX_BYTES = 128 * 1024 - 1
 """One argument, or one variable, that the kernel takes: MAX_ARG_STRLEN without its NUL."""
@@ -152,4 +153,78 @@ def _show_preload(value: str) -> str | bool:
 PRELOAD = Kind('"auto", true or false', _read_preload, {"enum": ["auto", True, False]}, _show_preload)
 USER = text("the name of a user", r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?")
 ACCESS = text('"user:NAME", "group:NAME" or "*"', r"\*|(?:user|group):[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}\$?")
+_ORDERS = ("fifo", "lifo", "priority", "fair")
+
+
+def _read_order(value: Any, _folder: str) -> tuple[str, ...]:
+    says = '"fifo", "lifo", "priority", "fair", or an array of them such as ["priority", "fair"]'
+    listed = value if isinstance(value, list) else [value]
+    if not listed or not all(isinstance(term, str) for term in listed):
+        raise wrong(value, says)
+    for term in listed:
+        if term not in _ORDERS:
+            raise ValueError(f"{shown(term)} is not known here; {suggestion(term, _ORDERS)}")
+    if len(set(listed)) < len(listed):
+        raise ValueError(f"{shown(value)} names an order twice; write {says}")
+    if set(listed) >= {"fifo", "lifo"} or (listed[0] in ("fifo", "lifo") and len(listed) > 1):
+        raise ValueError(f"{shown(value)}: fifo and lifo settle everything, so one of them may only come last")
+    return tuple(str(term) for term in listed)
+
+
+ORDER = Kind(
+    '"fifo", "lifo", "priority", "fair", or an array of them',
+    _read_order,
+    {"anyOf": [{"enum": list(_ORDERS)}, {"type": "array", "items": {"enum": list(_ORDERS)}, "minItems": 1}, REFERENCE]},
+    lambda value: value[0] if len(value) == 1 else list(value),
+)
+
+
+def _read_weights(value: Any, _folder: str) -> dict[str, int]:
+    says = "a table of whole numbers from 1 to 1000, such as { acme = 3 }"
+    if not isinstance(value, dict):
+        raise wrong(value, says)
+    for name, weight in value.items():
+        if isinstance(weight, bool) or not isinstance(weight, int) or not 1 <= weight <= 1000:
+            raise ValueError(f"{dotted((name,))}: {shown(weight)} is no weight; write {says}")
+    if len(value) > WEIGHTS_MAX:
+        raise ValueError(f"has {len(value)} members; write at most {WEIGHTS_MAX}")
+    return dict(value)
+
+
+WEIGHTS_MAX = 1_000
+WEIGHTS = Kind(
+    "a table of whole numbers from 1 to 1000",
+    _read_weights,
+    {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1, "maximum": 1000}},
+)
+
+
+def _read_sources(value: Any, folder: str) -> dict[str, int]:
+    """Weights, or an array: then the order itself counts, which `strict` says in the spec."""
+    if isinstance(value, list):
+        names = dict.fromkeys(name for name in value if isinstance(name, str))
+        if not value or len(names) < len(value):
+            raise ValueError("write each queue once, the one that comes first of all first")
+        return dict.fromkeys(names, STRICTLY)
+    if isinstance(value, dict) and value:
+        return _read_weights(value, folder)
+    raise wrong(
+        value, 'a table of weights such as { critical = 6, default = 3 }, or an array such as ["critical", "default"]'
+    )
+
+
+STRICTLY = 0
+"""The weight of sources of which the first that has anything comes first."""
+SOURCES = Kind(
+    "a table of weights, or an array in which the first comes first",
+    _read_sources,
+    {"anyOf": [{"type": "array", "items": {"type": "string"}}, WEIGHTS.schema]},
+    lambda value: list(value) if 0 in value.values() else value,
+)
+STATES = ("blocked", "scheduled", "queued", "running", "completed", "dead", "cancelled")
+QUEUE_NAME = text(
+    "a name of lower-case letters, digits, _ . and -, beginning with a letter or digit, of at most 63 characters",
+    QUEUE_NAME_SHAPE.pattern,
+)
+PATTERN = text("a name of a queue, or its beginning and a * for all that begin so", r"(?:[a-z0-9][a-z0-9_.-]{0,61})?\*")
 MEMBER = text("the name of a payload member", high=128)

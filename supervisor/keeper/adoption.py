@@ -63,10 +63,9 @@ def _take_up(work: Work, slot: KeeperSlot, owner: Owner) -> int:
 
 def _send_anew(work: Work, slot: KeeperSlot, leases: list[Lease]) -> None:
     """The worker skips what it has had under the same token."""
-    max_attempts = work.state.queue(slot.pool).max_attempts
     for lease in leases:
         slot.resent.add(lease.token)
-        slot.hand_out(lease, max_attempts, work.state.mean_us.get(slot.pool, 100.0), work.boot_ms)
+        slot.hand_out(lease, work.state.queue(lease.queue), work.state.mean_us.get(slot.pool, 100.0), work.boot_ms)
 
 
 def bury_owner(work: Work, owner: Owner) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from supervisor.config.spec import is_pattern
 from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
 from supervisor.keeper.slots import KeeperSlot, Phase
@@ -67,7 +68,7 @@ def _add_progress(state: State, shown: dict[str, Any]) -> None:
 def status(state: State, reader: Reader) -> dict[str, Any]:
     """The daemon and every queue."""
     counts, oldest, paused = reader.counts(), reader.oldest_queued_ms(), reader.paused()
-    names = sorted({*state.spec.queues, *(name for name, jobs in counts.items() if any(jobs.values()))})
+    names = sorted({*_named(state), *(name for name, jobs in counts.items() if any(jobs.values()))})
     now_ms = wall_ms()
     return {
         "daemon": {
@@ -93,17 +94,18 @@ def _daemon(state: State) -> dict[str, Any]:
 def _queue(
     state: State, name: str, counts: dict[str, int] | None, oldest_ms: int | None, paused: bool, now_ms: int
 ) -> dict[str, Any]:  # fmt: skip
-    pool = state.pools.get(name)
-    orphaned = name not in state.spec.queues
-    spec = state.spec.queues.get(name)
-    known = state.breakers.get(name)
-    breaker = breaker_view.shown(spec.breaker if spec else None, known, now_ms)
+    served_by = state.pool_of(name)
+    pool = state.pools.get(served_by or "")
+    orphaned = state.spec.queue(name) is None
+    table = state.spec.queue(name)
+    breaker = breaker_view.shown(table.breaker if table else None, state.breakers.get(name), now_ms)
     halted = breaker_view.sentence(breaker)
-    reason = ORPHANED if orphaned else (pool.reason if pool else None) or halted or _short_of_room(state, name)
+    reason = ORPHANED if orphaned else (pool.reason if pool else None) or halted or _short_of_room(state, served_by)
     return {
         **(counts or dict.fromkeys((state.value for state in JobState), 0)),
         "oldest_queued_s": None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
-        "workers": len(state.ready_slots(name)),
+        "pool": served_by,
+        "workers": len(state.ready_slots(served_by)) if served_by else 0,
         "paused": paused,
         "circuit": pool.circuit if pool else "closed",
         "reason": reason,
@@ -114,9 +116,15 @@ def _queue(
     }
 
 
-def _short_of_room(state: State, queue: str) -> str | None:
+def _named(state: State) -> list[str]:
+    """The queues that the configuration names; those of a pattern are there from their first job on."""
+    return [name for name in state.spec.queues if not is_pattern(name)]
+
+
+def _short_of_room(state: State, pool: str | None) -> str | None:
     """Why a job that was leased is not sent to its worker."""
-    return next((f"a job waits: {slot.no_room}" for slot in state.slots_of(queue) if slot.no_room), None)
+    slots = state.slots_of(pool) if pool else ()
+    return next((f"a job waits: {slot.no_room}" for slot in slots if slot.no_room), None)
 
 
 def workers(state: State) -> dict[str, Any]:

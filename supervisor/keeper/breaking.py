@@ -45,10 +45,16 @@ def jobs_allowed(work: Work, queue: str) -> int | None:
     return policy.allowed(known, work.now_ms, probe_runs=runs)
 
 
-def note_lease(work: Work, queue: str, lease: Lease) -> None:
+def halted(work: Work) -> set[str]:
+    """The queues of which nothing may be handed out now."""
+    return {queue for queue in list(work.state.breakers) if jobs_allowed(work, queue) == 0}
+
+
+def note_lease(work: Work, lease: Lease) -> None:
     """Jobs of a queue were handed out: where the breaker let one through, that is the probe."""
+    queue = lease.queue
     known = work.state.breakers.get(queue)
-    if known is None or known.phase is Stage.CLOSED or not lease.jobs or work.state.queue(queue).breaker is None:
+    if known is None or known.phase is Stage.CLOSED or work.state.queue(queue).breaker is None:
         return
     probe = lease.jobs[0].id
     _put(work, queue, policy.probing(known, probe))
@@ -66,14 +72,14 @@ def completed(work: Work, queue: str, ids: Sequence[int]) -> None:
 
 def failed(work: Work, facts: Facts, outcome: Outcome) -> bool:
     """A run of a job has ended; whether that is a failure which is not charged, since the breaker is not closed."""
-    queue = work.state.spec.queues.get(facts.queue)
+    queue = work.state.spec.queue(facts.queue)
     if queue is None or queue.breaker is None or not isinstance(outcome, Failed) or not counts(queue, outcome):
         return False
-    known = work.state.breakers.get(queue.name, CLOSED)
+    known = work.state.breakers.get(facts.queue, CLOSED)
     asked = queue.breaker
     settings = Settings(asked.failures, asked.period_ms, asked.cooldown_ms, asked.max_cooldown_ms)
     reason = f"{outcome.type}: {outcome.message}" if outcome.type else outcome.message
-    _put(work, queue.name, policy.failed(known, settings, facts.id, reason[:REASON_MAX], work.now_ms))
+    _put(work, facts.queue, policy.failed(known, settings, facts.id, reason[:REASON_MAX], work.now_ms))
     return known.phase is not Stage.CLOSED
 
 

@@ -45,8 +45,11 @@ def _call(
         payload = msgspec.json.encode(told)
         if len(payload) > queue.max_payload_bytes:
             payload = msgspec.json.encode(_shortened(told))
-        job = new_job(queue, messages.NewJob(msgspec.Raw(payload)), work.now_ms, {MARK: True})
-        work.inserted(work.tx.insert([Group(target, [job])], work.state.rank_of))
+        job = new_job(queue, messages.NewJob(msgspec.Raw(payload)), work.now_ms, target, {MARK: True})
+        (inserted,) = work.tx.insert([Group(target, [job])])
+        if inserted.refused is not None:
+            raise inserted.refused
+        work.inserted([inserted])
     except JobsupError as refused:
         said = refused.message
         work.afterwards(lambda: work.state.log.emit("callback.dropped", id=facts.id, queue=target, error=said))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from supervisor.config.discipline import unique_of
 from supervisor.config.spec import Queue, Spec
 from supervisor.errors import InvalidPayload, PayloadTooLarge, UnknownQueue
 from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX
+from supervisor.policy.unique import MemberMissing, Unique, fingerprint
 from supervisor.store.protocol import Group, NewJob
 from supervisor.wire import messages
-
-PRIORITY_ORDERS = frozenset({"priority"})
 
 
 def known_queue(spec: Spec, name: str) -> Queue:
@@ -22,7 +23,7 @@ def known_queue(spec: Spec, name: str) -> Queue:
     Raises:
         UnknownQueue: it is not in the configuration.
     """
-    queue = spec.queues.get(name)
+    queue = spec.queue(name)
     if queue is None:
         raise UnknownQueue(f"there is no queue {name}", hint=nearest(spec, name))
     return queue
@@ -53,21 +54,25 @@ def children_of(spec: Spec, listed: Sequence[tuple[str, bytes, Mapping[str, Any]
             job = msgspec.convert({"payload": msgspec.Raw(payload), **options}, messages.NewJob)
         except msgspec.ValidationError as error:
             raise InvalidPayload(f"a job for {name}: {error}") from error
-        groups.append(Group(name, [new_job(queue, job, now_ms)]))
+        groups.append(Group(name, [new_job(queue, job, now_ms, name)]))
     return groups
 
 
-def new_job(queue: Queue, job: messages.NewJob, now_ms: int, marks: Mapping[str, Any] | None = None) -> NewJob:
-    """A job as it is stored, from a job as it is asked for; `marks` stand among its options.
+def new_job(
+    queue: Queue, job: messages.NewJob, now_ms: int, name: str | None = None, marks: Mapping[str, Any] | None = None
+) -> NewJob:
+    """A job as it is stored, from a job as it is asked for; `name` is the queue's own where its table is a pattern.
+
+    `marks` stand among its options.
 
     Raises:
         InvalidPayload, PayloadTooLarge: the payload cannot be stored, or the queue does not order by priority.
     """
     payload = bytes(job.payload)
     messages.check_payload(payload, queue.max_payload_bytes, queue.name)
-    if job.priority and queue.order not in PRIORITY_ORDERS:
+    if job.priority and "priority" not in queue.order:
         raise InvalidPayload(
-            f"queue {queue.name} does not order by priority (its order is {queue.order})",
+            f"queue {queue.name} does not order by priority (its order is {', '.join(queue.order)})",
             hint='set order = "priority" for it, or leave the priority out',
         )
     due_at_ms = job.due_at_ms if job.delay_ms is None else now_ms + job.delay_ms
@@ -78,12 +83,20 @@ def new_job(queue: Queue, job: messages.NewJob, now_ms: int, marks: Mapping[str,
         own["max_attempts"] = job.max_attempts
     if job.tags:
         own["tags"] = job.tags
+    if job.cost is not None and job.cost != 1:
+        own["cost"] = job.cost
+    key, unique, name = job.key or "", unique_of(queue), queue.name if name is None else name
+    same = None if unique is None else _same(unique, name, key, payload)
+    if unique is not None and unique.debounce_ms is not None:
+        due_at_ms = now_ms + unique.debounce_ms
     if (
         job.backoff_ms or job.ttl_ms or job.deadline_ms or job.retry_for_ms or queue.ttl_ms
         or job.expires_at_ms is not None or job.deadline_at_ms is not None
     ):  # fmt: skip
-        return _with_times(queue, job, NewJob(payload, job.priority or 0, due_at_ms), own, now_ms)
-    return NewJob(payload, job.priority or 0, due_at_ms, msgspec.json.encode(own) if own else None)
+        new = NewJob(payload, job.priority or 0, due_at_ms, None, key, job.cost or 1, same)
+        return _with_times(queue, job, new, own, now_ms)
+    options = msgspec.json.encode(own) if own else None
+    return NewJob(payload, job.priority or 0, due_at_ms, options, key, job.cost or 1, same)
 
 
 def _with_times(queue: Queue, job: messages.NewJob, new: NewJob, own: dict[str, Any], now_ms: int) -> NewJob:
@@ -100,3 +113,11 @@ def _with_times(queue: Queue, job: messages.NewJob, new: NewJob, own: dict[str, 
     own |= {name: value for name, value in brought.items() if value is not None}
     options = msgspec.json.encode(own) if own else None
     return new._replace(options=options, expires_at_ms=expires_at_ms, deadline_at_ms=deadline_at_ms)
+
+
+def _same(unique: Unique, queue: str, key: str, payload: bytes) -> str:
+    """What the job has in common with those that count as the same."""
+    try:
+        return fingerprint(unique, queue, key, json.loads(payload))
+    except MemberMissing as error:
+        raise InvalidPayload(str(error), hint="unique.by in the configuration names what a payload must have") from None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from supervisor.keeper import breaking, expiring
+from supervisor.keeper import breaking, expiring, sources
 from supervisor.keeper.recall import QUIET_MS
 from supervisor.keeper.slots import KeeperSlot, Phase
+from supervisor.keeper.sources import Drawn
 from supervisor.keeper.state import OUT_BYTES_MAX, State
 from supervisor.keeper.work import LEASE_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
@@ -25,52 +26,73 @@ class Room(NamedTuple):
 
 
 def lease_out(work: Work) -> None:
-    """Lease jobs of every queue to workers that have room; where the time ends, the next queue begins the next pass.
+    """Lease jobs to workers of every pool that have room; where the time ends, the next pool begins the next pass.
 
-    The queue that took the rest of the time has had a lease: were it first again, one that is never empty could
+    The pool that took the rest of the time has had a lease: were it first again, one that is never done could
     leave the others nothing for ever.
     """
     state = work.state
     state.wants_lease = False
-    queues = list(state.spec.queues)
-    first = queues.index(state.lease_first) if state.lease_first in queues else 0
-    turns = queues[first:] + queues[:first]
-    for queue, following in zip(turns, turns[1:] + turns[:1], strict=True):
-        if not _lease_queue(work, queue):
+    pools = list(state.workplaces)
+    first = pools.index(state.lease_first) if state.lease_first in pools else 0
+    turns = pools[first:] + pools[:first]
+    for pool, following in zip(turns, turns[1:] + turns[:1], strict=True):
+        if not _lease_pool(work, pool):
             state.lease_first = following
             state.wants_lease = True
             return
 
 
-def _lease_queue(work: Work, queue: str) -> bool:
-    """Share a queue's jobs evenly, workers without work first; False if the pass has no time for all of them."""
-    allowed = breaking.jobs_allowed(work, queue)
-    while allowed != 0 and (waiting := work.tx.waiting(queue)):
-        rooms = sorted(rooms_of(work, queue), key=lambda room: room.held)
-        if not rooms:
+def _lease_pool(work: Work, pool: str) -> bool:
+    """Lease from the pool's queues as their turns come; False if the pass has no time for all of them."""
+    passed: set[str] = set()
+    while (drawn := sources.draw(work, pool, passed | breaking.halted(work))) is not None:
+        leased = _lease_queue(work, pool, drawn)
+        if leased is None:
+            return False
+        if not leased:
+            if work.state.discipline(drawn.queue).limits:
+                passed.add(drawn.queue)
+                continue
             return True
-        for number, room in enumerate(rooms):
-            share = -(-waiting // (len(rooms) - number))
-            jobs = min(share, room.jobs, LEASE_JOBS_MAX, allowed or LEASE_JOBS_MAX)
-            lease = work.tx.lease(queue, room.slot.owner, jobs, room.payload_bytes, solo=not room.held)
-            if lease is None:
-                return True
-            hand_out(work, room.slot, lease)
-            waiting -= len(lease.jobs)
-            allowed = breaking.jobs_allowed(work, queue)
-            if not waiting or allowed == 0:
-                return True
-            if work.late(LEASE_UNTIL_US):
-                return False
     return True
 
 
-def rooms_of(work: Work, queue: str) -> list[Room]:
-    """Workers that should be given more: those that hold at most half of their share, and are not stuck."""
-    ahead = work.state.look_ahead(queue)
-    slots = [slot for slot in work.state.ready_slots(queue) if slot.owner and not (slot.unsent or slot.pinged)]
+def _lease_queue(work: Work, pool: str, drawn: Drawn) -> bool | None:
+    """Share a queue's jobs evenly, workers without work first.
+
+    True: all that could be leased now is; False: no worker has room for more of it; None: the pass has no time left.
+    """
+    limited = bool(work.state.discipline(drawn.queue).limits)
+    demand = work.state.demand(pool, drawn.queue)
+    waiting, allowed = work.tx.waiting(drawn.queue), breaking.jobs_allowed(work, drawn.queue)
+    rooms = sorted(rooms_of(work, pool, demand.max, idle=limited), key=lambda room: room.held)
+    for number, room in enumerate(rooms):
+        share = max(-(-waiting // (len(rooms) - number)), demand.min)
+        jobs = 1 if limited else min(share, room.jobs, allowed or LEASE_JOBS_MAX)
+        lease = work.tx.lease(drawn.queue, room.slot.owner, jobs, room.payload_bytes, solo=not room.held)
+        if lease is None:
+            return work.tx.waiting(drawn.queue) == 0
+        sources.charge(work, pool, drawn, len(lease.jobs))
+        hand_out(work, room.slot, lease)
+        waiting -= len(lease.jobs)
+        if work.late(LEASE_UNTIL_US):
+            return None
+        if drawn.shared or waiting <= 0 or allowed is not None:
+            return True
+    return bool(rooms)
+
+
+def rooms_of(work: Work, pool: str, jobs_max: int | None = None, *, idle: bool = False) -> list[Room]:
+    """Workers that should be given more: those that hold at most half of their share, and are not stuck.
+
+    `jobs_max`: no worker shall hold more; `idle`: those that hold anything are left out.
+    """
+    ahead = work.state.look_ahead(pool)
+    ahead = ahead if jobs_max is None else min(ahead, jobs_max)
+    slots = [slot for slot in work.state.ready_slots(pool) if slot.owner and not (slot.unsent or slot.pinged)]
     rooms = [_room(work, slot, ahead) for slot in slots]
-    return [room for room in rooms if room.jobs > 0 and room.payload_bytes > 0]
+    return [room for room in rooms if room.jobs > 0 and room.payload_bytes > 0 and not (idle and room.held)]
 
 
 def _room(work: Work, slot: KeeperSlot, ahead: int) -> Room:
@@ -90,14 +112,14 @@ def hand_out(work: Work, slot: KeeperSlot, lease: Lease) -> None:
     """Send a lease once it is committed."""
     state = work.state
     lease = expiring.without_late(work, lease)
-    if state.breakers:
-        breaking.note_lease(work, work.tx.queue_of_lane(lease.lane), lease)
+    if not lease.jobs:
+        return
+    breaking.note_lease(work, lease)
     work.leased.setdefault(slot.number, []).append(lease)
 
     def effect() -> None:
         hit("keeper.after_lease")
-        max_attempts = state.queue(slot.pool).max_attempts
-        slot.hand_out(lease, max_attempts, state.mean_us.get(slot.pool, float("inf")), work.boot_ms)
+        slot.hand_out(lease, state.queue(lease.queue), state.mean_us.get(slot.pool, float("inf")), work.boot_ms)
         hit("keeper.after_chunk")
 
     work.afterwards(effect)

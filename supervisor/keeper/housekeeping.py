@@ -11,6 +11,10 @@ from supervisor.store.sqlite.store import WAL_LIMIT_BYTES
 
 PROMOTE_JOBS = 500
 PRUNE_JOBS = 500
+RERANK_JOBS = 200
+BURY_JOBS = 200
+TIDY_ROWS = 500
+TIDY_EVERY_MS = 30_000
 REQUEST_KEPT_MS = 10 * 60 * 1000
 REQUEST_ROWS = 2_000
 REQUEST_EVERY_MS = 30_000
@@ -35,6 +39,8 @@ class Chores:
     def __init__(self, now_ms: int) -> None:
         self.promote_at_ms = now_ms
         self.expire_at_ms = now_ms
+        self.wake_at_ms = now_ms + CLOCK_LOOK_MS
+        self.tidy_at_ms = now_ms
         self.prune_at_ms = now_ms + 1_000
         self.prune_after: int | None = None
         self.requests_at_ms = now_ms + REQUEST_EVERY_MS
@@ -47,7 +53,15 @@ class Chores:
 
     def next_ms(self, *, idle: bool) -> int:
         """When the loop must turn for a chore."""
-        times = [self.promote_at_ms, self.expire_at_ms, self.prune_at_ms, self.identity_at_ms, self.requests_at_ms]
+        times = [
+            self.promote_at_ms,
+            self.wake_at_ms,
+            self.expire_at_ms,
+            self.tidy_at_ms,
+            self.prune_at_ms,
+            self.identity_at_ms,
+            self.requests_at_ms,
+        ]
         if self.unsynced_since_ms is not None:
             times.append(self.unsynced_since_ms + RELAXED_SYNC_MS)
         if idle:
@@ -60,11 +74,38 @@ def promote(work: Work, chores: Chores) -> None:
     state = work.state
     if work.boot_ms < chores.promote_at_ms:
         return
-    count = work.tx.promote(PROMOTE_JOBS, state.rank_of)
+    count = work.tx.promote(PROMOTE_JOBS)
     hit("keeper.promote")
     note_due(work, chores)
     if count:
         state.wants_lease = True
+
+
+def wake(work: Work, chores: Chores) -> None:
+    """Look again at what waited for a limit until now, and note when the next is due."""
+    due_ms = work.tx.wake()
+    wait_ms = CLOCK_LOOK_MS if due_ms is None else min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS)
+    at_ms = work.boot_ms + wait_ms
+    if chores.wake_at_ms <= work.boot_ms:
+        work.state.wants_lease = True
+    work.afterwards(lambda: setattr(chores, "wake_at_ms", at_ms))
+
+
+def tidy_lanes(work: Work, chores: Chores) -> None:
+    """A slice of what concerns lanes: new orders, keys that a dead job takes along, limits and keys with nothing left."""
+    state = work.state
+    more = work.tx.rerank(RERANK_JOBS)
+    buried = work.tx.bury_doomed(BURY_JOBS)
+    if buried:
+        work.final.update(buried)
+        work.afterwards(lambda: state.log.emit("job.key_dead", count=len(buried), ids=buried[:20]))
+    rest_ms = 0 if more or len(buried) == BURY_JOBS else TIDY_EVERY_MS
+    if work.boot_ms >= chores.tidy_at_ms:
+        work.tx.forget_buckets(TIDY_ROWS)
+        work.tx.forget_unique(TIDY_ROWS)
+        work.tx.forget_idle_lanes(TIDY_ROWS)
+    if rest_ms == 0 or work.boot_ms >= chores.tidy_at_ms:
+        work.afterwards(lambda: setattr(chores, "tidy_at_ms", work.boot_ms + rest_ms))
 
 
 def watch_clock(state: State, chores: Chores, wall_ms: int, boot_ms: int) -> None:
@@ -73,7 +114,7 @@ def watch_clock(state: State, chores: Chores, wall_ms: int, boot_ms: int) -> Non
     step_ms = offset_ms - chores.clock_offset_ms if chores.clock_offset_ms is not None else 0
     chores.clock_offset_ms = offset_ms
     if abs(step_ms) >= CLOCK_STEP_MS:
-        chores.promote_at_ms = chores.expire_at_ms = boot_ms
+        chores.promote_at_ms = chores.wake_at_ms = chores.expire_at_ms = boot_ms
         state.log.emit("keeper.clock_set", seconds=step_ms / 1000)
 
 
@@ -100,12 +141,22 @@ def note_scheduled(work: Work, chores: Chores) -> None:
 
 def chores_due(chores: Chores, boot_ms: int) -> bool:
     """Whether a chore needs a transaction now."""
-    return min(chores.promote_at_ms, chores.expire_at_ms, chores.prune_at_ms, chores.requests_at_ms) <= boot_ms
+    return (
+        min(
+            chores.promote_at_ms,
+            chores.wake_at_ms,
+            chores.expire_at_ms,
+            chores.tidy_at_ms,
+            chores.prune_at_ms,
+            chores.requests_at_ms,
+        )
+        <= boot_ms
+    )
 
 
 def keep_of(state: State, queue: str) -> Keep:
     """How long final jobs of a queue are kept; jobs of a queue that left the file stay."""
-    spec = state.spec.queues.get(queue)
+    spec = state.spec.queue(queue)
     if spec is None:
         return FOR_EVER
     retention = spec.retention

@@ -6,9 +6,10 @@ a reserved block, and the group is flushed by size, by interval and at stop.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
-from supervisor.errors import Busy, JobsupError, PayloadTooLarge
+from supervisor.errors import Busy, JobsupError, PayloadTooLarge, QueueFull
 from supervisor.job import GROUP_BYTES_MAX
 from supervisor.job import State as JobState
 from supervisor.keeper.children import known_queue, new_job
@@ -16,12 +17,15 @@ from supervisor.keeper.state import State
 from supervisor.keeper.tasks import PendingGroup
 from supervisor.keeper.work import INSERT_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
+from supervisor.policy.discipline import WAIT
 from supervisor.store.protocol import Group, Inserted
 from supervisor.wire.messages import Enqueue
 
 JOBS_AT_ONCE = 256
 BLOCK_IDS = 16_384
 BLOCK_LOW = 10_000
+UNFIT_MAX = 1_000
+"""Groups that may wait for room in their queues; more are refused at once."""
 
 
 def accept(
@@ -34,7 +38,7 @@ def accept(
         UnknownQueue, InvalidPayload, PayloadTooLarge: nothing of the group is kept.
     """
     queue = known_queue(state.spec, request.queue)
-    jobs = [new_job(queue, job, now_ms) for job in request.jobs]
+    jobs = [new_job(queue, job, now_ms, request.queue) for job in request.jobs]
     size = sum(len(job.payload) for job in jobs)
     if size > GROUP_BYTES_MAX:
         raise PayloadTooLarge(f"the group has {size} bytes of payloads, the limit is {GROUP_BYTES_MAX}")
@@ -47,9 +51,11 @@ def accept(
 def insert(work: Work, *, flush: bool) -> None:
     """Take groups that wait into the transaction: as many as fit into a pass, at least one."""
     state = work.state
+    _retry_unfit(work)
     buffered = state.spec.intake.acknowledge == "buffered"
     if buffered:
         _reserve(work)
+        _insert_bounded(work)
         _buffer(work)
     if state.buffer and (flush or _flush_due(state, work.boot_ms)):
         _flush(work)
@@ -74,18 +80,52 @@ def _insert_waiting(work: Work) -> None:
 def _insert_groups(work: Work, taken: list[PendingGroup]) -> None:
     state = work.state
     work.on_failure(lambda: state.intake.extendleft(reversed(taken)))
-    answers = work.tx.insert([pending.group for pending in taken], state.rank_of)
+    answers = work.tx.insert([pending.group for pending in taken])
     work.inserted(answers)
+    refused = [(pending, answer.refused) for pending, answer in zip(taken, answers, strict=True) if answer.refused]
 
     def effect() -> None:
         hit("keeper.before_reply")
         leased = work.leased_ids()
         for pending, inserted in zip(taken, answers, strict=True):
-            pending.answer(_with_leased(inserted, leased), "committed")
+            if inserted.refused is None:
+                pending.answer(_with_leased(inserted, leased), "committed")
+        for pending, error in refused:
+            _not_inserted(state, pending, error)
         state.send_replies()
         hit("keeper.after_reply")
 
     work.afterwards(effect)
+
+
+def _not_inserted(state: State, pending: PendingGroup, error: JobsupError) -> None:
+    """A group was refused: where its queue lets callers wait for room, it waits as long as its caller does."""
+    discipline = state.discipline(pending.group.queue)
+    fits = discipline.max_size is not None and len(pending.group.jobs) <= discipline.max_size
+    waits = isinstance(error, QueueFull) and discipline.when_full == WAIT and fits
+    if waits and pending.until_ms is not None and len(state.unfit) < UNFIT_MAX:
+        state.unfit.append((pending, error))
+    else:
+        pending.refuse(error)
+
+
+def _retry_unfit(work: Work) -> None:
+    """Groups that wait for room in their queue try again once there may be some."""
+    state = work.state
+    if not (state.unfit and state.room_made):
+        return
+    state.room_made = False
+    waiting, state.unfit = state.unfit, []
+    state.intake.extendleft(pending for pending, _ in reversed(waiting))
+
+
+def refuse_unfit(state: State, boot_ms: int) -> None:
+    """Callers that wait for room in a queue are told when their time is over."""
+    over = [(pending, error) for pending, error in state.unfit if (pending.until_ms or 0) <= boot_ms]
+    if over:
+        state.unfit = [each for each in state.unfit if each not in over]
+        for pending, error in over:
+            pending.refuse(error)
 
 
 def _with_leased(inserted: Inserted, leased: set[int]) -> Inserted:
@@ -117,6 +157,20 @@ def _buffer(work: Work) -> None:
         if len(state.block) < len(state.intake[0].group.jobs):
             return
         _buffer_one(work, state.intake.popleft())
+
+
+def _insert_bounded(work: Work) -> None:
+    """Groups of which only the commit shows whether they go in are not answered before it."""
+    state = work.state
+    bounded = [pending for pending in state.intake if _must_be_committed(state, pending.group.queue)]
+    if bounded:
+        state.intake = deque(pending for pending in state.intake if pending not in bounded)
+        _insert_groups(work, bounded)
+
+
+def _must_be_committed(state: State, queue: str) -> bool:
+    discipline = state.discipline(queue)
+    return discipline.unique is not None or discipline.max_size is not None
 
 
 def _buffer_one(work: Work, pending: PendingGroup) -> None:
@@ -162,7 +216,7 @@ def _flush(work: Work) -> None:
         state.buffered_jobs += jobs
 
     work.on_failure(put_back)
-    work.inserted(work.tx.insert([pending.group for pending in held], state.rank_of))
+    work.inserted(work.tx.insert([pending.group for pending in held]))
     work.afterwards(lambda: setattr(state, "flush_at_ms", None))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from supervisor.errors import EXIT_IO, JobsupError, StoreError
 from supervisor.keeper import adoption, dispatch, housekeeping
-from supervisor.keeper.intake import refuse_overdue
+from supervisor.keeper.intake import refuse_overdue, refuse_unfit
 from supervisor.keeper.passes import FAILURE_PAUSE_MS, Passes
 from supervisor.keeper.private import Private
 from supervisor.keeper.service import Service
@@ -81,7 +81,7 @@ class Keeper:
         self.chores = housekeeping.Chores(boot_ms())
         housekeeping.watch_clock(state, self.chores, wall_ms(), boot_ms())
         self.passes = Passes(state, self.chores, self._tell_waiters)
-        self.reader = Reader(state.store.connection, state.spec.queues)
+        self.reader = Reader(state.store.connection, state.spec.queue)
         self.server: Server
         self.service: Service
         self.orphaned = False
@@ -203,11 +203,13 @@ class Keeper:
     def turn(self) -> None:
         """Read, pass, and look after what is due."""
         now_ms = boot_ms()
-        self.reader.queues = self.state.spec.queues
+        self.reader.queue_of = self.state.spec.queue
         self.server.tick(now_ms)
         self.service.read_requests()
         self.private.flush()
         self._refuse_overdue()
+        if self.state.unfit:
+            refuse_unfit(self.state, now_ms)
         if self._pass_due(now_ms):
             self.passes.attempt(now_ms)
             self._refuse_overdue()  # a try that fails has taken its time
@@ -226,7 +228,8 @@ class Keeper:
             return 0 if state.failure is None else self._failing_s()
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
-        due = (state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.breaker_at_ms)
+        due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.breaker_at_ms]
+        due += [pending.until_ms for pending, _ in state.unfit]
         for at in (*due, self.server.next_deadline_ms(), self.service.waits.next_ms):
             if at is not None:
                 times.append(at)

@@ -103,7 +103,7 @@ class Retry(ById):
         if standing.state is JobState.COMPLETED and not self.force:
             raise WrongState(f"job {job_id} is completed; it runs again only with --force", hint="add --force")
         try:
-            tx.revive(job_id, self.state.rank_of)
+            tx.revive(job_id)
         except IllegalTransition:
             raise WrongState(f"job {job_id} is {standing.state}: it will run by itself") from None
         return None
@@ -163,7 +163,7 @@ class Move(Sweep):
 
     def act(self, tx: Transaction, ids: list[int]) -> int:
         """Move them."""
-        return tx.move(self.old, self.new, ids, self.state.rank_of)
+        return tx.move(self.old, self.new, ids)
 
 
 class Purge(Sweep):
@@ -210,7 +210,7 @@ class DeadLetters(Sweep):
         if self.delete:
             return tx.remove(meant)
         for job_id in meant:
-            tx.revive(job_id, self.state.rank_of)
+            tx.revive(job_id)
         return len(meant)
 
     def _meant(self, tx: Transaction, ids: list[int]) -> Iterator[int]:
@@ -256,6 +256,36 @@ class Switch:
             if not self.paused:
                 breaking.reset(self.state, self.queue)
             self.reply({"queue": self.queue, "paused": self.paused})
+            return True
+
+        return effect
+
+
+class Key:
+    """Pause or resume a key of a queue, or let it go on whatever holds it."""
+
+    until_ms: int | None = None
+
+    def __init__(self, state: State, queue: str, key: str, action: str, reply: Reply, refuse: Refuse) -> None:
+        self.state = state
+        self.queue = queue
+        self.key = key
+        self.action = action
+        self.reply = reply
+        self.refuse = refuse
+
+    def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:  # noqa: ARG002 - the interface of operations
+        """Do it."""
+        known = tx.free_key(self.queue, self.key, paused=None if self.action == "free" else self.action == "pause")
+
+        def effect() -> bool:
+            self.state.wants_lease = True
+            if known:
+                self.reply({"queue": self.queue, "key": self.key or None, "action": self.action})
+            else:
+                self.refuse(
+                    WrongState(f"queue {self.queue} has no jobs of key {self.key}", hint="jobsctl keys lists them")
+                )
             return True
 
         return effect

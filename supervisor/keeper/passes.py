@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from supervisor.errors import StoreError
-from supervisor.keeper import breaking, dispatch, expiring, housekeeping, recall, standstill
+from supervisor.keeper import breaking, dispatch, expiring, housekeeping, recall, sources, standstill
 from supervisor.keeper.housekeeping import Chores
 from supervisor.keeper.intake import insert
 from supervisor.keeper.settling import settle_slot
@@ -55,13 +55,13 @@ class Passes:
     def _commit(self, now_ms: int, *, flush: bool, intake: bool) -> bool:
         state = self._state
         work: Work | None = None
-        waiting: dict[str, int] = {}
+        waiting: dict[str, bool] = {}
         operating = intake and bool(state.operations)
         try:
             with state.store.transaction(wall_ms()) as tx:
                 work = self.work(tx)
                 self._write(work, now_ms, flush=flush, intake=intake)
-                waiting = {queue: tx.waiting(queue) for queue in state.spec.queues}
+                waiting = self._waiting(work)
         except (StoreError, OSError, sqlite3.Error) as error:
             if work:
                 work.failed()
@@ -77,6 +77,10 @@ class Passes:
         recall.stuck_slots(state, now_ms, waiting)
         return True
 
+    def _waiting(self, work: Work) -> dict[str, bool]:
+        """Pools for which something waits that could be leased, as far as is known."""
+        return {pool: sources.draw(work, pool, set()) is not None for pool in self._state.workplaces}
+
     def work(self, tx: Any) -> Work:
         return Work(self._state, tx, wall_ms(), boot_ms())
 
@@ -90,6 +94,7 @@ class Passes:
             insert(work, flush=flush)
             self._operate(work)
         housekeeping.promote(work, self._chores)
+        housekeeping.wake(work, self._chores)
         if state.leasing:
             self._recall(work, now_ms)
         withdraw(work)
@@ -99,6 +104,7 @@ class Passes:
             dispatch.lease_out(work)
         housekeeping.prune(work, self._chores)
         housekeeping.forget_requests(work, self._chores)
+        housekeeping.tidy_lanes(work, self._chores)
         housekeeping.note_scheduled(work, self._chores)
         breaking.note_next(work)
 
@@ -164,8 +170,7 @@ class Passes:
 
     def _recall(self, work: Work, now_ms: int) -> None:
         state = self._state
-        waiting = {queue: work.tx.waiting(queue) for queue in state.spec.queues}
-        for slot in recall.stuck_slots(state, now_ms, waiting):
+        for slot in recall.stuck_slots(state, now_ms, self._waiting(work)):
             recall.recall(work, slot)
 
     def failed(self, now_ms: int, error: str) -> None:

@@ -139,8 +139,7 @@ class Private:
     def _spec_changed(self, changed: control.SpecChanged, descriptors: list[int], _: Link) -> None:
         self.state.reload_error = changed.error
         if descriptors:
-            self.state.spec = codec.decode(read_memory_file(descriptors.pop()))
-            self.state.wants_lease = True
+            self.state.use(codec.decode(read_memory_file(descriptors.pop())))
 
     def _tree_changed(self, _m: control.TreeChanged, descriptors: list[int], _: Link) -> None:
         self.state.tree = json.loads(read_memory_file(descriptors.pop()))

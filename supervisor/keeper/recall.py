@@ -27,8 +27,8 @@ CLAIM_MAX = (1 << 64) - 1
 """A word that no worker writes: one more would not fit."""
 
 
-def stuck_slots(state: State, now_ms: int, waiting: dict[str, int]) -> list[KeeperSlot]:
-    """Workers that hold jobs they have not begun while others of their queue are idle.
+def stuck_slots(state: State, now_ms: int, waiting: dict[str, bool]) -> list[KeeperSlot]:
+    """Workers that hold jobs they have not begun while others of their pool are idle, and nothing else waits for them.
 
     Also sets when to look again: when the next such worker will have been quiet for long enough.
     """
@@ -36,9 +36,9 @@ def stuck_slots(state: State, now_ms: int, waiting: dict[str, int]) -> list[Keep
     found: list[KeeperSlot] = []
     if not state.leasing:
         return found
-    for queue in state.spec.queues:
-        slots = [slot for slot in state.slots_of(queue) if slot.phase in (Phase.READY, Phase.LEAVING)]
-        if waiting.get(queue) or not any(slot.idle for slot in slots):
+    for pool in state.workplaces:
+        slots = [slot for slot in state.slots_of(pool) if slot.phase in (Phase.READY, Phase.LEAVING)]
+        if waiting.get(pool) or not any(slot.idle for slot in slots):
             continue
         for slot in slots:
             if slot.pinged or not slot.out:

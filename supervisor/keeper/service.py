@@ -16,7 +16,7 @@ from supervisor.errors import (
     PayloadTooLarge,
     UsageError,
 )
-from supervisor.keeper import answers, intake, operations
+from supervisor.keeper import answers, intake, operations, reasons
 from supervisor.keeper.access import allowed
 from supervisor.keeper.children import known_queue
 from supervisor.keeper.private import Private
@@ -57,6 +57,7 @@ class Service:
             messages.Enqueue: self._enqueue,
             messages.Hello: lambda conn, req: self._reply(conn, req.id, answers.hello(state)),
             messages.JobStatus: lambda conn, req: self._reply(conn, req.id, answers.job(state, reader, req.job)),
+            messages.Explain: lambda conn, req: self._reply(conn, req.id, reasons.explain(state, reader, req.job)),
             messages.Status: lambda conn, req: self._reply(conn, req.id, answers.status(state, reader)),
             messages.Wait: self._wait,
             messages.Workers: lambda conn, req: self._reply(conn, req.id, answers.workers(state)),
@@ -65,6 +66,7 @@ class Service:
             messages.Retry: self._retry,
             messages.Pause: self._pause,
             messages.Resume: self._resume,
+            messages.FreeKey: self._free_key,
             messages.Move: self._move,
             messages.Purge: self._purge,
             messages.DeadRetry: self._dead,
@@ -168,6 +170,7 @@ class Service:
                     "states": states,
                     "acknowledged": acknowledged,
                     "repeated": inserted.repeated,
+                    "existing": list(inserted.existing),
                 },
             )
 
@@ -231,6 +234,11 @@ class Service:
             operations.Switch(self.state, request.queue, *self._ways(connection, request.id), paused=True), request
         )
 
+    def _free_key(self, connection: Connection, request: messages.FreeKey) -> None:
+        self._known(request.queue)
+        ways = self._ways(connection, request.id)
+        self._start(operations.Key(self.state, request.queue, request.job_key, request.action, *ways), request)
+
     def _resume(self, connection: Connection, request: messages.Resume) -> None:
         known_queue(self.state.spec, request.queue)
         pool = self.state.pools.get(request.queue)
@@ -281,8 +289,9 @@ class Service:
 
     def refuse_all(self, cause: str) -> None:
         """At the end: what cannot be done any more is refused."""
-        for pending in self.state.intake:
+        for pending in (*self.state.intake, *(pending for pending, _ in self.state.unfit)):
             pending.refuse(Busy(cause))
+        self.state.unfit.clear()
         for operation in self.state.operations:
             operation.refuse(Busy(cause))
         for connection, frame in self._postponed:

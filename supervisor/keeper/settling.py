@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from supervisor.errors import JobsupError
-from supervisor.job import Cancel, Done, Failed, Outcome, Snooze, State
+from supervisor.job import Cancel, Done, Failed, Outcome, RateLimited, Snooze, State
 from supervisor.keeper import breaking, callbacks
 from supervisor.keeper.allowance import budgets_of
 from supervisor.keeper.children import children_of
@@ -120,8 +120,7 @@ def settle_records(work: Work, slot: KeeperSlot, records: Sequence[Record]) -> N
         work.stale(token, stale)
         if work.state.breakers and lease is not None:
             gone = set(stale)
-            queue = work.tx.queue_of_lane(lease.lane)
-            breaking.completed(work, queue, [done.id for done in dones if done.id not in gone])
+            breaking.completed(work, lease.queue, [done.id for done in dones if done.id not in gone])
     counted = sum(map(len, plain.values()))
     if counted:
         work.ran(slot.pool, run_us, counted)
@@ -173,11 +172,16 @@ def apply(work: Work, facts: Facts, report: Report) -> None:
     outcome = report.outcome
     if facts.cancel_at_ms is not None and not isinstance(outcome, Done):
         outcome = Cancel("cancelled by a client while it ran")
+    refused = work.refused_children(report.children) if isinstance(outcome, Done) else None
+    if refused is not None:
+        outcome = Failed(f"job.enqueue: {refused.message}", type=type(refused).__name__)
     if breaking.failed(work, facts, outcome):
         held = policy.after_outage(facts.history, budgets_of(work, facts), work.now_ms)
         write(work, facts, report.token, report.started_at_ms, held, None)
         return
     decision = policy.settle(facts.history, budgets_of(work, facts), outcome, work.now_ms, chance())
+    if isinstance(outcome, RateLimited) and isinstance(decision, policy.Later):
+        work.tx.shut(facts.queue, facts.key if outcome.key_only else "", decision.due_at_ms)
     write(work, facts, report.token, report.started_at_ms, decision, error_of(outcome))
     if isinstance(decision, policy.Complete):
         breaking.completed(work, facts.queue, [facts.id])
@@ -270,6 +274,9 @@ def _outcome(work: Work, slot: KeeperSlot, record: Record) -> tuple[Outcome, lis
             return Failed(**msgspec.structs.asdict(decode(data, type=FailedFields))), []
         case ring.SNOOZE:
             return Snooze(decode(data, type=SnoozeMs) / 1000), []
+        case ring.RATE_LIMITED:
+            delay_ms, key_only = decode(data, type=tuple[SnoozeMs, bool])
+            return RateLimited(delay_ms / 1000, key_only), []
         case ring.CANCEL:
             return Cancel(decode(data, type=str)), []
     raise ValueError(f"there is no outcome of kind {kind}")

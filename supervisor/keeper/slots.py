@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from supervisor.config.spec import Queue
 from supervisor.store.protocol import SOLO, Lease, LeasedJob
 from supervisor.unix.chunk import (
     CHUNK_BYTES_MAX,
@@ -96,7 +97,7 @@ class KeeperSlot:
         """Whether the worker could take a job and has none."""
         return self.phase is Phase.READY and not self.out and not self.pinged
 
-    def hand_out(self, lease: Lease, max_attempts: int, mean_us: float, now_ms: int) -> None:
+    def hand_out(self, lease: Lease, queue: Queue, mean_us: float, now_ms: int) -> None:
         """Queue a committed lease for sending, in chunks of about a millisecond of work."""
         if not self.out:
             self.quiet_since_ms = now_ms
@@ -104,16 +105,17 @@ class KeeperSlot:
             self.out[job.id] = (lease.token, len(job.payload))
             self.out_bytes += len(job.payload)
         self.solo = any(job.mark == SOLO for job in lease.jobs)
-        self.unsent.extend(self._chunks(lease, max_attempts, mean_us))
+        self.unsent.extend(self._chunks(lease, queue, mean_us))
         self.send()
 
-    def _chunks(self, lease: Lease, max_attempts: int, mean_us: float) -> list[Chunk]:
+    def _chunks(self, lease: Lease, queue: Queue, mean_us: float) -> list[Chunk]:
         jobs_max = max(1, min(CHUNK_JOBS_MAX, int(CHUNK_WORK_US / max(mean_us, 1.0))))
         chunks: list[Chunk] = []
         tasks: list[Task] = []
-        size = 0
+        size, max_attempts = 0, queue.max_attempts
+        drawn = None if lease.queue == self.pool else {"queue": lease.queue, "timeout_ms": queue.timeout_ms}
         for job in lease.jobs:
-            task = self._task(lease.token, job)
+            task = self._task(lease.token, job, drawn)
             weight = _weight(task, job)
             if tasks and (len(tasks) >= jobs_max or size + weight > CHUNK_BYTES_MAX):
                 chunks.append(self._chunk(lease.token, tasks, max_attempts))
@@ -127,9 +129,10 @@ class KeeperSlot:
         self.serial += 1
         return Chunk(token, self.serial, tasks, max_attempts)
 
-    def _task(self, token: int, job: LeasedJob) -> Task:
+    def _task(self, token: int, job: LeasedJob, drawn: dict[str, object] | None) -> Task:
         """A job as it is sent. What finds no room in the slot travels in the message, if that can hold it."""
-        return self._outsourced(token, Task(job.id, job.attempt, job.enqueued_at_ms, job.payload, extra_of(job)))
+        task = Task(job.id, job.attempt, job.enqueued_at_ms, job.payload, extra_of(job, drawn))
+        return self._outsourced(token, task)
 
     def ping(self) -> None:
         """Send an empty chunk: a worker that takes it rings."""
@@ -237,11 +240,16 @@ def _weight(task: Task, job: LeasedJob) -> int:
     return len(task.payload or b"") + len(job.options or b"") + len(job.previous_error or b"") + 256
 
 
-def extra_of(job: LeasedJob) -> dict[str, object] | None:
-    """What most jobs do not have, for a task."""
-    if job.options is None and not job.priority and job.due_at_ms is None and job.previous_error is None:
+def extra_of(job: LeasedJob, drawn: dict[str, object] | None = None) -> dict[str, object] | None:
+    """What most jobs do not have, for a task; `drawn` is what its queue says where the pool has another name."""
+    few = job.options is None and not job.priority and job.due_at_ms is None and job.previous_error is None
+    if few and not job.key and drawn is None:
         return None
-    extra: dict[str, object] = msgspec.json.decode(job.options) if job.options else {}
+    extra: dict[str, object] = dict(drawn or ())
+    if job.options:
+        extra.update(msgspec.json.decode(job.options))
+    if job.key:
+        extra["key"] = job.key
     extra["priority"] = job.priority
     extra["due_at_ms"] = job.due_at_ms
     if job.previous_error is not None:

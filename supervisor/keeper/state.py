@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from supervisor.config.spec import Queue, Spec
+from supervisor.config.discipline import discipline_of
+from supervisor.config.spec import Demand, Queue, Spec
+from supervisor.errors import JobsupError
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
 from supervisor.observe.log import Log
 from supervisor.policy.breaker import Breaker
-from supervisor.policy.rank import Rank, rank
+from supervisor.policy.discipline import Discipline
 from supervisor.store.sqlite.store import SqliteStore
 from supervisor.wire.control import Certificate, Link, PoolState, RecycleWorker
 
@@ -19,6 +21,7 @@ LOOK_AHEAD_US = 20_000
 OUT_JOBS_MAX = 1_024
 OUT_BYTES_MAX = 128 * 1024
 UNKNOWN_MEAN_US = 1_000_000.0
+NO_DEMAND = Demand()
 
 
 def _nothing_to_send() -> None:
@@ -33,7 +36,6 @@ class State:
     """Everything that the keeper's parts share."""
 
     def __init__(self, spec: Spec, store: SqliteStore, log: Log, boot_id: str, epoch: int) -> None:
-        self.spec = spec
         self.store = store
         self.log = log
         self.boot_id = boot_id
@@ -54,6 +56,9 @@ class State:
         self.buffer: list[PendingGroup] = []
         self.buffered_jobs = 0
         self.flush_at_ms: int | None = None
+        self.unfit: list[tuple[PendingGroup, JobsupError]] = []
+        """Groups that wait for room in a bounded queue, with what their callers are told if there is none in time."""
+        self.room_made = False
         self.block = range(0)
         self.operations: deque[Operation] = deque()
         self.certificates: dict[int, tuple[Certificate, Link]] = {}
@@ -75,6 +80,7 @@ class State:
         """Whether times to live or deadlines are over that there was no time for yet."""
         self.wants_lease = True
         self.lease_first: str | None = None
+        self.use(spec)
 
         self.leasing = True
         self.failing_since_ms: int | None = None
@@ -82,14 +88,34 @@ class State:
         self.committed_jobs = 0
         self.settled_jobs = 0
 
+    def use(self, spec: Spec) -> None:
+        """Work by this configuration from now on."""
+        self.spec = spec
+        self.workplaces = spec.workplaces
+        self.pool_of_table = {table: pool for pool in self.workplaces for table in spec.sources_of(pool)}
+        self._disciplines: dict[str, Discipline] = {}
+        self.store.govern(self.discipline)
+        self.wants_lease = True
+
     def queue(self, name: str) -> Queue:
         """The queue's spec; defaults for one that left the file, whose jobs stay and may still be settled."""
-        return self.spec.queues.get(name) or Queue(name=name, handler="left:the.file")
+        return self.spec.queue(name) or Queue(name=name, handler="left:the.file")
 
-    def rank_of(self, queue: str, priority: int, sequence: int) -> Rank:
-        """The rank of a job that becomes ready, by the order of its queue."""
-        spec = self.spec.queues.get(queue)
-        return rank(spec.order if spec else "fifo", priority, sequence)
+    def discipline(self, name: str) -> Discipline:
+        """The rules by which jobs of a queue are handed out."""
+        found = self._disciplines.get(name)
+        if found is None:
+            found = self._disciplines[name] = discipline_of(self.spec, name)
+        return found
+
+    def pool_of(self, queue: str) -> str | None:
+        """The pool that draws from a queue; None for one that left the file."""
+        return self.pool_of_table.get(self.discipline(queue).group)
+
+    def demand(self, pool: str, queue: str) -> Demand:
+        """How many jobs of a queue a worker is handed at once: as the queue says, else as its pool does."""
+        own = self.queue(queue).demand
+        return own if own != NO_DEMAND else self.workplaces[pool].demand
 
     def add_slot(self, slot: KeeperSlot) -> None:
         """Keep an open slot, until `drop_slot`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from supervisor.errors import JobsupError
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.state import State
 from supervisor.store.protocol import AttemptError, Facts, Group, Inserted, Lease
@@ -51,6 +52,7 @@ class Work:
 
     def committed(self) -> None:
         """The transaction is on disk: let everyone know."""
+        self.state.room_made |= bool(self.final or self.leased)
         for effect in self._effects:
             effect()
         self._forget()
@@ -152,7 +154,11 @@ class Work:
     def insert_children(self, groups: Sequence[Group]) -> None:
         """Insert what a completed job enqueued: with its completion, or not at all."""
         if groups:
-            self.inserted(self.tx.insert(groups, self.state.rank_of))
+            self.inserted(self.tx.insert(groups))
+
+    def refused_children(self, groups: Sequence[Group]) -> JobsupError | None:
+        """Why what a job enqueued cannot go in, all of it; nothing is changed."""
+        return self.tx.refusal(groups) if groups else None
 
     def inserted(self, answers: Sequence[Inserted]) -> None:
         """Remember that there is something new to lease."""

@@ -68,7 +68,7 @@ class Processes:
         if child == KEEPER:
             self._start_keeper(run)
         else:
-            queue = self._state.spec.queues[queue_of(child) or ""]
+            queue = self._state.spec.workplaces[queue_of(child) or ""]
             self._start_foreman(queue, run)
 
     def _start_keeper(self, run: int) -> None:

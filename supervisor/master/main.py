@@ -148,7 +148,7 @@ class Master:
         self.state.untold = False
         if self.processes.keeper:
             self.processes.keeper.tell_tree(self._nodes())
-        workers = sum(queue.workers for queue in self.state.spec.queues.values())
+        workers = sum(pool.workers for pool in self.state.spec.workplaces.values())
         self._herald.stand(self.state.tree, workers, self.state.reload_error)
 
     def _nodes(self) -> list[dict[str, Any]]:

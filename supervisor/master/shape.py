@@ -1,4 +1,4 @@
-"""What the master keeps alive, as a pure function of the spec: the keeper, then a foreman for each queue."""
+"""What the master keeps alive, as a pure function of the spec: the keeper, then a foreman for each pool."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def shape(spec: Spec, versions: Mapping[str, int]) -> tuple[GroupSpec, ...]:
 
     `versions` counts how often a pool was changed by a reload: a new number has it restarted.
     """
-    return (_keeper(spec), *(_pool(queue, spec, versions.get(queue.name, 0)) for queue in spec.queues.values()))
+    return (_keeper(spec), *(_pool(queue, spec, versions.get(queue.name, 0)) for queue in spec.workplaces.values()))
 
 
 def _keeper(spec: Spec) -> GroupSpec:

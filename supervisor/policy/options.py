@@ -11,6 +11,7 @@ from supervisor.policy.duration import to_ms
 
 NAMES = (
     "delay", "at", "priority", "timeout", "max_attempts", "tags", "backoff", "retry_for", "ttl", "expires", "deadline",
+    "key", "cost",
 )  # fmt: skip
 EXCLUDING = (
     ("delay_ms", "due_at_ms", "delay or at"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from supervisor.job import Cancel, Done, Failed, Outcome, Snooze
+from supervisor.job import Cancel, Done, Failed, Outcome, RateLimited, Snooze
 from supervisor.policy import on_error
 from supervisor.policy.backoff import Backoff, delay_ms
 from supervisor.policy.duration import to_ms
@@ -94,7 +94,7 @@ def settle(history: History, budgets: Budgets, outcome: Outcome, now_ms: int, ch
     match outcome:
         case Done(result):
             return Complete(result)
-        case Snooze(delay):
+        case Snooze(delay) | RateLimited(delay):
             return _later(history, budgets, now_ms + to_ms(delay))
         case Cancel(reason):
             return Withdraw(reason)

@@ -7,29 +7,33 @@ is what passes tests/conformance, which runs with two owners at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from supervisor.errors import JobsupError
 from supervisor.job import State
 from supervisor.policy.breaker import Breaker
-from supervisor.policy.rank import Rank
+from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.settle import History
-
-RankOf = Callable[[str, int, int], Rank]
-"""(queue, priority, sequence) -> rank, by the queue's order."""
 
 FRESH, TRAILED, SOLO = 0, 1, 2
 """Marks of a ready job: never ran; has a trail to look up; has a trail and must be leased alone."""
 
 
 class NewJob(NamedTuple):
-    """A job to insert. `options` is JSON text with its own overrides and tags, None for none."""
+    """A job to insert. `options` is JSON text with its own overrides and tags, None for none.
+
+    `unique`: what it has in common with jobs that count as the same; None: it may be there as often as it likes.
+    """
 
     payload: bytes
     priority: int = 0
     due_at_ms: int | None = None
     options: bytes | None = None
+    key: str = ""
+    cost: int = 1
+    unique: str | None = None
     expires_at_ms: int | None = None
     """When it is cancelled if no run of it was begun."""
     deadline_at_ms: int | None = None
@@ -55,11 +59,17 @@ class Group(NamedTuple):
 
 
 class Inserted(NamedTuple):
-    """Where a group went. `states` is one state for all, or one each."""
+    """Where a group went: ids and states in its order.
+
+    `existing`: those of its jobs that were there already, as their queue wants no two that count as the same;
+    `refused`: why the group could not go in; nothing of it was changed.
+    """
 
     ids: Sequence[int]
     states: Sequence[State]
     repeated: bool = False
+    existing: Sequence[int] = ()
+    refused: JobsupError | None = None
 
 
 class LeasedJob(NamedTuple):
@@ -76,6 +86,9 @@ class LeasedJob(NamedTuple):
     band: int
     pos: int
     mark: int
+    lane: int = 0
+    cost: int = 1
+    key: str = ""
 
 
 class Lease(NamedTuple):
@@ -83,17 +96,19 @@ class Lease(NamedTuple):
 
     token: int
     owner: int
-    lane: int
+    queue: str
     jobs: Sequence[LeasedJob]
 
 
 class Held(NamedTuple):
-    """A job of an open lease, as the store needs it to take the job back."""
+    """A job of an open lease, as the store needs it to take the job back. `lane` 0: that of jobs without a key."""
 
     band: int
     pos: int
     mark: int
     attempt: int
+    lane: int = 0
+    cost: int = 1
 
 
 class OpenLease(NamedTuple):
@@ -101,8 +116,9 @@ class OpenLease(NamedTuple):
 
     token: int
     owner: int
-    lane: int
+    queue: str
     jobs: dict[int, Held]
+    leased_at_ms: int = 0
 
 
 class Facts(NamedTuple):
@@ -114,6 +130,7 @@ class Facts(NamedTuple):
     options: bytes | None
     history: History
     cancel_at_ms: int | None
+    key: str = ""
 
 
 class Completion(NamedTuple):
@@ -176,8 +193,11 @@ class Tx(Protocol):
     An error of a verb must leave the transaction's block, unless the verb's text says that nothing was changed.
     """
 
-    def insert(self, groups: Sequence[Group], rank_of: RankOf) -> list[Inserted]:
-        """Insert groups; a group whose key is known is not inserted again."""
+    def insert(self, groups: Sequence[Group]) -> list[Inserted]:
+        """Insert groups, each all or none; one whose key is known is not inserted again."""
+
+    def refusal(self, groups: Sequence[Group]) -> JobsupError | None:
+        """Why these groups cannot all be inserted, for want of room or because they are there already."""
 
     def known_request(self, key: str) -> Inserted | None:
         """Where a group with this key went before; None if there was none."""
@@ -186,10 +206,37 @@ class Tx(Protocol):
         """Ids that will not be given to anyone else, for groups acknowledged before their commit."""
 
     def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int, *, solo: bool = True) -> Lease | None:
-        """Hand out the first jobs of a queue; None if it is empty or paused.
+        """Hand out the first jobs of a queue that its limits let through; None if there are none, or it is paused.
 
         A job marked solo comes alone; with `solo` false nothing is handed out while such a job is next.
         """
+
+    def next_of(self, group: str, passed: Collection[str] = ()) -> str | None:
+        """A queue of the group in which something may be leased, but for those passed; who was served last comes last."""
+
+    def others_of(self, group: str) -> bool:
+        """Whether more than one queue of the group has something."""
+
+    def source_times(self, pool: str) -> Mapping[str, int]:
+        """The virtual time that each source of a pool has used; that of the pool itself under no name."""
+
+    def charge_source(self, pool: str, source: str, vtime: int, clock: int) -> None:
+        """Note the virtual time of a source, and that of its pool."""
+
+    def wake(self) -> int | None:
+        """Look again at what waited for a limit until now; when to do so next, None if nothing waits for a time."""
+
+    def shut(self, queue: str, key: str, until_ms: int) -> None:
+        """Hand out nothing of a queue, or of one key of it, before this time."""
+
+    def rerank(self, jobs_max: int) -> bool:
+        """Rank some waiting jobs anew, of queues whose order has changed; whether there are more."""
+
+    def bury_doomed(self, jobs_max: int) -> list[int]:
+        """Dead letters of what waited behind a dead job that takes its key along; returns which jobs."""
+
+    def free_key(self, queue: str, key: str, *, paused: bool | None = None) -> bool:
+        """Let a key go on whatever held it, or pause or resume it; False if there is no such key."""
 
     def leased_jobs(self, token: int) -> Lease | None:
         """An open lease with the bodies of what it still holds, to send it anew; None if it holds nothing."""
@@ -223,7 +270,7 @@ class Tx(Protocol):
     def interrupt(self, token: int, job_id: int, history: History, error: AttemptError) -> bool:
         """Hand a started job back to the place it had and count the interruption."""
 
-    def promote(self, jobs_max: int, rank_of: RankOf) -> int:
+    def promote(self, jobs_max: int) -> int:
         """Make due jobs ready, in the order of their times; returns how many."""
 
     def next_due_ms(self) -> int | None:
@@ -275,13 +322,10 @@ class Tx(Protocol):
     def breakers(self) -> dict[str, Breaker]:
         """The outage breakers that are not as they were made, by queue."""
 
-    def queue_of_lane(self, lane: int) -> str:
-        """The queue that the lane of a lease belongs to."""
-
     def put_breaker(self, queue: str, breaker: Breaker) -> None:
         """Store how a breaker stands."""
 
-    def revive(self, job_id: int, rank_of: RankOf) -> None:
+    def revive(self, job_id: int) -> None:
         """Make a final or scheduled job ready anew, with fresh budgets: its time to live and deadline are forgotten.
 
         Raises:
@@ -295,7 +339,7 @@ class Tx(Protocol):
     def paused(self, queue: str) -> bool:
         """Whether the queue is paused."""
 
-    def move(self, old: str, new: str, ids: Sequence[int], rank_of: RankOf) -> int:
+    def move(self, old: str, new: str, ids: Sequence[int]) -> int:
         """Move jobs that are not running to another queue; returns how many could be moved."""
 
     def ids_of(self, queue: str, after_id: int, jobs_max: int) -> list[int]:
@@ -328,6 +372,9 @@ class Tx(Protocol):
 
 class Store(Protocol):
     """One writer's handle on the database."""
+
+    def govern(self, discipline_of: DisciplineOf) -> None:
+        """By which rules the jobs of each queue are handed out, from the next transaction on."""
 
     def transaction(self, now_ms: int) -> AbstractContextManager[Tx]:
         """Begin, and commit at the end of the block, or roll back if it raises.

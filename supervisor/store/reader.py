@@ -6,7 +6,7 @@ States are derived from where an id stands, as everywhere; the words and units a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,7 +16,9 @@ import msgspec
 from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.breaker import Breaker
+from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.redact import redact
+from supervisor.store.explain import Explained, Explainer
 from supervisor.store.library import sqlite3
 from supervisor.store.open import read_only
 from supervisor.store.sqlite.breaking import breaker_of
@@ -29,6 +31,7 @@ IDS_MAX = 100_000
 ROWS_MAX = 64
 """Jobs that are read at once: each may be a megabyte."""
 
+KEYS_PAGE = 500
 TAGGED_MAX = 1_000
 """Ids looked up at once where most jobs may turn out not to be wanted."""
 
@@ -45,11 +48,11 @@ DETAILS = {
 
 
 class Reader:
-    """Answers questions from rows. `queues` gives each queue's budgets and what to redact (config.spec.Queue)."""
+    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue), or None."""
 
-    def __init__(self, connection: Any, queues: Mapping[str, Any]) -> None:
+    def __init__(self, connection: Any, queue_of: Callable[[str], Any]) -> None:
         self._db = connection
-        self.queues = queues
+        self.queue_of = queue_of
 
     def job(self, job_id: int) -> dict[str, Any] | None:
         """Everything about a job, as `status ID` shows it; None if there is none."""
@@ -108,6 +111,38 @@ class Reader:
             return []
         asked = {"queue": queue, "state": state and state.value, "before": before, "limit": limit}
         return [row[0] for row in self._db.execute(statement, asked)]
+
+    def explain(self, job_id: int, discipline_of: DisciplineOf, now_ms: int) -> Explained | None:
+        """Why a job is not running, as far as the rows say; None if there is none of that id."""
+        if not 0 < job_id <= JOB_ID_MAX:
+            return None
+        with self._snapshot():
+            return Explainer(self._db, discipline_of, now_ms).explain(job_id)
+
+    def keys(
+        self, queue: str, *, everything: bool, limit: int, after: int = 0
+    ) -> Iterator[dict[str, Any]]:  # fmt: skip
+        """Keys of a queue, those that something keeps waiting, or all; `limit` 0 is all."""
+        left = limit or JOB_ID_MAX
+        while left > 0:
+            page = min(left, KEYS_PAGE)
+            asked = {"queue": queue, "all": everything, "after": after, "limit": page}
+            rows = [_plain(row) for row in self._db.execute(SQL.read_keys, asked).fetchall()]
+            for lane, key, paused, held, doom, gate, state, due_at, waiting in rows:
+                after, left = lane, left - 1
+                name = gate.partition("\0")[0] if gate else None
+                yield {
+                    "key": key or None,
+                    "waiting": waiting,
+                    "paused": bool(paused),
+                    "held_by": held,
+                    "held_state": None if held is None else state or ("scheduled" if due_at is not None else "running"),
+                    "due_at": instant(due_at) if held is not None and state is None else None,
+                    "buried": doom is not None,
+                    "limit": name,
+                }
+            if len(rows) < page:
+                return
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Jobs by queue and state, as maintained."""
@@ -170,8 +205,8 @@ class Reader:
 
     def _present(self, row: Sequence[Any], leased: Mapping[int, Sequence[Any]]) -> dict[str, Any]:
         (job_id, queue, payload, priority, options, enqueued_at, due_at, state, attempt, token, started_at, finished_at,
-         result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed) = row  # fmt: skip
-        spec = self.queues.get(queue)
+         result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed, key) = row  # fmt: skip
+        spec = self.queue_of(queue)
         own = msgspec.json.decode(options) if options else {}
         failures, crashes, interruptions = failures or 0, crashes or 0, interruptions or 0
         lease = leased.get(job_id)
@@ -188,6 +223,7 @@ class Reader:
             "payload": redact(msgspec.json.decode(payload), hidden) if payload is not None else None,
             "result": redact(msgspec.json.decode(result), hidden) if result is not None else None,
             "priority": priority,
+            "key": key or None,
             "tags": own.get("tags", []),
             "attempt": attempt,
             "max_attempts": own.get("max_attempts", spec.max_attempts if spec else None),

@@ -14,8 +14,10 @@ from msgspec import Meta
 
 from supervisor.errors import InvalidPayload, JobsupError, PayloadTooLarge, UsageError
 from supervisor.job import (
+    COST_MAX,
     GROUP_JOBS_MAX,
     JOB_ID_MAX,
+    JOB_KEY_LENGTH_MAX,
     PRIORITY_MAX,
     PRIORITY_MIN,
     TAG_LENGTH_MAX,
@@ -51,6 +53,8 @@ Patience = Annotated[int, Meta(ge=0, le=WAIT_MAX_MS)]
 Priority = Annotated[int, Meta(ge=PRIORITY_MIN, le=PRIORITY_MAX)]
 Attempts = Annotated[int, Meta(ge=1, le=ATTEMPTS_MAX)]
 Delays = Annotated[tuple[Delay, ...], Meta(min_length=1, max_length=DELAYS_MAX)]
+JobKey = Annotated[str, Meta(min_length=1, max_length=JOB_KEY_LENGTH_MAX)]
+Cost = Annotated[int, Meta(ge=1, le=COST_MAX)]
 Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH_MAX)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=TAGS_MAX)]
 
@@ -71,6 +75,8 @@ class NewJob(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     expires_at_ms: Instant | None = None
     deadline_ms: Limit | None = None
     deadline_at_ms: Instant | None = None
+    key: JobKey | None = None
+    cost: Cost | None = None
 
 
 class Filter(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -130,6 +136,13 @@ class Wait(Request, frozen=True, gc=False, tag="wait"):
     timeout_ms: Patience
 
 
+class Explain(Request, frozen=True, gc=False, tag="explain"):
+    """Why is a job not running?"""
+
+    access = "status"
+    job: Id
+
+
 class Workers(Request, frozen=True, gc=False, tag="workers"):
     """Every worker."""
 
@@ -165,6 +178,14 @@ class Pause(Writing, frozen=True, gc=False, tag="pause"):
     """Hand out no more jobs of a queue."""
 
     queue: Name
+
+
+class FreeKey(Writing, frozen=True, gc=False, tag="key"):
+    """Pause or resume a key of a queue, or let it go on whatever holds it; an empty key means jobs without one."""
+
+    queue: Name
+    job_key: Annotated[str, Meta(max_length=JOB_KEY_LENGTH_MAX)]
+    action: Literal["pause", "resume", "free"]
 
 
 class Resume(Writing, frozen=True, gc=False, tag="resume"):
@@ -204,7 +225,7 @@ class Reload(Request, frozen=True, gc=False, tag="reload"):
 
 
 AnyRequest = (
-    Enqueue | Hello | JobStatus | Status | Wait | Workers | Tree | Cancel | Retry | Pause | Resume
+    Enqueue | Hello | JobStatus | Explain | Status | Wait | Workers | Tree | Cancel | Retry | Pause | FreeKey | Resume
     | Move | Purge | DeadRetry | DeadDelete | Reload
 )  # fmt: skip
 
@@ -230,7 +251,10 @@ def decode(frame: bytes) -> AnyRequest:
         raise refusal.of_frame(frame, error) from None
     if type(request) is Enqueue:
         for number, job in enumerate(request.jobs):
-            if job.tags or job.due_at_ms is not None or job.expires_at_ms is not None or job.deadline_at_ms is not None:
+            if (
+                job.tags or job.key is not None or job.due_at_ms is not None or job.expires_at_ms is not None
+                or job.deadline_at_ms is not None
+            ):  # fmt: skip
                 _check_options(number, job)
     elif type(request) is DeadRetry or type(request) is DeadDelete:
         _check_filter(request.filter)
@@ -247,6 +271,8 @@ def _check_options(number: int, job: NewJob) -> None:
         raise InvalidPayload(f"jobs[{number}]: deadline_ms and deadline_at_ms exclude each other")
     if len(set(job.tags)) < len(job.tags):
         raise InvalidPayload(f"jobs[{number}].tags: tags must differ from each other")
+    if job.key is not None and not job.key.isprintable():
+        raise InvalidPayload(f"jobs[{number}].key: must be {refusal.JOB_KEY_RULE}")
     if not all(tag.isprintable() for tag in job.tags):
         raise InvalidPayload(f"jobs[{number}].tags: tags must be {refusal.RULES['tags']}")
 

@@ -23,9 +23,11 @@ REREAD_BYTES_MAX = 256 * 1024
 """In larger texts half surrogate pairs are not searched for: it would hold up the keeper."""
 
 RULES = {
+    "action": "pause, resume or free",
     "after_ms": "milliseconds since 1970, up to the year 9999",
     "backoff_ms": "a list of 1 to 32 delays, each whole milliseconds, 0 to 36500 days",
     "before_ms": "milliseconds since 1970, up to the year 9999",
+    "cost": "an integer from 1 to 1000000",
     "deadline_at_ms": "milliseconds since 1970, up to the year 9999",
     "deadline_ms": "whole milliseconds, 1 to 36500 days",
     "delay_ms": "whole milliseconds, 0 to 36500 days",
@@ -35,6 +37,7 @@ RULES = {
     "force": "true or false",
     "ids": f"a list of 1 to 10000 job ids, integers from 1 to {JOB_ID_MAX}",
     "job": f"a job id, an integer from 1 to {JOB_ID_MAX}",
+    "job_key": "at most 200 printable characters",
     "jobs": f"a list of 1 to {GROUP_JOBS_MAX} objects",
     "key": "1 to 64 printable ASCII characters without blanks",
     "max_attempts": "an integer from 1 to 1000",
@@ -53,6 +56,9 @@ RULES = {
     "within_ms": "whole milliseconds, 0 to one day",
 }
 """What each member of a request may be; the sentences of errors and of docs/protocol.md."""
+
+JOB_KEY_RULE = "1 to 200 printable characters"
+"""What the `key` of a job may be; a request has a `key`, too."""
 
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
 _NAME = re.compile(r"[a-z_]+")
@@ -132,7 +138,8 @@ def _of_member(message: str) -> JobsupError:
     name = _NAME.findall(place)[-1]
     subject = place if place.endswith(name) else f"{place}: {name}"
     reason = "" if "regex" in what else f" ({what[:1].lower()}{what[1:]})"
-    return kind(f"{subject} must be {RULES[name]}{reason}")
+    rule = JOB_KEY_RULE if name == "key" and kind is InvalidPayload else RULES[name]
+    return kind(f"{subject} must be {rule}{reason}")
 
 
 def of_payload(raw: bytes, error: Exception) -> str:

@@ -34,6 +34,7 @@ from supervisor.job import (
     Job,
     JobTimeout,
     Outcome,
+    RateLimited,
     Snooze,
 )
 from supervisor.observe.failpoint import hit
@@ -287,13 +288,14 @@ class Worker:
         due_at_ms = extra.get("due_at_ms")
         return Job(
             id=task.id,
-            queue=self._queue.name,
+            queue=extra.get("queue") or self._queue.name,
             payload=msgspec.json.decode(payload),
             attempt=task.attempt,
             max_attempts=extra.get("max_attempts") or self._max_attempts,
             token=token,
             priority=extra.get("priority", 0),
             tags=tuple(extra.get("tags", ())),
+            key=extra.get("key"),
             enqueued_at=_instant(task.enqueued_at_ms),
             due_at=_instant(due_at_ms) if due_at_ms else None,
             deadline=_instant(deadline_at_ms),
@@ -364,6 +366,8 @@ def wire_outcome(outcome: Outcome, children: list[Child]) -> tuple[int, bytes]:
             )
         case Snooze(delay):
             return ring.SNOOZE, encode(to_ms(delay))
+        case RateLimited(delay, key_only):
+            return ring.RATE_LIMITED, encode((to_ms(delay), key_only))
         case Cancel(reason):
             return ring.CANCEL, encode(clipped(reason))
 

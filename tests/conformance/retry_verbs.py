@@ -6,11 +6,10 @@ import pytest
 
 from supervisor.job import State
 from supervisor.policy.breaker import CLOSED, Breaker, Phase
-from supervisor.store.protocol import Expiry, Group, NewJob, Store
+from supervisor.store.protocol import Expiry, NewJob, Store
 from tests.conformance.suite import (
     NOW,
     asked,
-    by_queue_name,
     complete,
     counts,
     fail,
@@ -86,7 +85,7 @@ class RetryVerbs:
         put(one, NewJob(b'"x"', 0, None, b'{"tags":["a"],"deadline_at_ms":5,"expires_at_ms":6,"max_attempts":2}'))
         asked(one, lambda tx: tx.cancel(1))
         with one.transaction(NOW + 7) as tx:
-            tx.revive(1, by_queue_name)
+            tx.revive(1)
         facts = asked(two, lambda tx: tx.facts([1]))[1]
         assert b"deadline_at_ms" not in facts.options
         assert b"expires_at_ms" not in facts.options
@@ -99,7 +98,7 @@ class RetryVerbs:
         assert asked(two, lambda tx: [tx.first_due_ms(job_id) for job_id in (1, 2)]) == [NOW, NOW + 5]
         asked(one, lambda tx: tx.cancel(1))
         with one.transaction(NOW + 9) as tx:
-            tx.revive(1, by_queue_name)
+            tx.revive(1)
         assert asked(two, lambda tx: tx.first_due_ms(1)) == NOW + 9
 
     def test_the_payload_of_a_job_is_found_whatever_became_of_it(self, one: Store) -> None:
@@ -120,10 +119,3 @@ class RetryVerbs:
         asked(one, lambda tx: (tx.put_breaker("a", OPEN), tx.put_breaker("b", OPEN)))
         asked(two, lambda tx: tx.put_breaker("a", CLOSED))
         assert asked(one, lambda tx: tx.breakers()) == {"b": OPEN}
-
-    def test_the_queue_of_a_lease_is_known_by_its_lane(self, one: Store, two: Store) -> None:
-        put(one, b"1", queue="lifo")
-        found = leased(two, queue="lifo")
-        assert asked(two, lambda tx: tx.queue_of_lane(found.lane)) == "lifo"
-        with one.transaction(NOW) as tx:
-            tx.insert([Group("fifo", [NewJob(b"2")])], by_queue_name)

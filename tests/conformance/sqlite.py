@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from supervisor.policy.discipline import DisciplineOf
 from supervisor.store.library import sqlite3 as library
 from supervisor.store.open import open_store
 from supervisor.store.sqlite.store import SqliteStore
+from tests.support.disciplines import by_name
 
 ONE_PLACE_EACH = """
 SELECT id, 'queued' AS place FROM ready
@@ -26,12 +28,15 @@ class SqliteBackend:
 
     def __init__(self, path: Path, *, template: Path | None = None, durability: str = "full") -> None:
         self.path = path
+        self.discipline_of: DisciplineOf = by_name
         self._durability = durability
         if template:
             shutil.copyfile(template, path)
 
     def open(self) -> SqliteStore:
-        return open_store(str(self.path), self._durability, create=True, migrate=True)
+        store = open_store(str(self.path), self._durability, create=True, migrate=True)
+        store.govern(self.discipline_of)
+        return store
 
     def crash(self, store: SqliteStore) -> None:
         store._db.close()
@@ -76,12 +81,12 @@ def _misplaced(db: Any) -> Iterator[str]:
 
 
 def _miscounted(db: Any) -> Iterator[str]:
-    lanes = dict(db.execute("SELECT id, lane FROM job").fetchall())
+    queues = dict(db.execute("SELECT id, queue FROM job").fetchall())
     counted: Counter[tuple[int, str]] = Counter()
     for job_id, places in _places(db).items():
         for place in places[:1]:
-            counted[lanes.get(job_id, 0), "running" if place.startswith("lease") else place] += 1
-    stored = {(lane, state): jobs for lane, state, jobs in db.execute("SELECT lane, state, jobs FROM tally") if jobs}
+            counted[queues.get(job_id, 0), "running" if place.startswith("lease") else place] += 1
+    stored = {(queue, state): jobs for queue, state, jobs in db.execute("SELECT queue, state, jobs FROM tally") if jobs}
     if stored != dict(counted):
         yield f"counts say {stored}, rows say {dict(counted)}"
 

@@ -13,7 +13,6 @@ import pytest
 
 from supervisor.errors import StoreError, UnknownJob
 from supervisor.job import IllegalTransition, State
-from supervisor.policy.rank import Rank, rank
 from supervisor.policy.settle import History
 from supervisor.store.protocol import (
     FRESH,
@@ -35,16 +34,11 @@ ERROR = AttemptError("error", "it broke", b'{"type":"ValueError"}')
 FAILED_ONCE = History(failures=1)
 
 
-def by_queue_name(queue: str, priority: int, sequence: int) -> Rank:
-    """Queues here are named after their order, perhaps with a suffix: `lifo`, `lifo.b`."""
-    return rank(queue.partition(".")[0], priority, sequence)
-
-
 def put(store: Store, *jobs: NewJob | bytes, queue: str = "fifo", key: str | None = None, now: int = NOW) -> list[int]:
     """Insert jobs in one group of their own transaction; returns their ids."""
     with store.transaction(now) as tx:
         new = [job if isinstance(job, NewJob) else NewJob(job) for job in jobs]
-        return list(tx.insert([Group(queue, new, key)], by_queue_name)[0].ids)
+        return list(tx.insert([Group(queue, new, key)])[0].ids)
 
 
 def lease(
@@ -88,7 +82,7 @@ def bury(store: Store, token: int, job_id: int, state: State = State.DEAD) -> bo
 
 def promote(store: Store, now: int, jobs_max: int = 1_000) -> int:
     with store.transaction(now) as tx:
-        return tx.promote(jobs_max, by_queue_name)
+        return tx.promote(jobs_max)
 
 
 def asked(store: Store, question: Callable[[Tx], Any]) -> Any:
@@ -146,7 +140,7 @@ class Conformance:
     def test_a_new_job_is_queued_and_one_due_later_is_scheduled(self, one: Store) -> None:
         with one.transaction(NOW) as tx:
             jobs = [NewJob(b"0"), NewJob(b"1", due_at_ms=NOW + 1), NewJob(b"2", due_at_ms=NOW)]
-            (inserted,) = tx.insert([Group("fifo", jobs)], by_queue_name)
+            (inserted,) = tx.insert([Group("fifo", jobs)])
         assert (list(inserted.ids), inserted.repeated) == ([1, 2, 3], False)
         assert list(inserted.states) == [State.QUEUED, State.SCHEDULED, State.QUEUED]
         assert states(one, 1, 2, 3) == [State.QUEUED, State.SCHEDULED, State.QUEUED]
@@ -167,7 +161,7 @@ class Conformance:
     def test_groups_of_one_call_are_independent(self, one: Store) -> None:
         with one.transaction(NOW) as tx:
             groups = [Group("fifo", [NewJob(b"1")]), Group("lifo", []), Group("lifo", [NewJob(b"2"), NewJob(b"3")])]
-            answers = tx.insert(groups, by_queue_name)
+            answers = tx.insert(groups)
         assert [list(answer.ids) for answer in answers] == [[1], [], [2, 3]]
         assert counts(one, "lifo") == {"queued": 2}
 
@@ -176,7 +170,7 @@ class Conformance:
         assert list(reserved) == [1, 2, 3, 4, 5]
         assert put(two, b"other") == [6]
         with one.transaction(NOW) as tx:
-            (answer,) = tx.insert([Group("fifo", [NewJob(b"mine")] * 2, "k", ids=reserved[:2])], by_queue_name)
+            (answer,) = tx.insert([Group("fifo", [NewJob(b"mine")] * 2, "k", ids=reserved[:2])])
         assert list(answer.ids) == [1, 2]
         assert put(one, b"next") == [7]
         assert ids_of(lease(two)) == [6, 1, 2, 7]
@@ -186,14 +180,14 @@ class Conformance:
     def test_a_repeated_group_returns_the_first_ids_and_inserts_nothing(self, one: Store, two: Store) -> None:
         first = put(one, b"1", b"2", key="k")
         with two.transaction(NOW) as tx:
-            (again,) = tx.insert([Group("fifo", [NewJob(b"1"), NewJob(b"2")], "k")], by_queue_name)
+            (again,) = tx.insert([Group("fifo", [NewJob(b"1"), NewJob(b"2")], "k")])
         assert (list(again.ids), again.repeated) == (first, True)
         assert counts(one) == {"queued": 2}
 
     def test_a_key_repeated_within_one_call_inserts_once(self, one: Store) -> None:
         with one.transaction(NOW) as tx:
             groups = [Group("fifo", [NewJob(b"1")], key) for key in ("a", "b", "a", None, None, "a")]
-            answers = tx.insert(groups, by_queue_name)
+            answers = tx.insert(groups)
         assert [(list(answer.ids), answer.repeated) for answer in answers] == [
             ([1], False), ([2], False), ([1], True), ([3], False), ([4], False), ([1], True),
         ]  # fmt: skip
@@ -201,16 +195,16 @@ class Conformance:
 
     def test_a_key_repeated_in_a_later_call_of_the_transaction_inserts_once(self, one: Store) -> None:
         with one.transaction(NOW) as tx:
-            tx.insert([Group("fifo", [NewJob(b"1")], "k")], by_queue_name)
-            (again,) = tx.insert([Group("fifo", [NewJob(b"1")], "k")], by_queue_name)
+            tx.insert([Group("fifo", [NewJob(b"1")], "k")])
+            (again,) = tx.insert([Group("fifo", [NewJob(b"1")], "k")])
         assert (list(again.ids), again.repeated) == ([1], True)
 
     def test_a_key_of_a_transaction_that_was_rolled_back_is_unknown(self, one: Store, two: Store) -> None:
         with pytest.raises(ZeroDivisionError), one.transaction(NOW) as tx:
-            tx.insert([Group("fifo", [NewJob(b"1")], "k")], by_queue_name)
+            tx.insert([Group("fifo", [NewJob(b"1")], "k")])
             raise ZeroDivisionError
         with two.transaction(NOW) as tx:
-            (answer,) = tx.insert([Group("fifo", [NewJob(b"1")], "k")], by_queue_name)
+            (answer,) = tx.insert([Group("fifo", [NewJob(b"1")], "k")])
         assert not answer.repeated
 
     def test_a_repeated_group_says_where_its_jobs_stand_now(self, one: Store) -> None:
@@ -218,13 +212,13 @@ class Conformance:
         token = leased(one, jobs=2).token
         complete(one, token, first[0])
         with one.transaction(NOW) as tx:
-            (again,) = tx.insert([Group("fifo", [], "k")], by_queue_name)
+            (again,) = tx.insert([Group("fifo", [], "k")])
         assert list(again.states) == [State.COMPLETED, State.RUNNING, State.QUEUED]
 
     def test_an_empty_group_may_have_a_key(self, one: Store) -> None:
         for repeated in (False, True):
             with one.transaction(NOW) as tx:
-                (answer,) = tx.insert([Group("fifo", [], "k")], by_queue_name)
+                (answer,) = tx.insert([Group("fifo", [], "k")])
             assert (list(answer.ids), answer.repeated) == ([], repeated)
 
     def test_a_key_outlives_the_jobs_that_retention_removed(self, one: Store) -> None:
@@ -232,7 +226,7 @@ class Conformance:
         complete(one, leased(one).token, *first)
         assert asked(one, lambda tx: tx.remove(first)) == 1
         with one.transaction(NOW) as tx:
-            (again,) = tx.insert([Group("fifo", [NewJob(b"1")], "k")], by_queue_name)
+            (again,) = tx.insert([Group("fifo", [NewJob(b"1")], "k")])
         assert (list(again.ids), again.repeated) == (first, True)
 
     def test_old_keys_are_forgotten_a_few_at_a_time(self, one: Store, two: Store) -> None:
@@ -365,7 +359,7 @@ class Conformance:
         token = leased(one).token
         with one.transaction(NOW) as tx:
             tx.finish(token, 1, State.CANCELLED, NOW, "cancelled", History(), AttemptError("cancelled", "by a client"))
-            tx.revive(1, by_queue_name)
+            tx.revive(1)
         assert leased(one).jobs[0].previous_error == b"by a client"
 
     def test_a_rescheduled_job_waits_for_its_time_and_remembers(self, one: Store, two: Store) -> None:
@@ -472,14 +466,14 @@ class Conformance:
         with one.transaction(NOW) as tx:
             tx.reschedule(given.token, 1, NOW + 1, History(0, 1, 1), None, solo=True)
         promote(one, NOW + 1)
-        assert asked(one, lambda tx: tx.move("fifo", "fifo.b", [1, 4], by_queue_name)) == 2
+        assert asked(one, lambda tx: tx.move("fifo", "fifo.b", [1, 4])) == 2
         assert ids_of(lease(one, "fifo.b")) == [1]
         assert ids_of(lease(one, "fifo.b")) == [4]
 
     def test_a_revived_suspect_is_no_suspect_any_more(self, one: Store) -> None:
         put(one, b"1")
         fail(one, leased(one).token, 1, NOW + 1, History(crashes=1), solo=True)
-        asked(one, lambda tx: tx.revive(1, by_queue_name))
+        asked(one, lambda tx: tx.revive(1))
         put(one, b"2")
         assert ids_of(lease(one)) == [1, 2]
 
@@ -504,7 +498,7 @@ class Conformance:
         leased(two, jobs=2)
         assert (waiting(one), waiting(two)) == (1, 1)
         with pytest.raises(ZeroDivisionError), one.transaction(NOW) as tx:
-            tx.insert([Group("fifo", [NewJob(b"5")])], by_queue_name)
+            tx.insert([Group("fifo", [NewJob(b"5")])])
             assert tx.waiting("fifo") == 2
             raise ZeroDivisionError
         assert (waiting(one), waiting(two)) == (1, 1)
@@ -592,7 +586,7 @@ class Conformance:
         put(one, b"1", b"2")
         old = leased(one).token
         complete(one, old, 1)
-        asked(two, lambda tx: tx.revive(1, by_queue_name))
+        asked(two, lambda tx: tx.revive(1))
         assert states(one, 1, 2) == [State.QUEUED, State.RUNNING]
         third = backend.open()
         assert sorted(asked(third, lambda tx: tx.open_leases()[old].jobs)) == [2]
@@ -697,7 +691,7 @@ class Conformance:
         given = leased(one)
         asked(one, lambda tx: tx.cancel(1))
         bury(one, given.token, 1, State.CANCELLED)
-        asked(one, lambda tx: tx.revive(1, by_queue_name))
+        asked(one, lambda tx: tx.revive(1))
         assert asked(one, lambda tx: tx.facts([1])[1].cancel_at_ms) is None
 
     def test_a_final_job_cannot_be_cancelled(self, one: Store, backend: Backend) -> None:
@@ -715,9 +709,9 @@ class Conformance:
         put(one, NewJob(b"1", due_at_ms=NOW + 1 if where == "promoted" else None), b"2")
         with one.transaction(NOW + 1) as tx:
             if where == "promoted":
-                tx.promote(10, by_queue_name)
+                tx.promote(10)
             elif where == "moved":
-                tx.move("fifo", "lifo", [1], by_queue_name)
+                tx.move("fifo", "lifo", [1])
             else:
                 given = tx.lease("fifo", 1, 1, PLENTY)
                 if where == "interrupted":
@@ -726,12 +720,12 @@ class Conformance:
                     tx.release(given.token, [1])
                 if where == "revived":
                     tx.complete(given.token, done(1))
-                    tx.revive(1, by_queue_name)
+                    tx.revive(1)
                 if where == "snoozed":
                     tx.reschedule(given.token, 1, NOW + 50, History(), None, solo=False)
                 if where == "retried":
                     tx.reschedule(given.token, 1, NOW + 1, FAILED_ONCE, ERROR, solo=False)
-                    tx.promote(10, by_queue_name)
+                    tx.promote(10)
         assert asked(two, lambda tx: tx.cancel(1)) == State.CANCELLED
         assert promote(two, NOW + 10**6) == 0
         assert ids_of(lease(two)) == [2]
@@ -745,7 +739,7 @@ class Conformance:
             fail(one, given.token, 1, NOW + 10**6, History(2, 1, 3), solo=True)
         else:
             bury(one, given.token, 1, end)
-        asked(two, lambda tx: tx.revive(1, by_queue_name))
+        asked(two, lambda tx: tx.revive(1))
         assert counts(one) == {"queued": 2}
         again = leased(one)
         assert [(job.id, job.attempt, job.mark == SOLO) for job in again.jobs] == [(2, 1, False), (1, 1, False)]
@@ -754,7 +748,7 @@ class Conformance:
 
     def test_a_job_that_never_ran_can_be_hurried(self, one: Store) -> None:
         put(one, NewJob(b"1", due_at_ms=NOW + 10**6))
-        asked(one, lambda tx: tx.revive(1, by_queue_name))
+        asked(one, lambda tx: tx.revive(1))
         assert ids_of(lease(one)) == [1]
         assert asked(one, lambda tx: tx.next_due_ms()) is None
 
@@ -763,7 +757,7 @@ class Conformance:
         leased(one, jobs=1)
         for job_id in (1, 2):
             with one.transaction(NOW) as tx, pytest.raises(IllegalTransition):
-                tx.revive(job_id, by_queue_name)
+                tx.revive(job_id)
         assert counts(one) == {"queued": 1, "running": 1}
 
     @pytest.mark.parametrize("job_id", [0, -1, 2, 2**53, 2**70])
@@ -775,28 +769,28 @@ class Conformance:
             with pytest.raises(UnknownJob):
                 tx.cancel(job_id)
             with pytest.raises(UnknownJob):
-                tx.revive(job_id, by_queue_name)
+                tx.revive(job_id)
             assert tx.remove([job_id]) == 0
-            assert tx.move("fifo", "lifo", [job_id], by_queue_name) == 0
+            assert tx.move("fifo", "lifo", [job_id]) == 0
 
     # -- moving ------------------------------------------------------------------------------------------------
 
     def test_waiting_jobs_move_and_arrive_newly_in_the_order_of_the_list(self, one: Store, two: Store) -> None:
         put(one, *[b"1"] * 4)
         put(one, b"5", queue="fifo.b")
-        assert asked(two, lambda tx: tx.move("fifo", "fifo.b", [3, 1, 3], by_queue_name)) == 2
+        assert asked(two, lambda tx: tx.move("fifo", "fifo.b", [3, 1, 3])) == 2
         assert ids_of(lease(one, "fifo.b")) == [5, 3, 1]
         assert ids_of(lease(one)) == [2, 4]
 
     def test_a_moved_job_is_ranked_by_its_new_queue(self, one: Store) -> None:
         put(one, NewJob(b"1", 1), NewJob(b"2", 9), NewJob(b"3", 5))
-        asked(one, lambda tx: tx.move("fifo", "priority", [1, 2, 3], by_queue_name))
+        asked(one, lambda tx: tx.move("fifo", "priority", [1, 2, 3]))
         assert ids_of(lease(one, "priority")) == [2, 3, 1]
 
     def test_running_jobs_do_not_move(self, one: Store) -> None:
         put(one, b"1", b"2")
         token = leased(one, jobs=1).token
-        assert asked(one, lambda tx: tx.move("fifo", "lifo", [1, 2], by_queue_name)) == 1
+        assert asked(one, lambda tx: tx.move("fifo", "lifo", [1, 2])) == 1
         assert complete(one, token, 1) == []
         assert (counts(one), counts(one, "lifo")) == ({"completed": 1}, {"queued": 1})
 
@@ -805,7 +799,7 @@ class Conformance:
         token = leased(one, jobs=1).token
         bury(one, token, 1)
         fail(one, leased(one, jobs=1).token, 3, NOW + 3)
-        assert asked(two, lambda tx: tx.move("fifo", "lifo", [1, 2, 3], by_queue_name)) == 3
+        assert asked(two, lambda tx: tx.move("fifo", "lifo", [1, 2, 3])) == 3
         assert (counts(one), counts(one, "lifo")) == ({}, {"dead": 1, "scheduled": 2})
         promote(one, NOW + 5)
         assert ids_of(lease(one, "lifo")) == [2, 3]
@@ -816,8 +810,8 @@ class Conformance:
         put(one, b"1", b"2")
         token = leased(one).token
         complete(one, token, 1)
-        asked(one, lambda tx: tx.move("fifo", "lifo", [1], by_queue_name))
-        asked(two, lambda tx: tx.revive(1, by_queue_name))
+        asked(one, lambda tx: tx.move("fifo", "lifo", [1]))
+        asked(two, lambda tx: tx.revive(1))
         third = backend.open()
         assert ids_of(lease(third, "lifo")) == [1]
         third.close()
@@ -825,7 +819,7 @@ class Conformance:
 
     def test_jobs_of_another_queue_do_not_move(self, one: Store) -> None:
         put(one, b"1", queue="lifo")
-        assert asked(one, lambda tx: tx.move("fifo", "fifo.b", [1], by_queue_name)) == 0
+        assert asked(one, lambda tx: tx.move("fifo", "fifo.b", [1])) == 0
         assert counts(one, "lifo") == {"queued": 1}
 
     def test_the_ids_of_a_queue_are_listed_in_pages(self, one: Store) -> None:
@@ -946,7 +940,7 @@ class Conformance:
 
     def test_a_transaction_sees_its_own_writes(self, one: Store) -> None:
         with one.transaction(NOW) as tx:
-            tx.insert([Group("fifo", [NewJob(b"1"), NewJob(b"2")])], by_queue_name)
+            tx.insert([Group("fifo", [NewJob(b"1"), NewJob(b"2")])])
             given = tx.lease("fifo", 1, 1, PLENTY)
             tx.complete(given.token, done(1))
             assert [tx.standing([1, 2])[job_id].state for job_id in (1, 2)] == [State.COMPLETED, State.QUEUED]
@@ -963,7 +957,7 @@ class Conformance:
         token = leased(victim, jobs=1).token
         with pytest.raises(StoreError), victim.transaction(NOW) as tx:
             tx.complete(token, done(1))
-            tx.insert([Group("fifo", [NewJob(b"3")])], by_queue_name)
+            tx.insert([Group("fifo", [NewJob(b"3")])])
             backend.crash(victim)
         assert states(two, 1, 2, 3) == [State.RUNNING, State.QUEUED, None]
         assert put(one, b"3") == [3]
@@ -971,7 +965,7 @@ class Conformance:
 
     def test_while_one_owner_writes_the_other_is_told_to_wait(self, one: Store, two: Store) -> None:
         with one.transaction(NOW) as tx:
-            tx.insert([Group("fifo", [NewJob(b"1")])], by_queue_name)
+            tx.insert([Group("fifo", [NewJob(b"1")])])
             with pytest.raises(StoreError), two.transaction(NOW):
                 pass
         assert put(two, b"2") == [2]
@@ -993,14 +987,14 @@ class Conformance:
 
 def everything(tx: Tx, token: int) -> None:
     """Every verb that writes, on jobs 1 to 6 where 1 and 2 are held by the lease, 3 was completed, 6 is scheduled."""
-    tx.insert([Group("fifo", [NewJob(b"7")], "key")], by_queue_name)
+    tx.insert([Group("fifo", [NewJob(b"7")], "key")])
     tx.lease("fifo", 2, 1, PLENTY)
     tx.release(token, [1])
     tx.reschedule(token, 2, NOW + 1, FAILED_ONCE, ERROR, solo=True)
-    tx.promote(10, by_queue_name)
+    tx.promote(10)
     tx.cancel(5)
-    tx.revive(3, by_queue_name)
-    tx.move("fifo", "fifo.b", [6], by_queue_name)
+    tx.revive(3)
+    tx.move("fifo", "fifo.b", [6])
     tx.count_stale(1)
     tx.set_setting("prune_after", 9)
     tx.pause("fifo", paused=False)

@@ -25,7 +25,6 @@ from hypothesis.stateful import (
 
 from supervisor.errors import UnknownJob
 from supervisor.job import IllegalTransition, State
-from supervisor.policy.rank import Rank, rank
 from supervisor.policy.settle import History
 from supervisor.store.open import open_store
 from supervisor.store.protocol import SOLO, AttemptError, Completion, Group, NewJob, Owner, Tx
@@ -66,10 +65,6 @@ READ_EVERY = 5
 REVIVABLE = (State.SCHEDULED, State.COMPLETED, State.DEAD, State.CANCELLED)
 
 
-def rank_of(queue: str, priority: int, sequence: int) -> Rank:
-    return rank(ORDERS[queue], priority, sequence)
-
-
 class Boom(Exception):
     """What a transaction of a test is ended with."""
 
@@ -87,7 +82,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.backend = SqliteBackend(self.folder / "jobs.db", template=template(), durability="relaxed")
         self.stores = [self.backend.open(), self.backend.open()]
         self.reader_connection = connect_reader(str(self.backend.path))
-        self.reader = Reader(self.reader_connection, {})
+        self.reader = Reader(self.reader_connection, {}.get)
         self.model = Model(dict(ORDERS), now=NOW)
         self.before: Model | None = None
         self.context: AbstractContextManager[Transaction] | None = None
@@ -180,7 +175,7 @@ class StoreMachine(RuleBasedStateMachine):
             ids = self.take_reserved(len(jobs)) if from_reserve else None
             new.append(Group(queue, [NewJob(*job) for job in jobs], key, ids))
             expected.append(self.model.insert(queue, jobs, key, ids))
-        got = tx.insert(new, rank_of)
+        got = tx.insert(new)
         assert [(list(one.ids), list(one.states), one.repeated) for one in got] == expected
         self.end(ending)
 
@@ -208,7 +203,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(at=st.integers(0, 1), later=st.sampled_from([100, 0, 5_000]), jobs_max=st.integers(1, 8), ending=ENDING)
     def promote(self, at: int, later: int, jobs_max: int, ending: str) -> None:
         self.let_time_pass(later)
-        assert self.begin(at).promote(jobs_max, rank_of) == self.model.promote(jobs_max)
+        assert self.begin(at).promote(jobs_max) == self.model.promote(jobs_max)
         self.end(ending)
 
     # -- rules: leasing and settling ---------------------------------------------------------------------------
@@ -295,7 +290,7 @@ class StoreMachine(RuleBasedStateMachine):
         tx, model = self.begin(at), self.model
         if what == "revive":
             (job_id,) = self.ids([pick], [job.id for job in model.jobs.values() if job.state in REVIVABLE])
-            assert outcome(lambda: tx.revive(job_id, rank_of)) == outcome(lambda: model.revive(job_id))
+            assert outcome(lambda: tx.revive(job_id)) == outcome(lambda: model.revive(job_id))
         elif what == "cancel":
             (job_id,) = self.ids([pick], [job.id for job in model.jobs.values() if not job.state.final])
             assert outcome(lambda: tx.cancel(job_id)) == outcome(lambda: model.cancel(job_id))
@@ -309,7 +304,7 @@ class StoreMachine(RuleBasedStateMachine):
     def move(self, at: int, old: int, new: str, picks: list[int], ending: str) -> None:
         tx, queue = self.begin(at), self.queue(old)
         ids = self.ids(picks, [job.id for job in self.model.jobs.values() if job.queue == queue])
-        assert tx.move(queue, new, ids, rank_of) == self.model.move(queue, new, ids)
+        assert tx.move(queue, new, ids) == self.model.move(queue, new, ids)
         self.end(ending)
 
     @precondition(something_ended)

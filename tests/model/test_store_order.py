@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.policy.rank import Rank, rank
 from supervisor.policy.settle import History
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob
 from supervisor.store.sqlite.store import SqliteStore
@@ -19,10 +18,6 @@ NOW = 1_700_000_000_000
 JOBS = 10_000
 PLENTY = 1 << 40
 ERROR = ("error", "it broke")
-
-
-def rank_of(queue: str, priority: int, sequence: int) -> Rank:
-    return rank(queue, priority, sequence)
 
 
 @pytest.fixture
@@ -42,14 +37,14 @@ def test_a_queue_drains_in_the_models_order(stores: list[SqliteStore], order: st
     for _ in range(0, JOBS, 500):
         drawn = [(b"null", chance.randint(-3, 3), chance.choice([None, None, NOW + 1]), None) for _ in range(500)]
         with chance.choice(stores).transaction(NOW) as tx:
-            tx.insert([Group(order, [NewJob(*job) for job in drawn])], rank_of)
+            tx.insert([Group(order, [NewJob(*job) for job in drawn])])
         model.insert(order, drawn, None, None)
     drained, retried = 0, 0
     while drained < JOBS:
         model.now += 1
         store, size = chance.choice(stores), chance.randint(1, 256)
         with store.transaction(model.now) as tx:
-            assert tx.promote(50, rank_of) == model.promote(50)
+            assert tx.promote(50) == model.promote(50)
             lease = tx.lease(order, 1, size, PLENTY)
         if lease is None:
             assert model.ready(order) == []

@@ -9,7 +9,6 @@ from typing import Any, cast
 from supervisor.job import State
 from supervisor.keeper.operations import STEP_JOBS, Purge
 from supervisor.keeper.state import State as KeeperState
-from supervisor.policy.rank import rank
 from supervisor.store.open import open_store
 from supervisor.store.protocol import Group, NewJob
 from supervisor.store.sqlite.store import SqliteStore
@@ -17,13 +16,9 @@ from supervisor.store.sqlite.store import SqliteStore
 NOW = 1_700_000_000_000
 
 
-def rank_of(_queue: str, priority: int, sequence: int) -> Any:
-    return rank("fifo", priority, sequence)
-
-
 def put(store: SqliteStore, count: int) -> list[int]:
     with store.transaction(NOW) as tx:
-        (inserted,) = tx.insert([Group("q", [NewJob(b"1")] * count, None)], rank_of)
+        (inserted,) = tx.insert([Group("q", [NewJob(b"1")] * count, None)])
     return list(inserted.ids)
 
 

@@ -80,7 +80,7 @@ def test_a_payload_that_finds_no_room_is_sent_when_there_is_room(slot: Slot) -> 
     kept = keepers(slot)
     taken = Path(slot.directory) / payload_file(5, 7)
     taken.mkdir()  # stands for a run_dir that is full: the file cannot be made
-    kept.hand_out(Lease(5, 1, 1, [a_job(7, b'"' + b"x" * LARGE + b'"')]), 5, 100.0, 0)
+    kept.hand_out(Lease(5, 1, "q", [a_job(7, b'"' + b"x" * LARGE + b'"')]), Queue(name="q"), 100.0, 0)
     assert kept.unsent
     taken.rmdir()
     kept.send()
@@ -112,6 +112,6 @@ def test_a_slot_that_finds_no_room_is_not_made_at_all(tmp_path: Path) -> None:
 
 def test_a_suspect_is_alone_also_when_a_new_keeper_sends_it_anew(slot: Slot) -> None:
     kept = keepers(slot)
-    kept.hand_out(Lease(5, 1, 1, [a_job(7, b"{}")._replace(mark=SOLO)]), 5, 100.0, 0)
+    kept.hand_out(Lease(5, 1, "q", [a_job(7, b"{}")._replace(mark=SOLO)]), Queue(name="q"), 100.0, 0)
     assert kept.solo
     kept.close()

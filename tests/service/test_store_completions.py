@@ -51,7 +51,7 @@ def test_start_end_and_result_are_what_they_were(
     token = leased(store, 1)
     with store.transaction(NOW) as tx:
         assert tx.complete(token, [Completion(1, start, start + run_ms, result)]) == []
-    shown = Reader(store.connection, {}).job(1)
+    shown = Reader(store.connection, {}.get).job(1)
     assert shown is not None
     assert (shown["state"], shown["attempt"], shown["token"]) == ("completed", 1, token)
     assert (shown["started_at"], shown["finished_at"]) == (instant(start), instant(start + run_ms))
@@ -82,6 +82,6 @@ def test_a_later_attempt_without_a_result_keeps_its_number(store: SqliteStore) -
     assert again is not None
     with store.transaction(NOW + 2) as tx:
         assert tx.complete(again.token, [Completion(1, NOW + 1, NOW + 2)]) == []
-    shown = Reader(store.connection, {}).job(1)
+    shown = Reader(store.connection, {}.get).job(1)
     assert shown is not None
     assert (shown["state"], shown["attempt"], shown["failures"]) == ("completed", 2, 1)

@@ -142,8 +142,8 @@ def read_database(path: Path | str, *, integrity: bool = True) -> Database:
         payloads: dict[str, Any] = {}
         uncharged: Counter[str] = Counter()
         rows = db.execute(
-            "SELECT job.id, lane.queue, job.payload, outcome.state, outcome.token, outcome.reason, outcome.result "
-            "FROM job JOIN lane ON lane.id = job.lane LEFT JOIN outcome ON outcome.id = job.id"
+            "SELECT job.id, queue.name, job.payload, outcome.state, outcome.token, outcome.reason, outcome.result "
+            "FROM job JOIN queue ON queue.id = job.queue LEFT JOIN outcome ON outcome.id = job.id"
         )
         for job_id, queue, payload, state, token, reason, result in rows:
             tokens = held[job_id] if state is None else []
@@ -162,7 +162,7 @@ def read_database(path: Path | str, *, integrity: bool = True) -> Database:
         said = {
             (queue, state): count
             for queue, state, count in db.execute(
-                "SELECT lane.queue, tally.state, tally.jobs FROM tally JOIN lane ON lane.id = tally.lane"
+                "SELECT queue.name, tally.state, tally.jobs FROM tally JOIN queue ON queue.id = tally.queue"
             )
             if count
         }

@@ -14,17 +14,12 @@ import pytest
 from supervisor.errors import StoreError
 from supervisor.job import State
 from supervisor.observe import failpoint
-from supervisor.policy.rank import Rank
 from supervisor.policy.settle import History
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob, Tx
 from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
 
 NOW = 1_700_000_000_000
-
-
-def rank_of(_queue: str, _priority: int, sequence: int) -> Rank:
-    return Rank(0, sequence)
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ def store(backend: SqliteBackend) -> Iterator[SqliteStore]:
 
 def put(store: SqliteStore, jobs: int, payload: bytes = b"1") -> None:
     with store.transaction(NOW) as tx:
-        tx.insert([Group("q", [NewJob(payload)] * jobs)], rank_of)
+        tx.insert([Group("q", [NewJob(payload)] * jobs)])
 
 
 def lease(store: SqliteStore, jobs: int) -> int:
@@ -57,7 +52,7 @@ def work(tx: Tx, token: int) -> None:
     tx.complete(token, [Completion(1, NOW, NOW), Completion(2, NOW, NOW, b"{}")])
     tx.reschedule(token, 3, NOW + 9, History(1), AttemptError("error", "it broke"), solo=False)
     tx.lease("q", 1, 1, 1 << 30)
-    tx.insert([Group("q", [NewJob(b"5")], "key")], rank_of)
+    tx.insert([Group("q", [NewJob(b"5")], "key")])
     tx.advance(1, 7, 64)
 
 
@@ -129,7 +124,7 @@ with open_store({str(backend.path)!r}, "full", create=False, migrate=False).tran
     assert (tmp_path / "hits").read_text().startswith(point)
     assert counts(store) == (AFTER if stored else BEFORE)
     with store.transaction(NOW) as tx:
-        (again,) = tx.insert([Group("q", [NewJob(b"5")], "key")], rank_of)
+        (again,) = tx.insert([Group("q", [NewJob(b"5")], "key")])
     assert again.repeated is stored
 
 
@@ -154,7 +149,7 @@ def test_a_locked_database_is_refused_soon_and_resumes_by_itself(backend: Sqlite
     token = lease(store, 3)
     other = backend.open()
     with other.transaction(NOW) as tx:
-        tx.insert([Group("q", [NewJob(b"5")])], rank_of)
+        tx.insert([Group("q", [NewJob(b"5")])])
         for _ in range(2):
             with pytest.raises(StoreError, match="locked"), store.transaction(NOW) as mine:
                 work(mine, token)
@@ -178,7 +173,7 @@ def test_text_that_cannot_be_stored_stores_nothing(backend: SqliteBackend, store
     before = backend.places()
     for job in (NewJob(b"\xff"), NewJob(b"1", 2**63), NewJob(b"1", 0, NOW + 2**63)):
         with pytest.raises((ValueError, OverflowError)), store.transaction(NOW) as tx:
-            tx.insert([Group("q", [NewJob(b"2"), job])], rank_of)
+            tx.insert([Group("q", [NewJob(b"2"), job])])
     assert backend.places() == before
     put(store, 1)
     assert counts(store) == {"queued": 2}

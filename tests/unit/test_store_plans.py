@@ -62,9 +62,9 @@ def test_what_ended_badly_is_found_without_looking_at_what_completed(store: Sqli
     assert any("outcome_not_completed" in line for line in plan(store, name))
 
 
-@pytest.mark.parametrize("name", ["ids_of_lane", "read_queue", "read_queued_of"])
+@pytest.mark.parametrize("name", ["ids_of_queue", "read_queue", "read_queued_of"])
 def test_the_jobs_of_a_queue_are_found_without_looking_at_others(store: SqliteStore, name: str) -> None:
-    assert any("job_of_lane" in line for line in plan(store, name))
+    assert any("job_of_queue" in line for line in plan(store, name))
 
 
 def test_the_oldest_waiting_jobs_are_found_at_the_ends_of_their_line(store: SqliteStore) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import State
-from supervisor.policy.rank import Rank, rank
 from supervisor.policy.settle import History
 from supervisor.store import reader as reading
 from supervisor.store.library import sqlite3
@@ -32,10 +31,6 @@ QUEUES = {
 ERROR = AttemptError("error", "it broke", b'{"type":"ValueError","traceback":"line 1"}')
 
 
-def rank_of(queue: str, priority: int, sequence: int) -> Rank:
-    return rank(queue, priority, sequence)
-
-
 @pytest.fixture
 def backend(tmp_path: Path) -> SqliteBackend:
     return SqliteBackend(tmp_path / "jobs.db", durability="relaxed")
@@ -53,14 +48,14 @@ def store(backend: SqliteBackend) -> Iterator[SqliteStore]:
 @pytest.fixture(params=["own connection", "the keeper's"])
 def reader(request: pytest.FixtureRequest, store: SqliteStore) -> Iterator[Reader]:
     connection = connect_reader(store.path) if request.param == "own connection" else store.connection
-    yield Reader(connection, QUEUES)
+    yield Reader(connection, QUEUES.get)
     if connection is not store.connection:
         connection.close()
 
 
 def put(store: SqliteStore, *jobs: NewJob, queue: str = "q", now: int = NOW) -> list[int]:
     with store.transaction(now) as tx:
-        return list(tx.insert([Group(queue, list(jobs) or [NewJob(b"null")])], rank_of)[0].ids)
+        return list(tx.insert([Group(queue, list(jobs) or [NewJob(b"null")])])[0].ids)
 
 
 def lease(tx: Tx, queue: str = "q", jobs: int = 1) -> int:
@@ -80,7 +75,8 @@ def test_a_queued_job_is_shown_with_every_key(store: SqliteStore, reader: Reader
     options = b'{"tags":["a","b"],"max_attempts":2}'
     put(store, NewJob(b'{"to":"x","password":"secret"}', 3, None, options), queue="q")
     assert reader.job(1) == {
-        "id": 1, "queue": "q", "state": "queued", "payload": {"to": "x", "password": "[redacted]"}, "result": None,
+        "id": 1, "queue": "q", "key": None, "state": "queued", "payload": {"to": "x", "password": "[redacted]"},
+        "result": None,
         "priority": 3, "tags": ["a", "b"], "attempt": 0, "max_attempts": 2, "failures": 0, "crashes": 0,
         "interruptions": 0, "token": None, "worker": None, "enqueued_at": AT, "due_at": None, "expires_at": None,
         "deadline_at": None, "started_at": None,
@@ -114,7 +110,7 @@ def test_every_failed_attempt_is_kept_with_its_error(store: SqliteStore, reader:
     put(store)
     with store.transaction(NOW) as tx:
         tx.reschedule(lease(tx), 1, NOW, History(1), ERROR, solo=False)
-        tx.promote(10, rank_of)
+        tx.promote(10)
         crash = AttemptError("crash", "it died", b'{"signal":"SIGSEGV"}')
         tx.reschedule(lease(tx), 1, NOW + 5, History(1, 1), crash, solo=True)
     shown = reader.job(1)
@@ -154,7 +150,7 @@ def test_a_completed_retry_shows_no_error_and_keeps_the_history(store: SqliteSto
     put(store)
     with store.transaction(NOW) as tx:
         tx.reschedule(lease(tx), 1, NOW, History(1), ERROR, solo=False)
-        tx.promote(10, rank_of)
+        tx.promote(10)
         tx.complete(lease(tx), [Completion(1, NOW, NOW)])
     shown = reader.job(1)
     assert shown is not None
@@ -183,7 +179,7 @@ def through(tx: Tx, how: str) -> None:
         if how == "cancelled":
             tx.cancel(1)
         else:
-            tx.move("q", "lifo", [1], rank_of)
+            tx.move("q", "lifo", [1])
         return
     token = lease(tx)
     if how == "released":
@@ -202,7 +198,7 @@ def through(tx: Tx, how: str) -> None:
     elif how == "dead":
         tx.finish(token, 1, State.DEAD, NOW, "why", History(1), ERROR)
     if how in ("revived", "hurried"):
-        tx.revive(1, rank_of)
+        tx.revive(1)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +227,7 @@ def test_the_state_is_derived_from_where_the_job_stands(
         through(tx, how)
     if how == "promoted":
         with store.transaction(NOW + 10) as tx:
-            tx.promote(10, rank_of)
+            tx.promote(10)
     shown = reader.job(1)
     assert shown is not None
     assert shown["state"] == expected
@@ -249,8 +245,8 @@ def test_a_job_that_came_back_is_not_shown_as_held_by_its_old_lease(store: Sqlit
         old = lease(tx, jobs=3)
         tx.reschedule(old, 1, NOW, History(1), ERROR, solo=False)
         tx.complete(old, [Completion(2, NOW, NOW)])
-        tx.revive(2, rank_of)
-        tx.promote(1, rank_of)
+        tx.revive(2)
+        tx.promote(1)
     assert [(job["id"], job["state"]) for job in reader.jobs()] == [(3, "running"), (2, "queued"), (1, "queued")]
     with store.transaction(NOW) as tx:
         new = lease(tx, jobs=1)
@@ -414,7 +410,7 @@ def test_dead_letters_are_matched_by_their_last_error(
     with store.transaction(NOW + 9) as tx:
         old = AttemptError("crash", "older", b'{"type":"Value","traceback":"line 2"}')
         tx.reschedule(lease(tx), 1, NOW, History(0, 1), old, solo=False)
-        tx.promote(1, rank_of)
+        tx.promote(1)
         tx.finish(lease(tx), 1, State.DEAD, NOW, "why", History(1, 1), ERROR)
     every = {"kind": None, "text": None, "before_ms": None, "after_ms": None}
     assert reader.dead_matches(1, **(every | wanted)) is expected
@@ -456,7 +452,7 @@ def test_a_reader_can_write_nothing(store: SqliteStore) -> None:
 
 
 def test_a_reader_between_snapshots_does_not_keep_the_wal_from_shrinking(store: SqliteStore) -> None:
-    reader = Reader(connect_reader(store.path), QUEUES)
+    reader = Reader(connect_reader(store.path), QUEUES.get)
     put(store, *[NewJob(b"1")] * 100)
     assert len(list(reader.jobs(limit=10))) == 10
     reader.counts(), reader.job(1), reader.oldest_queued_ms(), reader.paused(), reader.setting("stale")

@@ -72,7 +72,7 @@ def config_advice(site: Site) -> Iterator[Finding]:
     from supervisor.config.check import host_facts
     from supervisor.config.sandbox import needs
 
-    drop_ins = tuple(need.sentence for queue in site.loaded.spec.queues.values() for need in needs(queue))
+    drop_ins = tuple(need.sentence for queue in site.loaded.spec.workplaces.values() for need in needs(queue))
     texts = (*site.loaded.spec.warnings, *host_facts(site.loaded, site.environ).warnings)
     for text in texts:
         if not text.endswith(drop_ins + _REFUSED_ENDS):

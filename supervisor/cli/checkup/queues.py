@@ -23,7 +23,7 @@ def queue_orphaned(site: Site) -> Iterator[Finding]:
         return
     for name, counts in sorted(site.reader.counts().items()):
         waiting = sum(counts[state] for state in ("blocked", "scheduled", "queued", "running"))
-        if name not in site.spec.queues and waiting:
+        if site.spec.queue(name) is None and waiting:
             text = f"{_jobs(waiting)} of queue {name} waiting, and the configuration no longer has it"
             yield warning("queue_orphaned", text, f"jobsctl move {name} NEW moves them; or add the queue again")
 
@@ -51,7 +51,7 @@ def queue_without_workers(site: Site) -> Iterator[Finding]:
     """Jobs wait, and the daemon has no worker for them."""
     for name, queue in sorted((site.status or {}).get("queues", {}).items()):
         served = queue["paused"] or queue["circuit"] not in (None, "closed") or queue["workers"]
-        if queue["queued"] and not served and site.spec and name in site.spec.queues:
+        if queue["queued"] and not served and site.spec and site.spec.queue(name):
             text = f"{_jobs(queue['queued'])} of queue {name} waiting, and none of its workers is ready"
             yield warning("queue_without_workers", text, "jobsctl tree shows what they do; the log of jobsupd says why")
 
@@ -90,7 +90,7 @@ def drop_in_missing(site: Site) -> Iterator[Finding]:
     if unit is None or site.spec.files[0] not in unit:
         return
     texts = _drop_in_texts(folders.split(":"))
-    for name, queue in sorted(site.spec.queues.items()):
+    for name, queue in sorted(site.spec.workplaces.items()):
         for need in needs(queue):
             if not _opened(need.drop_in, texts):
                 yield problem("drop_in_missing", f"queue {name} {need.sentence.partition('; ')[0]}",

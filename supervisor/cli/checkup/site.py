@@ -132,7 +132,7 @@ class Site:
         """A reader of the database."""
         from supervisor.store.reader import Reader
 
-        return Reader(self.connection, self.spec.queues) if self.connection and self.spec else None
+        return Reader(self.connection, self.spec.queue) if self.connection and self.spec else None
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """What a query on the database gives, by column; empty without a database."""

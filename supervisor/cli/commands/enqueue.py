@@ -8,7 +8,7 @@ import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 from supervisor.cli.parameters import DEADLINE, DELAYS, DURATION, INSTANT, QUEUE
-from supervisor.job import PRIORITY_MAX, PRIORITY_MIN
+from supervisor.job import COST_MAX, PRIORITY_MAX, PRIORITY_MIN
 
 INPUT_BYTES_MAX = 16 * 1024 * 1024
 ATTEMPTS_MAX = 1_000
@@ -40,6 +40,8 @@ ATTEMPTS_MAX = 1_000
 @click.option("--ttl", metavar="DURATION", type=DURATION, help="Cancel it if not started this long after it was due.")
 @click.option("--expires", metavar="TIME", type=INSTANT, help="Cancel it if not started by this time.")
 @click.option("--deadline", metavar="DURATION|TIME", type=DEADLINE, help="Dead if not done by then; a run is cut.")
+@click.option("--key", metavar="TEXT", help="What it belongs to: order, fairness and limits may hold for each key.")
+@click.option("--cost", metavar="N", type=click.IntRange(1, COST_MAX), help="How many jobs it counts for in a rate.")
 @click.option("--tag", metavar="TEXT", multiple=True, help="A tag to find it by; may be repeated.")
 @pass_invocation
 def command(
@@ -67,7 +69,7 @@ def command(
 def _job_options(
     delay: int | None, at: int | None, priority: int | None, timeout: int | None, max_attempts: int | None,
     tag: tuple[str, ...], backoff: list[int] | None, retry_for: int | None, ttl: int | None, expires: int | None,
-    deadline: dict[str, int] | None,
+    deadline: dict[str, int] | None, key: str | None, cost: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The options of a job as the protocol has them; only those that were given."""
     if delay is not None and at is not None:
@@ -76,8 +78,8 @@ def _job_options(
         raise click.UsageError("--ttl and --expires exclude each other")
     given = {
         "delay_ms": delay, "due_at_ms": at, "priority": priority, "timeout_ms": timeout,
-        "max_attempts": max_attempts, "tags": list(tag) or None,
         "backoff_ms": backoff, "retry_for_ms": retry_for, "ttl_ms": ttl, "expires_at_ms": expires, **(deadline or {}),
+        "max_attempts": max_attempts, "tags": list(tag) or None, "key": key, "cost": cost,
     }  # fmt: skip
     return {name: value for name, value in given.items() if value is not None}
 
@@ -95,6 +97,7 @@ def _enqueue_one(invocation: Invocation, queue: str, payload: str | None, option
 
         (job_id,), (state,) = reply["ids"], reply["states"]
         answer = {"id": job_id, "queue": queue, "state": state, "acknowledged": reply["acknowledged"]}
+        answer["existing"] = bool(reply["existing"])
         sys.stdout.write(json.dumps(answer) + "\n")
     else:
         sys.stdout.write(f"{reply['ids'][0]}\n")

@@ -7,16 +7,18 @@ fails takes the cache with it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
 from supervisor.errors import UnknownJob
 from supervisor.job import State
+from supervisor.policy.rank import TICKS_PER_MS
 from supervisor.policy.settle import History
 from supervisor.store.protocol import AttemptError, Held, OpenLease, Standing
-from supervisor.store.sqlite.cache import Cache
+from supervisor.store.sqlite.cache import Cache, Lane, QueueRow
+from supervisor.store.sqlite.lanes import Lanes
 from supervisor.store.sqlite.statements import SQL
 
 encode = msgspec.json.encode
@@ -60,13 +62,16 @@ class Place(NamedTuple):
         return State.QUEUED if self.due_at is None else State.SCHEDULED
 
 
-class Base:
+def stored_jobs(jobs: Mapping[int, Held]) -> str:
+    """The jobs of a lease as its row keeps them; what most have in common is left out."""
+    return encode([(job_id, *(held if held[4:] != (0, 1) else held[:4])) for job_id, held in jobs.items()]).decode()
+
+
+class Base(Lanes):
     """One transaction, without its verbs."""
 
     def __init__(self, connection: Any, cache: Cache, now_ms: int) -> None:
-        self._db = connection
-        self._cache = cache
-        self._now_ms = now_ms
+        super().__init__(connection, cache, now_ms)
         self._tally: Counter[tuple[int, str]] = Counter()
         self._sequences_before = dict(cache.sequences)
         self._rewritten: set[int] = set()
@@ -74,22 +79,27 @@ class Base:
         self.earliest_due_ms: int | None = None
         self.earliest_expiry_ms: int | None = None
 
-    def lane_of(self, queue: str) -> int:
-        """The queue's lane, made if it is new."""
-        lane = self._cache.lanes.get(queue)
-        if lane is None:
-            lane = int(self._db.execute(SQL.lane_make, (queue,)).fetchone()[0])
-            self._cache.note_lane(lane, queue)
-        return lane
-
     def _take(self, name: str, count: int) -> int:
         first = self._cache.sequences[name]
         self._cache.sequences[name] = first + count
         return first
 
-    def _count(self, lane: int, state: State, jobs: int) -> None:
+    def _sequence(self, count: int) -> int:
+        """The first of so many places in the order in which jobs become ready: it follows the clock and never goes back."""
+        first = max(self._cache.sequences["next_sequence"], self._now_ms * TICKS_PER_MS)
+        self._cache.sequences["next_sequence"] = first + count
+        return first
+
+    def _count(self, queue: QueueRow, state: State, jobs: int) -> None:
         if jobs:
-            self._tally[lane, state.value] += jobs
+            self._tally[queue.id, state.value] += jobs
+            if state is State.QUEUED and jobs > 0:
+                self._cache.wake(queue)
+
+    def _counted(self, queue: QueueRow, state: State) -> int:
+        """Jobs of the queue in this state, this transaction included."""
+        key = (queue.id, state.value)
+        return self._cache.tally[key] + self._tally[key]
 
     def _note_due(self, due_at_ms: int) -> None:
         if self.earliest_due_ms is None or due_at_ms < self.earliest_due_ms:
@@ -129,6 +139,19 @@ class Base:
         row, state, _ = found[0]
         return row, state
 
+    def _unplace(self, row: Place, state: State) -> int | None:
+        """Take a waiting job from where it stands; returns when it was due."""
+        if state is State.SCHEDULED:
+            self._db.execute(SQL.due_remove, (row.due_at, row.id))
+        else:
+            self._db.execute(SQL.ready_remove, (row.lane, row.band, row.pos, row.id))
+            self._mark(self._lane_of(row))
+        return row.due_at
+
+    def _lane_of(self, row: Place) -> Lane:
+        home = self._cache.queues[row.queue.decode()].home
+        return home if row.lane == home.id else self._lane_by_id(row.lane)
+
     def _put_trail(
         self, job_id: int, history: History, place: Held, due_at_ms: int | None, error: AttemptError | None,
         *, solo: bool,
@@ -142,12 +165,14 @@ class Base:
             self._db.execute(SQL.attempt_put, row)
 
     def _ended(self, lease: OpenLease, state: State, jobs: int) -> None:
-        self._count(lease.lane, State.RUNNING, -jobs)
-        self._count(lease.lane, state, jobs)
+        queue = self._cache.queues[lease.queue]
+        self._count(queue, State.RUNNING, -jobs)
+        self._count(queue, state, jobs)
         self._touched.add(lease.token)
 
     def flush(self) -> None:
-        """Write what is written once per transaction: leases that shrank, counts, sequences."""
+        """Write what is written once per transaction: lanes, leases that shrank, counts, sequences."""
+        self._write_lanes()
         for token in self._touched:
             lease = self._cache.leases.get(token)
             if lease is None:
@@ -156,9 +181,8 @@ class Base:
                 self._db.execute(SQL.lease_delete, (token,))
                 del self._cache.leases[token]
             elif token in self._rewritten:
-                stored = encode([(job_id, *held) for job_id, held in lease.jobs.items()]).decode()
-                self._db.execute(SQL.lease_rewrite, (token, stored))
-        rows = [(lane, state, jobs) for (lane, state), jobs in self._tally.items() if jobs]
+                self._db.execute(SQL.lease_rewrite, (token, stored_jobs(lease.jobs)))
+        rows = [(queue, state, jobs) for (queue, state), jobs in self._tally.items() if jobs]
         self._db.executemany(SQL.tally_add, rows)
         self._cache.tally.update(self._tally)
         changed = [item for item in self._cache.sequences.items() if item[1] != self._sequences_before[item[0]]]

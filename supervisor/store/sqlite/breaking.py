@@ -31,10 +31,6 @@ class Breaking(Base):
         failed = msgspec.json.encode(breaker.failed_at_ms).decode()
         self._db.execute(SQL.breaker_put, (queue, breaker.phase.value, failed, *breaker[2:]))
 
-    def queue_of_lane(self, lane: int) -> str:
-        """The queue that a lane belongs to."""
-        return self._cache.queues[lane]
-
 
 def breaker_of(row: Sequence[Any]) -> Breaker:
     """A breaker from its row without the queue, texts as text."""

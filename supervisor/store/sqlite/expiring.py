@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from supervisor.job import Event, State, after
+from supervisor.policy.discipline import BURY, SKIP
 from supervisor.store.protocol import Expiry
-from supervisor.store.sqlite.base import Base, Place
+from supervisor.store.sqlite.base import Place
+from supervisor.store.sqlite.operating import Operating
 from supervisor.store.sqlite.statements import SQL
 
 
-class Expiring(Base):
+class Expiring(Operating):
     """The verbs of time running out."""
 
     def expiring(self, jobs_max: int) -> list[Expiry]:
@@ -37,8 +39,20 @@ class Expiring(Base):
         waiting = [places[job_id] for job_id in dict.fromkeys(ids) if job_id in places]
         waiting = [(row, stands) for row, stands in waiting if stands in (State.QUEUED, State.SCHEDULED)]
         assert all(after(stands, event) is state for _, stands in waiting)
-        self._end_waiting(waiting, state, reason)
+        for row, stands in waiting:
+            held = self._lane_of(row).held == row.id
+            self._withdraw(row, stands, reason, state)
+            if held and state is State.DEAD:
+                self._bar_waiting(row)
         return [row.id for row, _ in waiting]
+
+    def _bar_waiting(self, row: Place) -> None:
+        """Whoever held its lane stays in its way once it is dead, where order counts."""
+        discipline, lane = self._cache.queues[row.queue.decode()].discipline, self._lane_of(row)
+        if discipline.ordered and discipline.after_dead != SKIP:
+            lane.held = row.id
+            lane.doom = row.id if discipline.after_dead == BURY else None
+            self._changed_lane(lane)
 
     def payload(self, job_id: int) -> bytes:
         """The payload of a job that exists."""
@@ -48,14 +62,3 @@ class Expiring(Base):
     def first_due_ms(self, job_id: int) -> int:
         """When a job was due first, or revived last."""
         return int(self._db.execute(SQL.first_due, (job_id,)).fetchone()[0])
-
-    def _end_waiting(self, waiting: Sequence[tuple[Place, State]], state: State, reason: str) -> None:
-        """Take jobs that wait out of where they wait, and record their end."""
-        scheduled = [(row.due_at, row.id) for row, stands in waiting if stands is State.SCHEDULED]
-        queued = [(row.lane, row.band, row.pos, row.id) for row, stands in waiting if stands is State.QUEUED]
-        ended = [(row.id, state.value, row.history.attempt - 1, 0, None, self._now_ms, reason) for row, _ in waiting]
-        for statement, rows in ((SQL.due_remove, scheduled), (SQL.ready_remove, queued), (SQL.finish, ended)):
-            self._db.executemany(statement, rows)
-        for row, stands in waiting:
-            self._count(row.lane, stands, -1)
-            self._count(row.lane, state, 1)

@@ -2,67 +2,206 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from supervisor.errors import JobsupError, NotUnique, QueueFull
 from supervisor.job import Event, State, after
+from supervisor.policy.discipline import DROP_OLDEST
+from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.policy.settle import History
-from supervisor.store.protocol import FRESH, SOLO, TRAILED, Group, Held, Inserted, NewJob, RankOf
-from supervisor.store.sqlite.base import Base, text
+from supervisor.policy.unique import EXISTING, REPLACE
+from supervisor.store.protocol import FRESH, SOLO, TRAILED, Group, Held, Inserted, NewJob, Standing
+from supervisor.store.sqlite.base import encode, text
+from supervisor.store.sqlite.cache import Lane, QueueRow
+from supervisor.store.sqlite.operating import Operating
 from supervisor.store.sqlite.statements import SQL
 
+DROPPED = "dropped: the queue was full"
+LOOK_PAGE = 256
+LOOKED_AT_MAX = 20_000
+"""So many jobs are looked at for the oldest one that waits; where the search ended, the next one goes on."""
 
-class Insertion(Base):
+
+class Pending:
+    """Rows that gather while groups are looked at, and are written together."""
+
+    def __init__(self) -> None:
+        self.jobs: list[tuple[Any, ...]] = []
+        self.ready: list[tuple[Any, ...]] = []
+        self.scheduled: list[tuple[int, int]] = []
+
+
+class Insertion(Operating):
     """The verbs of enqueueing, and of time."""
 
-    def insert(self, groups: Sequence[Group], rank_of: RankOf) -> list[Inserted]:
-        """Insert groups; a group whose key is known is not inserted again."""
-        jobs: list[tuple[Any, ...]] = []
-        ready: list[tuple[Any, ...]] = []
-        scheduled: list[tuple[int, int]] = []
+    def insert(self, groups: Sequence[Group]) -> list[Inserted]:
+        """Insert groups, each all or none; one whose key is known is not inserted again."""
+        pending = Pending()
         answers: list[Inserted] = []
         now: dict[str, Inserted] = {}
         for group in groups:
             key = group.key
             answer = (now.get(key) or self.known_request(key)) if key else None
             if answer is None:
-                answer = self._insert_group(group, rank_of, jobs, ready, scheduled)
-                if key:
+                answer = self._insert_group(group, pending)
+                if key and answer.refused is None:
                     now[key] = answer._replace(repeated=True)
             answers.append(answer)
-        self._db.executemany(SQL.insert_job, jobs)
-        self._db.executemany(SQL.insert_ready, ready)
-        if scheduled:
-            self._db.executemany(SQL.insert_scheduled, scheduled)
+        self._write(pending)
         return answers
 
-    def _insert_group(
-        self, group: Group, rank_of: RankOf, jobs: list[Any], ready: list[Any], scheduled: list[Any]
-    ) -> Inserted:
-        lane, now_ms = self.lane_of(group.queue), self._now_ms
+    def refusal(self, groups: Sequence[Group]) -> JobsupError | None:
+        """Why these groups cannot all be inserted; what only their commit could show is left to it."""
+        sizes: Counter[str] = Counter()
+        for group in groups:
+            queue = self._queue(group.queue)
+            sizes[group.queue] += len(group.jobs)
+            refused = self._full(queue, sizes[group.queue]) or self._taken(queue, group)
+            if refused is not None:
+                return refused
+        return None
+
+    def _write(self, pending: Pending) -> None:
+        self._db.executemany(SQL.insert_job, pending.jobs)
+        self._db.executemany(SQL.insert_ready, pending.ready)
+        if pending.scheduled:
+            self._db.executemany(SQL.insert_scheduled, pending.scheduled)
+        pending.jobs.clear()
+        pending.ready.clear()
+        pending.scheduled.clear()
+
+    def _insert_group(self, group: Group, pending: Pending) -> Inserted:
+        queue = self._queue(group.queue)
+        if queue.discipline.unique is not None:
+            return self._insert_unique(queue, group, pending)
+        refused = self._make_room(queue, len(group.jobs), pending)
+        if refused is not None:
+            return Inserted((), (), refused=refused)
         ids = group.ids if group.ids is not None else self.reserve(len(group.jobs))
-        sequence = self._take("next_sequence", len(group.jobs))
+        states = self._add(queue, ids, group.jobs, pending)
+        if group.key:
+            self._db.execute(SQL.request_put, (group.key, self._now_ms, ids[0] if ids else 0, len(ids), None))
+        return Inserted(ids, states)
+
+    def _make_room(self, queue: QueueRow, jobs: int, pending: Pending) -> QueueFull | None:
+        """Make room in a bounded queue, if it drops its oldest jobs for that; else say that there is none."""
+        limit = queue.discipline.max_size
+        if limit is None or (over := self._waiting(queue) + jobs - limit) <= 0:
+            return None
+        if jobs <= limit and queue.discipline.when_full == DROP_OLDEST:
+            self._write(pending)
+            self._drop_oldest(queue, over)
+        return self._full(queue, jobs, dropping=False)
+
+    def _waiting(self, queue: QueueRow) -> int:
+        return self._counted(queue, State.QUEUED) + self._counted(queue, State.SCHEDULED)
+
+    def _full(self, queue: QueueRow, jobs: int, *, dropping: bool = True) -> QueueFull | None:
+        """That the queue has no room for so many; `dropping`: room can still be made, if it is that kind of queue."""
+        limit, waiting = queue.discipline.max_size, self._waiting(queue)
+        if limit is None or waiting + jobs <= limit:
+            return None
+        if dropping and jobs <= limit and queue.discipline.when_full == DROP_OLDEST:
+            return None
+        said = f"queue {queue.name} holds {waiting:,} waiting jobs and takes at most {limit:,} (max_size)"
+        return QueueFull(said, hint="try again when some have run" if jobs <= limit else "send fewer jobs at once")
+
+    def _taken(self, queue: QueueRow, group: Group) -> NotUnique | None:
+        """That a job of the group is there already, where its queue refuses a second one."""
+        unique = queue.discipline.unique
+        if unique is None or unique.on_conflict in (EXISTING, REPLACE):
+            return None
+        taken = next((each for each in self._in_the_way(group.jobs) if each is not None), None)
+        said = f"job {taken} is there already, and queue {queue.name} wants no second"
+        return (
+            None if taken is None else NotUnique(said, hint="unique in the configuration says what counts as the same")
+        )
+
+    def _drop_oldest(self, queue: QueueRow, jobs: int) -> int:
+        """Cancel jobs that wait, those enqueued first; returns how many."""
+        dropped = looked = 0
+        cursor = self._db.execute(SQL.waiting_from, (queue.id, queue.oldest_id, LOOKED_AT_MAX))
+        rows = cursor.fetchmany(LOOK_PAGE)
+        while rows and dropped < jobs:
+            for job_id, ended in rows:
+                looked += 1
+                queue.oldest_id = job_id
+                if not ended and self.withdraw(job_id, DROPPED):
+                    dropped += 1
+                if dropped >= jobs:
+                    break
+            rows = cursor.fetchmany(LOOK_PAGE) if dropped < jobs else []
+        if not dropped and looked < LOOKED_AT_MAX:
+            queue.oldest_id = 0  # one that is older waits again
+        return dropped
+
+    def _insert_unique(self, queue: QueueRow, group: Group, pending: Pending) -> Inserted:
+        """Insert a group into a queue that wants no two jobs that count as the same."""
+        self._write(pending)  # what came before it in this transaction counts, too
+        found, ids = self._in_the_way(group.jobs), list[int]()
+        unique = queue.discipline.unique
+        assert unique is not None
+        if (taken := self._taken(queue, group)) is not None:
+            return Inserted((), (), refused=taken)
+        fresh = _first_of_each(group.jobs, found)
+        refused = self._make_room(queue, len(fresh), pending)
+        if refused is not None:
+            return Inserted((), (), refused=refused)
+        new_ids = dict(zip(fresh, self.reserve(len(fresh)), strict=True))
+        states = self._add(queue, list(new_ids.values()), [group.jobs[at] for at in fresh], pending)
+        self._write(pending)
+        self._claim(unique, [(group.jobs[at].unique, job_id) for at, job_id in new_ids.items()])
+        by_hash = {group.jobs[at].unique: job_id for at, job_id in new_ids.items()}
+        for at, job in enumerate(group.jobs):
+            ids.append(new_ids.get(at) or found[at] or by_hash[job.unique])
+        existing = [job_id for at, job_id in enumerate(ids) if at not in new_ids]
+        if unique.on_conflict == REPLACE:
+            for at, job_id in enumerate(ids):
+                if at not in new_ids:
+                    self._replace(job_id, group.jobs[at], unique.replace)
+        if group.key:
+            self._db.execute(SQL.request_put, (group.key, self._now_ms, 0, len(ids), encode(ids).decode()))
+        stands = dict(zip(new_ids.values(), states, strict=True))
+        if existing:
+            now = self.standing(existing)  # a later one of the group may have changed an earlier one
+            stands |= {job_id: _state_of(now.get(job_id)) for job_id in existing}
+        return Inserted(ids, [stands[job_id] for job_id in ids], existing=existing)
+
+    def _add(self, queue: QueueRow, ids: Sequence[int], jobs: Sequence[NewJob], pending: Pending) -> list[State]:
+        """Rows for new jobs; returns where each stands."""
+        now_ms, order, home = self._now_ms, queue.discipline.order, queue.home
+        sequence = self._sequence(len(jobs))
         states: list[State] = []
-        for job_id, job in zip(ids, group.jobs, strict=True):
-            band, pos = rank_of(group.queue, job.priority, sequence)
+        for job_id, job in zip(ids, jobs, strict=True):
+            band, pos = rank(order, job.priority, sequence)
             sequence += 1
+            lane = home
+            if job.key:
+                lane = self._lane(queue, job.key)
+                lane.jobs += 1
+                self._changed_lane(lane)
             later = job.due_at_ms is not None and job.due_at_ms > now_ms
             if job.due_at_ms is not None and later:
-                scheduled.append((job.due_at_ms, job_id))
+                pending.scheduled.append((job.due_at_ms, job_id))
                 self._note_due(job.due_at_ms)
                 states.append(after(None, Event.ENQUEUE_LATER))
             else:
-                ready.append((lane, band, pos, job_id, FRESH))
+                pending.ready.append((lane.id, band, pos, job_id, FRESH))
                 states.append(State.QUEUED)
-            jobs.append(self._job_row(job_id, lane, band, pos, job, later=later))
             if job.expires_at_ms is not None or job.deadline_at_ms is not None:
                 self._put_expiries(job_id, job)
+            pending.jobs.append(
+                (job_id, queue.id, lane.id, band, pos, job.priority, now_ms, job.due_at_ms if later else None,
+                 text(job.options), job.payload.decode())
+            )  # fmt: skip
         waiting = states.count(State.SCHEDULED)
-        self._count(lane, State.SCHEDULED, waiting)
-        self._count(lane, State.QUEUED, len(states) - waiting)
-        if group.key:
-            self._db.execute(SQL.request_put, (group.key, now_ms, ids[0] if ids else 0, len(ids)))
-        return Inserted(ids, states)
+        self._count(queue, State.SCHEDULED, waiting)
+        self._count(queue, State.QUEUED, len(states) - waiting)
+        return states
 
     def _put_expiries(self, job_id: int, job: NewJob) -> None:
         for at, ttl in ((job.expires_at_ms, 1), (job.deadline_at_ms, 0)):
@@ -70,20 +209,14 @@ class Insertion(Base):
                 self._db.execute(SQL.expiry_put, (at, job_id, ttl))
                 self.earliest_expiry_ms = at if self.earliest_expiry_ms is None else min(at, self.earliest_expiry_ms)
 
-    def _job_row(self, job_id: int, lane: int, band: int, pos: int, job: NewJob, *, later: bool) -> tuple[Any, ...]:
-        return (
-            job_id, lane, band, pos, job.priority, self._now_ms, job.due_at_ms if later else None,
-            text(job.options), job.payload.decode(),
-        )  # fmt: skip
-
     def known_request(self, key: str) -> Inserted | None:
         """Where a group with this key went before; None if there was none."""
         row = self._db.execute(SQL.request_get, (key,)).fetchone()
         if row is None:
             return None
-        ids = range(row[0], row[0] + row[1])
+        ids = range(row[0], row[0] + row[1]) if row[2] is None else msgspec.json.decode(row[2])
         standing = self.standing(ids)
-        return Inserted(ids, [standing[i].state if i in standing else State.COMPLETED for i in ids], repeated=True)
+        return Inserted(ids, [_state_of(standing.get(i)) for i in ids], repeated=True)
 
     def forget_requests(self, before_ms: int, rows_max: int) -> int:
         """Forget the keys of old groups, and of those from days to come: their clock was wrong."""
@@ -95,25 +228,50 @@ class Insertion(Base):
         first = self._take("next_id", count)
         return range(first, first + count)
 
-    def promote(self, jobs_max: int, rank_of: RankOf) -> int:
+    def promote(self, jobs_max: int) -> int:
         """Make due jobs ready, in the order of their times; returns how many."""
         rows = self._db.execute(SQL.due, (self._now_ms, jobs_max)).fetchall()
-        sequence = self._take("next_sequence", len(rows)) if rows else 0
-        for due_at, job_id, lane, priority, queue, *rest in rows:
-            band, pos = rank_of(queue.decode(), priority, sequence)
+        sequence = self._sequence(len(rows)) if rows else 0
+        for due_at, job_id, lane_id, queue_id, priority, *rest in rows:
+            queue = self._cache.by_id[queue_id]
+            lane = queue.home if lane_id == queue.home.id else self._lane_by_id(lane_id)
+            band, pos = self._rank_of_due(queue, job_id, lane, priority, sequence)
             sequence += 1
             history, trailed, solo = History(*rest[:3]), rest[3], rest[4]
             if trailed:
                 self._db.execute(SQL.trail_rank, (job_id, band, pos))
             else:
                 self._put_trail(job_id, history, Held(band, pos, FRESH, 1), None, None, solo=False)
-            self._db.execute(SQL.insert_ready, (lane, band, pos, job_id, SOLO if solo else TRAILED))
+            self._db.execute(SQL.insert_ready, (lane_id, band, pos, job_id, SOLO if solo else TRAILED))
             self._db.execute(SQL.due_remove, (due_at, job_id))
-            self._count(lane, State.SCHEDULED, -1)
-            self._count(lane, State.QUEUED, 1)
+            self._mark(lane)
+            self._count(queue, State.SCHEDULED, -1)
+            self._count(queue, State.QUEUED, 1)
         return len(rows)
+
+    def _rank_of_due(self, queue: QueueRow, job_id: int, lane: Lane, priority: int, sequence: int) -> Rank:
+        """A job that holds its lane comes before all others of it; any other counts as newly arrived."""
+        if lane.held == job_id:
+            lane.held = None
+            self._changed_lane(lane)
+            return Rank(HELD_BAND, sequence)
+        return rank(queue.discipline.order, priority, sequence)
 
     def next_due_ms(self) -> int | None:
         """When the next scheduled job is due."""
         row = self._db.execute(SQL.due_next).fetchone()
         return None if row is None or row[0] is None else int(row[0])
+
+
+def _state_of(standing: Standing | None) -> State:
+    """Where a job stands that is known by its id; one that is gone had completed, as far as anyone can tell."""
+    return State.COMPLETED if standing is None else standing.state
+
+
+def _first_of_each(jobs: Sequence[NewJob], found: Sequence[int | None]) -> list[int]:
+    """Places of the jobs that go in: nothing is in their way, neither a stored job nor one before them."""
+    seen: dict[str | None, int] = {}
+    for at, job in enumerate(jobs):
+        if found[at] is None:
+            seen.setdefault(job.unique, at)
+    return list(seen.values())

@@ -2,51 +2,262 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any, NamedTuple
+
+import msgspec
 
 from supervisor.job import State
+from supervisor.policy.discipline import Discipline
+from supervisor.policy.rank import Rank, Turn, charged, turn
 from supervisor.store.protocol import SOLO, Held, Lease, LeasedJob, OpenLease, Owner
-from supervisor.store.sqlite.base import Base, encode
+from supervisor.store.sqlite.base import Base, encode, stored_jobs
+from supervisor.store.sqlite.cache import Gate, Lane, QueueRow, lane_gates
 from supervisor.store.sqlite.statements import SQL
+
+PAGE_MAX = 64
+PARKED_MAX = 256
+"""Lanes that one lease may find without room: each is looked at once and then waits at its limit."""
+
+
+class Ready(NamedTuple):
+    """A ready job with what is handed out of it: a row of lease_select.sql."""
+
+    id: int
+    band: int
+    pos: int
+    mark: int
+    priority: int
+    enqueued_at: int
+    due_at: int | None
+    options: bytes | None
+    payload: bytes
+
+    @property
+    def rank(self) -> Rank:
+        """Where it stands in its lane."""
+        return Rank(self.band, self.pos)
+
+
+class Picked(NamedTuple):
+    """A job that a lease takes."""
+
+    lane: Lane
+    job: Ready
+    cost: int
 
 
 class Leasing(Base):
     """The verbs of leases and their owners."""
 
     def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int, *, solo: bool = True) -> Lease | None:
-        """Hand out the first jobs of a queue; None if it is empty or paused, or a solo job is next and may not."""
-        lane = self._cache.lanes.get(queue)
-        if lane is None or queue in self._cache.paused:
+        """Hand out the first jobs of a queue that its limits let through; None if there are none, or it is paused."""
+        row = self._cache.queues.get(queue)
+        if row is None or row.paused or self._resting(row):
             return None
-        rows = _fitting(self._db.execute(SQL.lease_select, (lane, jobs_max)), bytes_max)
+        self._place_marked()
+        if row.discipline.plain and not row.turns:
+            picked = self._cut(row, jobs_max, bytes_max, solo=solo)
+        else:
+            picked = self._pick(row, jobs_max, bytes_max, solo=solo)
+        if not picked:
+            return None
+        self._cache.served(row)
+        return self._hand_out(row, owner, picked)
+
+    def _resting(self, queue: QueueRow) -> bool:
+        """Whether a handler has said that nothing of this queue is wanted for some time."""
+        if queue.shut_until_ms <= self._now_ms:
+            return False
+        self._cache.rest(queue)
+        self._cache.nap(queue.shut_until_ms, queue.name)
+        return True
+
+    def _cut(self, queue: QueueRow, jobs_max: int, bytes_max: int, *, solo: bool) -> list[Picked]:
+        """One cut through a lane that nothing limits."""
+        home = queue.home
+        rows = _fitting(self._db.execute(SQL.lease_select, (home.id, jobs_max)), bytes_max)
+        if not rows:
+            self._cache.rest(queue)
         if not rows or (rows[0][3] == SOLO and not solo):
-            return None
-        trails = self._trails([row[0] for row in rows if row[3]]) if any(row[3] for row in rows) else {}
-        jobs = [_leased(row, trails.get(row[0])) for row in rows]
+            return []
+        last = rows[-1]
+        self._db.execute(SQL.lease_cut, (home.id, last[1], last[2], last[0]))
+        return [Picked(home, Ready._make(row), 1) for row in rows]
+
+    def _hand_out(self, queue: QueueRow, owner: int, picked: Sequence[Picked]) -> Lease:
+        trailed = [job.id for _, job, _ in picked if job.mark]
+        trails = self._trails(trailed) if trailed else {}
+        jobs = [_leased(job, trails.get(job.id), lane, cost) for lane, job, cost in picked]
         token = self._take("next_token", 1)
-        self._db.execute(SQL.lease_take, (lane, rows[-1][1], rows[-1][2]))
-        stored = encode([(job.id, job.band, job.pos, job.mark, job.attempt) for job in jobs]).decode()
-        self._db.execute(SQL.lease_insert, (token, owner, lane, self._now_ms, stored))
-        held = {job.id: Held(job.band, job.pos, job.mark, job.attempt) for job in jobs}
-        self._cache.leases[token] = OpenLease(token, owner, lane, held)
-        self._count(lane, State.QUEUED, -len(jobs))
-        self._count(lane, State.RUNNING, len(jobs))
-        return Lease(token, owner, lane, jobs)
+        held = {job.id: Held(job.band, job.pos, job.mark, job.attempt, job.lane, job.cost) for job in jobs}
+        self._db.execute(SQL.lease_insert, (token, owner, queue.id, self._now_ms, stored_jobs(held)))
+        self._cache.leases[token] = OpenLease(token, owner, queue.name, held, self._now_ms)
+        self._count(queue, State.QUEUED, -len(jobs))
+        self._count(queue, State.RUNNING, len(jobs))
+        return Lease(token, owner, queue.name, jobs)
+
+    # -- where lanes take turns, or limits decide ----------------------------------------------------------------
+
+    def _pick(self, queue: QueueRow, jobs_max: int, bytes_max: int, *, solo: bool) -> list[Picked]:
+        """The first jobs of the first lanes, one after another as their turns come."""
+        picked: list[Picked] = []
+        parked = 0
+        while len(picked) < jobs_max and parked < PARKED_MAX:
+            merge = Merge(self, queue, jobs_max - len(picked))
+            more = self._pick_from(merge, picked, jobs_max, bytes_max, solo=solo)
+            parked += merge.parked
+            self._take_picked(merge)
+            if not (more and merge.parked):
+                break
+        if not picked and parked < PARKED_MAX and not self._held_by_solo:
+            self._cache.rest(queue)
+        return picked
+
+    _held_by_solo = False
+    """Whether the last pick found a job that must be leased alone, and could not be."""
+
+    def _pick_from(
+        self, merge: Merge, picked: list[Picked], jobs_max: int, bytes_max: int, *, solo: bool
+    ) -> bool:  # fmt: skip
+        """Take what comes next while it fits and the queue's limits allow; whether more could be looked for."""
+        self._held_by_solo = False
+        size = sum(len(each.job.payload) for each in picked)
+        queue = merge.queue
+        while len(picked) < jobs_max and (found := merge.next()) is not None:
+            lane, job, at = found
+            cost = _cost(queue.discipline, job.options)
+            size += len(job.payload)
+            if picked and (size > bytes_max or job.mark == SOLO):
+                return False
+            if job.mark == SOLO and not solo:
+                self._held_by_solo = True
+                return False
+            if not self._passes_queue(queue, cost):
+                return False
+            if not self._passes_lane(queue, lane, cost):
+                merge.parked += 1
+                continue
+            self._grant(queue, lane.key, cost)
+            picked.append(Picked(lane, job, cost))
+            merge.took(lane, job, at)
+            if job.mark == SOLO:
+                return False
+        return len(picked) < jobs_max
+
+    def _passes_queue(self, queue: QueueRow, cost: int) -> bool:
+        """Whether the limits of the whole queue let a job through; else the queue waits at the one that does not."""
+        for limit in queue.discipline.limits:
+            gate = (limit.name, "")
+            until_ms = self._free_at_ms(gate, limit.concurrency, limit.rate, cost)
+            if until_ms is None or until_ms > self._now_ms:
+                self._stall(queue, gate, until_ms)
+                return False
+        return True
+
+    def _passes_lane(self, queue: QueueRow, lane: Lane, cost: int) -> bool:
+        """Whether the limits of the key let a job through; else its lane waits."""
+        for gate, limit in lane_gates(queue.discipline, lane.key):
+            until_ms = self._free_at_ms(gate, limit.concurrency, limit.rate, cost)
+            if until_ms is None or until_ms > self._now_ms:
+                if lane.key:
+                    self._park(lane, gate, until_ms)
+                    lane.turn, queue.turns = None, queue.turns - (lane.turn is not None)
+                    self._changed[lane.id] = lane
+                else:
+                    self._stall(queue, gate, until_ms)
+                return False
+        return True
+
+    def _stall(self, queue: QueueRow, gate: Gate, until_ms: int | None) -> None:
+        """Let a queue wait for a limit: until somebody gives a slot back, or for a time."""
+        self._cache.stalled.setdefault(gate, set()).add(queue.name)
+        if until_ms is not None:
+            self._cache.nap(until_ms, queue.name)
+
+    def _take_picked(self, merge: Merge) -> None:
+        """What was picked is ready no more; its lanes are placed anew."""
+        self._db.executemany(SQL.lease_cut, merge.cuts())
+        for lane in merge.last:
+            lane_of_key = self._lane_by_id(lane)
+            if merge.queue.discipline.order.fair:
+                self._changed[lane] = lane_of_key
+            self._mark(lane_of_key)
+        if merge.clock > merge.queue.clock:
+            merge.queue.clock = merge.clock
+            self._changed_queues[merge.queue.id] = merge.queue
+        self._place_marked()
+
+    def first_lanes(self, queue: QueueRow, lanes_max: int) -> Iterator[tuple[Lane, Ready, Turn]]:
+        """The lanes that come first, each with its first job; the home lane among them, if nothing shuts it."""
+        for row in self._db.execute(SQL.lane_next, (queue.id, lanes_max)).fetchall():
+            lane = self._lane_by_id(row[0])
+            assert lane.turn is not None, "a lane in the index of turns has one"
+            yield lane, Ready._make(row[1:]), lane.turn
+        home = queue.home
+        if not home.shut(ordered=queue.discipline.ordered):
+            first = self._db.execute(SQL.lease_select, (home.id, 1)).fetchone()
+            if first is not None:
+                job = Ready._make(first)
+                order = queue.discipline.order
+                if not home.present:
+                    home.present, home.vtime = True, max(home.vtime, queue.clock)
+                    self._changed[home.id] = home
+                yield home, job, turn(order, home.vtime, job.rank)
+            elif home.present:
+                home.present = False
+                self._changed[home.id] = home
+
+    def jobs_after(self, lane: Lane, job: Ready, jobs_max: int) -> list[Ready]:
+        """The next jobs of a lane."""
+        after = (lane.id, job.band, job.pos, job.id, jobs_max)
+        return [Ready._make(row) for row in self._db.execute(SQL.lane_rest, after).fetchall()]
+
+    # -- the rest ------------------------------------------------------------------------------------------------
+
+    def next_of(self, group: str, passed: Collection[str] = ()) -> str | None:
+        """A queue of the group in which something may be leased, but for those passed; who was served last comes last."""
+        active = self._cache.active.get(group)
+        return next((name for name in active if name not in passed), None) if active else None
+
+    def others_of(self, group: str) -> bool:
+        """Whether more than one queue of the group has something."""
+        return len(self._cache.active.get(group, ())) > 1
+
+    def source_times(self, pool: str) -> Mapping[str, int]:
+        """The virtual time that each source of a pool has used; that of the pool itself under no name."""
+        return self._cache.sources.get(pool, {})
+
+    def charge_source(self, pool: str, source: str, vtime: int, clock: int) -> None:
+        """Note the virtual time of a source, and that of its pool."""
+        self._cache.sources.setdefault(pool, {}).update({source: vtime, "": clock})
+        self._db.executemany(SQL.source_put, [(pool, source, vtime), (pool, "", clock)])
+
+    def waiting(self, queue: str) -> int:
+        """Jobs of a queue that are ready, if any could be leased now, as far as is known: 0 while it is paused."""
+        row = self._cache.queues.get(queue)
+        if row is None or row.name not in self._cache.active.get(row.discipline.group, ()):
+            return 0
+        return self._counted(row, State.QUEUED)
 
     def leased_jobs(self, token: int) -> Lease | None:
         """An open lease with its jobs' bodies, to send it anew."""
         lease = self._cache.leases.get(token)
         if lease is None or not lease.jobs:
             return None
+        queue = self._cache.queues[lease.queue]
         bodies = {row[0]: row for row in self._db.execute(SQL.bodies, (encode(list(lease.jobs)).decode(),))}
         trails = self._trails([job_id for job_id, held in lease.jobs.items() if held.mark])
         jobs = [
-            _leased((job_id, held.band, held.pos, held.mark, *bodies[job_id][1:]), trails.get(job_id))
+            _leased(
+                Ready(job_id, held.band, held.pos, held.mark, *bodies[job_id][1:]), trails.get(job_id),
+                self._lane_by_id(held.lane) if held.lane else queue.home, held.cost,
+            )
             for job_id, held in lease.jobs.items()
             if job_id in bodies
-        ]
-        return Lease(token, lease.owner, lease.lane, jobs)
+        ]  # fmt: skip
+        return Lease(token, lease.owner, lease.queue, jobs)
 
     def open_leases(self) -> Mapping[int, OpenLease]:
         """Every open lease by token."""
@@ -58,26 +269,23 @@ class Leasing(Base):
         return {row[0]: row for row in self._db.execute(SQL.trail_of, (encode(list(ids)).decode(),))}
 
     def release(self, token: int, ids: Iterable[int]) -> list[int]:
-        """Hand unstarted jobs back to the place they had; returns those that the lease held."""
+        """Hand unstarted jobs back to the place they had, with what their limits took; returns those that were held."""
         lease = self._cache.leases.get(token)
         if lease is None:
             return []
         places = [(job_id, lease.jobs.pop(job_id)) for job_id in ids if job_id in lease.jobs]
+        queue = self._cache.queues[lease.queue]
         self._db.executemany(
-            SQL.insert_ready, [(lease.lane, place.band, place.pos, job_id, place.mark) for job_id, place in places]
+            SQL.insert_ready,
+            [(held.lane or queue.home.id, held.band, held.pos, job_id, held.mark) for job_id, held in places],
         )
+        for job_id, held in places:
+            self._waits_again(queue, job_id)
+            self._freed(lease, held, refund_at_ms=lease.leased_at_ms)
         if places:
             self._rewritten.add(token)
             self._ended(lease, State.QUEUED, len(places))
         return [job_id for job_id, _ in places]
-
-    def waiting(self, queue: str) -> int:
-        """Jobs of a queue that are ready and could be leased now: 0 while it is paused."""
-        lane = self._cache.lanes.get(queue)
-        if lane is None or queue in self._cache.paused:
-            return 0
-        key = (lane, State.QUEUED.value)
-        return self._cache.tally[key] + self._tally[key]
 
     def own(self, owner: Owner) -> int:
         """Store an owner, or what changed of it; returns its id."""
@@ -108,6 +316,61 @@ class Leasing(Base):
         self._db.execute(SQL.owner_delete, (owner,))
 
 
+class Merge:
+    """The lanes of a queue as one line, in the order of their turns."""
+
+    def __init__(self, tx: Leasing, queue: QueueRow, jobs_max: int) -> None:
+        self._tx = tx
+        self.queue = queue
+        self.parked = 0
+        self.clock = queue.clock
+        self.last: dict[int, Ready] = {}
+        """The last job that was taken of each lane."""
+        self._pages: dict[int, list[Ready]] = {}
+        self._sizes: dict[int, int] = {}
+        self._heap = [(at, lane.id, job, lane) for lane, job, at in tx.first_lanes(queue, jobs_max)]
+        heapify(self._heap)
+
+    def next(self) -> tuple[Lane, Ready, Turn] | None:
+        """What comes next; None if nothing does."""
+        if not self._heap:
+            return None
+        at, _, job, lane = heappop(self._heap)
+        return lane, job, at
+
+    def took(self, lane: Lane, job: Ready, at: Turn) -> None:
+        """The job was taken: its lane is charged, and its next job has its turn when it comes."""
+        order = self.queue.discipline.order
+        self.last[lane.id] = job
+        if order.fair:
+            self.clock = max(self.clock, lane.vtime)
+            lane.vtime = charged(lane.vtime, self.queue.discipline.weight(lane.key))
+        following = self._following(lane, job)
+        if following is not None:
+            heappush(self._heap, (turn(order, lane.vtime, following.rank), lane.id, following, lane))
+
+    def _following(self, lane: Lane, job: Ready) -> Ready | None:
+        """The lane's next job. More are read at once the more were wanted."""
+        if any(limit.concurrency == 1 for _, limit in lane_gates(self.queue.discipline, lane.key)):
+            return None
+        page = self._pages.get(lane.id)
+        if not page:
+            size = self._sizes[lane.id] = min(PAGE_MAX, 4 * self._sizes.get(lane.id, 1))
+            page = self._pages[lane.id] = self._tx.jobs_after(lane, job, size)[::-1]
+        return page.pop() if page else None
+
+    def cuts(self) -> list[tuple[int, int, int, int]]:
+        """Up to where each lane was taken: always its first jobs."""
+        return [(lane, job.band, job.pos, job.id) for lane, job in self.last.items()]
+
+
+def _cost(discipline: Discipline, options: bytes | None) -> int:
+    """What a job takes of a rate."""
+    if options is None or b'"cost"' not in options or discipline.plain:
+        return 1
+    return int(msgspec.json.decode(options).get("cost", 1))
+
+
 def _fitting(cursor: Any, bytes_max: int) -> list[tuple[Any, ...]]:
     """As many rows from the first as fit, at least one; a job marked solo comes alone. No more are read than that."""
     rows: list[tuple[Any, ...]] = []
@@ -123,10 +386,10 @@ def _fitting(cursor: Any, bytes_max: int) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _leased(row: Sequence[Any], trail: tuple[Any, ...] | None) -> LeasedJob:
-    job_id, band, pos, mark, priority, enqueued_at, due_at, options, payload = row
+def _leased(job: Ready, trail: tuple[Any, ...] | None, lane: Lane, cost: int) -> LeasedJob:
     attempt = 1 + trail[1] + trail[2] if trail else 1
     previous = trail[6] if trail else None
     return LeasedJob(
-        job_id, attempt, priority, enqueued_at, due_at, options, payload, previous, band, pos, mark
+        job.id, attempt, job.priority, job.enqueued_at, job.due_at, job.options, job.payload, previous, job.band,
+        job.pos, job.mark, lane.id if lane.key else 0, cost, lane.key,
     )  # fmt: skip

@@ -96,6 +96,80 @@ SELECT job.id, lane.queue,
 FROM job JOIN lane ON lane.id = job.lane LEFT JOIN outcome ON outcome.id = job.id LEFT JOIN trail ON trail.id = job.id;
 """
 
+LANES = """
+DROP VIEW jobs;
+CREATE TABLE queue (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, paused INTEGER NOT NULL DEFAULT 0,
+  clock INTEGER NOT NULL DEFAULT 0, ranking TEXT NOT NULL DEFAULT '["fifo"]', rerank_after INTEGER, rerank_until INTEGER
+) STRICT;
+INSERT INTO queue (id, name, paused, ranking) SELECT id, queue, paused, '' FROM lane WHERE key = '';
+
+ALTER TABLE job ADD COLUMN queue INTEGER NOT NULL DEFAULT 0;
+UPDATE job SET queue = lane;
+DROP INDEX job_of_lane;
+CREATE INDEX job_of_queue ON job (queue);
+ALTER TABLE tally RENAME COLUMN lane TO queue;
+ALTER TABLE lease RENAME COLUMN lane TO queue;
+
+ALTER TABLE lane RENAME TO lane_before;
+CREATE TABLE lane (
+  id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, key TEXT NOT NULL DEFAULT '', jobs INTEGER NOT NULL DEFAULT 0,
+  vtime INTEGER NOT NULL DEFAULT 0, paused INTEGER NOT NULL DEFAULT 0, held INTEGER, doom INTEGER,
+  a INTEGER, b INTEGER, c INTEGER, gate TEXT, UNIQUE (queue, key)
+) STRICT;
+INSERT INTO lane (id, queue) SELECT id, id FROM lane_before;
+DROP TABLE lane_before;
+CREATE INDEX lane_turn ON lane (queue, a, b, c) WHERE a IS NOT NULL;
+CREATE INDEX lane_gate ON lane (gate) WHERE gate IS NOT NULL;
+CREATE INDEX lane_doom ON lane (doom) WHERE doom IS NOT NULL;
+CREATE INDEX lane_blocked ON lane (queue) WHERE held IS NOT NULL OR paused;
+CREATE INDEX lane_idle ON lane (jobs) WHERE jobs = 0 AND key <> '';
+
+ALTER TABLE ready RENAME TO ready_before;
+CREATE TABLE ready (
+  lane INTEGER NOT NULL, band INTEGER NOT NULL, pos INTEGER NOT NULL, id INTEGER NOT NULL, mark INTEGER NOT NULL,
+  PRIMARY KEY (lane, band, pos, id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO ready (lane, band, pos, id, mark) SELECT lane, band, pos, id, mark FROM ready_before;
+DROP TABLE ready_before;
+
+CREATE TABLE bucket (
+  name TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (name, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX bucket_until ON bucket (until);
+CREATE TABLE source (
+  pool TEXT NOT NULL, source TEXT NOT NULL, vtime INTEGER NOT NULL, PRIMARY KEY (pool, source)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE uniq (
+  hash TEXT PRIMARY KEY, id INTEGER NOT NULL, until INTEGER, states TEXT, gone TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX uniq_of_job ON uniq (id);
+CREATE INDEX uniq_until ON uniq (until) WHERE until IS NOT NULL;
+ALTER TABLE request ADD COLUMN ids TEXT;
+"""
+
+VIEW_OF_JOBS = """
+CREATE VIEW jobs AS
+SELECT job.id, queue.name AS queue, lane.key,
+       CASE WHEN outcome.id IS NOT NULL THEN outcome.state
+            WHEN EXISTS (
+              SELECT 1 FROM scheduled WHERE scheduled.id = job.id
+              AND scheduled.due_at = CASE WHEN trail.id IS NULL THEN job.due_at ELSE trail.due_at END
+            ) THEN 'scheduled'
+            WHEN EXISTS (
+              SELECT 1 FROM ready WHERE ready.lane = job.lane AND ready.id = job.id
+              AND ready.band = coalesce(trail.band, job.band) AND ready.pos = coalesce(trail.pos, job.pos)
+            ) THEN 'queued'
+            ELSE 'running'
+       END AS state,
+       job.priority, job.enqueued_at, CASE WHEN trail.id IS NULL THEN job.due_at ELSE trail.due_at END AS due_at,
+       outcome.started_at, outcome.finished_at, outcome.reason, job.options, job.payload, outcome.result,
+       coalesce(trail.failures, 0) AS failures, coalesce(trail.crashes, 0) AS crashes,
+       coalesce(trail.interruptions, 0) AS interruptions, trail.last_error
+FROM job JOIN queue ON queue.id = job.queue JOIN lane ON lane.id = job.lane
+LEFT JOIN outcome ON outcome.id = job.id LEFT JOIN trail ON trail.id = job.id;
+"""
+
 RETRY = """
 CREATE TABLE expiry (
   at INTEGER NOT NULL, id INTEGER NOT NULL, ttl INTEGER NOT NULL, PRIMARY KEY (at, id, ttl)
@@ -118,6 +192,14 @@ def m001_tables(db: Database) -> None:
 def m002_view_for_analysts(db: Database) -> None:
     """One view that answers most questions asked by hand: every job, its state, its times in milliseconds."""
     db.executescript(VIEWS)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
+def m003_lanes(db: Database) -> None:
+    """Queues have rows of their own, and lanes for their keys; limits, sources and unique jobs have their tables."""
+    db.executescript(LANES)
+    db.executescript(VIEW_OF_JOBS)
     hit("migrate.step")
 
 
@@ -152,7 +234,7 @@ def migrate(connection: Any) -> list[str]:
 
 def known() -> list[str]:
     """Names of the migrations that this version knows, in order."""
-    return ["m001_tables", "m002_view_for_analysts", "m005_retry"]
+    return ["m001_tables", "m002_view_for_analysts", "m003_lanes", "m005_retry"]
 
 
 def refuse_newer(connection: Any) -> None:

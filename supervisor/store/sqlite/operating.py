@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from supervisor.job import Event, State, after
-from supervisor.store.protocol import SOLO, TRAILED, Finished, Held, RankOf
-from supervisor.store.sqlite.base import ZERO, encode
-from supervisor.store.sqlite.expiring import Expiring
+from supervisor.policy.rank import HELD_BAND, Rank, rank
+from supervisor.store.protocol import SOLO, TRAILED, Finished, Held
+from supervisor.store.sqlite.base import ZERO, Place, encode
+from supervisor.store.sqlite.cache import Lane, QueueRow
 from supervisor.store.sqlite.statements import SQL
+from supervisor.store.sqlite.uniqueness import Uniqueness
 
 
-class Operating(Expiring):
+class Operating(Uniqueness):
     """The verbs of operations."""
 
     def cancel(self, job_id: int) -> State:
@@ -22,24 +24,55 @@ class Operating(Expiring):
         if state is State.RUNNING:
             self._db.execute(SQL.trail_cancel, (job_id, self._now_ms))
             return state
-        self._end_waiting([(row, state)], State.CANCELLED, "cancelled by a client")
+        self._withdraw(row, state, "cancelled by a client")
         return State.CANCELLED
 
-    def revive(self, job_id: int, rank_of: RankOf) -> None:
-        """Make a final or scheduled job ready anew, with fresh budgets."""
+    def withdraw(self, job_id: int, reason: str) -> bool:
+        """Cancel a job that waits, for a reason of ours; False if it does not wait."""
+        found = self._places([job_id])
+        if not found or found[0][1] not in (State.QUEUED, State.SCHEDULED):
+            return False
+        self._withdraw(*found[0][:2], reason)
+        return True
+
+    def _withdraw(self, row: Place, state: State, reason: str, final: State = State.CANCELLED) -> None:
+        self._unplace(row, state)
+        ended = (row.id, final.value, row.history.attempt - 1, 0, None, self._now_ms, reason)
+        self._db.execute(SQL.finish, ended)
+        queue = self._cache.queues[row.queue.decode()]
+        self._let_go(row)
+        self._count(queue, state, -1)
+        self._count(queue, final, 1)
+
+    def _let_go(self, row: Place) -> None:
+        """A job that held its lane holds it no more."""
+        lane = self._lane_of(row)
+        if row.id in (lane.held, lane.doom):
+            lane.held = lane.doom = None
+            self._changed_lane(lane)
+
+    def revive(self, job_id: int) -> None:
+        """Make a final or scheduled job ready anew, with fresh budgets; whoever held its lane comes first in it."""
         row, state = self._place(job_id)
         after(state, Event.REVIVE)
         if state is State.SCHEDULED:
             self._db.execute(SQL.due_remove, (row.due_at, job_id))
         else:
             self._drop_outcomes([job_id])
-        rank = rank_of(row.queue.decode(), row.priority, self._take("next_sequence", 1))
-        self._put_trail(job_id, ZERO, Held(*rank, TRAILED, 1), None, None, solo=False)
+        queue = self._cache.queues[row.queue.decode()]
+        lane, sequence = self._lane_of(row), self._sequence(1)
+        place = (
+            Rank(HELD_BAND, sequence) if lane.held == job_id else rank(queue.discipline.order, row.priority, sequence)
+        )
+        self._let_go(row)
+        self._waits_again(queue, job_id)
+        self._put_trail(job_id, ZERO, Held(*place, TRAILED, 1), None, None, solo=False)
         self._db.execute(SQL.cancel_withdraw, (job_id,))
         self._db.execute(SQL.options_renew, (job_id, self._now_ms))
-        self._db.execute(SQL.insert_ready, (row.lane, *rank, job_id, TRAILED))
-        self._count(row.lane, state, -1)
-        self._count(row.lane, State.QUEUED, 1)
+        self._db.execute(SQL.insert_ready, (row.lane, *place, job_id, TRAILED))
+        self._mark(lane)
+        self._count(queue, state, -1)
+        self._count(queue, State.QUEUED, 1)
 
     def _drop_outcomes(self, ids: Sequence[int]) -> None:
         """Delete outcomes, and take their jobs out of the open leases that still name them.
@@ -52,40 +85,60 @@ class Operating(Expiring):
         self._touched |= tokens
         self._db.execute(SQL.prune_outcome, (listed,))
 
-    def move(self, old: str, new: str, ids: Sequence[int], rank_of: RankOf) -> int:
-        """Move jobs that are not running to another queue; returns how many could be moved."""
-        target = self.lane_of(new)
-        source = old.encode()
+    def move(self, old: str, new: str, ids: Sequence[int]) -> int:
+        """Move jobs that are not running to another queue; returns how many could be moved. Each keeps its key."""
+        target, source = self._queue(new), old.encode()
         moved = 0
         for row, state, _ in self._places(ids):
             if row.queue != source or state is State.RUNNING:
                 continue
-            self._db.execute(SQL.move_jobs, (row.id, target))
+            origin, left = self._cache.queues[old], self._lane_of(row)
+            self._let_go(row)
+            lane = self._lane(target, left.key)
+            self._db.execute(SQL.move_jobs, (row.id, target.id, lane.id))
             if state is State.QUEUED:
-                self._db.execute(SQL.ready_remove, (row.lane, row.band, row.pos, row.id))
-                rank = rank_of(new, row.priority, self._take("next_sequence", 1))
-                mark = SOLO if row.solo else TRAILED
-                self._put_trail(row.id, row.history, Held(*rank, mark, 1), None, None, solo=bool(row.solo))
-                self._db.execute(SQL.insert_ready, (target, *rank, row.id, mark))
-            self._count(row.lane, state, -1)
+                self._rank_moved(row, target, lane)
+            self._waits_again(target, row.id)
+            self._recount(left, -1)
+            self._recount(lane, 1)
+            self._count(origin, state, -1)
             self._count(target, state, 1)
             moved += 1
         return moved
 
+    def _rank_moved(self, row: Place, queue: QueueRow, lane: Lane) -> None:
+        self._db.execute(SQL.ready_remove, (row.lane, row.band, row.pos, row.id))
+        place = rank(queue.discipline.order, row.priority, self._sequence(1))
+        mark = SOLO if row.solo else TRAILED
+        self._put_trail(row.id, row.history, Held(*place, mark, 1), None, None, solo=bool(row.solo))
+        self._db.execute(SQL.insert_ready, (lane.id, *place, row.id, mark))
+
+    def _recount(self, lane: Lane, jobs: int) -> None:
+        """A lane of a key has so many more jobs; one that has none is forgotten."""
+        if lane.key:
+            lane.jobs += jobs
+            self._changed_lane(lane)
+
     def ids_of(self, queue: str, after_id: int, jobs_max: int) -> list[int]:
         """Ids of a queue's jobs in ascending order."""
-        lane = self._cache.lanes.get(queue, 0)
-        return [row[0] for row in self._db.execute(SQL.ids_of_lane, (lane, after_id, jobs_max))]
+        row = self._cache.queues.get(queue)
+        found = self._db.execute(SQL.ids_of_queue, (row.id if row else 0, after_id, jobs_max))
+        return [each[0] for each in found]
 
     def pause(self, queue: str, *, paused: bool) -> None:
         """Stop or resume leasing of a queue."""
-        self.lane_of(queue)
-        self._db.execute(SQL.lane_pause, (queue, int(paused)))
-        (self._cache.paused.add if paused else self._cache.paused.discard)(queue)
+        row = self._queue(queue)
+        row.paused = int(paused)
+        self._changed_queues[row.id] = row
+        if paused:
+            self._cache.rest(row)
+        else:
+            self._cache.wake(row)
 
     def paused(self, queue: str) -> bool:
         """Whether the queue is paused."""
-        return queue in self._cache.paused
+        row = self._cache.queues.get(queue)
+        return row is not None and bool(row.paused)
 
     def finished_after(self, job_id: int, jobs_max: int) -> list[Finished]:
         """Final jobs in the order of their ids."""
@@ -97,14 +150,20 @@ class Operating(Expiring):
 
     def remove(self, ids: Sequence[int]) -> int:
         """Delete final jobs with all that is known of them; returns how many."""
-        final = [standing for standing in self.standing(ids).values() if standing.state.final]
-        found = [standing.id for standing in final]
+        final = [(row, state) for row, state, _ in self._places(ids) if state.final]
+        found = [row.id for row, _ in final]
         self._drop_outcomes(found)
         listed = encode(found).decode()
         for statement in (SQL.prune_attempt, SQL.prune_trail, SQL.prune_job):
             self._db.execute(statement, (listed,))
-        for standing in final:
-            self._count(self._cache.lanes[standing.queue], standing.state, -1)
+        self._ended_unique(found, [state for _, state in final])
+        for row, state in final:
+            queue = self._cache.queues[row.queue.decode()]
+            if queue.discipline.ordered:
+                self._let_go(row)
+            if row.lane != queue.home.id:
+                self._recount(self._lane_by_id(row.lane), -1)
+            self._count(queue, state, -1)
         return len(final)
 
     def setting(self, name: str) -> int:
@@ -117,11 +176,11 @@ class Operating(Expiring):
 
     def counts(self) -> dict[str, dict[State, int]]:
         """Jobs by queue and state."""
-        found: dict[str, dict[State, int]] = {queue: dict.fromkeys(State, 0) for queue in self._cache.lanes}
+        found: dict[str, dict[State, int]] = {queue: dict.fromkeys(State, 0) for queue in self._cache.queues}
         for queue, state, jobs in self._db.execute(SQL.tally).fetchall():
             found[queue.decode()][State(state.decode())] = jobs
-        for (lane, name), jobs in self._tally.items():
-            found[self._cache.queues[lane]][State(name)] += jobs
+        for (queue_id, name), jobs in self._tally.items():
+            found[self._cache.by_id[queue_id].name][State(name)] += jobs
         return found
 
 

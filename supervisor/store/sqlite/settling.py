@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from supervisor.job import State
+from supervisor.policy.discipline import BURY, SKIP
 from supervisor.policy.settle import History
-from supervisor.store.protocol import SOLO, TRAILED, AttemptError, Completion, Facts
+from supervisor.store.protocol import SOLO, TRAILED, AttemptError, Completion, Facts, Held, OpenLease
 from supervisor.store.sqlite.base import ZERO, Base, encode, text
+from supervisor.store.sqlite.cache import Lane
 from supervisor.store.sqlite.statements import SQL
 
 PLAIN_RUN_MS = 2**20
@@ -24,13 +26,17 @@ class Settling(Base):
         if lease is None:
             return [job.id for job in done]
         held, rows, stale = lease.jobs, [], []
+        limited = not self._cache.queues[lease.queue].discipline.plain
         plain: dict[int, int] = {}
         for job_id, started_at, finished_at, result in done:
             place = held.pop(job_id, None)
             run_ms = finished_at - started_at
             if place is None:
                 stale.append(job_id)
-            elif result is None and place.attempt == 1 and 0 <= run_ms < PLAIN_RUN_MS:
+                continue
+            if limited:
+                self._free(lease, place)
+            if result is None and place.attempt == 1 and 0 <= run_ms < PLAIN_RUN_MS:
                 plain[job_id] = started_at * PLAIN_RUN_MS + run_ms
             else:
                 rows.append((job_id, place.attempt, token, started_at, finished_at, text(result)))
@@ -54,8 +60,23 @@ class Settling(Base):
         if error or history != ZERO:
             self._put_trail(job_id, history, place, None, error, solo=False)
         self._put_error(job_id, place.attempt, error)
+        if state is State.DEAD:
+            self._bar(lease, place, job_id)
+        self._freed(lease, place)
         self._ended(lease, state, 1)
         return True
+
+    def _bar(self, lease: OpenLease, place: Held, job_id: int) -> None:
+        """Let a dead job stay in the way of its lane, or take the rest of it along, where order counts."""
+        discipline = self._cache.queues[lease.queue].discipline
+        if discipline.ordered and discipline.after_dead != SKIP:
+            lane = self._held_lane(lease, place)
+            lane.held = job_id
+            lane.doom = job_id if discipline.after_dead == BURY else None
+            self._changed_lane(lane)
+
+    def _held_lane(self, lease: OpenLease, place: Held) -> Lane:
+        return self._lane_by_id(place.lane) if place.lane else self._cache.queues[lease.queue].home
 
     def reschedule(
         self, token: int, job_id: int, due_at_ms: int, history: History, error: AttemptError | None, *, solo: bool
@@ -70,6 +91,13 @@ class Settling(Base):
         self._db.execute(SQL.insert_scheduled, (due_at_ms, job_id))
         self._note_due(due_at_ms)
         self._rewritten.add(token)
+        queue = self._cache.queues[lease.queue]
+        self._waits_again(queue, job_id)
+        if queue.discipline.ordered:
+            lane = self._held_lane(lease, place)
+            lane.held = job_id  # whoever comes after it waits for it
+            self._changed_lane(lane)
+        self._freed(lease, place)
         self._ended(lease, State.SCHEDULED, 1)
         return True
 
@@ -83,8 +111,11 @@ class Settling(Base):
         self._put_trail(job_id, history, place, None, error, solo=solo)
         self._put_error(job_id, place.attempt, error)
         mark = SOLO if solo else TRAILED
-        self._db.execute(SQL.insert_ready, (lease.lane, place.band, place.pos, job_id, mark))
+        lane = self._held_lane(lease, place)
+        self._waits_again(self._cache.queues[lease.queue], job_id)
+        self._db.execute(SQL.insert_ready, (lane.id, place.band, place.pos, job_id, mark))
         self._rewritten.add(token)
+        self._freed(lease, place)
         self._ended(lease, State.QUEUED, 1)
         return True
 
@@ -92,8 +123,10 @@ class Settling(Base):
         """What decides about these jobs."""
         rows = self._db.execute(SQL.facts, (encode(list(ids)).decode(),))
         return {
-            job_id: Facts(job_id, queue.decode(), priority, options, History(failures, crashes, broken), cancel_at)
-            for job_id, queue, priority, options, failures, crashes, broken, cancel_at in rows
+            job_id: Facts(
+                job_id, queue.decode(), priority, options, History(failures, crashes, broken), cancel_at, key.decode()
+            )
+            for job_id, queue, priority, options, failures, crashes, broken, cancel_at, key in rows
         }
 
     def count_stale(self, count: int) -> None:

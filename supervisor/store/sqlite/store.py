@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from supervisor.errors import StoreError
 from supervisor.observe.failpoint import hit
+from supervisor.policy.discipline import PLAIN, DisciplineOf
 from supervisor.store.library import sqlite3
 from supervisor.store.sqlite.cache import Cache
 from supervisor.store.sqlite.transaction import Transaction
@@ -48,6 +49,7 @@ class SqliteStore:
         self.path = path
         self._db = connection
         self._cache: Cache | None = None
+        self._discipline_of: DisciplineOf = lambda _: PLAIN
         self._version = -1
         self._timeout_ms = BUSY_TIMEOUT_MS
         self._opened = self.identity()
@@ -68,6 +70,11 @@ class SqliteStore:
             raise
         hit("store.after_commit")
 
+    def govern(self, discipline_of: DisciplineOf) -> None:
+        """By which rules the jobs of each queue are handed out, from the next transaction on."""
+        self._discipline_of = discipline_of
+        self._cache = None
+
     def wait_for_locks(self, timeout_ms: int) -> None:
         """How long a transaction waits for another program's lock before it fails."""
         if timeout_ms != self._timeout_ms:
@@ -82,8 +89,9 @@ class SqliteStore:
         try:
             version = self._db.execute("PRAGMA data_version").fetchone()[0]
             if self._cache is None or version != self._version:
-                self._cache = Cache(self._db)
+                self._cache = Cache(self._db, self._discipline_of)
                 self._version = version
+            self._cache.forget_lanes()
             return Transaction(self._db, self._cache, now_ms)
         except BaseException as error:
             self._roll_back()

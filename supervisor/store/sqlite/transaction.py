@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from supervisor.store.sqlite.breaking import Breaking
+from supervisor.store.sqlite.expiring import Expiring
 from supervisor.store.sqlite.insertion import Insertion
+from supervisor.store.sqlite.keys import Keys
 from supervisor.store.sqlite.leasing import Leasing
-from supervisor.store.sqlite.operating import Operating
 from supervisor.store.sqlite.settling import Settling
 
 
-class Transaction(Insertion, Leasing, Settling, Operating, Breaking):
+class Transaction(Insertion, Leasing, Settling, Keys, Expiring, Breaking):
     """One transaction with all the verbs of `store.protocol.Tx`; made by the store, which commits it."""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from supervisor.config.spec import Queue
-from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome, Retry, Snooze
+from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome, RateLimited, Retry, Snooze
 from supervisor.policy.duration import show, to_ms
 from supervisor.unix.inheritance import HandlerUnusable
 
@@ -79,13 +79,12 @@ class PythonExecutor:
         match returned:
             case Snooze(delay):
                 return Snooze(to_ms(delay) / 1000)
+            case RateLimited(delay, key_only):
+                return RateLimited(to_ms(delay) / 1000, bool(key_only))
             case Cancel(reason):
                 return Cancel(_words(reason))
-            case Retry(delay, reason):
-                delay_ms = None if delay is None else to_ms(delay)
-                return Failed(_words(reason) or ASKED_AGAIN, type="Retry", classes=(ASKED_CLASS,), delay_ms=delay_ms)
-            case Dead(reason):
-                return Failed(_words(reason), type="Dead", final=True)
+            case Retry() | Dead():
+                return _given_up(returned)
             case Done() | Failed():
                 name = type(returned).__name__
                 return Failed(f"{name} is not for handlers: return a result, or raise", type="InvalidResult")
@@ -108,6 +107,14 @@ class PythonExecutor:
 
 ASKED_AGAIN = "the handler asked for another attempt"
 ASKED_CLASS = "supervisor.job.Retry"
+
+
+def _given_up(returned: Retry | Dead) -> Failed:
+    """The failure that a handler returned as a value."""
+    if isinstance(returned, Dead):
+        return Failed(_words(returned.reason), type="Dead", final=True)
+    delay_ms = None if returned.delay is None else to_ms(returned.delay)
+    return Failed(_words(returned.reason) or ASKED_AGAIN, type="Retry", classes=(ASKED_CLASS,), delay_ms=delay_ms)
 
 
 def classes_of(error: BaseException) -> tuple[str, ...]:

@@ -1,1 +1,2 @@
-INSERT INTO job (id, lane, band, pos, priority, enqueued_at, due_at, options, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO job (id, queue, lane, band, pos, priority, enqueued_at, due_at, options, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

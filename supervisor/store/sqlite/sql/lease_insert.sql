@@ -1,1 +1,1 @@
-INSERT INTO lease (token, owner, lane, leased_at, jobs) VALUES (?, ?, ?, ?, ?)
+INSERT INTO lease (token, owner, queue, leased_at, jobs) VALUES (?, ?, ?, ?, ?)

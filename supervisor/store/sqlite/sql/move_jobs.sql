@@ -1,1 +1,1 @@
-UPDATE job SET lane = ?2 WHERE id = ?1
+UPDATE job SET queue = ?2, lane = ?3 WHERE id = ?1

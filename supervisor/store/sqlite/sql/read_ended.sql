@@ -1,4 +1,4 @@
 SELECT outcome.id FROM outcome CROSS JOIN job ON job.id = outcome.id
 WHERE outcome.id < :before AND outcome.state <> 'completed' AND outcome.state = :state
-  AND (:queue IS NULL OR job.lane = (SELECT id FROM lane WHERE queue = :queue AND key = ''))
+  AND (:queue IS NULL OR job.queue = (SELECT id FROM queue WHERE name = :queue))
 ORDER BY outcome.id DESC LIMIT :limit

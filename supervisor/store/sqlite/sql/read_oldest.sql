@@ -1,13 +1,18 @@
-WITH RECURSIVE level (lane, band) AS (
-  SELECT lane.id, (SELECT min(ready.band) FROM ready WHERE ready.lane = lane.id) FROM lane
+WITH RECURSIVE front (queue, lane) AS (
+  SELECT queue.id, lane.id FROM queue JOIN lane ON lane.queue = queue.id AND lane.key = ''
   UNION ALL
-  SELECT level.lane, (SELECT min(ready.band) FROM ready WHERE ready.lane = level.lane AND ready.band > level.band)
+  SELECT queue.id, (SELECT lane.id FROM lane WHERE lane.queue = queue.id AND lane.a IS NOT NULL
+                    ORDER BY lane.a, lane.b, lane.c LIMIT 1) FROM queue
+), level (queue, lane, band) AS (
+  SELECT queue, lane, (SELECT min(ready.band) FROM ready WHERE ready.lane = front.lane) FROM front
+  UNION ALL
+  SELECT queue, lane, (SELECT min(ready.band) FROM ready WHERE ready.lane = level.lane AND ready.band > level.band)
   FROM level WHERE level.band IS NOT NULL
 )
-SELECT lane.queue, min(job.enqueued_at)
-FROM level CROSS JOIN lane ON lane.id = level.lane
+SELECT queue.name, min(job.enqueued_at)
+FROM level CROSS JOIN queue ON queue.id = level.queue
 CROSS JOIN ready ON ready.lane = level.lane AND ready.band = level.band AND ready.pos IN (
   (SELECT min(ends.pos) FROM ready AS ends WHERE ends.lane = level.lane AND ends.band = level.band),
   (SELECT max(ends.pos) FROM ready AS ends WHERE ends.lane = level.lane AND ends.band = level.band)
 )
-CROSS JOIN job ON job.id = ready.id GROUP BY lane.queue
+CROSS JOIN job ON job.id = ready.id GROUP BY queue.name

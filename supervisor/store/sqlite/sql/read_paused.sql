@@ -1,1 +1,1 @@
-SELECT queue FROM lane WHERE paused
+SELECT name FROM queue WHERE paused

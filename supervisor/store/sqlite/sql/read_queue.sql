@@ -1,2 +1,2 @@
-SELECT id FROM job WHERE lane = (SELECT id FROM lane WHERE queue = :queue AND key = '') AND id < :before
+SELECT id FROM job WHERE queue = (SELECT id FROM queue WHERE name = :queue) AND id < :before
 ORDER BY id DESC LIMIT :limit

@@ -1,1 +1,1 @@
-SELECT first_id, jobs FROM request WHERE key = ?
+SELECT first_id, jobs, ids FROM request WHERE key = ?

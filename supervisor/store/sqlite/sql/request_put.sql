@@ -1,1 +1,1 @@
-INSERT INTO request (key, at, first_id, jobs) VALUES (?, ?, ?, ?)
+INSERT INTO request (key, at, first_id, jobs, ids) VALUES (?, ?, ?, ?, ?)

@@ -1,1 +1,1 @@
-SELECT lane.queue, tally.state, sum(tally.jobs) FROM tally JOIN lane ON lane.id = tally.lane GROUP BY 1, 2
+SELECT queue.name, tally.state, tally.jobs FROM tally JOIN queue ON queue.id = tally.queue

@@ -1,2 +1,2 @@
-INSERT INTO tally (lane, state, jobs) VALUES (?, ?, ?)
-ON CONFLICT (lane, state) DO UPDATE SET jobs = jobs + excluded.jobs
+INSERT INTO tally (queue, state, jobs) VALUES (?, ?, ?)
+ON CONFLICT (queue, state) DO UPDATE SET jobs = jobs + excluded.jobs

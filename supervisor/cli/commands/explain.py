@@ -1,0 +1,54 @@
+"""jobsctl explain: why a job is not running now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
+from supervisor.cli.parameters import JOB_ID
+
+
+@jobsctl_command(examples=["jobsctl explain 42", "jobsctl explain 42 --json | jq -r '.reasons[].kind'"])
+@click.argument("job_id", metavar="ID", type=JOB_ID)
+@pass_invocation
+def command(invocation: Invocation, job_id: int) -> None:
+    """Say why a job is not running now.
+
+    One sentence says what must change first; the reasons behind it follow, in the order in which they would show.
+    Without a daemon, what the database says is told, and that no daemon runs.
+    """
+    from supervisor.cli import render
+    from supervisor.errors import NotRunning
+
+    try:
+        found = invocation.ask_at_once("explain", job=job_id)
+    except NotRunning:
+        found = _offline(invocation, job_id)
+    if invocation.json:
+        render.put_json(found)
+        return
+    render.put_line(found["sentence"])
+    for reason in found["reasons"][1:]:
+        render.put_line(f"  also: {reason['sentence']}")
+
+
+def _offline(invocation: Invocation, job_id: int) -> dict[str, Any]:
+    from functools import partial
+
+    from supervisor.config.discipline import discipline_of
+    from supervisor.errors import NoDatabase, UnknownJob
+    from supervisor.keeper.reasons import shown
+    from supervisor.policy.reason import Reason
+    from supervisor.unix.clock import wall_ms
+
+    try:
+        with invocation.reader() as reader:
+            found = reader.explain(job_id, partial(discipline_of, invocation.spec()), wall_ms())
+    except NoDatabase:
+        found = None
+    if found is None:
+        raise UnknownJob(f"there is no job {job_id}", hint="it was never enqueued, or retention has removed it")
+    final = found.state.final
+    return shown(job_id, found, found.reasons if final else [Reason("not_running"), *found.reasons])

@@ -1,0 +1,107 @@
+"""Why a job is not running: what the rows say, and what only the keeper knows of workers and pools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from supervisor.errors import UnknownJob
+from supervisor.job import State as JobState
+from supervisor.keeper.state import State
+from supervisor.policy.reason import Reason
+from supervisor.store import breaker_view
+from supervisor.store.explain import Explained
+from supervisor.store.reader import Reader, instant
+from supervisor.unix.clock import wall_ms
+
+FIRST = ("orphaned", "store", "paused", "stopping", "breaker", "circuit", "no_worker")
+"""Reasons that come before all others: while one of them holds, nothing else matters."""
+
+
+def explain(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
+    """The answer to a client: one sentence, and every reason with its numbers.
+
+    Raises:
+        UnknownJob: there is none of that id.
+    """
+    found = reader.explain(job_id, state.discipline, wall_ms())
+    if found is None:
+        raise UnknownJob(f"there is no job {job_id}", hint="ids are given out once; retention removes old jobs")
+    reasons = found.reasons
+    if found.state is JobState.RUNNING:
+        reasons = [_running(state, job_id, reasons[0])]
+    elif found.state is JobState.QUEUED:
+        known = [*of_queue(state, found.queue), *reasons]
+        reasons = sorted(known, key=lambda reason: FIRST.index(reason.kind) if reason.kind in FIRST else len(FIRST))
+        reasons = reasons or [of_workers(state, found.queue)]
+    return shown(job_id, found, reasons)
+
+
+def of_queue(state: State, queue: str) -> list[Reason]:
+    """What keeps all jobs of a queue waiting, beside what the rows say."""
+    pool = state.pool_of(queue)
+    if pool is None:
+        return [Reason("orphaned", {"queue": queue})]
+    found = []
+    if state.failure is not None:
+        found.append(Reason("store", {"error": state.failure}))
+    if state.control is None:
+        found.append(Reason("not_running"))
+    elif not state.leasing:
+        found.append(Reason("stopping"))
+    table = state.spec.queue(queue)
+    breaker = breaker_view.shown(table.breaker if table else None, state.breakers.get(queue), wall_ms())
+    if breaker is not None and (halted := breaker_view.sentence(breaker)):
+        found.append(Reason("breaker", {"queue": queue, "state": breaker["state"], "said": halted}))
+    said = state.pools.get(pool)
+    if said is not None and said.circuit != "closed":
+        found.append(
+            Reason("circuit", {"pool": pool, "circuit": said.circuit, "reason": said.reason or "no reason given"})
+        )
+    elif state.control is not None and not state.ready_slots(pool):
+        found.append(Reason("no_worker", {"pool": pool, "reason": said.reason if said else None}))
+    return found
+
+
+def of_workers(state: State, queue: str) -> Reason:
+    """Nothing keeps the job waiting: its turn comes when a worker has room."""
+    pool = state.pool_of(queue)
+    slots = state.ready_slots(pool) if pool else []
+    if slots and not any(slot.idle for slot in slots):
+        return Reason("busy", {"pool": pool, "workers": len(slots)})
+    return Reason("next")
+
+
+def _running(state: State, job_id: int, leased: Reason) -> Reason:
+    """Whether a worker has begun it, by what the slots say."""
+    for slot in state.slots.values():
+        if any(cell.id == job_id for cell in slot.memory.cells()):
+            return Reason("running", leased.facts)
+    return leased
+
+
+def shown(job_id: int, found: Explained, reasons: list[Reason]) -> dict[str, Any]:
+    """An explanation as clients get it."""
+    return {
+        "id": job_id,
+        "queue": found.queue,
+        "key": found.key or None,
+        "state": found.state.value,
+        "sentence": f"job {job_id} of {found.queue}: {reasons[0].sentence}",
+        "reasons": [
+            {"kind": reason.kind, "sentence": reason.sentence, **{name: fact for name, fact in units(reason)}}
+            for reason in reasons
+        ],
+    }
+
+
+def units(reason: Reason) -> list[tuple[str, Any]]:
+    """The facts of a reason in the units that users' scripts know: seconds, and instants as text."""
+    found: list[tuple[str, Any]] = []
+    for name, fact in reason.facts.items():
+        if name.endswith("_at_ms"):
+            found.append((name.removesuffix("_ms"), instant(fact)))
+        elif name.endswith("_ms"):
+            found.append((name.removesuffix("_ms") + "_s", None if fact is None else fact / 1000))
+        else:
+            found.append((name, fact))
+    return found

@@ -1,0 +1,128 @@
+"""Rates: how many grants a limit allows in a time, by three algorithms; windows are measured at the grant.
+
+- bucket: up to `limit` at once, refilled evenly over the period.
+- leaky: evenly spaced, one each period / limit.
+- window: at most `limit` in any stretch of time as long as the period. It is measured in steps of a 64th of the
+  period, and a step counts until all of it has left the window: never too many, up to a 64th too few.
+
+State is a small value that is stored. It can lie ahead of the clock no further than the rule itself reaches, so after
+a clock was set back a limit is shut for one period at most.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+BUCKET, LEAKY, WINDOW = "bucket", "leaky", "window"
+ALGORITHMS = (BUCKET, LEAKY, WINDOW)
+STEPS = 64
+US = 1_000
+
+
+class Rate(NamedTuple):
+    """At most `limit` grants in `period_ms`, as the algorithm counts them."""
+
+    limit: int
+    period_ms: int
+    algorithm: str = BUCKET
+
+    @property
+    def interval_us(self) -> int:
+        """What one grant takes of the period, rounded up so that rounding never grants too much."""
+        return -(-self.period_ms * US // self.limit)
+
+    @property
+    def burst(self) -> int:
+        """How many grants may come at once."""
+        return 1 if self.algorithm == LEAKY else self.limit
+
+
+class Bucket(NamedTuple):
+    """What is remembered of a limit. `full_us`: when a bucket will be full again; `steps`: (step, grants) of a window.
+
+    `shut_until_ms`: a handler has reported that whatever it calls wants no more until then.
+    """
+
+    full_us: int = 0
+    steps: tuple[tuple[int, int], ...] = ()
+    shut_until_ms: int = 0
+
+
+def cost_of(rate: Rate, cost: int) -> int:
+    """The tokens that a job takes: no more than there can be, or it would wait for ever."""
+    return min(cost, rate.burst)
+
+
+def free_at_ms(rate: Rate, bucket: Bucket, cost: int, now_ms: int) -> int:
+    """When a grant of this cost is possible; not after `now_ms` if it is now."""
+    if bucket.shut_until_ms > now_ms:
+        return bucket.shut_until_ms
+    if rate.algorithm == WINDOW:
+        return _window_free_at_ms(rate, bucket, cost_of(rate, cost), now_ms)
+    full_us = _settled(rate, bucket, now_ms).full_us
+    cost = rate.burst if rate.algorithm == LEAKY else cost_of(rate, cost)
+    return -(-(full_us - (rate.burst - cost) * rate.interval_us) // US)
+
+
+def granted(rate: Rate, bucket: Bucket, cost: int, now_ms: int) -> Bucket:
+    """The state after a grant; the caller has seen that it is possible."""
+    settled = _settled(rate, bucket, now_ms)
+    if rate.algorithm != WINDOW:
+        spent = cost if rate.algorithm == LEAKY else cost_of(rate, cost)
+        return settled._replace(full_us=max(settled.full_us, now_ms * US) + spent * rate.interval_us)
+    step, count = _step(rate, now_ms), cost_of(rate, cost)
+    steps = dict(settled.steps)
+    steps[step] = steps.get(step, 0) + count
+    return settled._replace(steps=tuple(sorted(steps.items())))
+
+
+def refunded(rate: Rate, bucket: Bucket, cost: int, granted_at_ms: int) -> Bucket:
+    """The state after a grant was handed back; of a window, that of the step in which it was given."""
+    if rate.algorithm != WINDOW:
+        spent = cost if rate.algorithm == LEAKY else cost_of(rate, cost)
+        return bucket._replace(full_us=bucket.full_us - spent * rate.interval_us)
+    step, count = _step(rate, granted_at_ms), cost_of(rate, cost)
+    kept = ((at, grants - count if at == step else grants) for at, grants in bucket.steps)
+    return bucket._replace(steps=tuple((at, grants) for at, grants in kept if grants > 0))
+
+
+def forgotten_at_ms(rate: Rate, bucket: Bucket) -> int:
+    """When the state says nothing any more: it need not be kept longer."""
+    if rate.algorithm == WINDOW:
+        last = max((_step_left_ms(rate, step) for step, _ in bucket.steps), default=0)
+        return max(last, bucket.shut_until_ms)
+    return max(-(-bucket.full_us // US), bucket.shut_until_ms)
+
+
+def _settled(rate: Rate, bucket: Bucket, now_ms: int) -> Bucket:
+    """The state without what has passed, and with no more ahead of the clock than the rule can put there."""
+    if rate.algorithm == WINDOW:
+        step = _step(rate, now_ms)
+        ahead = sum(grants for at, grants in bucket.steps if at > step)
+        kept = {at: grants for at, grants in bucket.steps if at <= step and _step_left_ms(rate, at) > now_ms}
+        if ahead:
+            kept[step] = min(kept.get(step, 0) + ahead, rate.limit)
+        return bucket._replace(steps=tuple(sorted(kept.items())))
+    reach_us = rate.period_ms * US if rate.algorithm == BUCKET else max(rate.period_ms * US, rate.interval_us)
+    return bucket._replace(full_us=min(bucket.full_us, now_ms * US + reach_us + rate.interval_us))
+
+
+def _step(rate: Rate, at_ms: int) -> int:
+    return at_ms * STEPS // rate.period_ms
+
+
+def _step_left_ms(rate: Rate, step: int) -> int:
+    """When all of a step has left the window."""
+    return -(-(step + 1) * rate.period_ms // STEPS) + rate.period_ms
+
+
+def _window_free_at_ms(rate: Rate, bucket: Bucket, cost: int, now_ms: int) -> int:
+    steps = _settled(rate, bucket, now_ms).steps
+    left = sum(grants for _, grants in steps)
+    at_ms = now_ms
+    for step, grants in steps:
+        if left + cost <= rate.limit:
+            break
+        left -= grants
+        at_ms = _step_left_ms(rate, step)
+    return at_ms

@@ -1,0 +1,101 @@
+"""Why a job is not running: every reason by its kind, its facts, and the sentence that says it with the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from supervisor.policy.duration import show
+
+FEW = 5
+
+
+class Reason(NamedTuple):
+    """One reason. `facts` have the units of their names: `_ms` durations, `_at_ms` instants, ids and counts."""
+
+    kind: str
+    facts: Mapping[str, Any] = {}
+
+    @property
+    def sentence(self) -> str:
+        """What people are told."""
+        return SENTENCES[self.kind](self.facts)
+
+
+def _due(facts: Mapping[str, Any]) -> str:
+    why = f", attempt {facts['attempt']} after: {facts['error']}" if facts.get("error") else ""
+    return f"it is due in {show(max(facts['in_ms'], 0))}{why}"
+
+
+def _held(facts: Mapping[str, Any]) -> str:
+    head = f"{_line(facts)} waits for job {facts['job']}"
+    if facts["state"] == "dead":
+        return f"{head}, which is dead: retry or delete it, or let the key go on with jobsctl keys"
+    if facts.get("in_ms") is not None:
+        return f"{head}, which is tried again in {show(max(facts['in_ms'], 0))}"
+    return f"{head}, which is {facts['state']}"
+
+
+def _line(facts: Mapping[str, Any]) -> str:
+    return f"key {facts['key']}" if facts["key"] else "the queue, which is ordered,"
+
+
+def _slots(facts: Mapping[str, Any]) -> str:
+    holders = ", ".join(map(str, facts["jobs"][:FEW])) + (", ..." if len(facts["jobs"]) > FEW else "")
+    who = f"job {holders}" if len(facts["jobs"]) == 1 else f"jobs {holders}"
+    return (
+        f"{_limit(facts)} lets {facts['limit']} run at once, and {who} {_have(facts['jobs'])} {_them(facts['limit'])}"
+    )
+
+
+def _have(jobs: Any) -> str:
+    return "has" if len(jobs) == 1 else "have"
+
+
+def _them(count: int) -> str:
+    return "that slot" if count == 1 else "all slots"
+
+
+def _limit(facts: Mapping[str, Any]) -> str:
+    kind, _, name = facts["name"].partition(":")
+    said = {"queue": "the queue", "key": "the key", "line": "the order of the queue"}.get(kind, f"limit {name}")
+    return f"{said} (key {facts['key']})" if facts["key"] and kind != "key" else said
+
+
+def _rate(facts: Mapping[str, Any]) -> str:
+    until = f"the next may begin in {show(max(facts['in_ms'], 0))}"
+    return f"{_limit(facts)} lets {facts['limit']} begin in {show(facts['period_ms'])}; {until}"
+
+
+def _count(count: int, more: bool) -> str:
+    jobs = "1 job" if count == 1 else f"{count:,} jobs"
+    return f"more than {jobs}" if more else jobs
+
+
+SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "final": lambda f: f"it is {f['state']}" + (f": {f['reason']}" if f.get("reason") else ""),
+    "running": lambda f: f"it is running (lease {f['token']})",
+    "handed_out": lambda f: f"a worker has it and has not begun it (lease {f['token']})",
+    "due_later": _due,
+    "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs to another queue",
+    "paused": lambda f: f"queue {f['queue']} is paused; jobsctl resume {f['queue']} lets it go on",
+    "breaker": lambda f: f"queue {f['queue']}: its {f['said']}",
+    "shut": lambda f: f"its handler has asked for no more for another {show(max(f['in_ms'], 0))}",
+    "key_paused": lambda f: f"{_line(f)} is paused; jobsctl keys {f['queue']} --resume lets it go on",
+    "held": _held,
+    "doomed": lambda f: f"it goes to the dead letters with its key, as job {f['job']} is dead",
+    "behind_key": lambda f: f"{_count(f['count'], f['more'])} of {_line(f)} {'come' if f['count'] != 1 else 'comes'} first",
+    "slots": _slots,
+    "rate": _rate,
+    "behind": lambda f: f"{_count(f['count'], f['more'])} of the queue {'come' if f['count'] != 1 else 'comes'} first",
+    "behind_lanes": lambda f: f"{f['count']:,} {'keys have' if f['count'] != 1 else 'key has'} an earlier turn",
+    "not_running": lambda _: "no daemon runs",
+    "circuit": lambda f: f"the circuit of pool {f['pool']} is {f['circuit']}: {f['reason']}",
+    "no_worker": lambda f: f"no worker of pool {f['pool']} is ready" + (f": {f['reason']}" if f.get("reason") else ""),
+    "busy": lambda f: f"all {f['workers']} workers of pool {f['pool']} are busy" if f["workers"] > 1
+    else f"the worker of pool {f['pool']} is busy",
+    "stopping": lambda _: "the daemon is stopping and hands out nothing more",
+    "store": lambda f: f"the database cannot be written: {f['error']}",
+    "next": lambda _: "it is next, and is being handed out",
+}  # fmt: skip
+"""Kind -> its sentence. A kind that is not here does not exist."""

@@ -1,0 +1,191 @@
+"""Why a job is not running, as far as the rows say: one consistent read, the reason that comes first first.
+
+What is asked here is what a lease asks, in its order: is the queue let, is the job's key let, do the limits of the key
+have room, do those of the queue. Nothing is remembered and nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from supervisor.job import State
+from supervisor.policy.discipline import Discipline, Limit
+from supervisor.policy.rank import Rank, turn
+from supervisor.policy.rate import Bucket, free_at_ms
+from supervisor.policy.reason import Reason
+from supervisor.store.sqlite.cache import Gate, gates_of, lane_gates
+from supervisor.store.sqlite.statements import SQL
+
+COUNT_MAX = 10_000
+"""So many that come first are counted; of more it is said that they are more."""
+
+
+class Job(NamedTuple):
+    """A job and where it stands: a row of explain_job.sql."""
+
+    id: int
+    queue_id: int
+    queue: str
+    paused: int
+    lane: int
+    key: str
+    lane_paused: int
+    held: int | None
+    doom: int | None
+    a: int | None
+    b: int | None
+    c: int | None
+    outcome: str | None
+    reason: str | None
+    due_at: int | None
+    band: int
+    pos: int
+    options: str | None
+    last_error: str | None
+    attempts: int
+    ready: int
+
+    @property
+    def cost(self) -> int:
+        """What it takes of a rate."""
+        return int(msgspec.json.decode(self.options).get("cost", 1)) if self.options else 1
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    return Job._make(value.decode() if isinstance(value, bytes) else value for value in row)
+
+
+class Explained(NamedTuple):
+    """Where a job stands, and every reason why it does not run; none: it could be handed out."""
+
+    queue: str
+    key: str
+    state: State
+    reasons: list[Reason]
+
+
+class Explainer:
+    """Answers for one job, inside one transaction of the caller's."""
+
+    def __init__(self, db: Any, discipline_of: Callable[[str], Discipline], now_ms: int) -> None:
+        self._db = db
+        self._discipline_of = discipline_of
+        self._now_ms = now_ms
+        self._held: dict[Gate, list[int]] | None = None
+
+    def explain(self, job_id: int) -> Explained | None:
+        """Why this job is not running; None if there is none of that id."""
+        row = self._db.execute(SQL.explain_job, (job_id,)).fetchone()
+        if row is None:
+            return None
+        job = _job(row)
+        if job.outcome is not None:
+            facts = {"state": job.outcome, "reason": job.reason}
+            return Explained(job.queue, job.key, State(job.outcome), [Reason("final", facts)])
+        if not job.ready and job.due_at is None:
+            token = self._token(job_id)
+            return Explained(job.queue, job.key, State.RUNNING, [Reason("handed_out", {"token": token})])
+        if job.due_at is not None:
+            return Explained(job.queue, job.key, State.SCHEDULED, [self._due(job)])
+        return Explained(job.queue, job.key, State.QUEUED, list(self._waits(job)))
+
+    def _due(self, job: Job) -> Reason:
+        assert job.due_at is not None
+        facts = {"due_at_ms": job.due_at, "in_ms": job.due_at - self._now_ms}
+        return Reason("due_later", {**facts, "attempt": job.attempts + 1, "error": job.last_error})
+
+    def _token(self, job_id: int) -> int | None:
+        found = self._db.execute(SQL.explain_lease, (job_id,)).fetchone()
+        return found[0] if found else None
+
+    def _waits(self, job: Job) -> Iterator[Reason]:
+        discipline = self._discipline_of(job.queue)
+        if job.paused:
+            yield Reason("paused", {"queue": job.queue})
+        yield from self._shut((f"queue:{job.queue}", ""))
+        yield from self._line(job, discipline)
+        yield from self._limits(job, lane_gates(discipline, job.key))
+        if job.key:
+            yield from self._shut((f"key:{job.queue}", job.key))
+        yield from self._limits(job, [((limit.name, ""), limit) for limit in discipline.limits])
+        yield from self._others(job, discipline)
+
+    def _shut(self, gate: Gate) -> Iterator[Reason]:
+        until_ms = self._bucket(gate).shut_until_ms
+        if until_ms > self._now_ms:
+            yield Reason("shut", {"until_at_ms": until_ms, "in_ms": until_ms - self._now_ms})
+
+    def _line(self, job: Job, discipline: Discipline) -> Iterator[Reason]:
+        where = {"queue": job.queue, "key": job.key}
+        if job.lane_paused:
+            yield Reason("key_paused", where)
+        if job.doom is not None:
+            yield Reason("doomed", {**where, "job": job.doom})
+        elif job.held is not None and discipline.ordered:
+            yield Reason("held", {**where, "job": job.held, **self._holder(job.held)})
+        count = self._ahead(job)
+        if count and job.key:
+            yield Reason("behind_key", {**where, "count": min(count, COUNT_MAX), "more": count > COUNT_MAX})
+
+    def _holder(self, job_id: int) -> dict[str, Any]:
+        row = self._db.execute(SQL.explain_job, (job_id,)).fetchone()
+        if row is None:
+            return {"state": "deleted", "in_ms": None}
+        holder = _job(row)
+        if holder.outcome is not None:
+            return {"state": holder.outcome, "in_ms": None}
+        in_ms = None if holder.due_at is None else holder.due_at - self._now_ms
+        return {"state": "scheduled" if in_ms is not None else "running", "in_ms": in_ms}
+
+    def _ahead(self, job: Job) -> int:
+        """Ready jobs of its lane that come first; one more than `COUNT_MAX` stands for more."""
+        found = self._db.execute(SQL.explain_ahead, (job.lane, job.band, job.pos, job.id, COUNT_MAX + 1)).fetchone()
+        return int(found[0])
+
+    def _limits(self, job: Job, limits: list[tuple[Gate, Limit]]) -> Iterator[Reason]:
+        for gate, limit in limits:
+            facts = {"name": limit.name, "key": gate[1]}
+            if limit.concurrency is not None and len(self._holders(gate)) >= limit.concurrency:
+                yield Reason("slots", {**facts, "limit": limit.concurrency, "jobs": self._holders(gate)})
+            if limit.rate is None:
+                continue
+            until_ms = free_at_ms(limit.rate, self._bucket(gate), job.cost, self._now_ms)
+            if until_ms > self._now_ms:
+                numbers = {"limit": limit.rate.limit, "period_ms": limit.rate.period_ms}
+                yield Reason("rate", {**facts, **numbers, "until_at_ms": until_ms, "in_ms": until_ms - self._now_ms})
+
+    def _holders(self, gate: Gate) -> list[int]:
+        """The leased jobs that count for a limit."""
+        if self._held is None:
+            self._held = {}
+            for job_id, queue, key in self._db.execute(SQL.explain_leased).fetchall():
+                name, text = (each.decode() if isinstance(each, bytes) else each for each in (queue, key))
+                for passed, _ in gates_of(self._discipline_of(name), text):
+                    self._held.setdefault(passed, []).append(job_id)
+        return self._held.get(gate, [])
+
+    def _bucket(self, gate: Gate) -> Bucket:
+        row = self._db.execute(SQL.explain_bucket, gate).fetchone()
+        return msgspec.json.decode(row[0], type=Bucket) if row else Bucket()
+
+    def _others(self, job: Job, discipline: Discipline) -> Iterator[Reason]:
+        """What comes first of the queue, seen from the first job of a lane."""
+        if not job.key:
+            count = self._ahead(job)
+            if count:
+                yield Reason("behind", {"count": min(count, COUNT_MAX), "more": count > COUNT_MAX})
+        turns = self._db.execute(SQL.explain_turns, (job.queue_id, *self._turn(job, discipline), COUNT_MAX)).fetchone()[
+            0
+        ]
+        if turns:
+            yield Reason("behind_lanes", {"count": turns})
+
+    def _turn(self, job: Job, discipline: Discipline) -> tuple[int, int, int]:
+        """The turn of its lane; that of one without a turn follows from its first job, as far as it can be told."""
+        if job.a is not None and job.b is not None and job.c is not None:
+            return job.a, job.b, job.c
+        vtime = self._db.execute(SQL.lane_get, (job.lane,)).fetchone()[4]
+        return turn(discipline.order, vtime, Rank(job.band, job.pos))

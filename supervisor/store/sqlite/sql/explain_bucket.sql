@@ -1,0 +1,1 @@
+SELECT state FROM bucket WHERE name = ? AND key = ?

@@ -1,1 +1,0 @@
-SELECT id FROM job WHERE lane = ? AND id > ? ORDER BY id LIMIT ?

@@ -1,0 +1,1 @@
+SELECT id FROM job WHERE queue = ? AND id > ? ORDER BY id LIMIT ?

@@ -1,0 +1,1 @@
+SELECT payload, priority, options, due_at FROM job WHERE id = ?

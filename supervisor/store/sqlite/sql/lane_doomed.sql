@@ -1,0 +1,1 @@
+SELECT id FROM lane WHERE doom IS NOT NULL LIMIT 1

@@ -1,0 +1,1 @@
+SELECT id FROM ready WHERE lane = ? ORDER BY band, pos, id LIMIT ?

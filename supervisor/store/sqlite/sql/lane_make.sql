@@ -1,1 +1,0 @@
-INSERT INTO lane (queue) VALUES (?) RETURNING id

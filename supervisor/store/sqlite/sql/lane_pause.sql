@@ -1,1 +1,0 @@
-UPDATE lane SET paused = ?2 WHERE queue = ?1

@@ -1,1 +1,0 @@
-SELECT id, queue, paused FROM lane WHERE key = ''

@@ -1,0 +1,1 @@
+SELECT mark FROM ready WHERE lane = ? AND band = ? AND pos = ? AND id = ?

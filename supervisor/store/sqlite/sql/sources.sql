@@ -1,0 +1,1 @@
+SELECT pool, source, vtime FROM source

@@ -1,1 +1,0 @@
-SELECT lane, state, jobs FROM tally

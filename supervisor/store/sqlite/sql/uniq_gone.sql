@@ -1,0 +1,1 @@
+UPDATE uniq SET gone = ?2 WHERE id = ?1

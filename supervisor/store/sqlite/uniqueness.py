@@ -1,0 +1,93 @@
+"""Unique jobs: which stored job is in the way of a new one. A table of its own, which outlives the jobs.
+
+A row names the job and the rule under which it was written: until a time, or while the job is in some states. What a
+deleted job had become stays in the row, so retention opens nothing that a rule keeps shut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from supervisor.job import State
+from supervisor.policy.rank import Rank, rank
+from supervisor.policy.unique import Unique, in_the_way
+from supervisor.store.protocol import SOLO, TRAILED, Held, NewJob, Standing
+from supervisor.store.sqlite.base import Base, Place, encode, text
+from supervisor.store.sqlite.cache import QueueRow
+from supervisor.store.sqlite.statements import SQL
+
+
+class Uniqueness(Base):
+    """What insertion asks about jobs that count as the same."""
+
+    def _in_the_way(self, jobs: Sequence[NewJob]) -> list[int | None]:
+        """For each new job the stored one that keeps it out; None where there is none."""
+        hashes = list({job.unique for job in jobs})
+        rows = {row[0].decode(): row[1:] for row in self._db.execute(SQL.uniq_get, (encode(hashes).decode(),))}
+        standing = self.standing([row[0] for row in rows.values()])
+        return [self._blocker(rows.get(job.unique or ""), standing) for job in jobs]
+
+    def _blocker(self, row: tuple[Any, ...] | None, standing: dict[int, Standing]) -> int | None:
+        if row is None:
+            return None
+        job_id, until_ms, states, gone = row
+        state = standing[job_id].state.value if job_id in standing else gone and gone.decode()
+        listed = msgspec.json.decode(states) if states else None
+        return int(job_id) if in_the_way(until_ms, listed, state, self._now_ms) else None
+
+    def _claim(self, unique: Unique, jobs: Iterable[tuple[str | None, int]]) -> None:
+        """These jobs are in the way from now on."""
+        until_ms = None if unique.period_ms is None else self._now_ms + unique.period_ms
+        states = None if unique.period_ms is not None else encode([state.value for state in unique.states]).decode()
+        self._cache.has_unique = True
+        self._db.executemany(SQL.uniq_put, [(hash_, job_id, until_ms, states) for hash_, job_id in jobs])
+
+    def _replace(self, job_id: int, job: NewJob, fields: Sequence[str]) -> None:
+        """Give a stored job chosen members of a new one, unless it has begun or ended: then it stays what it is."""
+        found = self._places([job_id])
+        if not found or found[0][1] not in (State.SCHEDULED, State.QUEUED):
+            return
+        row, state, _ = found[0]
+        payload, priority, options, due_at = self._db.execute(SQL.job_body, (job_id,)).fetchone()
+        payload = job.payload if "payload" in fields else payload
+        priority = job.priority if "priority" in fields else priority
+        options = job.options if "tags" in fields else options
+        queue = self._cache.queues[row.queue.decode()]
+        moved = "due_at" in fields or (priority != row.priority and state is State.QUEUED)
+        due_ms = self._unplace(row, state) if moved else row.due_at
+        if "due_at" in fields:
+            due_ms = job.due_at_ms if job.due_at_ms is not None and job.due_at_ms > self._now_ms else None
+        place = rank(queue.discipline.order, priority, self._sequence(1)) if moved else (row.band, row.pos)
+        stored = (job_id, payload.decode(), priority, text(options), due_ms if moved else due_at, *place)
+        self._db.execute(SQL.job_replace, stored)
+        if moved:
+            self._place_again(row, queue, due_ms, Rank(*place))
+
+    def _place_again(self, row: Place, queue: QueueRow, due_ms: int | None, place: Rank) -> None:
+        """A job that was taken from where it stood waits anew: for a time, or in its lane."""
+        before = State.QUEUED if row.due_at is None else State.SCHEDULED
+        now = State.QUEUED if due_ms is None else State.SCHEDULED
+        mark = SOLO if row.solo else TRAILED
+        self._put_trail(row.id, row.history, Held(*place, mark, 1), due_ms, None, solo=bool(row.solo))
+        if due_ms is None:
+            self._db.execute(SQL.insert_ready, (row.lane, *place, row.id, mark))
+            self._mark(self._lane_of(row))
+        else:
+            self._db.execute(SQL.insert_scheduled, (due_ms, row.id))
+            self._note_due(due_ms)
+        self._count(queue, before, -1)
+        self._count(queue, now, 1)
+
+    def _ended_unique(self, ids: Sequence[int], states: Sequence[State]) -> None:
+        """Jobs are deleted: what they had become stays known where it keeps others out."""
+        if self._cache.has_unique:
+            pairs = [(job_id, state.value) for job_id, state in zip(ids, states, strict=True)]
+            self._db.executemany(SQL.uniq_drop, pairs)
+            self._db.executemany(SQL.uniq_gone, pairs)
+
+    def forget_unique(self, rows_max: int) -> int:
+        """Forget what no longer keeps anything out; returns how many."""
+        return int(self._db.execute(SQL.uniq_forget, (self._now_ms, rows_max)).rowcount)

@@ -1,0 +1,352 @@
+"""Orders, keys, limits, uniqueness and bounded queues together against the plain model of `lanes_model`.
+
+Any verbs, in any order, by two owners, in transactions that commit or fail, under a clock that goes on, jumps and goes
+back, while the rules of queues change. After every step: what the model could lease now the store is ready to lease, and
+the rows contradict nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from supervisor.errors import NotUnique, QueueFull
+from supervisor.job import State
+from supervisor.policy.discipline import Discipline, Limit, line_of
+from supervisor.policy.rank import Order
+from supervisor.policy.rate import Rate
+from supervisor.policy.settle import History
+from supervisor.policy.unique import Unique
+from supervisor.store.protocol import AttemptError, Completion, Group, NewJob
+from tests.conformance.sqlite import SqliteBackend
+from tests.model.lanes_model import Job, Lanes
+from tests.model.test_store import FAST, template
+
+CAMPAIGN = os.environ.get("JOBSUP_CAMPAIGN") == "full"
+NOW = 1_700_000_000_000
+PLENTY = 1 << 40
+QUEUES = ("a", "b", "c", "d")
+KEYS = ("", "", "k1", "k2", "k3")
+
+SHARED = (Limit("limit:both", concurrency=2), Limit("limit:rate", rate=Rate(3, 1000, "window")))
+SHARED_BY_KEY = (Limit("limit:per", concurrency=1), Limit("limit:perrate", rate=Rate(2, 500)))
+RATES = st.builds(
+    Rate, st.integers(1, 4), st.sampled_from([100, 640, 1000, 5000]), st.sampled_from(["bucket", "leaky", "window"])
+)
+ORDERS = st.sampled_from(
+    [("fifo",), ("lifo",), ("priority",), ("fair",), ("priority", "fair"), ("fair", "priority"), ("fair", "lifo")]
+)
+
+
+@st.composite
+def disciplines(draw: Any, queue: str) -> Discipline:
+    terms = draw(ORDERS)
+    ordered = "lifo" not in terms and draw(st.booleans())
+    ageing = draw(st.sampled_from([None, 50])) if terms == ("priority",) else None
+    own = draw(st.sampled_from(["none", "none", "concurrency", "rate", "both"]))
+    keyed = draw(st.sampled_from(["none", "none", "concurrency", "rate"]))
+    limits = (Limit(f"queue:{queue}", draw(st.integers(1, 4)) if own != "rate" else None,
+                    draw(RATES) if own != "concurrency" else None),) if own != "none" else ()  # fmt: skip
+    per_key = (Limit(f"key:{queue}", draw(st.integers(1, 2)) if keyed == "concurrency" else None,
+                     draw(RATES) if keyed == "rate" else None),) if keyed != "none" else ()  # fmt: skip
+    shared = tuple(limit for limit in SHARED if draw(st.integers(0, 3)) == 0)
+    shared_by_key = tuple(limit for limit in SHARED_BY_KEY if draw(st.integers(0, 3)) == 0)
+    unique = draw(
+        st.sampled_from(
+            [None, None, None, Unique(("key",)), Unique(("key",), (), 400), Unique(("key",), on_conflict="refuse"),
+             Unique(("key",), on_conflict="replace", replace=("priority", "due_at")),
+             Unique(("key",), (State.SCHEDULED,), None, "replace", ("due_at",))]
+        )
+    )  # fmt: skip
+    return Discipline(
+        order=Order(terms, ageing),
+        ordered=ordered,
+        after_dead=draw(st.sampled_from(["block", "skip", "dead_letter"])),
+        weights=draw(st.sampled_from([{}, {"k1": 3, "k2": 2}])),
+        limits=(*limits, *shared),
+        key_limits=(*((line_of(queue),) if ordered else ()), *per_key, *shared_by_key),
+        max_size=draw(st.sampled_from([None, None, None, 6])),
+        when_full=draw(st.sampled_from(["refuse", "drop_oldest"])),
+        unique=unique,
+        group=queue,
+    )
+
+
+JOB = st.tuples(
+    st.sampled_from(KEYS),
+    st.integers(-2, 2),
+    st.sampled_from([None, None, None, 0, 30, 300]),
+    st.sampled_from([1, 1, 1, 2]),
+    st.integers(0, 3),
+)
+GROUP = st.tuples(st.sampled_from(QUEUES), st.lists(JOB, min_size=1, max_size=5))
+PICK = st.integers(0, 10_000)
+ENDING = st.sampled_from(["commit"] * 7 + ["raise"])
+HOWS = ("complete", "complete", "complete", "fail", "fail", "die", "release", "interrupt")
+
+counted: Counter[str] = Counter()
+"""How often each rule changed something, over all runs of this process."""
+
+
+class Boom(Exception):
+    """What a transaction of a test is ended with."""
+
+
+class LanesMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="jobsup-lanes-", dir=FAST))
+        self.backend = SqliteBackend(self.folder / "jobs.db", template=template(), durability="relaxed")
+        self.model = Lanes({}, NOW)
+        self.owner = 0
+
+    @initialize(rules=st.tuples(*map(disciplines, QUEUES)), groups=st.lists(GROUP, min_size=1, max_size=6))
+    def begin(self, rules: tuple[Discipline, ...], groups: list[Any]) -> None:
+        self.model.rules = dict(zip(QUEUES, rules, strict=True))
+        self.backend.discipline_of = lambda queue: self.model.rules[queue]
+        self.stores = [self.backend.open(), self.backend.open()]
+        for group in groups:
+            self.insert(0, *group, "commit")
+
+    def teardown(self) -> None:
+        if hasattr(self, "stores"):
+            self.check_awake(True)
+            for store in self.stores:
+                store.close()
+            assert self.backend.complaints() == []
+        shutil.rmtree(self.folder)
+
+    # -- transactions ------------------------------------------------------------------------------------------
+
+    def do(self, at: int, ending: str, verb: Any, *, rule_name: str) -> Any:
+        """Run a verb on the model and the store; a transaction that fails has changed neither."""
+        before = copy.deepcopy(self.model) if ending == "raise" else None
+        try:
+            with self.stores[at].transaction(self.model.now) as tx:
+                tx.wake()
+                changed = verb(tx)
+                if ending == "raise":
+                    raise Boom
+        except Boom:
+            now = self.model.now
+            assert before is not None
+            self.model.__dict__.update(before.__dict__)
+            self.model.now = now
+            changed = False
+        else:
+            self.model.settle_lines()
+        if changed:
+            counted[rule_name] += 1 if changed is True else int(changed)
+        self.check_awake()
+
+    def check_awake(self, thorough: bool = False) -> None:
+        """Whatever the model could lease now, the store is ready to lease."""
+        if not thorough and counted["steps"] % 3:
+            counted["steps"] += 1
+            return
+        counted["steps"] += 1
+        with self.stores[counted["steps"] % 2].transaction(self.model.now) as tx:
+            tx.wake()
+            for queue in QUEUES:
+                if self.model.leasable(queue):
+                    assert tx.next_of(queue) == queue, f"{queue} sleeps: {self.model.rules[queue]}"
+
+    def pick(self, pick: int, *states: State) -> Job | None:
+        found = [job for job in self.model.jobs.values() if job.state in states]
+        return found[pick % len(found)] if found else None
+
+    # -- rules -------------------------------------------------------------------------------------------------
+
+    @rule(at=st.integers(0, 1), group=GROUP, ending=ENDING)
+    def enqueue(self, at: int, group: Any, ending: str) -> None:
+        self.insert(at, *group, ending)
+
+    def insert(self, at: int, queue: str, drawn: list[Any], ending: str) -> None:
+        unique = self.model.rules[queue].unique is not None
+
+        def verb(tx: Any) -> Any:
+            new = [
+                (key, priority, None if due is None else self.model.now + due, cost, f"{queue}/{same}" if unique else None)
+                for key, priority, due, cost, same in drawn
+            ]
+            expected = self.model.insert(queue, new)
+            jobs = [
+                NewJob(b"null", priority, due, b'{"cost":%d}' % cost if cost > 1 else None, key, cost, same)
+                for key, priority, due, cost, same in new
+            ]
+            (got,) = tx.insert([Group(queue, jobs)])
+            if isinstance(expected, str):
+                assert isinstance(got.refused, {"queue_full": QueueFull, "not_unique": NotUnique}[expected])
+                return False
+            assert got.refused is None
+            assert list(got.ids) == expected
+            assert [self.model.jobs[i].state if i in self.model.jobs else State.COMPLETED for i in expected] == list(got.states)
+            counted["unique conflicts"] += len(got.existing)
+            return len(expected)
+
+        self.do(at, ending, verb, rule_name="enqueue")
+
+    @rule(at=st.integers(0, 1), pick=PICK, jobs_max=st.integers(1, 6), ending=ENDING)
+    def lease(self, at: int, pick: int, jobs_max: int, ending: str) -> None:
+        able = [queue for queue in QUEUES if self.model.leasable(queue)]
+        queue = able[pick % len(able)] if able and pick % 7 else QUEUES[pick % len(QUEUES)]
+
+        def verb(tx: Any) -> Any:
+            got = tx.lease(queue, 1, jobs_max, PLENTY)
+            expected = self.model.lease(queue, got.token if got else 0, jobs_max)
+            ids = [job.id for job in got.jobs] if got else []
+            assert ids == [job.id for job in expected], f"{queue}: {self.model.rules[queue]}"
+            return len(ids)
+
+        self.do(at, ending, verb, rule_name="lease")
+
+    @precondition(lambda self: self.pick(0, State.RUNNING))
+    @rule(at=st.integers(0, 1), ends=st.lists(st.tuples(PICK, st.sampled_from(HOWS), st.sampled_from([0, 20, 200])),
+                                              min_size=1, max_size=4), ending=ENDING)  # fmt: skip
+    def settle(self, at: int, ends: list[Any], ending: str) -> None:
+        def verb(tx: Any) -> Any:
+            done = 0
+            for pick, how, delay in ends:
+                job = self.pick(pick, State.RUNNING)
+                if job is not None:
+                    self.end(tx, job, how, delay)
+                    counted[how] += 1
+                    done += 1
+            return done
+
+        self.do(at, ending, verb, rule_name="settle")
+
+    def end(self, tx: Any, job: Job, how: str, delay: int) -> None:
+        token, now, error = job.holder, self.model.now, AttemptError("error", "it broke")
+        if how == "complete":
+            assert tx.complete(token, [Completion(job.id, now, now + 1)]) == []
+            self.model.complete(job)
+        elif how == "fail":
+            assert tx.reschedule(token, job.id, now + delay, History(1), error, solo=False)
+            self.model.fail(job, now + delay)
+        elif how == "die":
+            assert tx.finish(token, job.id, State.DEAD, now, "why", History(1), error)
+            self.model.die(job)
+        elif how == "release":
+            assert tx.release(token, [job.id]) == [job.id]
+            self.model.release(job)
+        else:
+            assert tx.interrupt(token, job.id, History(0, 0, 1), error)
+            self.model.interrupt(job)
+
+    @rule(at=st.integers(0, 1), step=st.sampled_from([1, 10, 40, 200, 1000, -300, 6_000]), jobs_max=st.integers(1, 6))
+    def time(self, at: int, step: int, jobs_max: int) -> None:
+        """The clock goes on, or is set; then what is due becomes ready."""
+        self.model.now += step
+
+        def verb(tx: Any) -> Any:
+            expected = self.model.promote(jobs_max)
+            assert tx.promote(jobs_max) == expected
+            return expected or True
+
+        self.do(at, "commit", verb, rule_name="time")
+
+    @rule(at=st.integers(0, 1), what=st.sampled_from(["cancel", "revive", "remove", "bury"]), pick=PICK, ending=ENDING)
+    def operate(self, at: int, what: str, pick: int, ending: str) -> None:
+        def verb(tx: Any) -> Any:
+            if what == "bury":
+                size = pick % 3 + 1
+                ids = tx.bury_doomed(size)
+                assert self.model.bury(ids, size)
+                counted["buried with their key"] += len(ids)
+                return bool(ids)
+            final = (State.DEAD, State.CANCELLED, State.COMPLETED)
+            wanted = {"cancel": (State.QUEUED, State.SCHEDULED), "revive": (*final, State.SCHEDULED), "remove": final}
+            job = self.pick(pick, *wanted[what])
+            if job is None:
+                return False
+            if what == "cancel":
+                assert tx.cancel(job.id) is State.CANCELLED
+                self.model.withdraw(job)
+            elif what == "revive":
+                tx.revive(job.id)
+                self.model.revive(job)
+            else:
+                assert tx.remove([job.id]) == 1
+                self.model.remove(job)
+            return True
+
+        self.do(at, ending, verb, rule_name=what)
+
+    @rule(
+        at=st.integers(0, 1), what=st.sampled_from(["pause", "resume", "pause key", "resume key", "free key", "shut", "shut key"]),
+        queue=st.sampled_from(QUEUES), key=st.sampled_from(KEYS), ending=ENDING,
+    )  # fmt: skip
+    def switch(self, at: int, what: str, queue: str, key: str, ending: str) -> None:
+        def verb(tx: Any) -> Any:
+            model = self.model
+            line = model.line(queue, key)
+            match what:
+                case "pause" | "resume":
+                    tx.pause(queue, paused=what == "pause")
+                    (model.paused.add if what == "pause" else model.paused.discard)(queue)
+                case "pause key" | "resume key":
+                    if tx.free_key(queue, key, paused=what == "pause key"):
+                        line.paused = what == "pause key"
+                case "free key":
+                    if tx.free_key(queue, key):
+                        line.held = line.doom = None
+                case "shut":
+                    tx.shut(queue, "", model.now + 150)
+                    model.shut[queue] = max(model.shut.get(queue, 0), model.now + 150)
+                case "shut key":
+                    tx.shut(queue, key, model.now + 150)
+                    if key:
+                        line.shut_until = max(line.shut_until, model.now + 150)
+                    else:
+                        model.shut[queue] = max(model.shut.get(queue, 0), model.now + 150)
+            return True
+
+        self.do(at, ending, verb, rule_name=what)
+
+    @rule(data=st.data(), queue=st.sampled_from(QUEUES), size=st.integers(1, 20))
+    def reload(self, data: Any, queue: str, size: int) -> None:
+        """The rules of a queue change; its jobs are ranked anew in slices."""
+        self.model.rules[queue] = data.draw(disciplines(queue))
+        for store in self.stores:
+            store.govern(lambda name: self.model.rules[name])
+        more = True
+        while more:
+            with self.stores[0].transaction(self.model.now) as tx:
+                more = tx.rerank(size)
+        self.do(0, "commit", lambda _: True, rule_name="reload")
+
+
+def test_lanes_agree_with_the_model() -> None:
+    """The short form; the campaign runs until a million steps have changed something, and prints each rule's count."""
+    examples, steps, wanted = (200, 120, 1_000_000) if CAMPAIGN else (25, 50, 500)
+    counted.clear()
+    while True:
+        run_state_machine_as_test(
+            LanesMachine,
+            settings=settings(
+                max_examples=examples, stateful_step_count=steps, deadline=None, print_blob=True, database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )  # fmt: skip
+        changed = sum(counted[name] for name in RULES)
+        print({name: f"{counted[name]} ({100 * counted[name] / changed:.1f} %)" for name in RULES}, file=sys.stderr)
+        if changed >= wanted:
+            break
+    print(f"{changed} steps changed something; {dict(counted)}", file=sys.stderr)
+
+
+RULES = ("enqueue", "lease", "settle", "time", "cancel", "revive", "remove", "pause", "resume", "pause key",
+         "resume key", "free key", "shut", "shut key", "reload")  # fmt: skip
+pytestmark = pytest.mark.timeout(20_000 if CAMPAIGN else 300)
