@@ -20,6 +20,7 @@ from supervisor.store.protocol import AttemptError, Facts, Group
 from supervisor.wire import messages
 
 MARK = "callback"
+DEAD_KEY = "dead_key"
 MESSAGE_MAX = 2_000
 MESSAGE_SHORT = 200
 
@@ -32,6 +33,12 @@ def failed(work: Work, facts: Facts, history: History, error: AttemptError | Non
 def dead(work: Work, facts: Facts, history: History, error: AttemptError | None, reason: str) -> None:
     """The job is dead."""
     _call(work, work.state.queue(facts.queue).on_dead, facts, history, error, reason)
+
+
+def dead_of_key(work: Work, ids: Sequence[int]) -> None:
+    """Jobs are dead because one that came before them is: where order counts, it took its key along."""
+    for facts in work.tx.facts(ids).values():
+        dead(work, facts, facts.history, None, DEAD_KEY)
 
 
 def _call(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from supervisor.errors import StoreError
+from supervisor.keeper import callbacks
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -98,6 +99,7 @@ def tidy_lanes(work: Work, chores: Chores) -> None:
     buried = work.tx.bury_doomed(BURY_JOBS)
     if buried:
         work.final.update(buried)
+        callbacks.dead_of_key(work, buried)
         work.afterwards(lambda: state.log.emit("job.key_dead", count=len(buried), ids=buried[:20]))
     rest_ms = 0 if more or len(buried) == BURY_JOBS else TIDY_EVERY_MS
     if work.boot_ms >= chores.tidy_at_ms:
