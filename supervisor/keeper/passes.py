@@ -79,7 +79,8 @@ class Passes:
 
     def _waiting(self, work: Work) -> dict[str, bool]:
         """Pools for which something waits that could be leased, as far as is known."""
-        return {pool: sources.draw(work, pool, set()) is not None for pool in self._state.workplaces}
+        halted = breaking.halted(work)
+        return {pool: sources.draw(work, pool, halted) is not None for pool in self._state.workplaces}
 
     def work(self, tx: Any) -> Work:
         return Work(self._state, tx, wall_ms(), boot_ms())
