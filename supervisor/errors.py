@@ -99,10 +99,11 @@ class Busy(JobsupError):
     exit_status = EXIT_BUSY
 
 
-class QueueFull(Busy):
-    """The queue is bounded (`max_size`) and has no room for these jobs now."""
+class QueueFull(JobsupError):
+    """The queue is bounded (`max_size`) and has no room for these jobs now. Not asked again by itself, as Busy is."""
 
     code = "queue_full"
+    exit_status = EXIT_BUSY
 
 
 class NotUnique(JobsupError):

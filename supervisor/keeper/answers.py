@@ -68,6 +68,7 @@ def _add_progress(state: State, shown: dict[str, Any]) -> None:
 def status(state: State, reader: Reader) -> dict[str, Any]:
     """The daemon and every queue."""
     counts, oldest, paused = reader.counts(), reader.oldest_queued_ms(), reader.paused()
+    reranked = reader.reranked()
     names = sorted({*_named(state), *(name for name, jobs in counts.items() if any(jobs.values()))})
     now_ms = wall_ms()
     return {
@@ -79,7 +80,9 @@ def status(state: State, reader: Reader) -> dict[str, Any]:
             "wal_bytes": state.store.wal_bytes(),
         },
         "queues": {
-            name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms) for name in names
+            name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms)
+            | {"reranked": reranked.get(name)}
+            for name in names
         },
     }
 

@@ -13,7 +13,7 @@ import msgspec
 
 from supervisor.job import State
 from supervisor.policy.discipline import Discipline, Limit
-from supervisor.policy.rank import Rank, turn
+from supervisor.policy.rank import Rank, Turn, turn
 from supervisor.policy.rate import Bucket, free_at_ms
 from supervisor.policy.reason import Reason
 from supervisor.store.sqlite.cache import Gate, gates_of, lane_gates
@@ -152,7 +152,8 @@ class Explainer:
                 yield Reason("slots", {**facts, "limit": limit.concurrency, "jobs": self._holders(gate)})
             if limit.rate is None:
                 continue
-            until_ms = free_at_ms(limit.rate, self._bucket(gate), job.cost, self._now_ms)
+            spent = self._bucket(gate)._replace(shut_until_ms=0)  # that a handler shut it is a reason of its own
+            until_ms = free_at_ms(limit.rate, spent, job.cost, self._now_ms)
             if until_ms > self._now_ms:
                 numbers = {"limit": limit.rate.limit, "period_ms": limit.rate.period_ms}
                 yield Reason("rate", {**facts, **numbers, "until_at_ms": until_ms, "in_ms": until_ms - self._now_ms})
@@ -177,13 +178,21 @@ class Explainer:
             count = self._ahead(job)
             if count:
                 yield Reason("behind", {"count": min(count, COUNT_MAX), "more": count > COUNT_MAX})
-        turns = self._db.execute(SQL.explain_turns, (job.queue_id, *self._turn(job, discipline), COUNT_MAX)).fetchone()[
-            0
-        ]
+        at = self._turn(job, discipline)
+        turns: int = self._db.execute(SQL.explain_turns, (job.queue_id, *at, COUNT_MAX)).fetchone()[0]
+        if job.key:
+            turns += self._home_comes_first(job, discipline, at)
         if turns:
             yield Reason("behind_lanes", {"count": turns})
 
-    def _turn(self, job: Job, discipline: Discipline) -> tuple[int, int, int]:
+    def _home_comes_first(self, job: Job, discipline: Discipline, at: Turn) -> bool:
+        """Whether jobs without a key have an earlier turn than a key."""
+        row = self._db.execute(SQL.explain_home, (job.queue_id,)).fetchone()
+        if row is None or row[3] or (discipline.ordered and row[4] is not None):
+            return False
+        return turn(discipline.order, row[2], Rank(row[0], row[1])) < at
+
+    def _turn(self, job: Job, discipline: Discipline) -> Turn:
         """The turn of its lane; that of one without a turn follows from its first job, as far as it can be told."""
         if job.a is not None and job.b is not None and job.c is not None:
             return job.a, job.b, job.c

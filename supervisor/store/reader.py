@@ -158,6 +158,11 @@ class Reader:
         """
         return {queue: at for queue, at in map(_plain, self._db.execute(SQL.read_oldest)) if at is not None}
 
+    def reranked(self) -> dict[str, float]:
+        """Queues whose waiting jobs are being ranked anew after a change of their order, with the part that is done."""
+        rows = map(_plain, self._db.execute(SQL.read_reranking))
+        return {queue: round(after / until, 3) if until else 1.0 for queue, after, until in rows}
+
     def paused(self) -> set[str]:
         """Queues that are paused."""
         return {_plain(row)[0] for row in self._db.execute(SQL.read_paused)}

@@ -6,7 +6,7 @@ no code with the store: only the words of `supervisor.job` and the values of `su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,11 +105,8 @@ class Lanes:
     def head(self, queue: str, key: str) -> Job | None:
         return min(self.ready(queue, key), key=lambda job: (self.place(job), job.id), default=None)
 
-    def running(self, belongs: Callable[[Job], bool]) -> int:
-        return sum(1 for job in self.jobs.values() if job.state is State.RUNNING and belongs(job))
-
-    def of_limit(self, limit: Limit, key: str | None) -> int:
-        """How many jobs run that count for a limit: those of every queue that names it."""
+    def holders(self, limit: Limit, key: str | None) -> list[int]:
+        """The jobs that run and count for a limit: those of every queue that names it."""
 
         def belongs(job: Job) -> bool:
             rules = self.rules[job.queue]
@@ -118,7 +115,7 @@ class Lanes:
             named = any(each.name == limit.name and (job.key or each.keyless) for each in rules.key_limits)
             return named and job.key == key
 
-        return self.running(belongs)
+        return [job.id for job in self.jobs.values() if job.state is State.RUNNING and belongs(job)]
 
     def limits(self, queue: str, key: str) -> Iterator[tuple[Limit, str | None]]:
         rules = self.rules[queue]
@@ -130,7 +127,7 @@ class Lanes:
 
     def lets(self, limit: Limit, key: str | None, cost: int) -> bool:
         """Whether a limit lets one more through now."""
-        if limit.concurrency is not None and self.of_limit(limit, key) >= limit.concurrency:
+        if limit.concurrency is not None and len(self.holders(limit, key)) >= limit.concurrency:
             return False
         return limit.rate is None or self.rate_lets(limit, key, cost)
 
@@ -195,6 +192,40 @@ class Lanes:
             return
         cost = job.cost if rate.algorithm == "leaky" else min(job.cost, rate.limit)
         bucket.full_us -= cost * -(-rate.period_ms * 1000 // rate.limit)
+
+    def reasons(self, job: Job) -> list[tuple[Any, ...]]:
+        """Everything that keeps a ready job waiting, in the order in which a lease would find it."""
+        rules, line = self.rules[job.queue], self.line(job.queue, job.key)
+        found: list[tuple[Any, ...]] = []
+        if job.queue in self.paused:
+            found.append(("paused",))
+        if self.shut.get(job.queue, 0) > self.now:
+            found.append(("shut",))
+        if line.paused:
+            found.append(("key_paused",))
+        if line.doom is not None:
+            found.append(("doomed", line.doom))
+        elif line.held is not None and rules.ordered:
+            found.append(("held", line.held))
+        first = [one for one in self.ready(job.queue, job.key) if (self.place(one), one.id) < (self.place(job), job.id)]
+        if first and job.key:
+            found.append(("behind_key", len(first)))
+        found += self.closed(self.key_limits(job.queue, job.key), job.cost)
+        if job.key and line.shut_until > self.now:
+            found.append(("shut",))
+        found += self.closed(((limit, None) for limit in rules.limits), job.cost)
+        if first and not job.key:
+            found.append(("behind", len(first)))
+        return found
+
+    def closed(self, limits: Iterable[tuple[Limit, str | None]], cost: int) -> Iterator[tuple[Any, ...]]:
+        """The limits that let none through, with who has their slots."""
+        for limit, key in limits:
+            holders = self.holders(limit, key)
+            if limit.concurrency is not None and len(holders) >= limit.concurrency:
+                yield "slots", limit.name, sorted(holders)
+            if limit.rate is not None and not self.rate_lets(limit, key, cost):
+                yield "rate", limit.name
 
     def is_shut(self, line: Line) -> bool:
         ordered = self.rules[line.queue].ordered

@@ -28,6 +28,7 @@ from supervisor.policy.rank import Order
 from supervisor.policy.rate import Rate
 from supervisor.policy.settle import History
 from supervisor.policy.unique import Unique
+from supervisor.store.explain import Explainer
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob
 from tests.conformance.sqlite import SqliteBackend
 from tests.model.lanes_model import Job, Lanes
@@ -99,6 +100,21 @@ counted: Counter[str] = Counter()
 """How often each rule changed something, over all runs of this process."""
 
 
+def told(said: tuple[str, Any]) -> tuple[Any, ...]:
+    """A reason with those of its facts that the model knows, too."""
+    kind, facts = said
+    match kind:
+        case "held" | "doomed":
+            return kind, facts["job"]
+        case "behind" | "behind_key":
+            return kind, facts["count"]
+        case "slots":
+            return kind, facts["name"], sorted(facts["jobs"])
+        case "rate":
+            return kind, facts["name"]
+    return (kind,)
+
+
 class Boom(Exception):
     """What a transaction of a test is ended with."""
 
@@ -165,6 +181,33 @@ class LanesMachine(RuleBasedStateMachine):
     def pick(self, pick: int, *states: State) -> Job | None:
         found = [job for job in self.model.jobs.values() if job.state in states]
         return found[pick % len(found)] if found else None
+
+    def check_reason(self, job: Job) -> None:
+        """What is said to keep a job waiting does, all of it, with the right numbers; nothing else does."""
+        store = self.stores[0]
+        with store.transaction(self.model.now) as tx:
+            tx.wake()
+        found = Explainer(store.connection, lambda queue: self.model.rules[queue], self.model.now).explain(job.id)
+        assert found is not None
+        assert (found.queue, found.key, found.state) == (job.queue, job.key, job.state)
+        said = [(reason.kind, reason.facts) for reason in found.reasons]
+        for kind, _ in said:
+            counted[f"because {kind}"] += 1
+        if job.state is State.SCHEDULED:
+            assert said[0][0] == "due_later"
+            assert said[0][1]["due_at_ms"] == job.due
+            return
+        expected = self.model.reasons(job)
+        assert [each for each in map(told, said) if each[0] != "behind_lanes"] == expected
+        if not said:
+            before = copy.deepcopy(self.model)
+            assert before.lease(job.queue, 0, 1) == [before.jobs[job.id]], "nothing keeps it waiting, and another comes first"
+
+    @rule(pick=PICK)
+    def explain(self, pick: int) -> None:
+        job = self.pick(pick, State.QUEUED, State.QUEUED, State.SCHEDULED)
+        if job is not None:
+            self.check_reason(job)
 
     # -- rules -------------------------------------------------------------------------------------------------
 

@@ -172,7 +172,7 @@ class Base(Lanes):
 
     def flush(self) -> None:
         """Write what is written once per transaction: lanes, leases that shrank, counts, sequences."""
-        self._write_lanes()
+        self._place_marked()
         for token in self._touched:
             lease = self._cache.leases.get(token)
             if lease is None:

@@ -117,8 +117,8 @@ class Keys(Operating):
 
     def free_key(self, queue: str, key: str, *, paused: bool | None = None) -> bool:
         """Let a key go on whatever held it, or pause or resume it; False if there is no such key."""
-        found = self._cache.queues.get(queue)
-        if found is None or (key and paused is not True and not self._known_key(found, key)):
+        found = self._queue(queue) if paused else self._cache.queues.get(queue)
+        if found is None or (key and not paused and not self._known_key(found, key)):
             return False
         lane = self._lane(found, key)
         if paused is None:

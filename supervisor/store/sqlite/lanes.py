@@ -78,14 +78,13 @@ class Lanes:
         self._mark(lane)
 
     def _place_marked(self) -> None:
-        """Give every marked lane the turn it has now."""
-        if not self._marked:
-            return
-        marked, self._marked = self._marked, {}
-        heads = self._db.execute(SQL.lane_heads, (encode(list(marked)).decode(),)).fetchall()
-        for lane_id, band, pos in heads:
-            self._give_turn(marked[lane_id], None if band is None else Rank(band, pos))
-        self._write_lanes()
+        """Give every marked lane the turn it has now; afterwards the rows say so."""
+        if self._marked:
+            marked, self._marked = self._marked, {}
+            heads = self._db.execute(SQL.lane_heads, (encode(list(marked)).decode(),)).fetchall()
+            for lane_id, band, pos in heads:
+                self._give_turn(marked[lane_id], None if band is None else Rank(band, pos))
+        self._write_changes()
 
     def _give_turn(self, lane: Lane, head: Rank | None) -> None:
         queue = self._cache.by_id[lane.queue]
@@ -129,10 +128,8 @@ class Lanes:
         if until_ms is not None:
             self._cache.nap(until_ms, "", gate)
 
-    def _write_lanes(self) -> None:
+    def _write_changes(self) -> None:
         """Write the rows of what has changed."""
-        if self._marked:
-            self._place_marked()
         if self._changed:
             rows = [
                 (

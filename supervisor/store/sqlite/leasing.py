@@ -126,7 +126,7 @@ class Leasing(Base):
         size = sum(len(each.job.payload) for each in picked)
         queue = merge.queue
         while len(picked) < jobs_max and (found := merge.next()) is not None:
-            lane, job, at = found
+            lane, job = found
             cost = _cost(queue.discipline, job.options)
             size += len(job.payload)
             if picked and (size > bytes_max or job.mark == SOLO):
@@ -134,14 +134,14 @@ class Leasing(Base):
             if job.mark == SOLO and not solo:
                 self._held_by_solo = True
                 return False
+            if not self._passes_lane(queue, lane, cost):
+                merge.parked += bool(lane.key)  # a home lane is looked up each time, and would be found again
+                continue
             if not self._passes_queue(queue, cost):
                 return False
-            if not self._passes_lane(queue, lane, cost):
-                merge.parked += 1
-                continue
             self._grant(queue, lane.key, cost)
             picked.append(Picked(lane, job, cost))
-            merge.took(lane, job, at)
+            merge.took(lane, job)
             if job.mark == SOLO:
                 return False
         return len(picked) < jobs_max
@@ -331,14 +331,14 @@ class Merge:
         self._heap = [(at, lane.id, job, lane) for lane, job, at in tx.first_lanes(queue, jobs_max)]
         heapify(self._heap)
 
-    def next(self) -> tuple[Lane, Ready, Turn] | None:
+    def next(self) -> tuple[Lane, Ready] | None:
         """What comes next; None if nothing does."""
         if not self._heap:
             return None
-        at, _, job, lane = heappop(self._heap)
-        return lane, job, at
+        _, _, job, lane = heappop(self._heap)
+        return lane, job
 
-    def took(self, lane: Lane, job: Ready, at: Turn) -> None:
+    def took(self, lane: Lane, job: Ready) -> None:
         """The job was taken: its lane is charged, and its next job has its turn when it comes."""
         order = self.queue.discipline.order
         self.last[lane.id] = job
