@@ -39,6 +39,10 @@ max_attempts = 1
 on_dead = "letters.of.burying"
 [queues."letters.*"]
 handler = "jobs:run"
+[queues.debounced]
+handler = "jobs:run"
+debounce = "300ms"
+ttl = "400ms"
 [queues.full]
 handler = "jobs:run"
 max_size = 1
@@ -112,6 +116,20 @@ def test_an_expired_job_lets_those_behind_it_go(daemon: Daemon) -> None:
     daemon.wait_state(first, "cancelled")
     assert daemon.ctl("resume", "skipping").status == 0
     daemon.wait_state(second, "completed")
+
+
+def test_a_job_that_is_due_anew_has_its_time_to_live_anew(daemon: Daemon) -> None:
+    assert daemon.ctl("pause", "debounced").status == 0
+    with daemon.client() as client:
+        job_id = client.enqueue("debounced", None)
+        first = client.status(job_id)
+        assert client.enqueue("debounced", None) == job_id
+        second = client.status(job_id)
+        assert second["due_at"] > first["due_at"]
+        assert second["expires_at"] > first["expires_at"]
+        ended = client.wait(job_id, timeout=10)
+    assert (ended["state"], ended["reason"]) == ("cancelled", "expired")
+    assert ended["finished_at"] >= second["expires_at"]
 
 
 def test_a_callback_to_a_full_queue_is_dropped_and_holds_up_nothing(daemon: Daemon) -> None:

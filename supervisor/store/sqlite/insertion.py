@@ -203,12 +203,6 @@ class Insertion(Operating):
         self._count(queue, State.QUEUED, len(states) - waiting)
         return states
 
-    def _put_expiries(self, job_id: int, job: NewJob) -> None:
-        for at, ttl in ((job.expires_at_ms, 1), (job.deadline_at_ms, 0)):
-            if at is not None:
-                self._db.execute(SQL.expiry_put, (at, job_id, ttl))
-                self.earliest_expiry_ms = at if self.earliest_expiry_ms is None else min(at, self.earliest_expiry_ms)
-
     def known_request(self, key: str) -> Inserted | None:
         """Where a group with this key went before; None if there was none."""
         row = self._db.execute(SQL.request_get, (key,)).fetchone()
