@@ -66,11 +66,11 @@ TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
     State.BLOCKED: {},
     State.SCHEDULED: {
         Event.PROMOTE: State.QUEUED,
-        Event.BURY: State.DEAD,
         Event.CANCEL: State.CANCELLED,
+        Event.BURY: State.DEAD,
         Event.REVIVE: State.QUEUED,
     },
-    State.QUEUED: {Event.LEASE: State.RUNNING, Event.BURY: State.DEAD, Event.CANCEL: State.CANCELLED},
+    State.QUEUED: {Event.LEASE: State.RUNNING, Event.CANCEL: State.CANCELLED, Event.BURY: State.DEAD},
     State.RUNNING: {
         Event.COMPLETE: State.COMPLETED,
         Event.RETRY: State.SCHEDULED,

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
-from supervisor.config.problem import KeyPath, printable, quoted, suggestion
-from supervisor.config.spec import Daemon, Limit, Queue, is_pattern, matches
+from supervisor.config.problem import KeyPath, dotted, printable, quoted, suggestion
+from supervisor.config.spec import Daemon, Limit, Queue, Rate, Unique, is_pattern, matches
 from supervisor.policy.duration import show
 
 WORKERS_TOTAL_MAX = 2048
@@ -117,6 +117,8 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
         yield ("ageing",), 'means something where priorities count; write order = "priority", or leave it out'
     if queue.ageing_ms is not None and "fair" in queue.order:
         yield ("ageing",), "does not go with fair, where each key's turn comes anyway; keep one of them"
+    if queue.ageing_ms is not None and "lifo" in queue.order:
+        yield ("ageing",), "does not go with lifo, where whoever has waited longest comes last; keep one of them"
     if queue.weights and "fair" not in queue.order:
         yield ("weights",), 'mean something where keys take turns; write order = "fair", or leave them out'
     if queue.ordered and "lifo" in queue.order:
@@ -124,15 +126,20 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
             ("ordered",),
             "means that jobs run in the order in which they came, and lifo the contrary; keep one of them",
         )
+    yield from of_demand(queue)
+    same = [name for name in ("unique", "throttle", "debounce") if getattr(queue, UNIQUE_FIELDS[name]) is not None]
+    if len(same) > 1 and same not in (["unique", "throttle"], ["unique", "debounce"]):
+        yield (same[-1],), f"does not go with {same[-2]}; keep one of them"
+    if queue.unique is not None and queue.unique.period_ms is not None and queue.unique.states != Unique().states:
+        yield ("unique", "while"), "does not go with period, which holds whatever state a job is in; keep one of them"
+    for kind in ("rate", "key_rate"):
+        yield from _of_rate(kind, getattr(queue, kind))
+
+
+def of_demand(queue: Queue) -> Iterator[Conflict]:
+    """Whether a worker can be handed as many jobs as it shall be."""
     if queue.demand.max is not None and queue.demand.max < queue.demand.min:
         yield ("demand", "max"), f"{queue.demand.max} is below min, {queue.demand.min}; raise one or lower the other"
-    same = [name for name in ("unique", "throttle", "debounce") if getattr(queue, UNIQUE_FIELDS[name]) is not None]
-    if len(same) > 1 and same != ["unique", "throttle"] and same != ["unique", "debounce"]:
-        yield (same[-1],), f"does not go with {same[0]}; keep one of them"
-    for kind in ("rate", "key_rate"):
-        rate = getattr(queue, kind)
-        if rate is not None and rate.algorithm == "window" and rate.period_ms < WINDOW_MIN_MS:
-            yield (kind, "period"), "is too short to be measured as a window; write 64ms or more, or another algorithm"
 
 
 def of_targets(queues: Mapping[str, Queue], own: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -151,15 +158,28 @@ def _speaks_of(target: str, names: Iterable[str]) -> bool:
 
 
 def of_limit(limit: Limit) -> Iterator[Conflict]:
-    """Whether a shared limit limits anything."""
+    """Whether a shared limit limits anything, in a way that can be measured."""
     if limit.concurrency is None and limit.rate is None:
         yield (), "limits nothing; write concurrency, rate, or both"
+    yield from _of_rate("rate", limit.rate)
+
+
+def _of_rate(name: str, rate: Rate | None) -> Iterator[Conflict]:
+    """Whether a rate can be measured in milliseconds."""
+    if rate is not None and rate.algorithm == "window" and rate.period_ms < WINDOW_MIN_MS:
+        yield (name, "period"), "is too short to be measured as a window; write 64ms or more, or another algorithm"
+    if rate is not None and rate.algorithm == "leaky" and rate.limit > rate.period_ms:
+        text = f"{rate.limit} in {show(rate.period_ms)} cannot be spaced, as times are whole milliseconds"
+        yield (name, "limit"), f"{text}; write at most {rate.period_ms}, or another algorithm"
 
 
 def of_tables(
-    queues: Mapping[str, Queue], limits: Mapping[str, Limit], pools: Mapping[str, Queue], written: Collection[str]
+    queues: Mapping[str, Queue], limits: Collection[str], pools: Mapping[str, Queue], written: Collection[str]
 ) -> Iterator[Conflict]:
-    """Whether queues, limits and pools go together. `written`: all queues of the files, those with problems included."""
+    """Whether queues, limits and pools go together.
+
+    `limits`, `written`: all limits and all queues of the files by name, those with problems included.
+    """
     workers = sum(queue.workers for queue in (*queues.values(), *pools.values()) if queue.handler or queue.command)
     if workers > WORKERS_TOTAL_MAX:
         yield ("queues",), f"have {workers} workers together; write at most {WORKERS_TOTAL_MAX}"
@@ -167,7 +187,12 @@ def of_tables(
     for name, queue in queues.items():
         for limit in queue.limits:
             if limit not in limits:
-                yield ("queues", name, "limits"), f"there is no [limits.{limit}]; {suggestion(limit, limits)}"
+                yield ("queues", name, "limits"), _missing("limits", limit, limits)
+    yield from _of_sources(pools, written)
+
+
+def _of_sources(pools: Mapping[str, Queue], written: Collection[str]) -> Iterator[Conflict]:
+    """Whether every pool draws from queues, and every queue has one pool."""
     drawn: dict[str, str] = {}
     for name, pool in pools.items():
         if name in written:
@@ -176,11 +201,15 @@ def of_tables(
             if source in pools:
                 yield ("pools", name, "sources"), f"{source} is a pool, and pools draw from queues; name its queues"
             elif source not in written:
-                yield ("pools", name, "sources"), f"there is no [queues.{source}]; {suggestion(source, written)}"
+                yield ("pools", name, "sources"), _missing("queues", source, written)
             elif source in drawn:
                 text = f"{source} is drawn from by pool {drawn[source]} already; a queue has one pool"
                 yield ("pools", name, "sources"), text
             drawn.setdefault(source, name)
+
+
+def _missing(section: str, name: str, known: Collection[str]) -> str:
+    return f"there is no [{dotted((section, name))}]; {suggestion(name, known) if known else 'write one'}"
 
 
 def _overlaps(names: Collection[str]) -> Iterator[Conflict]:

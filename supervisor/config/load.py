@@ -82,7 +82,8 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
     daemon = _daemon(sections["daemon"], layers, scope)
     queues = _queues(layers, sections["defaults"], daemon, scope)
     limits, pools = _limits(scope), _pools(sections["defaults"], daemon, scope)
-    for key, text in agree.of_tables(queues, limits, pools, layers.queues):
+    known = {*limits, *(layers.main.data["limits"] if isinstance(layers.main.data.get("limits"), dict) else ())}
+    for key, text in agree.of_tables(queues, known, pools, layers.queues):
         report.problem(*_written(key, layers), text)
     for key, text in agree.of_targets(queues, {name: queue_table(layers, name) for name in layers.queues}):
         report.problem(*_written(key, layers), text)
@@ -157,7 +158,6 @@ def _limits(scope: Scope) -> dict[str, Limit]:
 
 def _pools(defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
     fields_of_pools = {key.field for key in POOL.keys.values()}
-    inherited = {field: value for field, value in defaults.items() if field in fields_of_pools}
     found = {}
     for name, table in _tables("pools", scope).items():
         before = scope.report.count
@@ -166,10 +166,13 @@ def _pools(defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
             scope.problem(("pools", name, *key), text)
         if scope.report.count > before:
             continue
+        inherited = {field: value for field, value in defaults.items() if field in fields_of_pools}
         if "handler" not in fields:
             inherited = {field: value for field, value in inherited.items() if field not in agree.HANDLER_ONLY}
         own = {"name": name, "python_path": daemon.python_path, "strict": isinstance(table.get("sources"), list)}
-        found[name] = construct(POOL, {**own, **inherit(inherited, fields)})
+        found[name] = pool = construct(POOL, {**own, **inherit(inherited, fields)})
+        for key, text in agree.of_demand(pool):
+            scope.problem(("pools", name, *key), text)
     return found
 
 

@@ -205,8 +205,8 @@ TOP = {"daemon": DAEMON, "intake": INTAKE, "log": LOG, "access": ACCESS, "defaul
 """The sections of which a file has one; beside them it has `[queues.NAME]`."""
 
 POOL_KEYS = (
-    "handler", "command", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env", "cwd", "user",
-    "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand",
+    "handler", "command", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env", "cwd",
+    "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand",
 )  # fmt: skip
 """Keys of a queue that speak of its workers."""
 POOL = Section(

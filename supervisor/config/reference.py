@@ -63,8 +63,10 @@ keys of later versions; more than 256 queues; a queue name with escapes; a socke
 """
 
 QUEUES = """\
-`[queues.NAME]` has these keys, and either `handler` or `command`. All others are inherited from `[defaults]`, where
-the same keys stand: a table such as `backoff` or `env` is inherited key by key, everything else as a whole.
+`[queues.NAME]` has these keys, and either `handler` or `command`, unless a pool draws from it. `[queues."NAME*"]` is
+for all queues whose names begin so and have no table of their own; no two such patterns may overlap. All other keys are
+inherited from `[defaults]`, where the same keys stand: a table such as `backoff` or `env` is inherited key by key,
+everything else as a whole.
 """
 
 

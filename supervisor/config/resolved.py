@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from supervisor.config.agree import HANDLER_ONLY
+from supervisor.config.agree import HANDLER_ONLY, POOL_ONLY
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Section
@@ -53,6 +53,8 @@ def _queue(queue: Queue) -> dict[str, Any]:
     table = _table(QUEUE, queue)
     if queue.unique is not None and queue.unique.period_ms is not None:
         del table["unique"]["while"]
+    if queue.handler is None and queue.command is None:
+        return {name: value for name, value in table.items() if name not in POOL_ONLY}
     return {name: value for name, value in table.items() if queue.handler is not None or name not in HANDLER_ONLY}
 
 

@@ -145,10 +145,10 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[queues.NAME]`, with what it inherits from `[defaults]`; either `handler` or `command` is set, or a pool draws from it.
+    """`[queues.NAME]`, with what it inherits from `[defaults]`.
 
-    The same for `[pools.NAME]`: then `sources` has the queues that it draws from, with their weights; `strict`: the
-    first that has anything comes first.
+    Either `handler` or `command` is set, or a pool draws from it. The same for `[pools.NAME]`: then `sources` has the
+    queues that it draws from, with their weights; `strict`: the first that has anything comes first.
     """
 
     name: str

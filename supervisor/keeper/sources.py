@@ -1,4 +1,4 @@
-"""From which of its queues a pool draws next: the first of a list that has anything, or by weights; in a pattern in turns."""
+"""From which of its queues a pool draws next: the first of a list, or by weights; in a pattern in turns."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ class Tx(Protocol):
         """
 
     def next_of(self, group: str, passed: Collection[str] = ()) -> str | None:
-        """A queue of the group in which something may be leased, but for those passed; who was served last comes last."""
+        """A queue of the group in which something may be leased, none of those passed; who was served comes last."""
 
     def others_of(self, group: str) -> bool:
         """Whether more than one queue of the group has something."""

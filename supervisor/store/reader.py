@@ -48,7 +48,7 @@ DETAILS = {
 
 
 class Reader:
-    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue), or None."""
+    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue)."""
 
     def __init__(self, connection: Any, queue_of: Callable[[str], Any]) -> None:
         self._db = connection

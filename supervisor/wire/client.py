@@ -26,6 +26,7 @@ from supervisor.errors import (
     JobsupError,
     NotRunning,
     ProtocolError,
+    QueueFull,
     Unconfirmed,
     UsageError,
     error_of_code,
@@ -296,7 +297,7 @@ class Channel:
         if isinstance(ok := reply.get("ok"), dict):
             return ok
         error = error_of(reply)
-        if isinstance(error, Busy):
+        if isinstance(error, Busy) and not isinstance(error, QueueFull):  # who may wait for room has waited there
             raise Failed(error, answered=True)
         raise error
 

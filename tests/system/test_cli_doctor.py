@@ -152,9 +152,9 @@ def database_damaged(stage: Stage) -> None:
 
 
 MANY_JOBS = """
-INSERT INTO job
+INSERT INTO job (id, lane, band, pos, priority, enqueued_at, payload, queue)
 WITH RECURSIVE n (value) AS (VALUES (1) UNION ALL SELECT value + 1 FROM n LIMIT 200)
-SELECT value, 1, 0, value, 0, 0, NULL, NULL, hex(zeroblob(900)) FROM n
+SELECT value, 1, 0, value, 0, 0, hex(zeroblob(900)), 1 FROM n
 """
 
 READER = """

@@ -54,7 +54,7 @@ def test_enqueue_prints_the_id(site: Site) -> None:
 def test_enqueue_with_json_says_where_the_job_is(site: Site) -> None:
     ran = site.ctl("enqueue", "emails", "{}", "--json")
     assert (ran.status, ran.err) == (0, "")
-    assert ran.json == {"id": 1, "queue": "emails", "state": "queued", "acknowledged": "committed"}
+    assert ran.json == {"id": 1, "queue": "emails", "state": "queued", "acknowledged": "committed", "existing": False}
     assert site.ctl("enqueue", "emails", "--delay", "1h", "--json").json["state"] == "scheduled"
 
 

@@ -14,13 +14,17 @@ from supervisor.config.spec import (
     Backoff,
     Breaker,
     Daemon,
+    Demand,
     ErrorRule,
     Intake,
+    Limit,
     Log,
     Queue,
+    Rate,
     Restart,
     Retention,
     Spec,
+    Unique,
 )
 from supervisor.errors import ConfigError
 
@@ -31,7 +35,24 @@ OTHER: dict[str, Any] = {
     "handler": "m:g",
     "command": ("x",),
     "workers": 3,
-    "order": "lifo",
+    "order": ("priority",),
+    "ageing_ms": 1000,
+    "weights": {"a": 2},
+    "ordered": True,
+    "after_dead": "skip",
+    "concurrency": 1,
+    "key_concurrency": 1,
+    "rate": Rate(limit=1),
+    "key_rate": Rate(limit=2),
+    "limits": ("l",),
+    "max_size": 1,
+    "when_full": "wait",
+    "unique": Unique(by=("a",)),
+    "throttle_ms": 1,
+    "debounce_ms": 1,
+    "demand": Demand(max=1),
+    "sources": {"a": 1},
+    "strict": True,
     "timeout_ms": 1,
     "kill_grace_ms": 1,
     "boot_timeout_ms": 1,
@@ -92,7 +113,7 @@ def test_of_a_backoff_the_function_alone_touches_the_pool() -> None:
 
 
 def test_what_the_keeper_alone_reads_does_not_hide_what_the_pool_reads() -> None:
-    changed = msgspec.structs.replace(BASE, order="lifo", workers=9)
+    changed = msgspec.structs.replace(BASE, order=("lifo",), workers=9)
     assert diff(spec(BASE), spec(changed)) == Changes(changed=("q",))
 
 
@@ -125,7 +146,10 @@ def test_some_keys_wait_for_a_restart() -> None:
 
 def test_a_spec_survives_the_link_between_processes() -> None:
     queue = msgspec.structs.replace(BASE, **OTHER)
-    before = Spec(files=("/f",), queues={"z": queue, "a": BASE}, warnings=("w",))
+    limits = {"l": Limit(name="l", concurrency=1, rate=Rate(limit=3), per_key=True)}
+    before = Spec(
+        files=("/f",), queues={"z": queue, "a": BASE}, limits=limits, pools={"p": queue, "a": BASE}, warnings=("w",)
+    )
     after = codec.decode(codec.encode(before))
     assert after == before
     assert list(after.queues) == ["z", "a"]

@@ -24,7 +24,6 @@ SORTS = {
     "read_page": "one page",
     "read_running": "what is leased",
     "read_scheduled": "see above",
-    "tally": "queues times states",
 }
 
 

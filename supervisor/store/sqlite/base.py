@@ -85,7 +85,7 @@ class Base(Lanes):
         return first
 
     def _sequence(self, count: int) -> int:
-        """The first of so many places in the order in which jobs become ready: it follows the clock and never goes back."""
+        """The first of so many places in the order of becoming ready: it follows the clock and never goes back."""
         first = max(self._cache.sequences["next_sequence"], self._now_ms * TICKS_PER_MS)
         self._cache.sequences["next_sequence"] = first + count
         return first

@@ -87,6 +87,7 @@ class Cache:
         """Queues that wait for a limit of theirs to have room."""
         self.naps: list[tuple[int, str, Gate | None]] = []
         """When to look again: (time, queue or "", limit at which lanes wait or None), the earliest first."""
+        self.woken_at_ms = 0
         self.sources: dict[str, dict[str, int]] = {}
         self.reranking: set[str] = set()
         self.has_unique = connection.execute(SQL.uniq_any).fetchone() is not None

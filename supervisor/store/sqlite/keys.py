@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from supervisor.job import State
+from supervisor.job import Event, State, after
 from supervisor.policy.rank import Rank, ranked_anew
 from supervisor.store.protocol import TRAILED, AttemptError, Held
 from supervisor.store.sqlite.base import Place
@@ -104,6 +104,7 @@ class Keys(Operating):
 
     def _bury(self, row: Place, state: State, lane: Lane) -> None:
         reason = f"job {lane.doom}, which came before it, is dead"
+        after(state, Event.BURY)
         self._unplace(row, state)
         self._db.execute(SQL.finish, (row.id, "dead", row.history.attempt - 1, 0, None, self._now_ms, "dead_key"))
         error = AttemptError("cancelled", reason)

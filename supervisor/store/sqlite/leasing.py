@@ -217,7 +217,7 @@ class Leasing(Base):
     # -- the rest ------------------------------------------------------------------------------------------------
 
     def next_of(self, group: str, passed: Collection[str] = ()) -> str | None:
-        """A queue of the group in which something may be leased, but for those passed; who was served last comes last."""
+        """A queue of the group in which something may be leased, none of those passed; who was served comes last."""
         active = self._cache.active.get(group)
         return next((name for name in active if name not in passed), None) if active else None
 
