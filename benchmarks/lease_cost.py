@@ -48,7 +48,9 @@ class Case:
         self.same_as = same_as
 
 
-def put(store: SqliteStore, queue: str, jobs: int, key: Callable[[int], str] = lambda _: "", due: int | None = None) -> None:
+def put(
+    store: SqliteStore, queue: str, jobs: int, key: Callable[[int], str] = lambda _: "", due: int | None = None
+) -> None:
     """Enqueue jobs, ten thousand in a transaction."""
     for begin in range(0, jobs, 10_000):
         with store.transaction(NOW) as tx:

@@ -61,6 +61,22 @@ class DurationText(click.ParamType):  # type: ignore[type-arg] # as above
             self.fail(str(error), param, ctx)
 
 
+class WorkersText(click.ParamType):  # type: ignore[type-arg] # as above
+    """A number of workers, or two with a dash; as it is written in TOML."""
+
+    name = "workers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | dict[str, int]:
+        least, dash, most = str(value).partition("-")
+        if not all(
+            part.isascii() and part.isdigit() and len(part) < 10 for part in ([least, most] if dash else [least])
+        ):
+            self.fail(
+                f"{str(value)[:40]!r} is no number of workers; write one such as 4, or bounds such as 1-8", param, ctx
+            )
+        return {"min": int(least), "max": int(most)} if dash else int(least)
+
+
 class Instant(click.ParamType):  # type: ignore[type-arg] # as above
     """An instant in RFC 3339, with its offset from UTC; its value is milliseconds since 1970."""
 
@@ -128,3 +144,4 @@ DEADLINE = Deadline()
 INSTANT = Instant()
 INSTANT_OR_AGE = Instant(ago=True)
 JOB_ID = JobId()
+WORKERS = WorkersText()

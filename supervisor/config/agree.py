@@ -105,6 +105,13 @@ def _of_breaker(queue: Queue) -> Iterator[Conflict]:
         yield ("breaker", "max_cooldown"), f"{text}; raise one or lower the other"
 
 
+def of_scale(written: Mapping[str, Any], workers: Any) -> Iterator[Conflict]:
+    """Whether a queue that says when to scale may scale; `written` is its own table, `workers` what counts for it."""
+    if "scale" in written and isinstance(workers, int):
+        text = "means something only between two numbers of workers; write workers = { min = 1, max = 8 }, or remove it"
+        yield ("scale",), text
+
+
 def of_inherited(queue: Queue) -> Iterator[Conflict]:
     """Whether those keys go together that may come from [defaults]."""
     if queue.backoff.max_ms < queue.backoff.base_ms:
@@ -180,7 +187,7 @@ def of_tables(
 
     `limits`, `written`: all limits and all queues of the files by name, those with problems included.
     """
-    workers = sum(queue.workers for queue in (*queues.values(), *pools.values()) if queue.handler or queue.command)
+    workers = sum(queue.workers_max for queue in (*queues.values(), *pools.values()) if queue.handler or queue.command)
     if workers > WORKERS_TOTAL_MAX:
         yield ("queues",), f"have {workers} workers together; write at most {WORKERS_TOTAL_MAX}"
     yield from _overlaps(written)

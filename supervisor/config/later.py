@@ -24,7 +24,6 @@ SECTIONS = {
 DAEMON_KEYS = {"cluster": "several hosts", "host": "several hosts", "generations": "generations on reload"}
 QUEUE_KEYS = {
     "aliases": "tasks",
-    "autoscale": "autoscaling",
     "batch": "batches",
     "cron": "schedules",
     "every": "schedules",
@@ -47,8 +46,6 @@ def key(section: str, name: str) -> str | None:
 
 def value(name: str, written: Any) -> str | None:
     """What a value that an existing key does not take yet will be for."""
-    if name == "workers" and isinstance(written, dict):
-        return "autoscaling between { min, max }"
     if name == "order" and isinstance(written, str) and written in ORDERS:
         return "orders by deadline or at random"
     return None

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from supervisor.config import agree
 from supervisor.config.build import Fields, Scope, construct, inherit, read_section, unknown_section
 from supervisor.config.layers import Layers, gather, queue_table
@@ -20,7 +22,7 @@ from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report
 from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, POOL, QUEUE, TOP
 from supervisor.config.source import believe_folder
-from supervisor.config.spec import Access, Daemon, Intake, Limit, Log, Queue, Spec, is_pattern
+from supervisor.config.spec import Access, Daemon, Intake, Limit, Log, Queue, Scale, Spec, is_pattern
 from supervisor.config.special import PATTERN, QUEUE_NAME
 
 QUEUES_MAX = 256
@@ -194,8 +196,11 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
     if "handler" not in fields:
         defaults = {field: value for field, value in defaults.items() if field not in agree.HANDLER_ONLY}
         defaults = agree.without_function(defaults)
-    queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **inherit(defaults, fields)})
-    for key, text in agree.of_inherited(queue):
+    meant = inherit(defaults, fields)
+    queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **meant})
+    if isinstance(queue.workers, int):
+        queue = msgspec.structs.replace(queue, scale=Scale())  # [defaults] may speak of it for other queues
+    for key, text in (*agree.of_inherited(queue), *agree.of_scale(written, queue.workers)):
         scope.report.problem(*_written((*prefix, *key), layers), text)
     return queue
 

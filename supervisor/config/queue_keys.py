@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from supervisor.config import special
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Key, Section
-from supervisor.config.kinds import boolean, choice, duration, integer, listed, or_word, path, size
+from supervisor.config.kinds import boolean, choice, duration, integer, listed, number, or_word, path, size
+from supervisor.config.range import workers
 from supervisor.config.retry_keys import BACKOFF, BREAKER, ON_ERROR, YEAR_MS, or_false
-from supervisor.config.spec import DAY_MS, HOUR_MS, MIB, Demand, Limit, Queue, Rate, Restart, Retention, Unique
+from supervisor.config.spec import (
+    DAY_MS,
+    HOUR_MS,
+    MIB,
+    Demand,
+    Limit,
+    Queue,
+    Rate,
+    Restart,
+    Retention,
+    Scale,
+    Unique,
+)
 
 EVER_MS = 36_500 * DAY_MS
 WORKERS_MAX = 256
@@ -77,6 +90,28 @@ DEMAND = Section(
     },
 )
 
+SCALE = Section(
+    Scale,
+    "When a pool with `workers = { min, max }` grows and shrinks; the exact rule is in autoscaling.md.",
+    {
+        "latency": Key(
+            "latency_ms", duration(1, DAY_MS), "how long jobs may wait for a worker; there are as many as that needs"
+        ),
+        "down_after": Key(
+            "down_after_ms", duration(100, DAY_MS), "fewer workers only if fewer were needed for all of this time"
+        ),
+        "cpu_max": Key(
+            "cpu_max",
+            number(0.01, 1),
+            "part of all CPUs in use at which a pool grows no further, unless its jobs mostly wait",
+        ),
+        "memory_min": Key(
+            "memory_min_bytes",
+            size(1, 1024 * 1024 * MIB),
+            "memory that must be left on the host, and in the control group, beside that of a new worker",
+        ),
+    },
+)
 _LASTING = or_word("never", None, duration(1, EVER_MS))
 _TARGET = or_false(special.QUEUE_NAME)
 
@@ -93,7 +128,12 @@ QUEUE = Section(
             special.COMMAND,
             'program and arguments, never a shell; the payload fills "{member}", `{{` is a brace; this or `handler`',
         ),
-        "workers": Key("workers", integer(1, WORKERS_MAX), "processes that run jobs of this queue"),
+        "workers": Key(
+            "workers",
+            workers(WORKERS_MAX),
+            "processes that run jobs of this queue: a number, or bounds between which it follows the load",
+        ),
+        "scale": Key("scale", SCALE, SCALE.meaning),
         "order": Key("order", special.ORDER, "which waiting job comes next; of an array, the first decides first"),
         "ageing": Key(
             "ageing_ms",

@@ -49,13 +49,16 @@ def _pool(pool: Queue) -> dict[str, Any]:
 
 
 def _queue(queue: Queue) -> dict[str, Any]:
-    """The keys that this queue may have: those for handlers only are an error beside a command."""
+    """The keys that this queue may have: those for handlers only, or for a range of workers, are errors elsewhere."""
     table = _table(QUEUE, queue)
     if queue.unique is not None and queue.unique.period_ms is not None:
         del table["unique"]["while"]
+    foreign = {"scale"} if isinstance(queue.workers, int) else set()
+    if queue.handler is None:
+        foreign |= set(HANDLER_ONLY)
     if queue.handler is None and queue.command is None:
-        return {name: value for name, value in table.items() if name not in POOL_ONLY}
-    return {name: value for name, value in table.items() if queue.handler is not None or name not in HANDLER_ONLY}
+        foreign |= set(POOL_ONLY)
+    return {name: value for name, value in table.items() if name not in foreign}
 
 
 def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:

@@ -144,6 +144,22 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max: int | None = None
 
 
+class WorkerRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """As many workers as the load needs, within these bounds; `min` is at least 1."""
+
+    min: int
+    max: int
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the number of workers follows the load, and what the host must have left for more of them."""
+
+    latency_ms: int = SECOND_MS
+    down_after_ms: int = 30 * SECOND_MS
+    cpu_max: float = 0.9
+    memory_min_bytes: int = 256 * MIB
+
+
 class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[queues.NAME]`, with what it inherits from `[defaults]`.
 
@@ -154,7 +170,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str
     handler: str | None = None
     command: tuple[str, ...] | None = None
-    workers: int = 2
+    workers: int | WorkerRange = 2
+    scale: Scale = Scale()
     order: tuple[str, ...] = ("fifo",)
     ageing_ms: int | None = None
     weights: dict[str, int] = {}
@@ -201,6 +218,21 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     on_dead: str | None = None
     breaker: Breaker | None = None
     python_path: tuple[str, ...] = ()
+
+    @property
+    def workers_min(self) -> int:
+        """The least number of workers."""
+        return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def workers_max(self) -> int:
+        """The greatest number of workers: what descriptors, processes and memory are reckoned for."""
+        return self.workers if isinstance(self.workers, int) else self.workers.max
+
+    @property
+    def autoscaled(self) -> bool:
+        """Whether the number of workers follows the load."""
+        return self.workers_min < self.workers_max
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,6 +16,7 @@ from supervisor.unix.clock import boot_ms, wall_ms
 from supervisor.unix.memory import W_DONE
 from supervisor.version import PROTOCOL, VERSION
 
+SCALE_KEYS = ("workers_min", "workers_max", "workers_target", "scale_reason", "scale_source")
 ORPHANED = "not in the configuration; jobsctl move takes its jobs to another queue"
 
 
@@ -109,6 +110,7 @@ def _queue(
         "oldest_queued_s": None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
         "pool": served_by,
         "workers": len(state.ready_slots(served_by)) if served_by else 0,
+        **_scale(state, served_by),
         "paused": paused,
         "circuit": pool.circuit if pool else "closed",
         "reason": reason,
@@ -117,6 +119,17 @@ def _queue(
         "orphaned": orphaned,
         "breaker": breaker,
     }
+
+
+def _scale(state: State, name: str | None) -> dict[str, Any]:
+    """How many workers the pool may have, and is to have; reason and source where the number follows the load."""
+    queue = state.workplaces.get(name) if name else None
+    if queue is None or name is None:
+        return dict.fromkeys(SCALE_KEYS)
+    said = state.scaled.get(name) if queue.autoscaled else None
+    target = said.target if said else (None if queue.autoscaled else queue.workers_max)
+    known = (queue.workers_min, queue.workers_max, target, said.reason if said else None, said.source if said else None)
+    return dict(zip(SCALE_KEYS, known, strict=True))
 
 
 def _named(state: State) -> list[str]:

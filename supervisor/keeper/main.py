@@ -216,6 +216,7 @@ class Keeper:
         self.service.waits.end(now_ms)
         self.server.flush()
         dispatch.send_unsent(self.state)
+        self.state.loads.tell(now_ms)
         self._look_after(now_ms)
 
     def _refuse_overdue(self) -> None:
@@ -228,7 +229,7 @@ class Keeper:
             return 0 if state.failure is None else self._failing_s()
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
-        due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.breaker_at_ms]
+        due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.breaker_at_ms, state.loads.next_ms]
         due += [pending.until_ms for pending, _ in state.unfit]
         for at in (*due, self.server.next_deadline_ms(), self.service.waits.next_ms):
             if at is not None:

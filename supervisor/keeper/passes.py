@@ -56,12 +56,14 @@ class Passes:
         state = self._state
         work: Work | None = None
         waiting: dict[str, bool] = {}
+        backlogs: dict[str, int] = {}
         operating = intake and bool(state.operations)
         try:
             with state.store.transaction(wall_ms()) as tx:
                 work = self.work(tx)
                 self._write(work, now_ms, flush=flush, intake=intake)
                 waiting = self._waiting(work)
+                backlogs = {pool: sources.backlog(work, pool) for pool in state.loads.pools}
         except (StoreError, OSError, sqlite3.Error) as error:
             if work:
                 work.failed()
@@ -75,6 +77,7 @@ class Passes:
         housekeeping.note_written(state, self._chores, now_ms)
         self._told(work, operating)
         recall.stuck_slots(state, now_ms, waiting)
+        state.loads.passed(backlogs, now_ms)
         return True
 
     def _waiting(self, work: Work) -> dict[str, bool]:

@@ -40,6 +40,7 @@ class Private:
             control.Started: self._started,
             control.WorkerReady: self._worker_ready,
             control.PoolState: self._pool_state,
+            control.PoolScaled: self._pool_scaled,
             control.Stopping: self._stopping,
             control.Certificate: self._certificate,
         }
@@ -57,6 +58,7 @@ class Private:
         self.state.links[pool] = link
         self.selector.register(link, selectors.EVENT_READ, lambda _: self._receive(link, pool))
         link.send(control.Hello())
+        self.state.loads.begin_anew(pool)
 
     def drop_foreman(self, pool: str) -> None:
         """Close the link of a foreman that is gone."""
@@ -135,6 +137,7 @@ class Private:
     def _link_gone(self, gone: control.LinkGone, _d: list[int], _: Link) -> None:
         self.drop_foreman(gone.pool)
         self.state.pools.pop(gone.pool, None)
+        self.state.scaled.pop(gone.pool, None)
 
     def _spec_changed(self, changed: control.SpecChanged, descriptors: list[int], _: Link) -> None:
         self.state.reload_error = changed.error
@@ -184,6 +187,9 @@ class Private:
 
     def _pool_state(self, said: control.PoolState, _d: list[int], _: Link) -> None:
         self.state.pools[said.pool] = said
+
+    def _pool_scaled(self, said: control.PoolScaled, _d: list[int], _: Link) -> None:
+        self.state.scaled[said.pool] = said
 
     def _stopping(self, stopping: control.Stopping, _d: list[int], _: Link) -> None:
         for number in stopping.slots:

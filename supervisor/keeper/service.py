@@ -16,7 +16,7 @@ from supervisor.errors import (
     PayloadTooLarge,
     UsageError,
 )
-from supervisor.keeper import answers, intake, operations, reasons
+from supervisor.keeper import answers, intake, operations, reasons, scaling
 from supervisor.keeper.access import allowed
 from supervisor.keeper.children import known_queue
 from supervisor.keeper.private import Private
@@ -72,6 +72,7 @@ class Service:
             messages.DeadRetry: self._dead,
             messages.DeadDelete: self._dead,
             messages.Reload: self._reload,
+            messages.Scale: self._scale,
         }
 
     def read_requests(self) -> None:
@@ -286,6 +287,18 @@ class Service:
 
         self.private.reloads[number] = answer
         self.state.control.send(control.ReloadAsked(number))
+
+    def _scale(self, connection: Connection, request: messages.Scale) -> None:
+        state = self.state
+        name = request.queue if request.queue in state.workplaces else None
+        name = name or state.pool_of(known_queue(state.spec, request.queue).name)
+        pool = state.workplaces[name or ""]
+        scaling.check(pool, request.workers)
+        link = state.links.get(pool.name)
+        if link is None:
+            raise NotRunning(f"pool {pool.name} does not run", hint="jobsctl tree shows what does")
+        link.send(control.ScaleAsked(request.workers))
+        self._reply(connection, request.id, {"queue": request.queue, "workers": request.workers})
 
     def refuse_all(self, cause: str) -> None:
         """At the end: what cannot be done any more is refused."""

@@ -29,6 +29,11 @@ def draw(work: Work, pool: str, passed: set[str]) -> Drawn | None:
     return Drawn(queue, source, shared=len(found) > 1 or work.tx.others_of(source))
 
 
+def backlog(work: Work, pool: str) -> int:
+    """Jobs that this pool's workers could be leased now, over all queues that it draws from."""
+    return sum(work.tx.backlog(source) for source in work.state.spec.sources_of(pool))
+
+
 def charge(work: Work, pool: str, drawn: Drawn, jobs: int) -> None:
     """Jobs of this source were leased: the others come first until they have had their share."""
     weights = work.state.spec.sources_of(pool)

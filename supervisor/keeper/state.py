@@ -9,13 +9,14 @@ from typing import Any
 from supervisor.config.discipline import discipline_of
 from supervisor.config.spec import Demand, Queue, Spec
 from supervisor.errors import JobsupError
+from supervisor.keeper.load import Loads
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
 from supervisor.observe.log import Log
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import Discipline
 from supervisor.store.sqlite.store import SqliteStore
-from supervisor.wire.control import Certificate, Link, PoolState, RecycleWorker
+from supervisor.wire.control import Certificate, Link, PoolScaled, PoolState, RecycleWorker
 
 LOOK_AHEAD_US = 20_000
 OUT_JOBS_MAX = 1_024
@@ -51,6 +52,8 @@ class State:
         self.tree: list[dict[str, Any]] = []
         self.reload_error: str | None = None
         self.mean_us: dict[str, float] = {}
+        self.loads = Loads(self)
+        self.scaled: dict[str, PoolScaled] = {}
 
         self.intake: deque[PendingGroup] = deque()
         self.buffer: list[PendingGroup] = []
@@ -74,10 +77,9 @@ class State:
         self.taking_back: set[str] = set()
         """Queues whose breaker has opened, and of which workers may still hold jobs that they have not begun."""
         self.breaker_at_ms: int | None = None
-        self.expiry_waiting = 0
-        """Times that are over of jobs that workers hold: asked about again in every pass."""
-        self.expiry_behind = False
-        """Whether times to live or deadlines are over that there was no time for yet."""
+        self.expiry_waiting, self.expiry_behind = 0, False
+        """Times that are over of jobs that workers hold, to be asked about in every pass; whether there are others for
+        which there was no time yet."""
         self.wants_lease = True
         self.lease_first: str | None = None
         self.use(spec)
@@ -165,6 +167,8 @@ class State:
 
     def ran(self, pool: str, run_us: int, jobs: int) -> None:
         """Learn how long jobs of a queue take: it decides how many are handed out at once."""
+        if pool in self.loads.worked_us:
+            self.loads.worked_us[pool] += run_us
         mean = run_us / jobs
         known = self.mean_us.get(pool)
         self.mean_us[pool] = mean if known is None else 0.8 * known + 0.2 * mean

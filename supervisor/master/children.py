@@ -6,7 +6,10 @@ import os
 import selectors
 import signal
 import socket
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from supervisor.config.sandbox import needs
 from supervisor.config.spec import Queue
@@ -42,6 +45,10 @@ class Processes:
         self.unpreloaded: dict[str, str] = {}
         self.details: dict[str, str | None] = {}
         """The traceback with which a pool's last import failed."""
+        self.targets: dict[str, int] = {}
+        """How many workers a foreman last said that its pool is to have, where their number follows the load."""
+        self.by_hand: dict[str, int | None] = {}
+        """Those numbers that somebody asked for whatever the load is."""
         self._short: set[str] = set()
         self._burials = Burials()
         self._replenish_at_ms = 0
@@ -104,6 +111,8 @@ class Processes:
             state.roles.load,
             state.log,
             unpreloaded=self.unpreloaded.get(queue.name),
+            workers=self.targets.get(queue.name),
+            by_hand=self.by_hand.get(queue.name),
         )
         keep = [theirs.fileno(), foreman_end.fileno(), *state.log.keep_fds()]
 
@@ -148,7 +157,7 @@ class Processes:
         bank = self._state.bank
         made: list[Slot] = []
         try:
-            made.extend(bank.make(queue, run) for _ in range(bank.missing(queue, run, starting=True)))
+            made.extend(bank.make(queue, run) for _ in range(bank.missing(queue.name, run, self._wanted(queue))))
         except OSError as error:
             for slot in made:
                 bank.close(slot.number)
@@ -158,6 +167,20 @@ class Processes:
             raise
         return made
 
+    def _wanted(self, queue: Queue) -> int:
+        """How many workers the pool is to have. A foreman has run user code: it is believed within the bounds."""
+        return min(max(self.targets.get(queue.name, 0), queue.workers_min), queue.workers_max)
+
+    def resize(self, queues: Mapping[str, Queue]) -> None:
+        """Tell foremen that go on how many workers the configuration says now."""
+        for foreman in self.foremen.values():
+            queue = queues.get(foreman.queue.name)
+            if queue and (queue.workers, queue.scale) != (foreman.queue.workers, foreman.queue.scale):
+                foreman.queue = msgspec.structs.replace(foreman.queue, workers=queue.workers, scale=queue.scale)
+                self.by_hand.pop(queue.name, None)
+                foreman.link.send(control.Resized(queue.workers, queue.scale))
+                self._replenish(foreman)
+
     def _replenish(self, foreman: Foreman) -> None:
         """Keep spare slots with a foreman; where there is no room for more, try again soon."""
         self._short.discard(foreman.queue.name)
@@ -165,7 +188,7 @@ class Processes:
             return
         bank = self._state.bank
         try:
-            for _ in range(bank.missing(foreman.queue, foreman.run, starting=False)):
+            for _ in range(bank.missing(foreman.queue.name, foreman.run, self._wanted(foreman.queue))):
                 self._give_slot(foreman, bank.make(foreman.queue, foreman.run))
         except OSError as error:
             if foreman.short_of is None:
@@ -242,6 +265,10 @@ class Processes:
                 case control.PoolState():
                     foreman.state = message
                     state.untold = True
+                case control.PoolScaled(_, target):
+                    self.targets[foreman.queue.name] = target
+                    self.by_hand[foreman.queue.name] = message.by_hand
+                    self._replenish(foreman)
 
     # -- stopping ----------------------------------------------------------------------------------------------
 

@@ -148,7 +148,7 @@ class Master:
         self.state.untold = False
         if self.processes.keeper:
             self.processes.keeper.tell_tree(self._nodes())
-        workers = sum(pool.workers for pool in self.state.spec.workplaces.values())
+        workers = sum(pool.workers_max for pool in self.state.spec.workplaces.values())
         self._herald.stand(self.state.tree, workers, self.state.reload_error)
 
     def _nodes(self) -> list[dict[str, Any]]:
@@ -273,6 +273,7 @@ class Master:
             changed=_names(changes.changed),
             retuned=_names(changes.retuned),
         )
+        self.processes.resize({name: new.queues[name] for name in changes.retuned})
         self.state.events.append(on.Reshape(shape(new, self.state.versions)))
         self.state.events.extend(on.Probe(group.id) for group in self.state.tree.groups)
         self.processes.ask_to_probe()

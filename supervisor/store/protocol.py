@@ -217,6 +217,9 @@ class Tx(Protocol):
     def others_of(self, group: str) -> bool:
         """Whether more than one queue of the group has something."""
 
+    def backlog(self, group: str) -> int:
+        """Jobs that could be leased of a group's queues, as far as is known; of those that come first, if it has many."""
+
     def source_times(self, pool: str) -> Mapping[str, int]:
         """The virtual time that each source of a pool has used; that of the pool itself under no name."""
 

@@ -69,6 +69,10 @@ class ForemanInheritance(NamedTuple):
     log: Log
     unpreloaded: str | None = None
     """Why the workers must import by themselves, as an earlier foreman of the pool found out."""
+    workers: int | None = None
+    """How many an earlier foreman of the pool was to have at last, where their number follows the load."""
+    by_hand: int | None = None
+    """How many somebody asked for whatever the load is."""
 
 
 class WorkerInheritance(NamedTuple):

@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from supervisor.config.spec import Scale, WorkerRange
+
 PACKET_BYTES_MAX = 192 * 1024
 DESCRIPTORS_MAX = 8
 LATER = frozenset(
@@ -103,7 +105,7 @@ class ReloadDone(Message, frozen=True):
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     retuned: tuple[str, ...] = ()
-    """Queues of which only what the keeper reads has changed: their workers run on."""
+    """Queues of which only that has changed which the keeper reads, or the number of workers: workers run on."""
     warnings: tuple[str, ...] = ()
 
 
@@ -202,10 +204,45 @@ class RecycleWorker(Message, frozen=True):
     reason: str
 
 
+class PoolLoad(Message, frozen=True):
+    """Keeper to the foreman of an autoscaled pool: what it has to do; see `policy.autoscale.Load`."""
+
+    backlog: int
+    busy: int
+    mean_ms: float
+    work: float
+    idle: int = 0
+
+
+class PoolScaled(Message, frozen=True):
+    """Foreman of an autoscaled pool to keeper and master: how many workers it is to have, and why."""
+
+    pool: str
+    target: int
+    reason: str
+    source: str
+    by_hand: int | None = None
+    """The number that somebody asked for in place of the load's, if somebody did."""
+
+
+class ScaleAsked(Message, frozen=True):
+    """Keeper to foreman: have so many workers whatever the load is; None: let the load decide again."""
+
+    workers: int | None
+
+
+class Resized(Message, frozen=True):
+    """Master to foreman: the configuration now says so many workers; those that stay are not touched."""
+
+    workers: int | WorkerRange
+    scale: Scale
+
+
 AnyMessage = (
     Hello | Ready | Progress | SlotGiven | SlotClosed | LinkGiven | LinkGone | SpecChanged | TreeChanged | Drain
     | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
-    | Certificate | Answered | CancelRunning | RecycleWorker
+    | Certificate | Answered | CancelRunning | RecycleWorker | PoolLoad | PoolScaled | Resized
+    | ScaleAsked
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -36,6 +36,7 @@ KEY_LENGTH_MAX = 64
 ATTEMPTS_MAX = 1_000
 WAIT_MAX_MS = 86_400_000
 IDS_MAX = 10_000
+WORKERS_MAX = 256
 NAME_LENGTH_MAX = 255
 DELAYS_MAX = 32
 TEXT_LENGTH_MAX = 1_000
@@ -220,13 +221,20 @@ class DeadDelete(Writing, frozen=True, gc=False, tag="dead_delete"):
     filter: Filter
 
 
+class Scale(Request, frozen=True, gc=False, tag="scale"):
+    """Have a pool of so many workers, whatever its load; null: let the load decide again."""
+
+    queue: Name
+    workers: Annotated[int, Meta(ge=1, le=WORKERS_MAX)] | None
+
+
 class Reload(Request, frozen=True, gc=False, tag="reload"):
     """Read the configuration again."""
 
 
 AnyRequest = (
     Enqueue | Hello | JobStatus | Explain | Status | Wait | Workers | Tree | Cancel | Retry | Pause | FreeKey | Resume
-    | Move | Purge | DeadRetry | DeadDelete | Reload
+    | Move | Purge | DeadRetry | DeadDelete | Reload | Scale
 )  # fmt: skip
 
 _decode: Callable[[bytes], AnyRequest] = msgspec.json.Decoder(AnyRequest).decode

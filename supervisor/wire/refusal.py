@@ -53,6 +53,7 @@ RULES = {
     "timeout_ms": "whole milliseconds, from 1 to 36500 days for a job, from 0 to one day for wait",
     "ttl_ms": "whole milliseconds, 1 to 36500 days",
     "type": "a text of 1 to 1000 characters",
+    "workers": "an integer from 1 to 256, or null",
     "within_ms": "whole milliseconds, 0 to one day",
 }
 """What each member of a request may be; the sentences of errors and of docs/protocol.md."""

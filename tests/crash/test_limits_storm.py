@@ -37,7 +37,7 @@ def storm(field: Field, campaign: Campaign, rounds: int) -> Counter[str]:
             for _ in range(4):
                 jobs.append({"n": counts[key], "ms": 3, "fail": campaign.chance.choice([0, 0, 0, 1])})
                 counts[key] += 1
-            field.add(jobs, "ordered", **{"key": key})
+            field.add(jobs, "ordered", key=key)
             field.add([{"ms": 2}] * 3, "keyed", key=key)
         for queue in ("shared_a", "shared_b"):
             field.add([{"ms": 4, "fail": campaign.chance.choice([0, 0, 1])} for _ in range(8)], queue)

@@ -296,7 +296,9 @@ class Lanes:
         self.ticks += 1
 
     def waiting(self, queue: str) -> int:
-        return sum(1 for job in self.jobs.values() if job.queue == queue and job.state in (State.QUEUED, State.SCHEDULED))
+        return sum(
+            1 for job in self.jobs.values() if job.queue == queue and job.state in (State.QUEUED, State.SCHEDULED)
+        )
 
     def insert(self, queue: str, new: list[tuple[str, int, int | None, int, str | None]]) -> list[int] | str:
         """Ids of the group's jobs, or why it is refused. A job: key, priority, due, cost, what it is compared by."""
@@ -343,7 +345,9 @@ class Lanes:
                     self.replace(self.jobs.get(job_id), new[at], rules.unique.replace)
         return ids
 
-    def replace(self, job: Job | None, new: tuple[str, int, int | None, int, str | None], fields: tuple[str, ...]) -> None:
+    def replace(
+        self, job: Job | None, new: tuple[str, int, int | None, int, str | None], fields: tuple[str, ...]
+    ) -> None:
         if job is None or job.state not in (State.SCHEDULED, State.QUEUED):
             return
         _, priority, due, _, _ = new

@@ -201,7 +201,9 @@ class LanesMachine(RuleBasedStateMachine):
         assert [each for each in map(told, said) if each[0] != "behind_lanes"] == expected
         if not said:
             before = copy.deepcopy(self.model)
-            assert before.lease(job.queue, 0, 1) == [before.jobs[job.id]], "nothing keeps it waiting, and another comes first"
+            assert before.lease(job.queue, 0, 1) == [before.jobs[job.id]], (
+                "nothing keeps it waiting, and another comes first"
+            )
 
     @rule(pick=PICK)
     def explain(self, pick: int) -> None:
@@ -220,7 +222,13 @@ class LanesMachine(RuleBasedStateMachine):
 
         def verb(tx: Any) -> Any:
             new = [
-                (key, priority, None if due is None else self.model.now + due, cost, f"{queue}/{same}" if unique else None)
+                (
+                    key,
+                    priority,
+                    None if due is None else self.model.now + due,
+                    cost,
+                    f"{queue}/{same}" if unique else None,
+                )
                 for key, priority, due, cost, same in drawn
             ]
             expected = self.model.insert(queue, new)
@@ -234,7 +242,9 @@ class LanesMachine(RuleBasedStateMachine):
                 return False
             assert got.refused is None
             assert list(got.ids) == expected
-            assert [self.model.jobs[i].state if i in self.model.jobs else State.COMPLETED for i in expected] == list(got.states)
+            assert [self.model.jobs[i].state if i in self.model.jobs else State.COMPLETED for i in expected] == list(
+                got.states
+            )
             counted["unique conflicts"] += len(got.existing)
             return len(expected)
 

@@ -381,7 +381,10 @@ def test_a_full_queue_refuses_waits_or_drops(daemon: Daemon) -> None:
     running(daemon, head)
     for _ in range(3):
         add(daemon, "small", {})
-    with daemon.client(timeout=1) as client, pytest.raises(QueueFull, match=r"holds 3 waiting jobs and takes at most 3"):
+    with (
+        daemon.client(timeout=1) as client,
+        pytest.raises(QueueFull, match=r"holds 3 waiting jobs and takes at most 3"),
+    ):
         client.enqueue("small", {})
     refused = daemon.ctl("enqueue", "small", "{}", "--json")
     assert (refused.status, refused.json["error"]["code"]) == (75, "queue_full")

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from supervisor.config import codec
-from supervisor.config.diff import KEEPER_ONLY, Changes, diff, differences
+from supervisor.config.diff import KEEPER_ONLY, RETUNED, TOLD, Changes, diff, differences
 from supervisor.config.spec import (
     Access,
     Backoff,
@@ -23,8 +23,10 @@ from supervisor.config.spec import (
     Rate,
     Restart,
     Retention,
+    Scale,
     Spec,
     Unique,
+    WorkerRange,
 )
 from supervisor.errors import ConfigError
 
@@ -34,7 +36,8 @@ OTHER: dict[str, Any] = {
     "name": "other",
     "handler": "m:g",
     "command": ("x",),
-    "workers": 3,
+    "workers": WorkerRange(min=1, max=8),
+    "scale": Scale(cpu_max=0.5),
     "order": ("priority",),
     "ageing_ms": 1000,
     "weights": {"a": 2},
@@ -90,7 +93,7 @@ def spec(*queues: Queue, **parts: Any) -> Spec:
 
 def test_every_field_of_a_queue_is_looked_at() -> None:
     assert set(OTHER) == {field.name for field in msgspec.structs.fields(Queue)}
-    assert set(OTHER) >= KEEPER_ONLY
+    assert set(OTHER) >= RETUNED == KEEPER_ONLY | TOLD
 
 
 @pytest.mark.parametrize("field", [name for name in OTHER if name != "name"])
@@ -98,12 +101,12 @@ def test_a_pool_is_touched_only_if_its_processes_read_what_differs(field: str) -
     changed = msgspec.structs.replace(BASE, **{field: OTHER[field]})
     assert differences(BASE, changed) == {field}
     found = diff(spec(BASE), spec(changed))
-    expected = Changes(retuned=("q",)) if field in KEEPER_ONLY else Changes(changed=("q",))
+    expected = Changes(retuned=("q",)) if field in RETUNED else Changes(changed=("q",))
     assert found == expected
 
 
-def test_all_that_the_keeper_alone_reads_together_touches_no_pool() -> None:
-    changed = msgspec.structs.replace(BASE, **{name: OTHER[name] for name in KEEPER_ONLY})
+def test_all_that_the_keeper_alone_reads_together_restarts_no_pool_nor_does_what_a_foreman_is_told() -> None:
+    changed = msgspec.structs.replace(BASE, **{name: OTHER[name] for name in RETUNED})
     assert diff(spec(BASE), spec(changed)) == Changes(retuned=("q",))
 
 
@@ -113,7 +116,7 @@ def test_of_a_backoff_the_function_alone_touches_the_pool() -> None:
 
 
 def test_what_the_keeper_alone_reads_does_not_hide_what_the_pool_reads() -> None:
-    changed = msgspec.structs.replace(BASE, order=("lifo",), workers=9)
+    changed = msgspec.structs.replace(BASE, order=("lifo",), workers=9, timeout_ms=1)
     assert diff(spec(BASE), spec(changed)) == Changes(changed=("q",))
 
 

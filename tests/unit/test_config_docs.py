@@ -188,7 +188,7 @@ class TestShipped:
         said = [line for line in block.splitlines() if "default:" not in line and "unset:" not in line]
         text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in said)
         shown = [line for line in text.splitlines() if "=" in line]
-        assert len(shown) == 34
+        assert len(shown) == 35
         access = "enqueue", "status", "admin"
         text = "\n".join(line for line in text.splitlines() if not line.startswith(access))
         assert load_text(tmp_path, f"{text}\n{A_QUEUE}") == load_text(tmp_path, A_QUEUE)
@@ -214,7 +214,7 @@ class TestLater:
 
     @pytest.mark.parametrize(
         "line",
-        ["workers = { min = 1, max = 8 }", 'order = "deadline"', 'order = "random"'],
+        ['order = "deadline"', 'order = "random"'],
     )
     def test_values_of_later_versions_say_so(self, tmp_path: Path, line: str) -> None:
         (found,) = problems_of(tmp_path, A_QUEUE + line + "\n")

@@ -9,7 +9,7 @@ import pytest
 
 from supervisor.config.load import find, load
 from supervisor.config.locate import default_paths
-from supervisor.config.spec import Backoff, Daemon, Queue, Spec
+from supervisor.config.spec import Backoff, Daemon, Queue, Scale, Spec
 from supervisor.errors import ConfigError
 from tests.support.config_files import QUEUE, load_text, problems, problems_of, write
 
@@ -189,7 +189,7 @@ class TestLimits:
         main = write(tmp_path, "[defaults]\nworkers = 8\n")
         for number in range(256):
             write(tmp_path, f'[queues.q{number}]\nhandler = "m:f"\n', f"queues.d/{number}.toml")
-        assert sum(queue.workers for queue in load(main, environ={}).queues.values()) == 2048
+        assert sum(queue.workers_max for queue in load(main, environ={}).queues.values()) == 2048
         assert problems(main, ["queues.more.handler=m:f"])[0].endswith("queues: are 257; write at most 256")
         assert "have 2049 workers together" in problems(main, ["queues.q0.workers=9"])[0]
 
@@ -427,3 +427,22 @@ def test_a_queue_that_is_no_table_is_shown_harmlessly(tmp_path: Path) -> None:
 def test_the_same_text_gives_the_same_spec(tmp_path: Path) -> None:
     assert load_text(tmp_path, QUEUE) == load_text(tmp_path, QUEUE)
     assert load_text(tmp_path, QUEUE) != Spec()
+
+
+def test_bounds_of_workers_may_come_from_the_environment_and_scale_from_the_defaults(tmp_path: Path) -> None:
+    text = """
+[defaults]
+workers = { min = 2, max = "${MOST:-6}" }
+scale = { latency = "3s" }
+[queues.follows]
+handler = "m:f"
+scale.down_after = "5s"
+[queues.fixed]
+handler = "m:f"
+workers = 2
+"""
+    spec = load_text(tmp_path, text)
+    follows, fixed = spec.queues["follows"], spec.queues["fixed"]
+    assert (follows.workers_min, follows.workers_max, follows.autoscaled) == (2, 6, True)
+    assert follows.scale == Scale(latency_ms=3_000, down_after_ms=5_000)
+    assert (fixed.workers_min, fixed.workers_max, fixed.autoscaled, fixed.scale) == (2, 2, False, Scale())

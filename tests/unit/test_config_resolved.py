@@ -25,8 +25,10 @@ from supervisor.config.spec import (
     Rate,
     Restart,
     Retention,
+    Scale,
     Spec,
     Unique,
+    WorkerRange,
 )
 from supervisor.policy.duration import MAX_MS
 from tests.support.config_files import QUEUE, load_text, write
@@ -46,6 +48,14 @@ rules = (
     | st.builds(ErrorRule, action=st.just("snooze"), delay_ms=times)
     | st.builds(ErrorRule, max_attempts=st.integers(1, 1000))
     | st.builds(ErrorRule, backoff=st.builds(Backoff, delays_ms=st.lists(times, min_size=1, max_size=3).map(tuple)))
+)
+ranges = st.tuples(st.integers(1, 8), st.integers(0, 8)).map(lambda two: WorkerRange(min=two[0], max=sum(two)))
+scales = st.builds(
+    Scale,
+    latency_ms=times,
+    down_after_ms=st.integers(100, 10**6),
+    cpu_max=st.floats(0.01, 1),
+    memory_min_bytes=st.integers(1, 2**40),
 )
 counts = st.none() | st.integers(1, 1000)
 rates = st.none() | st.builds(
@@ -95,7 +105,7 @@ plain_queues = st.builds(
     Queue,
     name=names,
     command=st.tuples(st.just("tool"), arguments, st.just("{field}")),
-    workers=st.integers(1, 8),
+    workers=st.integers(1, 8) | ranges,
     after_dead=st.sampled_from(["block", "skip", "dead_letter"]),
     concurrency=counts,
     key_concurrency=counts,
@@ -147,6 +157,7 @@ plain_queues = st.builds(
 queues = st.builds(
     lambda queue, order, unique: msgspec.structs.replace(queue, **order, **unique), plain_queues, orders, same
 )
+scaled = st.builds(Queue, name=names, command=st.just(("tool",)), workers=ranges, scale=scales)
 handlers = st.builds(
     Queue,
     name=names,
@@ -179,7 +190,7 @@ specs = st.builds(
     ),
     access=st.builds(Access, admin=users.map(lambda name: (f"user:{name}", f"group:{name}", "*"))),
     limits=limits,
-    queues=st.lists(queues | handlers, max_size=3).map(lambda found: {queue.name: queue for queue in found}),
+    queues=st.lists(queues | scaled | handlers, max_size=3).map(lambda found: {queue.name: queue for queue in found}),
 )
 
 

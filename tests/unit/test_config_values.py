@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from supervisor.config.kinds import integer, or_word, show_size, size
-from supervisor.config.spec import Demand, Rate, Unique
+from supervisor.config.spec import Demand, Rate, Unique, WorkerRange
 from supervisor.config.special import LOG_TARGET, PRELOAD
 from tests.support.config_files import QUEUE, load_text, problems_of
 
 READ = [
     ("workers = 8", "workers", 8),
+    ("workers = { min = 1, max = 8 }", "workers", WorkerRange(min=1, max=8)),
+    ("workers = { max = 3, min = 3 }", "workers", WorkerRange(min=3, max=3)),
     ('order = "priority"', "order", ("priority",)),
     ('order = ["priority", "fair"]', "order", ("priority", "fair")),
     ('order = ["fair", "lifo"]', "order", ("fair", "lifo")),
@@ -56,7 +58,8 @@ def test_a_value_becomes_what_the_spec_keeps(tmp_path: Path, line: str, field: s
     assert getattr(queue, field) == value
 
 
-NUMBER_OF_WORKERS = "write an integer from 1 to 256"
+NUMBER_ALONE = "write an integer from 1 to 256"
+NUMBER_OF_WORKERS = f"{NUMBER_ALONE}, or {{ min = 1, max = 8 }}"
 REFUSED = [
     ("workers = true", f"workers: true is a boolean; {NUMBER_OF_WORKERS}"),
     ("workers = 0", f"workers: 0 is out of range; {NUMBER_OF_WORKERS}"),
@@ -66,6 +69,25 @@ REFUSED = [
     ("workers = inf", f"workers: inf is a number; {NUMBER_OF_WORKERS}"),
     ('workers = "4"', f'workers: "4" is text; {NUMBER_OF_WORKERS}'),
     ("workers = [4]", f"workers: an array is not right here; {NUMBER_OF_WORKERS}"),
+    ("workers = {}", "workers: has no min; write { min = 1, max = 8 }; has no max"),
+    ("workers = { max = 8 }", "workers: has no min; write { min = 1, max = 8 }"),
+    ("workers = { min = 5, max = 4 }", "workers: min 5 is above max 4; write the smaller number as min"),
+    ("workers = { min = 0, max = 4 }", f"workers: min: 0 is out of range; {NUMBER_ALONE}"),
+    ("workers = { min = 1, max = 257 }", f"workers: max: 257 is out of range; {NUMBER_ALONE}"),
+    ('workers = { min = "1", max = true }', 'workers: min: "1" is text; write an integer from 1 to 256; max: true is'),
+    ("workers = { min = 1, max = 4, mean = 2 }", "workers: mean: unknown key; write min and max"),
+    ("workers = { min = { a = 1 }, max = 4 }", f"workers: min: a table is not right here; {NUMBER_ALONE}"),
+    ("scale = 1", "scale: is no table"),
+    ("scale.latency = 1", 'scale.latency: 1 has no unit; write a duration from "1ms" to "1d"'),
+    ('scale.down_after = "1ms"', 'scale.down_after: "1ms" is out of range; write a duration from "100ms" to "1d"'),
+    ("scale.cpu_max = 0", "scale.cpu_max: 0 is out of range; write a number from 0.01 to 1"),
+    ("scale.cpu_max = 90", "scale.cpu_max: 90 is out of range"),
+    ("scale.memory_min = 256", 'scale.memory_min: 256 has no unit; write a size from "1B" to "1024GiB"'),
+    ("scale.step = 2", "scale.step: unknown key"),
+    (
+        'scale = { latency = "2s" }',
+        "scale: means something only between two numbers of workers; write workers = { min = 1, max = 8 }, or remove",
+    ),
     ("workers = 1979-05-27", f"workers: a date or time is not right here; {NUMBER_OF_WORKERS}"),
     ("max_attempts = 1180591620717411303424", "max_attempts: a huge number is out of range"),
     ("max_attempts = 0x" + "f" * 5000, "max_attempts: a huge number is out of range"),

@@ -46,6 +46,7 @@ RIGHT = [
     request("retry", ids=[1], force=True), request("pause", queue="a"), request("resume", queue="a"),
     request("move", old="a", new="b"), request("purge", queue="a", state="dead"),
     request("dead_retry", filter={"queue": "a"}), request("dead_delete", filter={"before_ms": 1}),
+    request("scale", queue="a", workers=3),
     enqueue(),
 ]  # fmt: skip
 
@@ -74,6 +75,7 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
             "dead_retry",
             "dead_delete",
             "reload",
+            "scale",
         },
     }
 

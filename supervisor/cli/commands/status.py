@@ -107,6 +107,9 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
             circuit = f"circuit {queue['circuit']}: " if queue.get("circuit") not in (None, "closed") else ""
             if queue.get("reason"):
                 render.put_block(f"{name}: {circuit}{queue['reason']}", queue.get("detail") or "")
+            if queue.get("scale_reason"):
+                bounds = f"{queue['workers_min']} to {queue['workers_max']}"
+                render.put_line(f"{name}: {queue['workers_target']} of {bounds} workers: {queue['scale_reason']}")
 
 
 def _sentence(daemon: dict[str, Any]) -> str:

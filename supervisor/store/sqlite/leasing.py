@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +18,7 @@ from supervisor.store.sqlite.cache import Gate, Lane, QueueRow, lane_gates
 from supervisor.store.sqlite.statements import SQL
 
 PAGE_MAX = 64
+BACKLOG_QUEUES = 100
 PARKED_MAX = 256
 """Lanes that one lease may find without room: each is looked at once and then waits at its limit."""
 
@@ -224,6 +226,11 @@ class Leasing(Base):
     def others_of(self, group: str) -> bool:
         """Whether more than one queue of the group has something."""
         return len(self._cache.active.get(group, ())) > 1
+
+    def backlog(self, group: str) -> int:
+        """Jobs that could be leased of a group's queues, as far as is known; of those that come first, if it has many."""
+        names = islice(self._cache.active.get(group, ()), BACKLOG_QUEUES)
+        return sum(self._counted(self._cache.queues[name], State.QUEUED) for name in names)
 
     def source_times(self, pool: str) -> Mapping[str, int]:
         """The virtual time that each source of a pool has used; that of the pool itself under no name."""
