@@ -154,6 +154,11 @@ class Client(Generic[Ticket]):
         timeout: Duration | None = None,
         max_attempts: int | None = None,
         tags: Iterable[str] | None = None,
+        backoff: Duration | Sequence[Duration] | None = None,
+        retry_for: Duration | None = None,
+        ttl: Duration | None = None,
+        expires: datetime | str | None = None,
+        deadline: datetime | Duration | None = None,
         key: str | None = None,
         cost: int | None = None,
         request_key: str | None = None,
@@ -169,6 +174,11 @@ class Client(Generic[Ticket]):
             timeout: how long one attempt may take; else as the queue says. (Not how long this call may take.)
             max_attempts: how often it may fail; else as the queue says.
             tags: texts to find it by.
+            backoff: the delay before each retry, or a list of them, of which the last repeats; else as the queue says.
+            retry_for: no retry later than this after it was due first; then it is dead.
+            ttl: cancelled, if it is not started this long after it was due.
+            expires: cancelled, if it is not started by then: a datetime with a time zone, or RFC 3339 text.
+            deadline: dead, if it is not done by then: an instant, or how long from now. A run is cut there.
             key: what it belongs to, such as a customer: order, fairness and limits may hold for each key.
             cost: how many jobs it counts for where the queue has a rate.
             request_key: your own key for this request. Within 10 minutes the same key returns the same job, so
@@ -183,7 +193,8 @@ class Client(Generic[Ticket]):
         """
         given = members(
             {"delay": delay, "at": at, "priority": priority, "timeout": timeout,
-             "max_attempts": max_attempts, "tags": tags, "key": key, "cost": cost}
+             "max_attempts": max_attempts, "tags": tags, "backoff": backoff, "retry_for": retry_for, "ttl": ttl,
+             "expires": expires, "deadline": deadline, "key": key, "cost": cost}
         )  # fmt: skip
         return self._enqueue(queue, [job_text(payload, given)], request_key)[0]
 

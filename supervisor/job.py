@@ -123,7 +123,9 @@ class Failed(NamedTuple):
     """The handler raised, its result was unusable, its command failed, or its deadline passed.
 
     `kind` is `error` or `timeout`; `type` the exception's class; `traceback` its text;
-    `last_output` the tail of what a command wrote to stderr; `final` asks for no retry.
+    `last_output` the tail of what a command wrote to stderr; `final` asks for no retry. `classes` are the names of
+    the exception's classes with their modules, the most derived first. `delay_ms` is the delay that the handler asked
+    for, `backoff_ms` the one that the queue's function gave, `backoff_error` why it gave none.
     """
 
     message: str
@@ -134,6 +136,17 @@ class Failed(NamedTuple):
     exit_code: int | None = None
     signal: int | None = None
     final: bool = False
+    classes: tuple[str, ...] = ()
+    delay_ms: int | None = None
+    backoff_ms: int | None = None
+    backoff_error: str | None = None
+
+
+class Retry(NamedTuple):
+    """Returned by a handler: this attempt failed; try again after `delay`, or after the usual backoff."""
+
+    delay: Duration | None = None
+    reason: str = ""
 
 
 class Snooze(NamedTuple):
@@ -239,7 +252,8 @@ class Job:
     def enqueue(self, queue: str, payload: Any = None, **options: Any) -> None:
         """Enqueue another job, which becomes one only if this job completes: both are one commit.
 
-        Options are those of `Client.enqueue`: delay, at, priority, timeout, max_attempts, tags, key, cost.
+        Options are those of `Client.enqueue`: delay, at, priority, timeout, max_attempts, tags, backoff, retry_for,
+        ttl, expires, deadline, key, cost.
 
         Raises:
             RuntimeError: this job was not started by a worker.

@@ -136,6 +136,30 @@ class PaceText(click.ParamType):  # type: ignore[type-arg] # as above
             self.fail(f"{str(value)[:40]!r}: {error}", param, ctx)
 
 
+class Delays(click.ParamType):  # type: ignore[type-arg] # as above
+    """Durations joined by commas; its value is a list of milliseconds."""
+
+    name = "delays"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        if isinstance(value, list):
+            return value
+        return [DURATION.convert(part.strip(), param, ctx) for part in value.split(",")]
+
+
+class Deadline(click.ParamType):  # type: ignore[type-arg] # as above
+    """An instant, or a duration from now; its value is the member of the protocol that says so."""
+
+    name = "deadline"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, int]:
+        if isinstance(value, dict):
+            return value
+        if "-" in value:
+            return {"deadline_at_ms": INSTANT.convert(value, param, ctx)}
+        return {"deadline_ms": DURATION.convert(value, param, ctx)}
+
+
 def _now_ms() -> int:
     from supervisor.unix.clock import wall_ms
 
@@ -144,6 +168,8 @@ def _now_ms() -> int:
 
 QUEUE = QueueName()
 DURATION = DurationText()
+DELAYS = Delays()
+DEADLINE = Deadline()
 INSTANT = Instant()
 INSTANT_OR_AGE = Instant(ago=True)
 JOB_ID = JobId()

@@ -6,11 +6,11 @@ Each function yields the key to blame and a sentence.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
-from supervisor.config.problem import KeyPath, dotted, quoted, shown, suggestion
+from supervisor.config.problem import KeyPath, dotted, printable, quoted, shown, suggestion
 from supervisor.config.spec import Alerts, Daemon, Limit, Queue, Rate, Unique, is_pattern, matches
 from supervisor.policy.duration import show
 
@@ -71,6 +71,38 @@ def _what_runs(written: Mapping[str, Any]) -> Iterator[Conflict]:
         for name in HANDLER_ONLY:
             if name in written:
                 yield (name,), "means something for a handler only; remove it from a queue with a command"
+        if _names_function(written.get("backoff")):
+            yield ("backoff",), "names a function, which handlers only have; write a table or an array of durations"
+    yield from _rules_of_written(written)
+
+
+def _names_function(written: Any) -> bool:
+    return isinstance(written, str) or (isinstance(written, dict) and "function" in written)
+
+
+def without_function(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of [defaults] as a queue with a command inherits them: its backoff is that without the function."""
+    backoff = defaults.get("backoff")
+    if not isinstance(backoff, dict) or "function" not in backoff:
+        return dict(defaults)
+    return {**defaults, "backoff": {**backoff, "function": None}}
+
+
+def _rules_of_written(written: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Rules that can never apply: an exit status, or a signal, is how a command ends."""
+    rules = written.get("on_error")
+    if "handler" in written and isinstance(rules, dict):
+        for name in rules:
+            if name.startswith(("exit ", "signal ")):
+                text = f'"{printable(name)}" is how a command ends; for a handler write the class of an exception'
+                yield ("on_error",), f'{text}, "timeout" or "crash"'
+
+
+def _of_breaker(queue: Queue) -> Iterator[Conflict]:
+    breaker = queue.breaker
+    if breaker is not None and breaker.max_cooldown_ms < breaker.cooldown_ms:
+        text = f"{show(breaker.max_cooldown_ms)} is below cooldown, {show(breaker.cooldown_ms)}"
+        yield ("breaker", "max_cooldown"), f"{text}; raise one or lower the other"
 
 
 def of_scale(written: Mapping[str, Any], workers: Any) -> Iterator[Conflict]:
@@ -87,6 +119,7 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
             f"{show(queue.backoff.max_ms)} is below base, {show(queue.backoff.base_ms)}; raise one or lower the other"
         )
         yield ("backoff", "max"), text
+    yield from _of_breaker(queue)
     if queue.ageing_ms is not None and "priority" not in queue.order:
         yield ("ageing",), 'means something where priorities count; write order = "priority", or leave it out'
     if queue.ageing_ms is not None and "fair" in queue.order:
@@ -129,6 +162,21 @@ def of_alerts(written: Mapping[str, Any], alerts: Alerts, queues: Collection[str
     taker = alerts.queue
     if taker is not None and not any(matches(each, taker) if is_pattern(each) else each == taker for each in queues):
         yield ("queue",), f"names {shown(taker)}, which is no queue; {suggestion(taker, queues)}"
+
+
+def of_targets(queues: Mapping[str, Queue], own: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Whether callbacks go to queues that exist; `own` are the tables of all queues as they were written."""
+    for name, queue in queues.items():
+        for key, target in (("on_failure", queue.on_failure), ("on_dead", queue.on_dead)):
+            if target is not None and not _speaks_of(target, own):
+                yield ("queues", name, key), f"there is no queue {target}; {suggestion(target, own)}"
+            elif target == name and key in own[name]:
+                yield ("queues", name, key), "is the queue itself; name another one"
+
+
+def _speaks_of(target: str, names: Iterable[str]) -> bool:
+    """Whether a table of a queue, or a pattern, speaks of this queue."""
+    return any(name == target or (is_pattern(name) and matches(name, target)) for name in names)
 
 
 def of_limit(limit: Limit) -> Iterator[Conflict]:

@@ -49,15 +49,17 @@ def read_section(section: Section, written: Any, prefix: KeyPath, scope: Scope) 
 
 def _read_key(section: Section, path: KeyPath, value: Any, fields: Fields, scope: Scope) -> None:
     key = section.keys[path[-1]]
-    if isinstance(key.kind, Section):
+    if isinstance(key.kind, Section) and (key.kind.short is None or isinstance(value, dict)):
         fields[key.field] = read_section(key.kind, value, path, scope)
         return
+    kind = key.kind.short if isinstance(key.kind, Section) else key.kind
+    assert kind is not None
     try:
         if section is DAEMON and path[-1] in PLAIN_PATHS:
             _refuse_references(value)
         else:
             value = expand(value, scope.environ)
-        fields[key.field] = key.kind.read(value, scope.document.folder)
+        fields[key.field] = kind.read(value, scope.document.folder)
     except ValueError as error:
         scope.problem(path, str(error))
 
@@ -96,5 +98,8 @@ def construct(section: Section, fields: Fields) -> Any:
     """The value of the spec that these fields make; what is not set takes the default of its class."""
     nested = {key.field: key.kind for key in section.keys.values() if isinstance(key.kind, Section)}
     return section.type(
-        **{name: construct(nested[name], value) if name in nested else value for name, value in fields.items()}
+        **{
+            name: construct(nested[name], value) if name in nested and value is not None else value
+            for name, value in fields.items()
+        }
     )

@@ -120,7 +120,8 @@ def _names(queue: Queue) -> Iterator[Said]:
 
 
 def _references(queue: Queue) -> Iterator[tuple[str, str]]:
-    for key, reference in (("handler", queue.handler), ("after_fork", queue.after_fork)):
+    written = (("handler", queue.handler), ("after_fork", queue.after_fork), ("backoff", queue.backoff.function))
+    for key, reference in written:
         if reference:
             yield key, reference
 

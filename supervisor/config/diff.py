@@ -40,6 +40,12 @@ KEEPER_ONLY = frozenset(
         "max_payload_bytes",
         "redact",
         "oldest_max_ms",
+        "on_error",
+        "retry_for_ms",
+        "ttl_ms",
+        "on_failure",
+        "on_dead",
+        "breaker",
     }
 )
 """Fields of a queue that no process of its pool acts on."""
@@ -69,13 +75,19 @@ def diff(old: Spec, new: Spec) -> Changes:
     before, after = {**old.queues, **old.pools}, {**new.queues, **new.pools}
     both = [name for name in after if name in before]
     differing = {name: differences(before[name], after[name]) for name in both}
+    touched = {name for name in both if _touches_pool(before[name], after[name], differing[name])}
     return Changes(
         added=tuple(name for name in after if name not in before),
         removed=tuple(name for name in before if name not in after),
-        changed=tuple(name for name in both if differing[name] - RETUNED),
-        retuned=tuple(name for name in both if differing[name] and differing[name] <= RETUNED),
+        changed=tuple(name for name in both if name in touched),
+        retuned=tuple(name for name in both if differing[name] and name not in touched),
         restart_needed=(*_fixed("daemon", old.daemon, new.daemon), *_fixed("log", old.log, new.log)),
     )
+
+
+def _touches_pool(old: Queue, new: Queue, differing: frozenset[str]) -> bool:
+    """Whether a process of the pool acts on what differs: of the backoff, its function runs in the workers."""
+    return bool(differing - RETUNED) or old.backoff.function != new.backoff.function
 
 
 def in_force(running: Spec, new: Spec) -> Spec:

@@ -22,6 +22,8 @@ class Section(NamedTuple):
     type: type[msgspec.Struct]
     meaning: str
     keys: dict[str, Key]
+    short: Kind | None = None
+    """What may stand in the table's place: it is read as the fields that it sets, or as None for no such table."""
 
 
 class Key(NamedTuple):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 SECTIONS = {
-    "breakers": "outage breakers",
+    "breakers": "breakers shared by queues",
     "cron": "schedules",
     "flows": "flows",
     "metrics": "metrics",
@@ -24,22 +24,14 @@ DAEMON_KEYS = {"cluster": "several hosts", "host": "several hosts", "generations
 QUEUE_KEYS = {
     "aliases": "tasks",
     "batch": "batches",
-    "breaker": "outage breakers",
     "cron": "schedules",
     "every": "schedules",
-    "expires": "time to live",
     "max_rss": "recycling by memory",
-    "on_dead": "callbacks",
-    "on_failure": "callbacks",
     "overlap": "schedules",
-    "retry": "retry policies",
-    "retry_for": "retry policies",
-    "retry_on": "retry policies",
     "schema": "payload schemas",
     "serve": "commands that stay alive",
     "tasks": "tasks",
     "timezone": "schedules",
-    "ttl": "time to live",
     "wasm": "WASM handlers",
 }
 ORDERS = {"deadline", "random"}
@@ -55,8 +47,6 @@ def value(name: str, written: Any) -> str | None:
     """What a value that an existing key does not take yet will be for."""
     if name == "order" and isinstance(written, str) and written in ORDERS:
         return "orders by deadline or at random"
-    if name == "backoff" and isinstance(written, (str, list)):
-        return "other shapes of backoff"
     return None
 
 

@@ -87,6 +87,8 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
     known = {*limits, *(layers.main.data["limits"] if isinstance(layers.main.data.get("limits"), dict) else ())}
     for key, text in agree.of_tables(queues, known, pools, layers.queues):
         report.problem(*_written(key, layers), text)
+    for key, text in agree.of_targets(queues, {name: queue_table(layers, name) for name in layers.queues}):
+        report.problem(*_written(key, layers), text)
     if not layers.queues:
         report.warn(Place(layers.main.path), ("queues",), "there is no queue; write a [queues.NAME]")
     return Spec(
@@ -204,6 +206,7 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
         return None
     if "handler" not in fields:
         defaults = {field: value for field, value in defaults.items() if field not in agree.HANDLER_ONLY}
+        defaults = agree.without_function(defaults)
     meant = inherit(defaults, fields)
     queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **meant})
     if isinstance(queue.workers, int):

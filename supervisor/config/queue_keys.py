@@ -7,11 +7,11 @@ from supervisor.config.alert_keys import ALERTS, OLDEST_MAX
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Key, Section
 from supervisor.config.kinds import boolean, choice, duration, integer, listed, number, or_word, path, size
 from supervisor.config.range import workers
+from supervisor.config.retry_keys import BACKOFF, BREAKER, ON_ERROR, YEAR_MS, or_false
 from supervisor.config.spec import (
     DAY_MS,
     HOUR_MS,
     MIB,
-    Backoff,
     Demand,
     Limit,
     Queue,
@@ -22,20 +22,9 @@ from supervisor.config.spec import (
     Unique,
 )
 
-YEAR_MS = 365 * DAY_MS
 EVER_MS = 36_500 * DAY_MS
 WORKERS_MAX = 256
 
-BACKOFF = Section(
-    Backoff,
-    "The delay before a retry: base x factor^(failures - 1), at most max, varied by jitter.",
-    {
-        "base": Key("base_ms", duration(0, 30 * DAY_MS), "delay before the first retry"),
-        "factor": Key("factor", number(1, 100), "what each further delay is multiplied by"),
-        "max": Key("max_ms", duration(0, YEAR_MS), "the longest delay; not below `base`"),
-        "jitter": Key("jitter", number(0, 1), "part of the delay that is left to chance, so that retries spread"),
-    },
-)
 RESTART = Section(
     Restart,
     "How often workers of a pool may die before its circuit opens.",
@@ -128,6 +117,8 @@ SCALE = Section(
         ),
     },
 )
+_LASTING = or_word("never", None, duration(1, EVER_MS))
+_TARGET = or_false(special.QUEUE_NAME)
 
 OWN_KEYS = ("handler", "command")
 """Keys that a queue must have of its own: they are not inherited."""
@@ -246,6 +237,14 @@ QUEUE = Section(
             "that of `[alerts]`",
         ),
         "recycle_jobs": Key("recycle_jobs", integer(1, 10**9), "jobs after which a worker is replaced", "never"),
+        "on_error": Key("on_error", ON_ERROR, "what is done about errors of one kind, see retries.md"),
+        "retry_for": Key(
+            "retry_for_ms", _LASTING, "no retry later than this after the job was due first; then it is dead"
+        ),
+        "ttl": Key("ttl_ms", _LASTING, "a job that is not started this long after it was due is cancelled: expired"),
+        "on_failure": Key("on_failure", _TARGET, "queue that gets a job for every failure and crash that is charged"),
+        "on_dead": Key("on_dead", _TARGET, "queue that gets a job for every job that is dead"),
+        "breaker": Key("breaker", BREAKER, BREAKER.meaning, "none"),
     },
 )
 DEFAULTS = Section(

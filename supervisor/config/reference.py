@@ -89,7 +89,8 @@ def _rows(section: Section) -> str:
 def _keys(section: Section, prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for name, key in section.keys.items():
         if isinstance(key.kind, Section):
-            yield f"`{prefix}{name}`", "a table", key.default or "as below", key.meaning
+            says = f"a table, or {key.kind.short.says}" if key.kind.short else "a table"
+            yield f"`{prefix}{name}`", says, key.default or "as below", key.meaning
             yield from _keys(key.kind, f"{prefix}{name}.")
         else:
             yield f"`{prefix}{name}`", key.kind.says, _default(section, key, name), key.meaning

@@ -58,7 +58,8 @@ def _object(section: Section) -> dict[str, Any]:
 
 def _property(section: Section, key: Key) -> dict[str, Any]:
     if isinstance(key.kind, Section):
-        return _object(key.kind)
+        table = _object(key.kind)
+        return {"anyOf": [table, key.kind.short.schema]} if key.kind.short else table
     described = {"description": key.meaning, **key.kind.schema}
     value = default(section, key)
     if key.default is None and value is not msgspec.NODEFAULT and value is not None:

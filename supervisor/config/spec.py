@@ -89,12 +89,34 @@ class Alerts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The delay before a retry: base x factor^(failures - 1), at most max, give or take the part jitter."""
+    """The delay before a retry, by a shape or a list, give or take the part jitter; or what `function` says."""
 
     base_ms: int = SECOND_MS
     factor: float = 2.0
     max_ms: int = HOUR_MS
     jitter: float = 0.1
+    shape: Literal["exponential", "linear", "constant"] = "exponential"
+    delays_ms: tuple[int, ...] = ()
+    function: str | None = None
+
+
+class ErrorRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `on_error` says of one kind of error; None is as for every other error."""
+
+    action: Literal["retry", "dead", "cancel", "snooze"] = "retry"
+    delay_ms: int = 0
+    max_attempts: int | None = None
+    backoff: Backoff | None = None
+
+
+class Breaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a queue stops handing out its jobs, and how it finds out that it may again; an empty `on` is any failure."""
+
+    failures: int = 10
+    period_ms: int = MINUTE_MS
+    cooldown_ms: int = 30 * SECOND_MS
+    max_cooldown_ms: int = 10 * MINUTE_MS
+    on: tuple[str, ...] = ()
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -223,6 +245,12 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     on_crash_loop: Literal["backoff", "escalate"] = "backoff"
     redact: tuple[str, ...] = ()
     recycle_jobs: int | None = None
+    on_error: dict[str, ErrorRule] = {}
+    retry_for_ms: int | None = None
+    ttl_ms: int | None = None
+    on_failure: str | None = None
+    on_dead: str | None = None
+    breaker: Breaker | None = None
     python_path: tuple[str, ...] = ()
     oldest_max_ms: int | None = None
     """None: as `[alerts]` says; 0: never."""

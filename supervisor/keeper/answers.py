@@ -11,6 +11,7 @@ from supervisor.job import State as JobState
 from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
+from supervisor.store import breaker_view
 from supervisor.store.reader import Reader, instant
 from supervisor.unix.clock import boot_ms, wall_ms
 from supervisor.unix.memory import W_DONE
@@ -102,7 +103,10 @@ def _queue(
     served_by = state.pool_of(name)
     pool = state.pools.get(served_by or "")
     orphaned = state.spec.queue(name) is None
-    reason = ORPHANED if orphaned else (pool.reason if pool else None) or _short_of_room(state, served_by)
+    table = state.spec.queue(name)
+    breaker = breaker_view.shown(table.breaker if table else None, state.breakers.get(name), now_ms)
+    halted = breaker_view.sentence(breaker)
+    reason = ORPHANED if orphaned else (pool.reason if pool else None) or halted or _short_of_room(state, served_by)
     return {
         **(counts or dict.fromkeys((state.value for state in JobState), 0)),
         "oldest_queued_s": None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
@@ -115,6 +119,7 @@ def _queue(
         "detail": pool.detail if pool else None,
         "preloaded": pool.preloaded if pool else None,
         "orphaned": orphaned,
+        "breaker": breaker,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from supervisor.errors import StoreError
+from supervisor.keeper import callbacks
 from supervisor.keeper.archive_times import Archiving
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
@@ -39,6 +40,7 @@ class Chores:
 
     def __init__(self, now_ms: int) -> None:
         self.promote_at_ms = now_ms
+        self.expire_at_ms = now_ms
         self.wake_at_ms = now_ms + CLOCK_LOOK_MS
         self.tidy_at_ms = now_ms
         self.prune_at_ms = now_ms + 1_000
@@ -57,6 +59,7 @@ class Chores:
         times = [
             self.promote_at_ms,
             self.wake_at_ms,
+            self.expire_at_ms,
             self.tidy_at_ms,
             self.prune_at_ms,
             self.identity_at_ms,
@@ -99,7 +102,7 @@ def tidy_lanes(work: Work, chores: Chores) -> None:
     buried = work.tx.bury_doomed(BURY_JOBS)
     if buried:
         work.final.update(buried)
-        work.afterwards(lambda: state.log.emit("job.key_dead", count=len(buried), ids=buried[:20]))
+        callbacks.dead_of_key(work, buried)
     rest_ms = 0 if more or len(buried) == BURY_JOBS else TIDY_EVERY_MS
     if work.boot_ms >= chores.tidy_at_ms:
         work.tx.forget_buckets(TIDY_ROWS)
@@ -115,7 +118,7 @@ def watch_clock(state: State, chores: Chores, wall_ms: int, boot_ms: int) -> Non
     step_ms = offset_ms - chores.clock_offset_ms if chores.clock_offset_ms is not None else 0
     chores.clock_offset_ms = offset_ms
     if abs(step_ms) >= CLOCK_STEP_MS:
-        chores.promote_at_ms = chores.wake_at_ms = boot_ms
+        chores.promote_at_ms = chores.wake_at_ms = chores.expire_at_ms = boot_ms
         state.log.emit("keeper.clock_set", seconds=step_ms / 1000)
 
 
@@ -142,8 +145,8 @@ def note_scheduled(work: Work, chores: Chores) -> None:
 
 def chores_due(chores: Chores, boot_ms: int) -> bool:
     """Whether a chore needs a transaction now."""
-    times = (chores.promote_at_ms, chores.wake_at_ms, chores.tidy_at_ms, chores.prune_at_ms, chores.requests_at_ms)
-    return min(*times, chores.archiving.next_ms()) <= boot_ms
+    times = (chores.promote_at_ms, chores.wake_at_ms, chores.expire_at_ms, chores.tidy_at_ms, chores.prune_at_ms)
+    return min(*times, chores.requests_at_ms, chores.archiving.next_ms()) <= boot_ms
 
 
 def keep_of(state: State, queue: str) -> Keep:

@@ -10,7 +10,9 @@ from typing import Any
 from supervisor.errors import JobsupError, UnknownJob, UsageError, WrongState
 from supervisor.job import IllegalTransition
 from supervisor.job import State as JobState
+from supervisor.keeper import breaking
 from supervisor.keeper.state import State
+from supervisor.policy.breaker import CLOSED
 from supervisor.store.reader import Reader
 from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
@@ -265,9 +267,13 @@ class Switch:
     def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:  # noqa: ARG002 - the interface of operations
         """Do it."""
         tx.pause(self.queue, paused=self.paused)
+        if not self.paused:
+            tx.put_breaker(self.queue, CLOSED)
 
         def effect() -> bool:
             self.state.wants_lease = True
+            if not self.paused:
+                breaking.reset(self.state, self.queue)
             self.reply({"queue": self.queue, "paused": self.paused})
             return True
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from supervisor.errors import StoreError
-from supervisor.keeper import archiving, dispatch, housekeeping, recall, sources
+from supervisor.keeper import archiving, breaking, dispatch, expiring, housekeeping, recall, sources, standstill
 from supervisor.keeper.housekeeping import Chores
 from supervisor.keeper.intake import insert
 from supervisor.keeper.settling import settle_slot
@@ -82,7 +82,8 @@ class Passes:
 
     def _waiting(self, work: Work) -> dict[str, bool]:
         """Pools for which something waits that could be leased, as far as is known."""
-        return {pool: sources.draw(work, pool, set()) is not None for pool in self._state.workplaces}
+        halted = breaking.halted(work)
+        return {pool: sources.draw(work, pool, halted) is not None for pool in self._state.workplaces}
 
     def work(self, tx: Any) -> Work:
         return Work(self._state, tx, wall_ms(), boot_ms())
@@ -101,6 +102,8 @@ class Passes:
         if state.leasing:
             self._recall(work, now_ms)
         withdraw(work)
+        standstill.take_back(work)
+        expiring.expire(work, self._chores)
         if state.leasing:
             dispatch.lease_out(work)
         housekeeping.prune(work, self._chores)
@@ -108,6 +111,7 @@ class Passes:
         housekeeping.tidy_lanes(work, self._chores)
         archiving.look_after(work)
         housekeeping.note_scheduled(work, self._chores)
+        breaking.note_next(work)
 
     def _own(self, work: Work) -> None:
         """Store the owners of new workers, before anything is leased to them; not of those that are dead already."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from supervisor.keeper import breaking
 from supervisor.keeper.work import Work
 from supervisor.policy.rank import charged
 
@@ -30,8 +31,10 @@ def draw(work: Work, pool: str, passed: set[str]) -> Drawn | None:
 
 
 def backlog(work: Work, pool: str) -> int:
-    """Jobs that this pool's workers could be leased now, over all queues that it draws from."""
-    return sum(work.tx.backlog(source) for source in work.state.spec.sources_of(pool))
+    """Jobs that this pool's workers could be leased now, over all queues that it draws from; none behind a breaker."""
+    total = sum(work.tx.backlog(source) for source in work.state.spec.sources_of(pool))
+    halted = [queue for queue in breaking.halted(work) if work.state.pool_of(queue) == pool]
+    return max(0, total - sum(map(work.tx.waiting, halted)))
 
 
 def charge(work: Work, pool: str, drawn: Drawn, jobs: int) -> None:

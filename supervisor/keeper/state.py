@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from supervisor.config.discipline import discipline_of
@@ -15,9 +15,8 @@ from supervisor.keeper.load import Loads
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
 from supervisor.observe.log import Log
-from supervisor.policy.backoff import Backoff
+from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import Discipline
-from supervisor.policy.settle import Budgets
 from supervisor.store.sqlite.store import SqliteStore
 from supervisor.wire.control import Certificate, Link, PoolScaled, PoolState, RecycleWorker
 
@@ -75,6 +74,14 @@ class State:
         self.withdrawn: set[int] = set()
         """Cancelled jobs that a worker has, and whose end is still to be brought about."""
         self.withdraw_at_ms: int | None = None
+        self.breakers: dict[str, Breaker] = {}
+        """The outage breakers that are not as they were made: a cache of their rows."""
+        self.taking_back: set[str] = set()
+        """Queues whose breaker has opened, and of which workers may still hold jobs that they have not begun."""
+        self.breaker_at_ms: int | None = None
+        self.expiry_waiting, self.expiry_behind = 0, False
+        """Times that are over of jobs that workers hold, to be asked about in every pass; whether there are others for
+        which there was no time yet."""
         self.wants_lease = True
         self.lease_first: str | None = None
         self.use(spec)
@@ -115,17 +122,6 @@ class State:
         """How many jobs of a queue a worker is handed at once: as the queue says, else as its pool does."""
         own = self.queue(queue).demand
         return own if own != NO_DEMAND else self.workplaces[pool].demand
-
-    def budgets(self, name: str, options: Mapping[str, Any]) -> Budgets:
-        """What a job of the queue may use up; its own overrides first."""
-        queue = self.queue(name)
-        backoff = queue.backoff
-        return Budgets(
-            options.get("max_attempts") or queue.max_attempts,
-            queue.max_crashes,
-            queue.max_interruptions,
-            Backoff(backoff.base_ms, backoff.factor, backoff.max_ms, backoff.jitter),
-        )
 
     def add_slot(self, slot: KeeperSlot) -> None:
         """Keep an open slot, until `drop_slot`."""

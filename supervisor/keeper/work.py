@@ -133,6 +133,16 @@ class Work:
             )
         )
 
+    def snoozed(self, facts: Facts, due_at_ms: int, error: AttemptError | None) -> None:
+        """A job runs again later, without charge; an error is why, if a rule says so of it."""
+        if error is not None:
+            delay_s, message = max(0, due_at_ms - self.now_ms) / 1000, error.message
+            self.afterwards(
+                lambda: self.state.log.emit(
+                    "job.snoozed", id=facts.id, queue=facts.queue, delay_s=delay_s, message=message
+                )
+            )
+
     def buried(self, facts: Facts, error: AttemptError | None, reason: str) -> None:
         """A job is dead."""
         message = error.message if error else reason

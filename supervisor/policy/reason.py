@@ -79,6 +79,7 @@ SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "due_later": _due,
     "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs to another queue",
     "paused": lambda f: f"queue {f['queue']} is paused; jobsctl resume {f['queue']} lets it go on",
+    "breaker": lambda f: f"queue {f['queue']}: its {f['said']}",
     "shut": lambda f: f"its handler has asked for no more for another {show(max(f['in_ms'], 0))}",
     "key_paused": lambda f: f"{_line(f)} is paused; jobsctl keys {f['queue']} --resume lets it go on",
     "held": _held,

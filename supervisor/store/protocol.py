@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from supervisor.errors import JobsupError
 from supervisor.job import State
+from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.settle import History
 from supervisor.store.history import Edit, NewReplay, Replay, Search
@@ -34,6 +35,18 @@ class NewJob(NamedTuple):
     key: str = ""
     cost: int = 1
     unique: str | None = None
+    expires_at_ms: int | None = None
+    """When it is cancelled if no run of it was begun."""
+    deadline_at_ms: int | None = None
+    """When it is dead if it is not final."""
+
+
+class Expiry(NamedTuple):
+    """A time that is over: `ttl` if it is that of being started, else that of being done."""
+
+    at_ms: int
+    id: int
+    ttl: bool
 
 
 class Group(NamedTuple):
@@ -297,8 +310,32 @@ class Tx(Protocol):
             IllegalTransition: it is final; nothing was changed.
         """
 
+    def expiring(self, jobs_max: int) -> list[Expiry]:
+        """Times to live and deadlines that are over, in their order."""
+
+    def next_expiry_ms(self) -> int | None:
+        """When the next one is over."""
+
+    def forget_expiries(self, expiries: Sequence[Expiry]) -> int:
+        """Ask no more about these jobs at those times; returns of how many that was not so already."""
+
+    def expire(self, ids: Sequence[int], state: State, reason: str) -> list[int]:
+        """End jobs that wait: `cancelled` or `dead`; returns those that waited, in the order given."""
+
+    def payload(self, job_id: int) -> bytes:
+        """The payload of a job that exists."""
+
+    def first_due_ms(self, job_id: int) -> int:
+        """When a job was due first: when it was enqueued, unless it was for later; or when it was revived last."""
+
+    def breakers(self) -> dict[str, Breaker]:
+        """The outage breakers that are not as they were made, by queue."""
+
+    def put_breaker(self, queue: str, breaker: Breaker) -> None:
+        """Store how a breaker stands."""
+
     def revive(self, job_id: int) -> None:
-        """Make a final or scheduled job ready anew, with fresh budgets.
+        """Make a final or scheduled job ready anew, with fresh budgets: its time to live and deadline are forgotten.
 
         Raises:
             UnknownJob: there is none of that id.

@@ -15,11 +15,13 @@ import msgspec
 
 from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import JOB_ID_MAX, State
+from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.redact import redact
 from supervisor.store.explain import Explained, Explainer
 from supervisor.store.library import sqlite3
 from supervisor.store.open import read_only
+from supervisor.store.sqlite.breaking import breaker_of
 from supervisor.store.sqlite.statements import SQL
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -122,17 +124,15 @@ class Reader:
         with self._snapshot():
             return Explainer(self._db, discipline_of, now_ms).explain(job_id)
 
-    def keys(
-        self, queue: str, *, everything: bool, limit: int, after: int = 0
-    ) -> Iterator[dict[str, Any]]:  # fmt: skip
-        """Keys of a queue, those that something keeps waiting, or all; `limit` 0 is all."""
-        left = limit or JOB_ID_MAX
+    def keys(self, queue: str, *, everything: bool, limit: int) -> Iterator[dict[str, Any]]:
+        """Keys of a queue in their order, those that something keeps waiting, or all; `limit` 0 is all."""
+        left, after = limit or JOB_ID_MAX, None
         while left > 0:
             page = min(left, KEYS_PAGE)
             asked = {"queue": queue, "all": everything, "after": after, "limit": page}
             rows = [_plain(row) for row in self._db.execute(SQL.read_keys, asked).fetchall()]
-            for lane, key, paused, held, doom, gate, state, due_at, waiting in rows:
-                after, left = lane, left - 1
+            for key, paused, held, doom, gate, state, due_at, waiting in rows:
+                after, left = key, left - 1
                 name = gate.partition("\0")[0] if gate else None
                 yield {
                     "key": key or None,
@@ -182,6 +182,12 @@ class Reader:
     def paused(self) -> set[str]:
         """Queues that are paused."""
         return {_plain(row)[0] for row in self._db.execute(SQL.read_paused)}
+
+    def breakers(self) -> dict[str, Breaker]:
+        """The outage breakers that are not as they were made, by queue; none in a file of an earlier version."""
+        if not self._db.execute(SQL.has_breakers).fetchone():
+            return {}
+        return {_plain(row)[0]: breaker_of(_plain(row)[1:]) for row in self._db.execute(SQL.breakers)}
 
     def setting(self, name: str) -> int:
         """A stored number."""
@@ -249,6 +255,8 @@ class Reader:
             "worker": {"slot": lease[2], "pid": lease[3]} if lease and lease[2] is not None else None,
             "enqueued_at": instant(enqueued_at),
             "due_at": instant(due),
+            "expires_at": instant(own.get("expires_at_ms")),
+            "deadline_at": instant(own.get("deadline_at_ms")),
             "started_at": instant(started_at),
             "finished_at": instant(finished_at),
             "reason": reason,

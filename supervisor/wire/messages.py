@@ -38,6 +38,7 @@ WAIT_MAX_MS = 86_400_000
 IDS_MAX = 10_000
 WORKERS_MAX = 256
 NAME_LENGTH_MAX = 255
+DELAYS_MAX = 32
 TEXT_LENGTH_MAX = 1_000
 
 RequestId = Annotated[int, Meta(ge=0, le=JOB_ID_MAX)]
@@ -52,6 +53,7 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_MS)]
 Patience = Annotated[int, Meta(ge=0, le=WAIT_MAX_MS)]
 Priority = Annotated[int, Meta(ge=PRIORITY_MIN, le=PRIORITY_MAX)]
 Attempts = Annotated[int, Meta(ge=1, le=ATTEMPTS_MAX)]
+Delays = Annotated[tuple[Delay, ...], Meta(min_length=1, max_length=DELAYS_MAX)]
 JobKey = Annotated[str, Meta(min_length=1, max_length=JOB_KEY_LENGTH_MAX)]
 Cost = Annotated[int, Meta(ge=1, le=COST_MAX)]
 Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH_MAX)]
@@ -68,6 +70,12 @@ class NewJob(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     timeout_ms: Limit | None = None
     max_attempts: Attempts | None = None
     tags: Tags = ()
+    backoff_ms: Delays | None = None
+    retry_for_ms: Limit | None = None
+    ttl_ms: Limit | None = None
+    expires_at_ms: Instant | None = None
+    deadline_ms: Limit | None = None
+    deadline_at_ms: Instant | None = None
     key: JobKey | None = None
     cost: Cost | None = None
 
@@ -301,7 +309,10 @@ def decode(frame: bytes) -> AnyRequest:
         raise refusal.of_frame(frame, error) from None
     if type(request) is Enqueue:
         for number, job in enumerate(request.jobs):
-            if job.tags or job.key is not None or job.due_at_ms is not None:
+            if (
+                job.tags or job.key is not None or job.due_at_ms is not None or job.expires_at_ms is not None
+                or job.deadline_at_ms is not None
+            ):  # fmt: skip
                 _check_options(number, job)
     elif type(request) is DeadRetry or type(request) is DeadDelete:
         _check_filter(request.filter)
@@ -338,6 +349,10 @@ def _check_options(number: int, job: NewJob) -> None:
     """Refuse options that are right one by one and wrong together, and tags that would not print."""
     if job.due_at_ms is not None and job.delay_ms is not None:
         raise InvalidPayload(f"jobs[{number}]: delay_ms and due_at_ms exclude each other")
+    if job.expires_at_ms is not None and job.ttl_ms is not None:
+        raise InvalidPayload(f"jobs[{number}]: ttl_ms and expires_at_ms exclude each other")
+    if job.deadline_at_ms is not None and job.deadline_ms is not None:
+        raise InvalidPayload(f"jobs[{number}]: deadline_ms and deadline_at_ms exclude each other")
     if len(set(job.tags)) < len(job.tags):
         raise InvalidPayload(f"jobs[{number}].tags: tags must differ from each other")
     if job.key is not None and not job.key.isprintable():

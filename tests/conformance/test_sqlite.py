@@ -10,11 +10,12 @@ import pytest
 
 from supervisor.policy.histogram import bounds
 from tests.conformance.history import HistoryConformance
+from tests.conformance.retry_verbs import RetryVerbs
 from tests.conformance.sqlite import SqliteBackend
 from tests.conformance.suite import Conformance
 
 
-class TestSqlite(Conformance):
+class TestSqlite(Conformance, RetryVerbs):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> SqliteBackend:
         return SqliteBackend(tmp_path / "jobs.db")

@@ -12,8 +12,10 @@ from supervisor.config.diff import KEEPER_ONLY, RETUNED, TOLD, Changes, diff, di
 from supervisor.config.spec import (
     Access,
     Backoff,
+    Breaker,
     Daemon,
     Demand,
+    ErrorRule,
     Intake,
     Limit,
     Log,
@@ -76,6 +78,12 @@ OTHER: dict[str, Any] = {
     "redact": ("a",),
     "oldest_max_ms": 1,
     "recycle_jobs": 1,
+    "on_error": {"ValueError": ErrorRule(action="dead")},
+    "retry_for_ms": 1,
+    "ttl_ms": 1,
+    "on_failure": "a",
+    "on_dead": "a",
+    "breaker": Breaker(),
     "python_path": ("/a",),
 }
 
@@ -101,6 +109,11 @@ def test_a_pool_is_touched_only_if_its_processes_read_what_differs(field: str) -
 def test_all_that_the_keeper_alone_reads_together_restarts_no_pool_nor_does_what_a_foreman_is_told() -> None:
     changed = msgspec.structs.replace(BASE, **{name: OTHER[name] for name in RETUNED})
     assert diff(spec(BASE), spec(changed)) == Changes(retuned=("q",))
+
+
+def test_of_a_backoff_the_function_alone_touches_the_pool() -> None:
+    changed = msgspec.structs.replace(BASE, backoff=Backoff(function="m:g"))
+    assert diff(spec(BASE), spec(changed)) == Changes(changed=("q",))
 
 
 def test_what_the_keeper_alone_reads_does_not_hide_what_the_pool_reads() -> None:

@@ -14,8 +14,10 @@ from supervisor.config.resolved import as_data, as_toml_data
 from supervisor.config.spec import (
     Access,
     Backoff,
+    Breaker,
     Daemon,
     Demand,
+    ErrorRule,
     Intake,
     Limit,
     Log,
@@ -41,6 +43,12 @@ kept = st.none() | st.integers(0, MAX_MS)
 users = st.from_regex(r"[a-z_][a-z0-9_-]{0,10}", fullmatch=True)
 code = st.just("pkg.mod:Class.method")
 
+rules = (
+    st.builds(ErrorRule, action=st.sampled_from(["retry", "dead", "cancel"]))
+    | st.builds(ErrorRule, action=st.just("snooze"), delay_ms=times)
+    | st.builds(ErrorRule, max_attempts=st.integers(1, 1000))
+    | st.builds(ErrorRule, backoff=st.builds(Backoff, delays_ms=st.lists(times, min_size=1, max_size=3).map(tuple)))
+)
 ranges = st.tuples(st.integers(1, 8), st.integers(0, 8)).map(lambda two: WorkerRange(min=two[0], max=sum(two)))
 scales = st.builds(
     Scale,
@@ -118,6 +126,8 @@ plain_queues = st.builds(
         factor=st.floats(1, 100),
         max_ms=st.integers(1000, 10**9),
         jitter=st.floats(0, 1),
+        shape=st.sampled_from(["exponential", "linear", "constant"]),
+        delays_ms=st.lists(st.integers(0, 10**9), max_size=3).map(tuple),
     ),
     restart=st.builds(Restart, intensity=st.integers(0, 9), period_ms=times),
     retention=st.builds(Retention, completed_ms=kept, cancelled_ms=kept, dead_ms=kept),
@@ -131,13 +141,30 @@ plain_queues = st.builds(
     on_crash_loop=st.sampled_from(["backoff", "escalate"]),
     redact=st.lists(lines, max_size=3).map(tuple),
     recycle_jobs=st.none() | st.integers(1, 10**9),
+    on_error=st.dictionaries(st.sampled_from(["ValueError", "a.b.Error", "exit 3", "signal 9", "timeout"]), rules),
+    retry_for_ms=st.none() | times,
+    ttl_ms=st.none() | times,
+    breaker=st.none()
+    | st.builds(
+        Breaker,
+        failures=st.integers(1, 100),
+        period_ms=times,
+        cooldown_ms=st.integers(1, 1000),
+        max_cooldown_ms=st.integers(1000, 10**6),
+        on=st.sampled_from([(), ("OSError", "timeout")]),
+    ),
 )
 queues = st.builds(
     lambda queue, order, unique: msgspec.structs.replace(queue, **order, **unique), plain_queues, orders, same
 )
 scaled = st.builds(Queue, name=names, command=st.just(("tool",)), workers=ranges, scale=scales)
 handlers = st.builds(
-    Queue, name=names, handler=code, preload=st.sampled_from(["auto", "always", "never"]), after_fork=st.none() | code
+    Queue,
+    name=names,
+    handler=code,
+    preload=st.sampled_from(["auto", "always", "never"]),
+    after_fork=st.none() | code,
+    backoff=st.builds(Backoff, function=st.none() | code),
 )
 specs = st.builds(
     Spec,

@@ -324,6 +324,18 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_nothing_of_it(path: Path, tm
     assert asked(path, "PRAGMA user_version") == len(known())
 
 
+WITHOUT_QUEUES = (
+    "INSERT INTO lane (id, queue) VALUES (1, 'q')",
+    "INSERT INTO job VALUES (1, 1, 0, 1, 0, 1, NULL, NULL, 'null')",
+)
+WITH_QUEUES = (
+    "INSERT INTO queue (id, name, ranking) VALUES (1, 'q', '')",
+    "INSERT INTO lane (id, queue, jobs) VALUES (1, 1, 1)",
+    "INSERT INTO job VALUES (1, 1, 0, 1, 0, 1, NULL, NULL, 'null', 1)",
+)
+"""What one job is, in the tables of older versions."""
+
+
 def at_version(path: Path, version: int) -> Path:
     """A database as an older version of jobsup left it, with one job in it."""
     connection = sqlite3.connect(path, isolation_level=None)
@@ -331,8 +343,8 @@ def at_version(path: Path, version: int) -> Path:
     MIGRATIONS.apply(db, stop_before=known()[version])
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {version}")
-    connection.execute("INSERT INTO lane (id, queue) VALUES (1, 'q')")
-    connection.execute("INSERT INTO job VALUES (1, 1, 0, 1, 0, 1, NULL, NULL, 'null')")
+    for statement in WITHOUT_QUEUES if version < 3 else WITH_QUEUES:
+        connection.execute(statement)
     connection.execute("INSERT INTO ready VALUES (1, 0, 1, 1, 0)")
     connection.execute("INSERT INTO tally VALUES (1, 'queued', 1)")
     connection.execute("UPDATE meta SET value = 2 WHERE name = 'next_id'")

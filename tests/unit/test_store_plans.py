@@ -20,6 +20,7 @@ WALKS = {
     "request_forget": "the oldest keys, bounded by its limit",
 }
 SORTS = {
+    "explain_leased": "what is leased",
     "outcome_tokens": "the few tokens of one batch",
     "read_oldest": "queues times priorities",
     "read_page": "one page",

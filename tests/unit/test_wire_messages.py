@@ -97,7 +97,7 @@ def test_a_payload_stays_the_text_it_was() -> None:
 
 def test_options_not_given_are_none() -> None:
     found = read_job()
-    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [(), None, None]
+    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [()] + [None] * 8
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,13 @@ def test_two_due_times_exclude_each_other() -> None:
     with pytest.raises(InvalidPayload, match=r"jobs\[0\]: delay_ms and due_at_ms exclude each other"):
         read(job(delay_ms=1, due_at_ms=1))
     assert read_job(delay_ms=None, due_at_ms=1).due_at_ms == 1
+
+
+@pytest.mark.parametrize(("one", "other"), [("ttl_ms", "expires_at_ms"), ("deadline_ms", "deadline_at_ms")])
+def test_a_time_is_given_in_one_way(one: str, other: str) -> None:
+    with pytest.raises(InvalidPayload, match=rf"jobs\[0\]: {one} and {other} exclude each other"):
+        read(job(**{one: 1, other: 1}))
+    assert getattr(read_job(**{one: None, other: 1}), other) == 1
 
 
 def test_a_job_needs_a_payload_even_if_it_is_null() -> None:

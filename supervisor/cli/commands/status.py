@@ -54,18 +54,22 @@ def find_job(invocation: Invocation, job_id: int) -> dict[str, Any]:
 def _overview(invocation: Invocation) -> dict[str, Any]:
     from supervisor.cli.overview import absent, overview
     from supervisor.errors import NoDatabase, NotRunning
+    from supervisor.store.breaker_view import shown
     from supervisor.unix.clock import wall_ms
 
     try:
         return invocation.ask_at_once("status")
     except NotRunning:
         pass
-    queues = tuple(invocation.spec().queues)
+    queues, now_ms = invocation.spec().queues, wall_ms()
     try:
         with invocation.reader() as reader:
-            found = overview(queues, reader.counts(), reader.oldest_queued_ms(), reader.paused(), wall_ms())
+            known = reader.breakers()
+            breakers = {name: shown(queue.breaker, known.get(name), now_ms) for name, queue in queues.items()}
+            found = overview(queues, reader.counts(), reader.oldest_queued_ms(), reader.paused(), now_ms, breakers)
     except NoDatabase:
-        found = overview(queues, {}, {}, (), 0)
+        breakers = {name: shown(queue.breaker, None, now_ms) for name, queue in queues.items()}
+        found = overview(queues, {}, {}, (), 0, breakers)
     holder = invocation.holder()
     return {"daemon": absent(holder.pid if holder else None), "queues": found, "alerts": None}
 

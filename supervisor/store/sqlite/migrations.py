@@ -170,6 +170,16 @@ FROM job JOIN queue ON queue.id = job.queue JOIN lane ON lane.id = job.lane
 LEFT JOIN outcome ON outcome.id = job.id LEFT JOIN trail ON trail.id = job.id;
 """
 
+RETRY = """
+CREATE TABLE expiry (
+  at INTEGER NOT NULL, id INTEGER NOT NULL, ttl INTEGER NOT NULL, PRIMARY KEY (at, id, ttl)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE breaker (
+  queue TEXT PRIMARY KEY, phase TEXT NOT NULL, failed_at TEXT NOT NULL, opened_at INTEGER, until_at INTEGER,
+  cooldown INTEGER NOT NULL, probe INTEGER, reason TEXT
+) STRICT, WITHOUT ROWID;
+"""
+
 
 HISTORY = """
 CREATE TABLE letter (
@@ -231,6 +241,13 @@ def m003_lanes(db: Database) -> None:
 
 
 @MIGRATIONS()
+def m005_retry(db: Database) -> None:
+    """Times to live and deadlines, by when they are over; how the outage breakers stand."""
+    db.executescript(RETRY)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
 def m006_history(db: Database) -> None:
     """Dead letters by error, replays, statistics by the minute, and since when a job that has a trail is ready."""
     db.executescript(HISTORY)
@@ -261,7 +278,7 @@ def migrate(connection: Any) -> list[str]:
 
 def known() -> list[str]:
     """Names of the migrations that this version knows, in order."""
-    return ["m001_tables", "m002_view_for_analysts", "m003_lanes", "m006_history"]
+    return ["m001_tables", "m002_view_for_analysts", "m003_lanes", "m005_retry", "m006_history"]
 
 
 def refuse_newer(connection: Any) -> None:

@@ -37,15 +37,17 @@ class Operating(Uniqueness, Letters, Measuring):
         self._withdraw(*found[0][:2], reason)
         return True
 
-    def _withdraw(self, row: Place, state: State, reason: str) -> None:
+    def _withdraw(self, row: Place, state: State, reason: str, final: State = State.CANCELLED) -> None:
         self._unplace(row, state)
-        ended = (row.id, "cancelled", row.history.attempt - 1, 0, None, self._now_ms, reason)
+        ended = (row.id, final.value, row.history.attempt - 1, 0, None, self._now_ms, reason)
         self._db.execute(SQL.finish, ended)
-        self._count_names(row.queue.decode(), ("cancelled",))
         queue = self._cache.queues[row.queue.decode()]
+        self._count_names(queue.name, (final.value,))
+        if final is State.DEAD:
+            self._put_letter(row.id, queue.name, self._now_ms, None, reason)
         self._let_go(row)
         self._count(queue, state, -1)
-        self._count(queue, State.CANCELLED, 1)
+        self._count(queue, final, 1)
 
     def _let_go(self, row: Place) -> None:
         """A job that held its lane holds it no more."""
@@ -72,6 +74,7 @@ class Operating(Uniqueness, Letters, Measuring):
         self._put_trail(job_id, ZERO, Held(*place, TRAILED, 1), None, None, solo=False)
         self._db.execute(SQL.trail_ready, (job_id, self._now_ms))
         self._db.execute(SQL.cancel_withdraw, (job_id,))
+        self._db.execute(SQL.options_renew, (job_id, self._now_ms))
         self._db.execute(SQL.insert_ready, (row.lane, *place, job_id, TRAILED))
         self._mark(lane)
         self._count(queue, state, -1)

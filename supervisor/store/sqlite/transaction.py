@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from supervisor.store.sqlite.breaking import Breaking
 from supervisor.store.sqlite.editing import Editing
+from supervisor.store.sqlite.expiring import Expiring
 from supervisor.store.sqlite.insertion import Insertion
 from supervisor.store.sqlite.keys import Keys
 from supervisor.store.sqlite.leasing import Leasing
@@ -10,5 +12,5 @@ from supervisor.store.sqlite.replaying import Replaying
 from supervisor.store.sqlite.settling import Settling
 
 
-class Transaction(Insertion, Leasing, Settling, Keys, Replaying, Editing):
+class Transaction(Insertion, Leasing, Settling, Keys, Expiring, Breaking, Replaying, Editing):
     """One transaction with all the verbs of `store.protocol.Tx`; made by the store, which commits it."""
