@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from supervisor.config import agree
 from supervisor.config.build import Fields, Scope, construct, inherit, read_section, unknown_section
-from supervisor.config.layers import Layers, gather, queue_table
+from supervisor.config.layers import NAMED, Layers, gather, queue_table
 from supervisor.config.locate import default_paths
 from supervisor.config.lookup import main_file
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report
 from supervisor.config.queue_keys import DEFAULTS, QUEUE, QUEUE_NAME, TOP
+from supervisor.config.schedules import read_schedules
 from supervisor.config.source import believe_folder
 from supervisor.config.spec import Access, Daemon, Intake, Log, Queue, Spec
 
@@ -76,7 +77,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
     """The spec; of use only if no problem was noted."""
     scope = Scope(layers.main, environ, report)
     sections = {name: _section(name, scope) for name in TOP}
-    for name in [name for name in layers.main.data if name not in TOP and name != "queues"]:
+    for name in [name for name in layers.main.data if name not in TOP and name not in NAMED]:
         scope.problem((name,), "" if report.full else unknown_section(name))
     daemon = _daemon(sections["daemon"], layers, scope)
     queues = _queues(layers, sections["defaults"], daemon, scope)
@@ -89,6 +90,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
         log=Log(**sections["log"]),
         access=Access(**sections["access"]),
         queues=queues,
+        schedules=read_schedules(layers, queues, scope),
         warnings=report.warnings,
     )
 
@@ -146,6 +148,8 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
 
 def _written(key: KeyPath, layers: Layers) -> tuple[Place, KeyPath]:
     """Where a key was written: in its queue, else in [defaults], else the nearest table around it."""
+    if key[0] == "schedules" and len(key) > 1:
+        return layers.schedules.get(key[1], layers.main).place(key), key
     if key[0] != "queues" or len(key) < 2:
         return layers.main.place(key), key
     document = layers.queues.get(key[1], layers.main)

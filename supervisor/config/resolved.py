@@ -11,7 +11,8 @@ from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Section
 from supervisor.config.queue_keys import QUEUE, RETENTION
-from supervisor.config.spec import Queue, Spec
+from supervisor.config.schedule_keys import SCHEDULE
+from supervisor.config.spec import Queue, Schedule, Spec
 
 
 def as_toml_data(spec: Spec) -> dict[str, Any]:
@@ -30,7 +31,14 @@ def as_data(spec: Spec) -> dict[str, Any]:
         "log": _table(LOG, spec.log),
         "access": _table(ACCESS, spec.access),
         "queues": {name: _queue(queue) for name, queue in spec.queues.items()},
+        **({"schedules": {name: schedule_table(each) for name, each in spec.schedules.items()}} if spec.schedules else {}),
     }
+
+
+def schedule_table(schedule: Schedule) -> dict[str, Any]:
+    """The keys that this schedule may have: a zone beside `every` is an error, and so is a null in TOML."""
+    table = _table(SCHEDULE, schedule)
+    return {name: value for name, value in table.items() if name != "timezone" or schedule.cron is not None}
 
 
 def _queue(queue: Queue) -> dict[str, Any]:

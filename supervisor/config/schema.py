@@ -13,6 +13,7 @@ import msgspec
 
 from supervisor.config.keys import Key, Section, default
 from supervisor.config.queue_keys import QUEUE, TOP
+from supervisor.config.schedule_keys import SCHEDULE
 
 
 def schema() -> dict[str, Any]:
@@ -24,12 +25,18 @@ def schema() -> dict[str, Any]:
         "propertyNames": {"pattern": "^[a-z0-9][a-z0-9_.-]{0,62}$"},
         "additionalProperties": _object(QUEUE),
     }
+    schedules = {
+        "type": "object",
+        "description": "One table for each schedule.",
+        "propertyNames": {"pattern": "^[a-z0-9][a-z0-9_.-]{0,62}$"},
+        "additionalProperties": _object(SCHEDULE),
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "jobsup",
         "description": "Queues of jobsup: queues.toml and queues.d/*.toml.",
         "type": "object",
-        "properties": {**sections, "queues": queues},
+        "properties": {**sections, "queues": queues, "schedules": schedules},
         "additionalProperties": False,
     }
 

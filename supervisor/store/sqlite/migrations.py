@@ -96,6 +96,22 @@ SELECT job.id, lane.queue,
 FROM job JOIN lane ON lane.id = job.lane LEFT JOIN outcome ON outcome.id = job.id LEFT JOIN trail ON trail.id = job.id;
 """
 
+SCHEDULES = """
+CREATE TABLE schedule (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, origin TEXT NOT NULL, paused INTEGER NOT NULL DEFAULT 0,
+  handled_at INTEGER NOT NULL, next_due_at INTEGER, next_fire_at INTEGER, outage TEXT, waiting_due_at INTEGER,
+  last_job_id INTEGER, last_due_at INTEGER, last_fired_at INTEGER, outcome TEXT, outcome_at INTEGER, reason TEXT,
+  fired INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0, missed INTEGER NOT NULL DEFAULT 0,
+  failed INTEGER NOT NULL DEFAULT 0, definition TEXT NOT NULL
+) STRICT;
+CREATE INDEX schedule_to_fire ON schedule (next_fire_at) WHERE next_fire_at IS NOT NULL;
+CREATE INDEX schedule_that_waits ON schedule (waiting_due_at) WHERE waiting_due_at IS NOT NULL;
+CREATE TABLE claim (
+  schedule TEXT NOT NULL, due_at INTEGER NOT NULL, outcome TEXT NOT NULL, at INTEGER NOT NULL, job_id INTEGER,
+  PRIMARY KEY (schedule, due_at)
+) STRICT, WITHOUT ROWID;
+"""
+
 
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
@@ -108,6 +124,13 @@ def m001_tables(db: Database) -> None:
 def m002_view_for_analysts(db: Database) -> None:
     """One view that answers most questions asked by hand: every job, its state, its times in milliseconds."""
     db.executescript(VIEWS)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
+def m004_schedules(db: Database) -> None:
+    """Schedules, where each stands, and claims: one row for each due time that was decided, never a second one."""
+    db.executescript(SCHEDULES)
     hit("migrate.step")
 
 
@@ -135,7 +158,7 @@ def migrate(connection: Any) -> list[str]:
 
 def known() -> list[str]:
     """Names of the migrations that this version knows, in order."""
-    return ["m001_tables", "m002_view_for_analysts"]
+    return ["m001_tables", "m002_view_for_analysts", "m004_schedules"]
 
 
 def refuse_newer(connection: Any) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from supervisor.store.sqlite.insertion import Insertion
 from supervisor.store.sqlite.leasing import Leasing
 from supervisor.store.sqlite.operating import Operating
+from supervisor.store.sqlite.scheduling import Scheduling
 from supervisor.store.sqlite.settling import Settling
 
 
-class Transaction(Insertion, Leasing, Settling, Operating):
+class Transaction(Insertion, Leasing, Settling, Operating, Scheduling):
     """One transaction with all the verbs of `store.protocol.Tx`; made by the store, which commits it."""
