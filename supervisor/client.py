@@ -36,7 +36,8 @@ WAIT_SLICE_MS = 60_000
 """`wait` asks again this often, so that a daemon that has gone is noticed."""
 
 WITHIN_MAX_MS = 86_400_000
-WRITING = frozenset({"cancel", "retry", "pause", "resume", "move", "purge", "dead_retry", "dead_delete"})
+WRITING = frozenset({"cancel", "retry", "pause", "resume", "move", "purge", "dead_retry", "dead_delete",
+                     "cron_add", "cron_remove", "cron_pause", "cron_resume", "cron_run"})  # fmt: skip
 """Operations that wait for a commit: the daemon is told how long we wait for them."""
 
 _PLAIN_S_MAX = 86_400

@@ -19,8 +19,8 @@ from supervisor.cli.streams import open_standard_streams
 from supervisor.errors import EXIT_FAILED, JobsupError, UsageError
 
 COMMANDS = (
-    "enqueue", "status", "list", "wait", "cancel", "retry", "dead", "pause", "resume", "move", "purge", "workers",
-    "tree", "queues", "config", "reload", "doctor", "backup", "completion",
+    "enqueue", "status", "list", "wait", "cancel", "retry", "dead", "pause", "resume", "move", "purge", "cron",
+    "workers", "tree", "queues", "config", "reload", "doctor", "backup", "completion",
 )  # fmt: skip
 """In the order in which help shows them."""
 

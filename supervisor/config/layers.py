@@ -80,7 +80,9 @@ def _lay(document: Document, layers: Layers, report: Report) -> None:
     """Let this document have the last word on its queues."""
     if document is not layers.main:
         for name in [name for name in document.data if name not in NAMED]:
-            text = "stands in a drop-in, which holds [queues.NAME] and [schedules.NAME] only; move it into the main file"
+            text = (
+                "stands in a drop-in, which holds [queues.NAME] and [schedules.NAME] only; move it into the main file"
+            )
             report.problem(document.place((name,)), (name,), text)
     for section, noun in NAMED.items():
         known: dict[str, Document] = getattr(layers, section)

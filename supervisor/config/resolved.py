@@ -31,7 +31,11 @@ def as_data(spec: Spec) -> dict[str, Any]:
         "log": _table(LOG, spec.log),
         "access": _table(ACCESS, spec.access),
         "queues": {name: _queue(queue) for name, queue in spec.queues.items()},
-        **({"schedules": {name: schedule_table(each) for name, each in spec.schedules.items()}} if spec.schedules else {}),
+        **(
+            {"schedules": {name: schedule_table(each) for name, each in spec.schedules.items()}}
+            if spec.schedules
+            else {}
+        ),
     }
 
 

@@ -105,8 +105,8 @@ def _check_payload(value: Any) -> None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("holds inf or nan, which JSON does not have; write a number")
-    elif not isinstance(value, (bool, int)):
-        raise ValueError("holds a date or time, which JSON does not have; write it as text in quotes")  # noqa: TRY004
+    elif value is not None and not isinstance(value, (bool, int)):
+        raise ValueError("holds a date or time, which JSON does not have; write it as text in quotes")
 
 
 PAYLOAD = Kind("what the payload of its jobs is: any value but a date or time", _read_payload, {}, json.loads)

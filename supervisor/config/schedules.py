@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from supervisor.config.build import Scope, construct, read_section
+from supervisor.config.keys import Section
 from supervisor.config.layers import Layers
-from supervisor.config.problem import KeyPath, shown, suggestion
+from supervisor.config.problem import KeyPath, dotted, shown, suggestion
 from supervisor.config.queue_keys import QUEUE_NAME
 from supervisor.config.schedule_keys import SCHEDULE
 from supervisor.config.spec import Queue, Schedule
@@ -61,6 +62,35 @@ def _read_schedule(
 def _queue(name: str | None, queues: Mapping[str, Queue]) -> Queue | None:
     """The queue that a schedule's jobs go to, as the keeper's `known_queue` will find it."""
     return None if name is None else queues.get(name)
+
+
+def from_values(name: str, values: Mapping[str, Any], queue: Queue | None) -> Schedule:
+    """The schedule that a client adds, with the keys that its table would have in TOML; no environment values.
+
+    Raises:
+        ValueError: with every problem, each as `KEY: what is wrong, and what would be right`.
+    """
+    problems: list[str] = []
+    fields: dict[str, Any] = {}
+    try:
+        QUEUE_NAME.read(name, "")
+    except ValueError as error:
+        problems.append(f"name: {error}")
+    for key, value in values.items():
+        known = SCHEDULE.keys.get(key)
+        if known is None or isinstance(known.kind, Section):
+            problems.append(f"{dotted((key,))}: unknown key; {suggestion(key, SCHEDULE.keys)}")
+            continue
+        try:
+            fields[known.field] = known.kind.read(value, "")
+        except ValueError as error:
+            problems.append(f"{key}: {error}")
+    schedule: Schedule = construct(SCHEDULE, {"name": name, "queue": "", **fields})
+    found = (*of_written(values), *of_schedule(schedule, queue))
+    problems += [f"{dotted(key)}: {text}" if key else text for key, text in found]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return schedule
 
 
 def of_written(written: Mapping[str, Any]) -> Iterator[Conflict]:

@@ -79,6 +79,7 @@ def status(state: State, reader: Reader) -> dict[str, Any]:
         "queues": {
             name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms) for name in names
         },
+        "schedules": reader.schedules_overview(),
     }
 
 

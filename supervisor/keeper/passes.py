@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from supervisor.errors import StoreError
-from supervisor.keeper import dispatch, housekeeping, recall
+from supervisor.keeper import dispatch, housekeeping, recall, timetable
 from supervisor.keeper.housekeeping import Chores
 from supervisor.keeper.intake import insert
 from supervisor.keeper.settling import settle_slot
@@ -90,6 +90,8 @@ class Passes:
             insert(work, flush=flush)
             self._operate(work)
         housekeeping.promote(work, self._chores)
+        if intake:
+            timetable.keep_time(work)
         if state.leasing:
             self._recall(work, now_ms)
         withdraw(work)

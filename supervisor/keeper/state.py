@@ -9,6 +9,7 @@ from typing import Any
 from supervisor.config.spec import Queue, Spec
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
+from supervisor.keeper.timetable import Timetable
 from supervisor.observe.log import Log
 from supervisor.policy.backoff import Backoff
 from supervisor.policy.rank import Rank, rank
@@ -65,6 +66,7 @@ class State:
         self.withdrawn: set[int] = set()
         """Cancelled jobs that a worker has, and whose end is still to be brought about."""
         self.withdraw_at_ms: int | None = None
+        self.timetable = Timetable()
         self.wants_lease = True
         self.lease_first: str | None = None
 

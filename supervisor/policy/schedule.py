@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice, pairwise
 from typing import Literal, NamedTuple, Protocol
 
 from cronsim import CronSim, CronSimError
@@ -141,10 +142,8 @@ class Cron(NamedTuple):
 
     def distance_ms(self) -> int:
         """The shortest time between two of the first hundred due times, on a clock that nobody changes."""
-        walls = CronSim(self.expression, _REFERENCE)
-        listed = [wall for wall, _ in zip(walls, range(_DISTANCES), strict=False)]
-        distances = [later - sooner for sooner, later in zip(listed, listed[1:], strict=False)]
-        return min(distances) // timedelta(milliseconds=1)
+        listed = islice(CronSim(self.expression, _REFERENCE), _DISTANCES)
+        return min(later - sooner for sooner, later in pairwise(listed)) // timedelta(milliseconds=1)
 
     def _time_of_day_after(self, at: datetime) -> datetime | None:
         """Wall times in their order; the moments that they mean never go back."""

@@ -319,6 +319,9 @@ class Tx(Protocol):
     def schedules(self, after: str, rows_max: int) -> list[ScheduleRow]:
         """Schedules in the order of their names."""
 
+    def schedules_count(self) -> int:
+        """How many schedules there are."""
+
     def define_schedule(self, row: ScheduleRow) -> None:
         """Store a schedule with all that is known of it, in the place of one of the same name."""
 
@@ -330,9 +333,6 @@ class Tx(Protocol):
 
     def due_schedules(self, rows_max: int) -> list[ScheduleRow]:
         """Schedules with something to fire by now, the longest due first."""
-
-    def waiting_schedules(self, after: str, rows_max: int) -> list[ScheduleRow]:
-        """Schedules of which a run waits for the end of the job before it, in the order of their names."""
 
     def next_fire_ms(self) -> int | None:
         """When the next schedule fires."""

@@ -23,6 +23,7 @@ REREAD_BYTES_MAX = 256 * 1024
 """In larger texts half surrogate pairs are not searched for: it would hold up the keeper."""
 
 RULES = {
+    "after": "the name of a schedule",
     "after_ms": "milliseconds since 1970, up to the year 9999",
     "before_ms": "milliseconds since 1970, up to the year 9999",
     "delay_ms": "whole milliseconds, 0 to 36500 days",
@@ -34,11 +35,13 @@ RULES = {
     "jobs": f"a list of 1 to {GROUP_JOBS_MAX} objects",
     "key": "1 to 64 printable ASCII characters without blanks",
     "max_attempts": "an integer from 1 to 1000",
+    "name": "the name of a schedule",
     "new": "the name of a queue",
     "old": "the name of a queue",
     "payload": "a JSON value",
     "priority": "an integer from -100 to 100",
     "queue": "the name of a queue",
+    "schedule": "an object with the keys of `[schedules.NAME]`",
     "state": "the name of a state",
     "tags": "a list of at most 32 texts of 1 to 64 printable characters",
     "text": "a text of 1 to 1000 characters",

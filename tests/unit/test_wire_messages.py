@@ -47,6 +47,9 @@ RIGHT = [
     request("move", old="a", new="b"), request("purge", queue="a", state="dead"),
     request("dead_retry", filter={"queue": "a"}), request("dead_delete", filter={"before_ms": 1}),
     enqueue(),
+    request("cron_list"), request("cron_show", name="a"), request("cron_add", name="a", schedule={"queue": "q"}),
+    request("cron_remove", name="a"), request("cron_pause", name="a"), request("cron_resume", name="a"),
+    request("cron_run", name="a"),
 ]  # fmt: skip
 
 
@@ -63,7 +66,7 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
         by_class.setdefault(kind.access, set()).add(kind.__struct_config__.tag)
     assert by_class == {
         "enqueue": {"enqueue"},
-        "status": {"hello", "job", "status", "wait", "workers", "tree"},
+        "status": {"hello", "job", "status", "wait", "workers", "tree", "cron_list", "cron_show"},
         "admin": {
             "cancel",
             "retry",
@@ -73,6 +76,11 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
             "purge",
             "dead_retry",
             "dead_delete",
+            "cron_add",
+            "cron_remove",
+            "cron_pause",
+            "cron_resume",
+            "cron_run",
             "reload",
         },
     }

@@ -64,10 +64,12 @@ def _overview(invocation: Invocation) -> dict[str, Any]:
     try:
         with invocation.reader() as reader:
             found = overview(queues, reader.counts(), reader.oldest_queued_ms(), reader.paused(), wall_ms())
+            schedules = reader.schedules_overview()
     except NoDatabase:
+        schedules = {"count": 0, "paused": 0, "next": None, "next_at": None}
         found = overview(queues, {}, {}, (), 0)
     holder = invocation.holder()
-    return {"daemon": absent(holder.pid if holder else None), "queues": found}
+    return {"daemon": absent(holder.pid if holder else None), "queues": found, "schedules": schedules}
 
 
 def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
@@ -99,6 +101,10 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
     ]
     render.put_rows(({"queue": name, **queue} for name, queue in found["queues"].items()), columns, as_json=False)
     if sys.stdout.isatty():
+        if schedules := found.get("schedules", {}).get("count"):
+            soonest = found["schedules"]
+            coming = f"; {soonest['next']} is due next, at {soonest['next_at']}" if soonest["next"] else ""
+            render.put_line(f"schedules: {schedules}{coming}")
         for name, queue in found["queues"].items():
             circuit = f"circuit {queue['circuit']}: " if queue.get("circuit") not in (None, "closed") else ""
             if queue.get("reason"):

@@ -105,7 +105,6 @@ CREATE TABLE schedule (
   failed INTEGER NOT NULL DEFAULT 0, definition TEXT NOT NULL
 ) STRICT;
 CREATE INDEX schedule_to_fire ON schedule (next_fire_at) WHERE next_fire_at IS NOT NULL;
-CREATE INDEX schedule_that_waits ON schedule (waiting_due_at) WHERE waiting_due_at IS NOT NULL;
 CREATE TABLE claim (
   schedule TEXT NOT NULL, due_at INTEGER NOT NULL, outcome TEXT NOT NULL, at INTEGER NOT NULL, job_id INTEGER,
   PRIMARY KEY (schedule, due_at)

@@ -1,7 +1,7 @@
 """Schedules, and the claims on their due times.
 
-*Invariant:* a due time is decided once: its claim is a row of the transaction that inserts its job, and none is taken at
-or before the newest one. So older claims can go, and retention of jobs never touches any.
+*Invariant:* a due time is decided once: its claim is a row of the transaction that inserts its job, and none is taken
+at or before the newest one. So older claims can go, and retention of jobs never touches any.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from supervisor.store.protocol import Claim, ScheduleRow
-from supervisor.store.sqlite.base import Base, text
+from supervisor.store.sqlite.base import Base
 from supervisor.store.sqlite.statements import SQL
 
 CLAIMS_KEPT = 20
@@ -23,11 +23,15 @@ class Scheduling(Base):
     def schedule(self, name: str) -> ScheduleRow | None:
         """A schedule; None if there is none of that name."""
         found = self._db.execute(SQL.schedule_get, (name,)).fetchone()
-        return None if found is None else _row(found)
+        return None if found is None else schedule_row(found)
 
     def schedules(self, after: str, rows_max: int) -> list[ScheduleRow]:
         """Schedules in the order of their names."""
-        return [_row(found) for found in self._db.execute(SQL.schedule_page, (after, rows_max)).fetchall()]
+        return [schedule_row(found) for found in self._db.execute(SQL.schedule_page, (after, rows_max)).fetchall()]
+
+    def schedules_count(self) -> int:
+        """How many schedules there are."""
+        return int(self._db.execute(SQL.schedule_count).fetchone()[0])
 
     def define_schedule(self, row: ScheduleRow) -> None:
         """Store a schedule with all that is known of it, in the place of one of the same name."""
@@ -45,11 +49,8 @@ class Scheduling(Base):
 
     def due_schedules(self, rows_max: int) -> list[ScheduleRow]:
         """Schedules with something to fire by now, the longest due first."""
-        return [_row(found) for found in self._db.execute(SQL.schedule_due, (self._now_ms, rows_max)).fetchall()]
-
-    def waiting_schedules(self, after: str, rows_max: int) -> list[ScheduleRow]:
-        """Schedules of which a run waits for the end of the job before it, in the order of their names."""
-        return [_row(found) for found in self._db.execute(SQL.schedule_waiting, (after, rows_max)).fetchall()]
+        rows = self._db.execute(SQL.schedule_due, (self._now_ms, rows_max)).fetchall()
+        return [schedule_row(found) for found in rows]
 
     def next_fire_ms(self) -> int | None:
         """When the next schedule fires."""
@@ -71,12 +72,17 @@ class Scheduling(Base):
         return [Claim(due, outcome.decode(), at, job_id) for due, outcome, at, job_id in found]
 
 
-def _row(found: Any) -> ScheduleRow:
-    row = ScheduleRow(*found)
-    return row._replace(
-        name=found[0].decode(), origin=found[1].decode(), paused=bool(row.paused),
-        outcome=text(found[11]), reason=text(found[13]),
+def schedule_row(found: Any) -> ScheduleRow:
+    """A schedule from its columns, of which those of text may come as bytes or as text."""
+    raw = ScheduleRow._make(value.encode() if isinstance(value, str) else value for value in found)
+    return raw._replace(
+        name=str(_text(found[0])), origin=str(_text(found[1])), outcome=_text(found[11]), reason=_text(found[13]),
+        paused=bool(raw.paused),
     )  # fmt: skip
+
+
+def _text(value: Any) -> str | None:
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _value(value: Any) -> Any:
