@@ -20,11 +20,8 @@ _NOT_RUN = {
 
 
 def describe(expression: str) -> str:
-    """A cron expression in words, such as "At 02:30 on Monday"; the expression itself where there are none."""
-    try:
-        return str(CronSim(expression, _REFERENCE).explain())
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return expression
+    """A cron expression in words, such as "At 02:30 on Monday"."""
+    return str(CronSim(expression, _REFERENCE).explain())
 
 
 def when(ms: int, zone: tzinfo) -> str:

@@ -22,7 +22,8 @@ from supervisor.config.kinds import REFERENCE
 from supervisor.config.load import load
 from supervisor.config.queue_keys import DEFAULTS, OWN_KEYS, QUEUE, TOP
 from supervisor.config.reference import markdown, toml
-from supervisor.config.spec import Queue, Spec
+from supervisor.config.schedule_keys import SCHEDULE
+from supervisor.config.spec import Queue, Schedule, Spec
 from tests.support.config_files import QUEUE as A_QUEUE
 from tests.support.config_files import load_text, problems_of, write
 
@@ -60,19 +61,19 @@ def test_what_is_made_is_what_is_checked_in(tmp_path: Path, name: str, monkeypat
 
 
 def test_every_field_of_the_spec_has_a_key() -> None:
-    for section in (*TOP.values(), QUEUE):
+    for section in (*TOP.values(), QUEUE, SCHEDULE):
         fields = {field.name for field in msgspec.structs.fields(section.type)}
         kept = {key.field for key in section.keys.values()}
-        given = {"name", "python_path"} if section.type is Queue else set()
+        given = {Queue: {"name", "python_path"}, Schedule: {"name"}}.get(section.type, set())
         own = {"handler", "command"} if section is DEFAULTS else set()
         assert fields - given - own == kept
-    assert {*TOP, "queues", "files", "warnings"} - {"defaults"} == {
+    assert {*TOP, "queues", "schedules", "files", "warnings"} - {"defaults"} == {
         field.name for field in msgspec.structs.fields(Spec)
     }
 
 
 def test_every_default_is_a_value_that_its_key_takes() -> None:
-    for section in (*TOP.values(), QUEUE):
+    for section in (*TOP.values(), QUEUE, SCHEDULE):
         for name in key_names(section):
             inner, last = section, name
             if "." in name:
@@ -80,6 +81,8 @@ def test_every_default_is_a_value_that_its_key_takes() -> None:
                 inner = section.keys[table].kind  # type: ignore[assignment]
             key = inner.keys[last]
             value = default(inner, key)
+            if value is msgspec.NODEFAULT:
+                continue
             if value is not None or name.startswith("retention"):
                 assert key.kind.read(key.kind.show(value), "/") == value  # type: ignore[union-attr]
 
@@ -91,6 +94,8 @@ def test_the_docs_have_a_row_for_every_key() -> None:
         for key in key_names(section):
             assert f"| `{key}` |" in part
     assert [key for key in OWN_KEYS if f"| `{key}` |" not in page] == []
+    part = page.split("### `[schedules.NAME]`")[1]
+    assert [key for key in key_names(SCHEDULE) if f"| `{key}` |" not in part] == []
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,8 @@ def test_defaults_are_shown_as_toml(value: object, text: str) -> None:
 class TestSchema:
     def test_it_has_every_key(self) -> None:
         made = schema.schema()
-        assert list(made["properties"]) == [*TOP, "queues"]
+        assert list(made["properties"]) == [*TOP, "queues", "schedules"]
+        assert list(made["properties"]["schedules"]["additionalProperties"]["properties"]) == list(SCHEDULE.keys)
         table = made["properties"]["queues"]["additionalProperties"]
         assert list(table["properties"]) == list(QUEUE.keys)
         assert list(table["properties"]["backoff"]["properties"]) == ["base", "factor", "max", "jitter"]
@@ -144,6 +150,7 @@ class TestShipped:
         text = "".join(line.removeprefix("#").removeprefix(" ") for line in block.splitlines(keepends=True))
         spec = load(write(tmp_path, text), environ={})
         assert set(spec.queues) == {"emails", "thumbnails"}
+        assert set(spec.schedules) == {"digest"}
         data = tomllib.loads(text)
         for name, section in TOP.items():
             if name != "defaults":

@@ -41,21 +41,10 @@ def show_all(invocation: Invocation) -> None:
         Column("missed", "missed", "number"), Column("failed", "failed", "number", wide=True),
         Column("origin", "origin", wide=True),
     ]  # fmt: skip
-    found = _all(invocation)
-    rows = found if invocation.json else ({**row, "when": _when(row)} for row in found)
-    put_rows(rows, columns, as_json=invocation.json)
-
-
-def _all(invocation: Invocation) -> Iterator[dict[str, Any]]:
-    """Every schedule, a page at a time."""
-    after: str | None = None
     with invocation.client() as client:
-        while True:
-            page = client.request("cron_list", **({} if after is None else {"after": after}))
-            yield from page["schedules"]
-            after = page["next"]
-            if after is None:
-                return
+        found = client.schedules()
+    rows = found if invocation.json else [{**row, "when": _when(row)} for row in found]
+    put_rows(rows, columns, as_json=invocation.json)
 
 
 def _when(row: dict[str, Any]) -> str | None:
@@ -63,7 +52,8 @@ def _when(row: dict[str, Any]) -> str | None:
 
     if row["every_s"] is not None:
         return f"every {show(round(row['every_s'] * 1000))}"
-    return row["cron"]
+    cron: str | None = row["cron"]
+    return cron
 
 
 @jobsctl_command(name="show", examples=["jobsctl cron show nightly"])
@@ -123,7 +113,7 @@ def explain(invocation: Invocation, name: str) -> None:
 @click.option("--priority", metavar="N", type=int, help="Priority of its jobs.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="A tag of its jobs; may be repeated.")
 @pass_invocation
-def add(invocation: Invocation, name: str, queue: str, payload: str | None, **given: Any) -> None:
+def add(invocation: Invocation, /, name: str, queue: str, payload: str | None, **given: Any) -> None:
     """Add a schedule, or change one that was added; PAYLOAD is JSON.
 
     It is kept in the database, over restarts. A schedule that the configuration names cannot be
