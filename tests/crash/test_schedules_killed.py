@@ -1,4 +1,6 @@
-"""SIGKILL around due times: one job for each, whoever dies when. The jobs are read from the rows, not from the daemon."""
+"""SIGKILL around due times: one job for each, whoever dies when. Jobs are read from the rows, not from the daemon.
+
+"""
 
 from __future__ import annotations
 
@@ -45,6 +47,11 @@ def due_times(database: Path) -> list[int]:
     return [instant_ms(tag.removeprefix("due:")) for tag in tags if tag.startswith("due:")]
 
 
+def in_order(found: list[int]) -> bool:
+    """Whether these are all due times from the first to the last, each once."""
+    return found == list(range(found[0], found[-1] + 1, 1_000))
+
+
 def counted(client: Client[int]) -> dict[str, tuple[int, int]]:
     """How often each schedule fired, and its last due time."""
     return {row["name"]: (row["fired"], instant_ms(row["last_at"] or "1970-01-01T00:00:00Z"))
@@ -55,8 +62,7 @@ def every_due_time_has_one_job(
     database: Path, before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]
 ) -> None:
     """The jobs that are kept have all due times, each once; the counters of the others say the same."""
-    found = due_times(database)
-    assert found == list(range(found[0], found[-1] + 1, 1_000))
+    assert in_order(due_times(database))
     for name in NAMES:
         (fired_before, last_before), (fired, last) = before[name], after[name]
         assert fired - fired_before == (last - last_before) // 1_000, name
@@ -66,17 +72,18 @@ def test_a_planted_double_and_a_planted_gap_are_found(tmp_path: Path) -> None:
     """The checker has teeth."""
     with Daemon(tmp_path, TOML + KEPT, app=APP) as daemon, daemon.client() as client:
         until(lambda: counted(client)["b"][0] >= 3)
-    found = due_times(daemon.database)
-    assert found == list(range(found[0], found[-1] + 1, 1_000))
-    for statement in (
-        "INSERT INTO job SELECT id + 1000, lane, band, pos, priority, enqueued_at, due_at, options, payload FROM job "
-        "WHERE id = (SELECT max(id) FROM job WHERE options LIKE '%schedule:b%')",
-        "DELETE FROM job WHERE id = (SELECT id FROM job WHERE options LIKE '%schedule:b%' ORDER BY id LIMIT 1 OFFSET 1)",
-    ):
+    assert in_order(due_times(daemon.database))
+    of_b = "FROM job WHERE options LIKE '%schedule:b%'"
+    columns = "lane, band, pos, priority, enqueued_at, due_at, options, payload"
+    planted = {
+        f"INSERT INTO job SELECT id + 1000, {columns} {of_b} ORDER BY id DESC LIMIT 1": False,
+        "DELETE FROM job WHERE id > 1000": True,
+        f"DELETE FROM job WHERE id = (SELECT id {of_b} ORDER BY id LIMIT 1 OFFSET 1)": False,
+    }
+    for statement, right in planted.items():
         with closing(sqlite3.connect(daemon.database)) as db, db:
             db.execute(statement)
-        found = due_times(daemon.database)
-        assert found != list(range(found[0], found[-1] + 1, 1_000))
+        assert in_order(due_times(daemon.database)) == right
 
 
 @pytest.mark.campaign

@@ -3,8 +3,8 @@
 The oracle walks the minutes of real time, asks the zone for the wall time of each, and matches the fields of an
 expression by rules of its own. It knows no cron library and nothing of the policy but what docs/schedules.md says.
 
-By default a few zones are walked; with JOBSUP_CAMPAIGN=full all of them, from 1990 to 2037. Changes that are the same to
-the second, with the same offsets before and after, are walked once.
+By default a few zones are walked; with JOBSUP_CAMPAIGN=full all of them, from 1990 to 2037. Changes that are the same
+to the second, with the same offsets before and after, are walked once.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ def test_no_zone_changes_its_clock_twice_within_a_day(name: str) -> None:
 
 
 def test_the_oracle_knows_what_the_documentation_says() -> None:
-    """In spring 2026 in Berlin: once at 03:00 for 02:30; a pattern of hour 2 not at all. In autumn: once, and in both."""
+    """Berlin, spring 2026: 02:30 runs once, at 03:00; a pattern of hour 2 not at all. In autumn: once, and in both."""
     berlin = ZoneInfo("Europe/Berlin")
     spring, autumn = (change for change in changes(berlin) if change.at.year == 2026)
     cases = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ def test_a_restart_after_downtime_makes_good_what_the_policy_says(
     """The anchor is chosen so that at the second start the last due time is half a minute ago, and more."""
     with Daemon(tmp_path, HEAD, app=APP, env=clock.env) as daemon:
         daemon.stop()
-        now_s = datetime.now().timestamp()
+        now_s = datetime.now(UTC).timestamp()
         start = datetime.fromtimestamp(round(now_s) + 10).astimezone().isoformat()
         text = f'{HEAD}[schedules.s]\nqueue = "q"\nevery = "1m"\nstart = "{start}"\n{policy}\n'
         daemon.configure(text)
@@ -140,7 +140,8 @@ def test_a_clock_set_forward_is_an_outage_and_one_set_back_fires_nothing_again(t
         until(lambda: jobs_of(client)["fired"] >= 1)
         clock.wall_s = 3_600.0
         until(lambda: jobs_of(client)["missed"] >= 1_000)
-        until(lambda before=jobs_of(client)["fired"]: jobs_of(client)["fired"] > before)
+        ahead = jobs_of(client)["fired"]
+        until(lambda: jobs_of(client)["fired"] > ahead)
         clock.wall_s = 0.0
         until(lambda: daemon.log.count("the wall clock was set by") == 2)
         resting = jobs_of(client)
@@ -258,7 +259,8 @@ def test_a_schedule_whose_queue_left_the_file_says_so_and_goes_on_when_it_is_bac
         assert "could not run: there is no queue other" in jobs_of(client)["explanation"]
         daemon.configure(HEAD)
         assert daemon.ctl("reload").status == 0
-        until(lambda before=jobs_of(client)["fired"]: jobs_of(client)["fired"] > before)
+        fired = jobs_of(client)["fired"]
+        until(lambda: jobs_of(client)["fired"] > fired)
     assert "schedule s could not run at" in daemon.log
 
 

@@ -305,7 +305,10 @@ class TestDropIns:
         main = write(tmp_path, QUEUE)
         write(tmp_path, '[daemon]\ndurability = "relaxed"\n[queues]\n', "queues.d/d.toml")
         assert problems(main) == [
-            "queues.d/d.toml:1: daemon: stands in a drop-in, which holds [queues.NAME] and [schedules.NAME] only; move it into the main file"
+            (
+                "queues.d/d.toml:1: daemon: stands in a drop-in, which holds [queues.NAME] and [schedules.NAME] only; "
+                "move it into the main file"
+            )
         ]
 
     def test_problems_of_all_files_come_together(self, tmp_path: Path) -> None:

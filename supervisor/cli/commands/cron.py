@@ -12,6 +12,7 @@ from supervisor.cli.parameters import DURATION, INSTANT, QUEUE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from supervisor.config.spec import Schedule
     from supervisor.policy.schedule import Plan
 
 COUNT_MAX = 1_000
@@ -261,28 +262,19 @@ def _times(plan: Plan, zone_name: str, after_ms: int, count: int) -> Iterator[di
 
 
 def _plan(invocation: Invocation, what: str, timezone: str | None) -> tuple[Plan, str]:
-    """The plan of an expression, which has blanks in it or begins with @, of an interval, or of a schedule."""
+    """The plan of an expression, which has blanks in it or begins with @, of a schedule, or of an interval."""
     from supervisor.config.schedules import plan_of
-    from supervisor.config.spec import Schedule
-    from supervisor.policy.duration import parse_ms
 
     if " " in what.strip() or what.startswith("@"):
         schedule = _checked({"cron": what} | ({"timezone": timezone} if timezone else {}))
+    elif timezone is not None:
+        raise click.UsageError("--timezone goes with an expression; a schedule has its own")
     else:
-        known = _schedule(invocation, what)
-        try:
-            schedule = known or Schedule(name=what, queue="", every_ms=max(1_000, parse_ms(what)))
-        except ValueError:
-            from supervisor.errors import UnknownSchedule
-
-            hint = "jobsctl cron list names those that there are; an expression has five or six fields"
-            raise UnknownSchedule(f"there is no schedule {what}", hint=hint) from None
-        if timezone is not None:
-            raise click.UsageError("--timezone goes with an expression; a schedule has its own")
+        schedule = _configured(invocation, what) or _interval(what) or _added(invocation, what)
     return plan_of(schedule), schedule.timezone
 
 
-def _checked(values: dict[str, Any]) -> Any:
+def _checked(values: dict[str, Any]) -> Schedule:
     from supervisor.config.schedules import from_values
 
     try:
@@ -291,23 +283,37 @@ def _checked(values: dict[str, Any]) -> Any:
         raise click.UsageError(str(error)) from None
 
 
-def _schedule(invocation: Invocation, name: str) -> Any:
-    """A schedule of the configuration, or one that was added; None if there is none of that name."""
-    from supervisor.errors import ConfigError, NoDatabase, UnknownSchedule
+def _configured(invocation: Invocation, name: str) -> Schedule | None:
+    """A schedule of the configuration; None where there is none."""
+    from supervisor.errors import ConfigError
 
     try:
-        if found := invocation.spec().schedules.get(name):
-            return found
+        return invocation.spec().schedules.get(name)
     except ConfigError:
-        pass  # what was added is known by the daemon, whose socket the environment may name
+        return None  # the environment may name the socket of a daemon that knows it
+
+
+def _interval(what: str) -> Schedule | None:
+    """An interval, such as 15m; None if it is none."""
+    from supervisor.policy.duration import parse_ms
+
     try:
-        shown = invocation.ask("cron_show", name=name)
-    except (UnknownSchedule, NoDatabase, ConfigError):
+        parse_ms(what)
+    except ValueError:
         return None
-    return _from_shown(shown)
+    return _checked({"every": what})
 
 
-def _from_shown(shown: dict[str, Any]) -> Any:
+def _added(invocation: Invocation, name: str) -> Schedule:
+    """A schedule that was added.
+
+    Raises:
+        UnknownSchedule: there is none of that name.
+    """
+    return _from_shown(invocation.ask("cron_show", name=name))
+
+
+def _from_shown(shown: dict[str, Any]) -> Schedule:
     from supervisor.config.spec import Schedule
     from supervisor.policy.options import instant_ms
 
