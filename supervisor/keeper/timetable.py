@@ -223,13 +223,13 @@ def _note_next(work: Work) -> None:
     """When to look again; pages that are left, and what must be taken in, are due at once."""
     timetable = work.state.timetable
     fires_ms = work.tx.next_fire_ms()
-    watched, spec = bool(timetable.watched), work.state.spec
+    spec = work.state.spec
 
     def effect() -> None:
         if timetable.taken is not spec or timetable.ended:
             timetable.at_ms = work.boot_ms
         elif fires_ms is None:
-            timetable.at_ms = work.boot_ms + LOOK_MS if watched else NEVER_MS
+            timetable.at_ms = work.boot_ms + LOOK_MS if timetable.watched else NEVER_MS
         else:
             timetable.at_ms = work.boot_ms + min(max(fires_ms - work.now_ms, 0), LOOK_MS)
 

@@ -1,6 +1,4 @@
-"""SIGKILL around due times: one job for each, whoever dies when. Jobs are read from the rows, not from the daemon.
-
-"""
+"""SIGKILL around due times: one job for each, whoever dies when. The jobs are read from rows by other code."""
 
 from __future__ import annotations
 

@@ -3,14 +3,14 @@
 The oracle walks the minutes of real time, asks the zone for the wall time of each, and matches the fields of an
 expression by rules of its own. It knows no cron library and nothing of the policy but what docs/schedules.md says.
 
-By default a few zones are walked; with JOBSUP_CAMPAIGN=full all of them, from 1990 to 2037. Changes that are the same
-to the second, with the same offsets before and after, are walked once.
+By default a few zones are walked; with JOBSUP_CAMPAIGN=full all of them, from 1990 to 2037. Changes of the same shape
+are walked once: the same offsets, at the same wall time, weekday and date of months as long.
 """
 
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -33,7 +33,7 @@ ODD_ZONES = (
     "Antarctica/Casey", "Antarctica/Troll", "Antarctica/Vostok", "Asia/Gaza", "Asia/Pyongyang", "Asia/Tehran",
     "Australia/Lord_Howe", "Europe/Dublin", "Europe/London", "Pacific/Apia", "Pacific/Kwajalein", "UTC",
 )  # fmt: skip
-SHORT_YEARS = (1993, 1994, 2011, 2026)
+SHORT_YEARS = (1993, 2011, 2026)
 
 
 class Change(NamedTuple):
@@ -42,6 +42,14 @@ class Change(NamedTuple):
     at: datetime
     before: timedelta
     after: timedelta
+
+
+def shape(change: Change) -> Hashable:
+    """All of a change that the fields of an expression can tell apart."""
+    wall = (change.at + change.before).replace(tzinfo=None)
+    before = wall.replace(day=1) - DAY
+    lengths = tuple(calendar.monthrange(month.year, month.month)[1] for month in (before, wall))
+    return change.before, change.after, wall.time(), wall.weekday(), wall.month, wall.day, lengths
 
 
 def offset(zone: ZoneInfo, at: datetime) -> timedelta:
@@ -253,7 +261,7 @@ def chosen_zones() -> list[str]:
 @pytest.mark.timeout(3_600)
 def test_schedules_around_every_change_of_every_zone() -> None:
     campaign = Campaign("zones")
-    known: set[Change] = set()
+    known: set[Hashable] = set()
     zones, transitions, schedules = chosen_zones(), 0, 0
     for name in zones:
         zone = ZoneInfo(name)
@@ -261,11 +269,11 @@ def test_schedules_around_every_change_of_every_zone() -> None:
             if not FULL and change.at.year not in SHORT_YEARS:
                 continue
             transitions += 1
-            if change not in known:
-                known.add(change)
+            if shape(change) not in known:
+                known.add(shape(change))
                 schedules += check_change(name, change, zone)
     campaign.passed(len(known), zones=len(zones), transitions=transitions, schedules=schedules)
-    print(f"{len(zones)} zones, {transitions} transitions ({len(known)} different), {schedules} schedules compared")
+    print(f"{len(zones)} zones, {transitions} transitions ({len(known)} shapes), {schedules} schedules compared")
     assert schedules >= 17 * len(known) > 0
 
 
