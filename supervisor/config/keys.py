@@ -106,6 +106,8 @@ ACCESS = Section(
     {
         "enqueue": Key("enqueue", _WHO, "who may enqueue"),
         "status": Key("status", _WHO, "who may ask for the state of jobs and queues"),
-        "admin": Key("admin", _WHO, "who may cancel, retry, pause, resume, move, purge, change schedules, reload and back up"),
+        "admin": Key(
+            "admin", _WHO, "who may cancel, retry, pause, resume, move, purge, change schedules, reload and back up"
+        ),
     },
 )

@@ -155,6 +155,8 @@ class ScheduleOperation(ABC):
     def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:
         """Do it, or say why not."""
         timetable, spec = self.state.timetable, self.state.spec
+        if timetable.taken is not spec and self.state.leasing:
+            return lambda: False  # a daemon takes it in by itself, a page in each pass: then it is our turn again
         if timetable.taken is not spec:
             timetable.forget_progress()
             while not timetable.take_in(tx, self.state, now_ms):

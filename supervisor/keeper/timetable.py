@@ -202,15 +202,19 @@ def keep_time(work: Work) -> None:
     work.on_failure(partial(_failed, timetable))
     if taking and timetable.take_in(work.tx, state, work.now_ms):
         work.afterwards(partial(setattr, timetable, "taken", state.spec))
-    late = False
-    for row in work.tx.due_schedules(SCHEDULES_AT_ONCE):
-        _fire(work, row)
-        late = work.late(FIRE_UNTIL_US)
-        if late:
-            break
-    _fire_waiting(work)
+        taking = False
+    if not taking:  # what has left the configuration must not fire any more
+        _fire_due(work)
+        _fire_waiting(work)
     hit("keeper.schedule")
     _note_next(work)
+
+
+def _fire_due(work: Work) -> None:
+    for row in work.tx.due_schedules(SCHEDULES_AT_ONCE):
+        _fire(work, row)
+        if work.late(FIRE_UNTIL_US):
+            return
 
 
 def _failed(timetable: Timetable) -> None:

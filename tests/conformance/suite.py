@@ -1149,3 +1149,8 @@ def everything(tx: Tx, token: int) -> None:
     tx.pause("fifo", paused=False)
     tx.own(Owner("h", "b", 1, 1, 1, "fifo", "d", 1, 1))
     tx.forget_requests(NOW + 10, 10)
+    tx.define_schedule(a_schedule("everything"))
+    tx.claim("everything", NOW, "run")
+    tx.settle_claim("everything", NOW, "skipped", None)
+    tx.advance_schedule(a_schedule("everything", NOW + 1))
+    tx.remove_schedule("everything")

@@ -291,6 +291,40 @@ def test_one_that_leaves_the_file_and_comes_back_opens_no_past_due_time(store: S
     assert keeper.due() == [1, 2]
 
 
+def test_what_left_the_file_while_nobody_ran_fires_nothing(store: SqliteStore) -> None:
+    kept = [Schedule(name=f"a{number}", queue="q", every_ms=86_400_000) for number in range(70)]
+    Keeper(store, *kept, msgspec.structs.replace(MINUTELY, name="z", missed="all")).turns()
+    again = Keeper(store, *kept, now_ms=NOW + 10 * MINUTE)
+    again.turns()
+    assert again.due() == []
+
+
+def test_what_is_asked_of_a_daemon_that_has_just_started_waits_until_it_knows(store: SqliteStore) -> None:
+    keeper = Keeper(store, MINUTELY)
+    answers: list[dict[str, Any]] = []
+    operation = schedules.Look(keeper.state, "s", answers.append, answers.append, keeper.reader())  # type: ignore[arg-type]
+    done = []
+    for _ in range(2):
+        with store.transaction(NOW) as tx:
+            effect = operation.step(tx, NOW)
+        done.append(effect())
+        keeper.turns()
+    assert done == [False, True]
+    assert [each["name"] for each in answers] == ["s"]
+
+
+def test_without_a_daemon_what_is_asked_takes_all_in_first(store: SqliteStore) -> None:
+    keeper = Keeper(store, *(Schedule(name=f"s{number:02}", queue="q", every_ms=MINUTE) for number in range(70)))
+    keeper.state.leasing = False
+    answers: list[dict[str, Any]] = []
+    operation = schedules.LookAtMany(keeper.state, "s60", answers.append, answers.append, keeper.reader())  # type: ignore[arg-type]
+    with store.transaction(NOW) as tx:
+        effect = operation.step(tx, NOW)
+    assert effect()
+    assert [each["name"] for each in answers[0]["schedules"]] == [f"s{number}" for number in range(61, 70)]
+    assert keeper.table.taken is None, "a daemon that comes looks for itself"
+
+
 def test_runs_that_overlap_are_skipped_until_the_job_has_ended(store: SqliteStore) -> None:
     keeper = Keeper(store, msgspec.structs.replace(MINUTELY, overlap="skip"))
     keeper.turns()
@@ -468,6 +502,7 @@ def test_an_added_one_yields_to_the_file_and_is_said_to(store: SqliteStore) -> N
 def test_all_of_a_page_is_shown_with_where_to_go_on(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedules, "LISTED_MAX", 2)
     keeper = Keeper(store, *(Schedule(name=name, queue="q", every_ms=MINUTE) for name in "abc"))
+    keeper.turns()
     pages = []
     after: str | None = ""
     while after is not None:
