@@ -14,11 +14,11 @@ What a wall time means where a zone changes its offset:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice, pairwise
 from typing import Literal, NamedTuple, Protocol
+from zlib import crc32
 
 from cronsim import CronSim, CronSimError
 
@@ -129,7 +129,11 @@ class Every(NamedTuple):
 
 
 class Cron(NamedTuple):
-    """Due times of a cron expression (as `read_cron` gives it) in a time zone."""
+    """Due times of a cron expression (as `read_cron` gives it) in a time zone.
+
+    The library is only asked about wall times of no zone, where it knows the calendar. With a zone it steps by hours of
+    real time, and passes over times where a clock moves by half an hour.
+    """
 
     expression: str
     zone: tzinfo
@@ -256,10 +260,7 @@ class Plan(NamedTuple):
 
 def spread_ms(name: str, due_ms: int, jitter_ms: int) -> int:
     """How much later than due a run is, from 0 to `jitter_ms`, by nothing but the schedule's name and the due time."""
-    if not jitter_ms:
-        return 0
-    digest = hashlib.blake2b(f"{name} {due_ms}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % (jitter_ms + 1)
+    return crc32(f"{name} {due_ms}".encode()) * (jitter_ms + 1) >> 32
 
 
 class Outage(NamedTuple):
