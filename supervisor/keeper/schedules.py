@@ -274,6 +274,7 @@ class Remove(ScheduleOperation):
             hint = f"delete it there and reload; jobsctl cron pause {self.name} holds it until then"
             raise WrongState(f"schedule {self.name} is in the configuration", hint=hint)
         tx.remove_schedule(self.name)
+        self.state.timetable.forget(self.name)
         return lambda: {"name": self.name}
 
 

@@ -89,6 +89,10 @@ class Timetable:
             self._plans[row.name] = known = (row.definition, schedule, plan_of(schedule))
         return known[1], known[2]
 
+    def forget(self, name: str) -> None:
+        """A schedule is gone."""
+        self._plans.pop(name, None)
+
     # -- taking in what the configuration says ------------------------------------------------------------------
 
     def take_in(self, tx: Transaction, state: State, now_ms: int) -> bool:
@@ -111,7 +115,7 @@ class Timetable:
         for row in rows:
             if row.origin == FILE and row.name not in spec.schedules:
                 tx.remove_schedule(row.name)
-                self._plans.pop(row.name, None)
+                self.forget(row.name)
             else:
                 self._check(tx, state, row)
             self._checked = row.name
