@@ -50,6 +50,11 @@ WRITING = frozenset(
         "dead_stop",
         "edit",
         "delete",
+        "cron_add",
+        "cron_remove",
+        "cron_pause",
+        "cron_resume",
+        "cron_run",
     }
 )
 """Operations that wait for a commit: the daemon is told how long we wait for them."""
@@ -313,6 +318,44 @@ class Client(Generic[Ticket]):
         if payload is not UNCHANGED:
             text = f"{text},{job_text(payload, {})[1:-1]}"
         return self._channel.ask("edit", text, self._timeout_ms)
+
+    def schedule(self, name: str, queue: str, payload: Any = None, **keys: Any) -> dict[str, Any]:
+        """Add a schedule, or change one that was added; all about it.
+
+        Args:
+            name: its name, as queues are named.
+            queue: where its jobs go.
+            payload: what each of its jobs gets.
+            keys: `cron` or `every`, and any other key of `[schedules.NAME]`: docs/schedules.md. Durations and
+                instants are text.
+
+        Raises:
+            UsageError: a key is wrong; every problem is named.
+            UnknownQueue: no such queue.
+            WrongState: the configuration has a schedule of this name.
+        """
+        values = {"queue": queue, **({} if payload is None else {"payload": payload}), **keys}
+        return self.request("cron_add", name=name, schedule=values)
+
+    def unschedule(self, name: str) -> None:
+        """Remove a schedule that was added; its jobs stay.
+
+        Raises:
+            UnknownSchedule: no schedule has that name.
+            WrongState: it is in the configuration, and is removed there.
+        """
+        self.request("cron_remove", name=name)
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """Every schedule, in the order of their names."""
+        found: list[dict[str, Any]] = []
+        after = None
+        while True:
+            page = self.request("cron_list", after=after)
+            found += page["schedules"]
+            after = page["next"]
+            if after is None:
+                return found
 
     def request(self, op: str, /, *, timeout_s: float | None = None, **members: Any) -> dict[str, Any]:
         """Any operation of docs/protocol.md, by its name and members; what it answers.

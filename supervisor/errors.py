@@ -65,6 +65,13 @@ class UnknownJob(JobsupError):
     exit_status = EXIT_UNKNOWN
 
 
+class UnknownSchedule(JobsupError):
+    """No schedule of that name is in the configuration, and none was added."""
+
+    code = "unknown_schedule"
+    exit_status = EXIT_UNKNOWN
+
+
 class InvalidPayload(JobsupError):
     """The payload, or an option of the job, cannot be stored as it is."""
 

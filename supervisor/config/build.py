@@ -10,7 +10,8 @@ from supervisor.config.expand import expand, refers
 from supervisor.config.keys import DAEMON, Section
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Report, dotted, suggestion
-from supervisor.config.queue_keys import DEFAULTS, NAMED, OWN_KEYS, TOP
+from supervisor.config.queue_keys import DEFAULTS, NAMED, OWN_KEYS, QUEUE, TOP
+from supervisor.config.schedule_keys import SCHEDULE_ONLY
 
 PLAIN_PATHS = ("database", "run_dir", "python_path")
 """Paths of [daemon] that take no environment values."""
@@ -73,6 +74,8 @@ def _unknown(section: Section, area: str, name: str) -> str:
     """The sentence for a key that is not in the section."""
     if purpose := later.key(area, name):
         return later.sentence(purpose)
+    if name in SCHEDULE_ONLY and section in (QUEUE, DEFAULTS):
+        return "is a key of a schedule; write a [schedules.NAME] with it and the name of this queue"
     if section is DEFAULTS and name in OWN_KEYS:
         return "is not inherited; write it in each [queues.NAME]"
     return f"unknown key; {suggestion(name, section.keys)}"
@@ -82,7 +85,7 @@ def unknown_section(name: str) -> str:
     """The sentence for a table at the top that is no section."""
     if purpose := later.key("", name):
         return later.sentence(purpose)
-    return f"unknown section; {suggestion(name, (*TOP, *NAMED, 'queues'))}"
+    return f"unknown section; {suggestion(name, (*TOP, *NAMED, 'queues', 'schedules'))}"
 
 
 def inherit(defaults: Fields, own: Fields) -> Fields:

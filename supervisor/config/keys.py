@@ -109,7 +109,9 @@ ACCESS = Section(
         "enqueue": Key("enqueue", _WHO, "who may enqueue"),
         "status": Key("status", _WHO, "who may ask for the state of jobs and queues"),
         "admin": Key(
-            "admin", _WHO, "who may cancel, retry, edit, pause, resume, move, purge, delete, reload and back up"
+            "admin",
+            _WHO,
+            "who may cancel, retry, edit, pause, resume, move, purge, delete, change schedules, reload and back up",
         ),
     },
 )

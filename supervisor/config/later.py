@@ -9,11 +9,9 @@ from typing import Any
 
 SECTIONS = {
     "breakers": "breakers shared by queues",
-    "cron": "schedules",
     "flows": "flows",
     "metrics": "metrics",
     "outbox": "the transactional outbox",
-    "schedules": "schedules",
     "scopes": "access scopes",
     "store": "other stores",
     "tracing": "tracing",
@@ -24,14 +22,10 @@ DAEMON_KEYS = {"cluster": "several hosts", "host": "several hosts", "generations
 QUEUE_KEYS = {
     "aliases": "tasks",
     "batch": "batches",
-    "cron": "schedules",
-    "every": "schedules",
     "max_rss": "recycling by memory",
-    "overlap": "schedules",
     "schema": "payload schemas",
     "serve": "commands that stay alive",
     "tasks": "tasks",
-    "timezone": "schedules",
     "wasm": "WASM handlers",
 }
 ORDERS = {"deadline", "random"}

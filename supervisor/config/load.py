@@ -15,12 +15,13 @@ import msgspec
 
 from supervisor.config import agree
 from supervisor.config.build import Fields, Scope, construct, inherit, read_section, unknown_section
-from supervisor.config.layers import Layers, gather, queue_table
+from supervisor.config.layers import LAID, Layers, gather, queue_table
 from supervisor.config.locate import default_paths
 from supervisor.config.lookup import main_file
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report
 from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, POOL, QUEUE, TOP
+from supervisor.config.schedules import read_schedules
 from supervisor.config.source import believe_folder
 from supervisor.config.spec import Access, Alerts, Daemon, Intake, Limit, Log, Queue, Scale, Spec, Stats, is_pattern
 from supervisor.config.special import PATTERN, QUEUE_NAME
@@ -79,7 +80,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
     """The spec; of use only if no problem was noted."""
     scope = Scope(layers.main, environ, report)
     sections = {name: _section(name, scope) for name in TOP}
-    for name in [name for name in layers.main.data if name not in (*TOP, *NAMED, "queues")]:
+    for name in [name for name in layers.main.data if name not in (*TOP, *NAMED, *LAID)]:
         scope.problem((name,), "" if report.full else unknown_section(name))
     daemon = _daemon(sections["daemon"], layers, scope)
     queues = _queues(layers, sections["defaults"], daemon, scope)
@@ -102,6 +103,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report) -> Spec:
         stats=Stats(**sections["stats"]),
         queues=queues,
         pools=pools,
+        schedules=read_schedules(layers, queues, scope),
         warnings=report.warnings,
     )
 
@@ -227,6 +229,8 @@ def _sources(layers: Layers) -> Iterator[Iterable[str]]:
 
 def _written(key: KeyPath, layers: Layers) -> tuple[Place, KeyPath]:
     """Where a key was written: in its queue, else in [defaults], else the nearest table around it."""
+    if key[0] == "schedules" and len(key) > 1:
+        return layers.schedules.get(key[1], layers.main).place(key), key
     if key[0] != "queues" or len(key) < 2:
         return layers.main.place(key), key
     document = layers.queues.get(key[1], layers.main)

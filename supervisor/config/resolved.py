@@ -12,7 +12,8 @@ from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Section
 from supervisor.config.queue_keys import LIMIT, POOL, QUEUE, RETENTION
-from supervisor.config.spec import Queue, Spec
+from supervisor.config.schedule_keys import SCHEDULE
+from supervisor.config.spec import Queue, Schedule, Spec
 
 
 def as_toml_data(spec: Spec) -> dict[str, Any]:
@@ -34,6 +35,11 @@ def as_data(spec: Spec) -> dict[str, Any]:
         **({"alerts": _table(ALERTS, spec.alerts)} if spec.alerts.configured else {}),
         **_named(spec),
         "queues": {name: _queue(queue) for name, queue in spec.queues.items()},
+        **(
+            {"schedules": {name: schedule_table(each) for name, each in spec.schedules.items()}}
+            if spec.schedules
+            else {}
+        ),
     }
 
 
@@ -49,6 +55,12 @@ def _named(spec: Spec) -> dict[str, Any]:
 def _pool(pool: Queue) -> dict[str, Any]:
     table = _table(POOL, pool)
     return {name: value for name, value in table.items() if pool.handler is not None or name not in HANDLER_ONLY}
+
+
+def schedule_table(schedule: Schedule) -> dict[str, Any]:
+    """The keys that this schedule may have: a zone beside `every` is an error, and so is a null in TOML."""
+    table = _table(SCHEDULE, schedule)
+    return {name: value for name, value in table.items() if name != "timezone" or schedule.cron is not None}
 
 
 def _queue(queue: Queue) -> dict[str, Any]:

@@ -271,6 +271,27 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.workers_min < self.workers_max
 
 
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[schedules.NAME]`; either `cron` or `every_ms` is set. `payload` is JSON text, None for null."""
+
+    name: str
+    queue: str
+    cron: str | None = None
+    every_ms: int | None = None
+    timezone: str = "UTC"
+    payload: str | None = None
+    jitter_ms: int = 0
+    start_ms: int | None = None
+    end_ms: int | None = None
+    missed: Literal["skip", "once", "all"] = "skip"
+    missed_within_ms: int | None = None
+    missed_max: int = 100
+    overlap: Literal["allow", "skip", "queue"] = "allow"
+    priority: int | None = None
+    tags: tuple[str, ...] = ()
+    paused: bool = False
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that was configured; `files` are the files read, the main one first."""
 
@@ -284,6 +305,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     limits: dict[str, Limit] = {}
     queues: dict[str, Queue] = {}
     pools: dict[str, Queue] = {}
+    schedules: dict[str, Schedule] = {}
     warnings: tuple[str, ...] = ()
 
     def queue(self, name: str) -> Queue | None:

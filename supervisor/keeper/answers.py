@@ -86,6 +86,7 @@ def status(state: State, reader: Reader, alerting: Alerting) -> dict[str, Any]:
             | {"reranked": reranked.get(name)}
             for name in names
         },
+        "schedules": reader.schedules_overview(),
         "alerts": alerting.status(),
     }
 

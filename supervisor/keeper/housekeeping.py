@@ -119,6 +119,7 @@ def watch_clock(state: State, chores: Chores, wall_ms: int, boot_ms: int) -> Non
     chores.clock_offset_ms = offset_ms
     if abs(step_ms) >= CLOCK_STEP_MS:
         chores.promote_at_ms = chores.wake_at_ms = chores.expire_at_ms = boot_ms
+        state.timetable.wake(boot_ms)
         state.log.emit("keeper.clock_set", seconds=step_ms / 1000)
 
 

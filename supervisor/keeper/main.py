@@ -236,7 +236,7 @@ class Keeper:
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
         due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.breaker_at_ms, state.loads.next_ms]
-        due += [self.alerting.next_ms(boot_ms())]
+        due += [self.alerting.next_ms(boot_ms()), state.timetable.wake_ms(leasing=state.leasing)]
         due += [pending.until_ms for pending, _ in state.unfit]
         for at in (*due, self.server.next_deadline_ms(), self.service.waits.next_ms):
             if at is not None:
@@ -260,7 +260,8 @@ class Keeper:
             return now_ms >= self.passes.retry_at_ms
         if self._wanted():
             return True
-        due = (state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.breaker_at_ms)
+        schedules_ms = state.timetable.wake_ms(leasing=state.leasing)
+        due = (state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.breaker_at_ms, schedules_ms)
         if any(at is not None and now_ms >= at for at in due):
             return True
         if housekeeping.chores_due(self.chores, now_ms):
@@ -282,6 +283,7 @@ class Keeper:
         """An operation may have ended any job; everything else says which ones it ended."""
         waits = self.service.waits
         waits.tell(waits.jobs if operating else work.final, self.reader.job)
+        self.state.timetable.hear(work.final, everything=operating, boot_ms=boot_ms())
         self.service.handle_postponed()
 
     def _look_after(self, now_ms: int) -> None:

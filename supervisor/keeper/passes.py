@@ -8,7 +8,17 @@ from functools import partial
 from typing import Any
 
 from supervisor.errors import StoreError
-from supervisor.keeper import archiving, breaking, dispatch, expiring, housekeeping, recall, sources, standstill
+from supervisor.keeper import (
+    archiving,
+    breaking,
+    dispatch,
+    expiring,
+    housekeeping,
+    recall,
+    sources,
+    standstill,
+    timetable,
+)
 from supervisor.keeper.housekeeping import Chores
 from supervisor.keeper.intake import insert
 from supervisor.keeper.settling import settle_slot
@@ -99,6 +109,8 @@ class Passes:
             self._operate(work)
         housekeeping.promote(work, self._chores)
         housekeeping.wake(work, self._chores)
+        if intake:
+            timetable.keep_time(work)
         if state.leasing:
             self._recall(work, now_ms)
         withdraw(work)

@@ -16,7 +16,17 @@ from supervisor.errors import (
     PayloadTooLarge,
     UsageError,
 )
-from supervisor.keeper import answers, deletion, editing, intake, operations, reasons, replaying, scaling
+from supervisor.keeper import (
+    answers,
+    deletion,
+    editing,
+    intake,
+    operations,
+    reasons,
+    replaying,
+    scaling,
+    schedules,
+)
 from supervisor.keeper.access import allowed
 from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.children import known_queue
@@ -78,6 +88,13 @@ class Service:
             messages.DeadStop: self._dead_stop,
             messages.Edit: self._edit,
             messages.Delete: self._delete,
+            messages.CronList: self._cron_list,
+            messages.CronShow: self._cron_show,
+            messages.CronAdd: self._cron_add,
+            messages.CronRemove: self._cron,
+            messages.CronPause: self._cron,
+            messages.CronResume: self._cron,
+            messages.CronRun: self._cron,
             messages.Reload: self._reload,
             messages.AlertsTest: self._alerts_test,
             messages.Scale: self._scale,
@@ -202,11 +219,11 @@ class Service:
 
     # -- operations --------------------------------------------------------------------------------------------
 
-    def _start(self, operation: Operation, request: messages.Writing) -> None:
+    def _start(self, operation: Operation, request: messages.Writing | None = None) -> None:
         self._check_room()
         if len(self.state.operations) >= CLOGGED_OPERATIONS:
             raise Busy(f"{CLOGGED_OPERATIONS} operations on jobs are waiting already", hint="try again later")
-        if request.within_ms is not None:
+        if request is not None and request.within_ms is not None:
             operation.until_ms = boot_ms() + request.within_ms
         self.state.operations.append(operation)
 
@@ -298,6 +315,48 @@ class Service:
         if request.queue is not None:
             self._known(request.queue)
         self._start(deletion.Delete(self.state, request, *self._ways(connection, request.id)), request)
+
+    # -- schedules ---------------------------------------------------------------------------------------------
+
+    def _cron_list(self, connection: Connection, request: messages.CronList) -> None:
+        if self._taken_in():
+            self._reply(connection, request.id, schedules.listed(self.state, self.reader, request.after, wall_ms()))
+        else:
+            ways = self._ways(connection, request.id)
+            self._start(schedules.LookAtMany(self.state, request.after or "", *ways, self.reader))
+
+    def _cron_show(self, connection: Connection, request: messages.CronShow) -> None:
+        if self._taken_in():
+            self._reply(connection, request.id, schedules.one(self.state, self.reader, request.name, wall_ms()))
+        else:
+            ways = self._ways(connection, request.id)
+            self._start(schedules.Look(self.state, request.name, *ways, self.reader))
+
+    def _taken_in(self) -> bool:
+        """Whether the rows have the schedules of the configuration; where no daemon runs, they may not."""
+        return self.state.timetable.taken is self.state.spec
+
+    def _cron_add(self, connection: Connection, request: messages.CronAdd) -> None:
+        ways = self._ways(connection, request.id)
+        self._start(schedules.Add(self.state, request.name, *ways, self.reader, request.schedule), request)
+
+    def _cron(
+        self,
+        connection: Connection,
+        request: messages.CronRemove | messages.CronPause | messages.CronResume | messages.CronRun,
+    ) -> None:
+        reply, refuse = self._ways(connection, request.id)
+        operation: Operation
+        match request:
+            case messages.CronRemove():
+                operation = schedules.Remove(self.state, request.name, reply, refuse)
+            case messages.CronPause():
+                operation = schedules.Pause(self.state, request.name, reply, refuse, self.reader)
+            case messages.CronResume():
+                operation = schedules.Resume(self.state, request.name, reply, refuse, self.reader)
+            case messages.CronRun():
+                operation = schedules.Run(self.state, request.name, reply, refuse)
+        self._start(operation, request)
 
     def _reload(self, connection: Connection, request: messages.Reload) -> None:
         if self.state.control is None:

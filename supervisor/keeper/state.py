@@ -14,6 +14,7 @@ from supervisor.keeper.archive_times import Archiving
 from supervisor.keeper.load import Loads
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
+from supervisor.keeper.timetable import Timetable
 from supervisor.observe.log import Log
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import Discipline
@@ -82,6 +83,7 @@ class State:
         self.expiry_waiting, self.expiry_behind = 0, False
         """Times that are over of jobs that workers hold, to be asked about in every pass; whether there are others for
         which there was no time yet."""
+        self.timetable = Timetable()
         self.wants_lease = True
         self.lease_first: str | None = None
         self.use(spec)

@@ -55,6 +55,16 @@ WORDING: dict[str, tuple[int, str]] = {
     "keeper.pruned": (DEBUG, "retention removed {count} jobs"),
     "keeper.fault": (ERROR, "fault in the keeper: {traceback}"),
     "keeper.denied": (WARNING, "denied {op} to uid {uid}"),
+    "schedule.fired": (DEBUG, "schedule {schedule} enqueued job {id} of {queue} for {due}"),
+    "schedule.skipped": (INFO, "schedule {schedule} did not run at {due}: {reason}"),
+    "schedule.waits": (INFO, "schedule {schedule} will run for {due} when job {id} has ended"),
+    "schedule.missed": (WARNING, "schedule {schedule} missed {missed} runs up to {until}; {made_good} ran late"),
+    "schedule.failed": (ERROR, "schedule {schedule} could not run at {due}: {reason}"),
+    "schedule.unusable": (ERROR, "schedule {schedule} is at rest: {reason}"),
+    "schedule.replaced": (
+        WARNING,
+        "schedule {schedule} was added by a client; the one in the configuration replaces it",
+    ),
     "job.dead": (WARNING, "job {id} of {queue} is dead after attempt {attempt}: {message}"),
     "job.retry": (INFO, "job {id} of {queue} failed in attempt {attempt}, again in {delay_s} s: {message}"),
     "replay.ended": (

@@ -190,6 +190,43 @@ class Standing(NamedTuple):
     owner: int | None = None
 
 
+class ScheduleRow(NamedTuple):
+    """A schedule and where it stands. `definition` is JSON that the store does not look into.
+
+    *Invariant:* due times up to `handled_ms` are decided; it never goes back. `next_ms` fires at `fires_ms`, which is
+    None while nothing is to fire. `waiting_ms` is a due time whose run waits for the end of `last_job_id`.
+    """
+
+    name: str
+    origin: str
+    paused: bool
+    handled_ms: int
+    next_ms: int | None
+    fires_ms: int | None
+    outage: bytes | None
+    waiting_ms: int | None
+    last_job_id: int | None
+    last_due_ms: int | None
+    last_fired_ms: int | None
+    outcome: str | None
+    outcome_ms: int | None
+    reason: str | None
+    fired: int
+    skipped: int
+    missed: int
+    failed: int
+    definition: bytes
+
+
+class Claim(NamedTuple):
+    """What was decided about one due time of a schedule."""
+
+    due_ms: int
+    outcome: str
+    at_ms: int
+    job_id: int | None
+
+
 class Tx(Protocol):
     """Verbs on one transaction; nothing is visible to others, or certain, before it commits.
 
@@ -368,6 +405,39 @@ class Tx(Protocol):
 
     def count_stale(self, count: int) -> None:
         """Count reports that changed nothing because their lease was over."""
+
+    def schedule(self, name: str) -> ScheduleRow | None:
+        """A schedule; None if there is none of that name."""
+
+    def schedules(self, after: str, rows_max: int) -> list[ScheduleRow]:
+        """Schedules in the order of their names."""
+
+    def schedules_count(self) -> int:
+        """How many schedules there are."""
+
+    def define_schedule(self, row: ScheduleRow) -> None:
+        """Store a schedule with all that is known of it, in the place of one of the same name."""
+
+    def advance_schedule(self, row: ScheduleRow) -> None:
+        """Store where a schedule stands now; what it is and whether it is paused stays."""
+
+    def remove_schedule(self, name: str) -> None:
+        """Forget a schedule. The last due time that was decided is remembered under its name for 30 days."""
+
+    def due_schedules(self, rows_max: int) -> list[ScheduleRow]:
+        """Schedules with something to fire by now, the longest due first."""
+
+    def next_fire_ms(self) -> int | None:
+        """When the next schedule fires."""
+
+    def claim(self, name: str, due_ms: int, outcome: str) -> bool:
+        """Decide about a due time; False, and nothing is changed, if that one or a later one was decided before."""
+
+    def settle_claim(self, name: str, due_ms: int, outcome: str, job_id: int | None) -> None:
+        """Say what became of a due time that was claimed; of a schedule's claims the newest 20 are kept."""
+
+    def claims(self, name: str, rows_max: int) -> list[Claim]:
+        """What was decided of a schedule's due times, the latest first."""
 
     def setting(self, name: str) -> int:
         """A stored number: `stale`, `prune_after`."""

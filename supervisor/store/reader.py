@@ -21,7 +21,9 @@ from supervisor.policy.redact import redact
 from supervisor.store.explain import Explained, Explainer
 from supervisor.store.library import sqlite3
 from supervisor.store.open import read_only
+from supervisor.store.protocol import Claim, ScheduleRow
 from supervisor.store.sqlite.breaking import breaker_of
+from supervisor.store.sqlite.scheduling import schedule_row
 from supervisor.store.sqlite.statements import SQL
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -188,6 +190,28 @@ class Reader:
         if not self._db.execute(SQL.has_breakers).fetchone():
             return {}
         return {_plain(row)[0]: breaker_of(_plain(row)[1:]) for row in self._db.execute(SQL.breakers)}
+
+    def schedule(self, name: str) -> ScheduleRow | None:
+        """A schedule; None if there is none of that name."""
+        found = self._db.execute(SQL.schedule_get, (name,)).fetchone()
+        return None if found is None else schedule_row(found)
+
+    def schedules(self, after: str, rows_max: int) -> list[ScheduleRow]:
+        """Schedules in the order of their names."""
+        return [schedule_row(found) for found in self._db.execute(SQL.schedule_page, (after, rows_max)).fetchall()]
+
+    def claims(self, name: str, rows_max: int = 20) -> list[Claim]:
+        """What was decided of a schedule's due times, the latest first."""
+        return [Claim(*_plain(row)) for row in self._db.execute(SQL.claims_of, (name, rows_max)).fetchall()]
+
+    def schedules_overview(self) -> dict[str, Any]:
+        """How many schedules there are, and which is due next; none in a file from before there were any."""
+        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schedule'").fetchone():
+            return {"count": 0, "paused": 0, "next": None, "next_at": None}
+        count, paused = self._db.execute(SQL.schedule_count).fetchone()
+        row = self._db.execute(SQL.schedule_soonest).fetchone()
+        name, next_ms = _plain(row) if row else (None, None)
+        return {"count": count, "paused": paused, "next": name, "next_at": instant(next_ms)}
 
     def setting(self, name: str) -> int:
         """A stored number."""

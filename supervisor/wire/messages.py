@@ -274,6 +274,51 @@ class Delete(Writing, frozen=True, gc=False, tag="delete"):
     type: Text | None = None
 
 
+class CronList(Request, frozen=True, gc=False, tag="cron_list"):
+    """Schedules in the order of their names, a page at a time."""
+
+    access = "status"
+    after: Name | None = None
+
+
+class CronShow(Request, frozen=True, gc=False, tag="cron_show"):
+    """All about one schedule."""
+
+    access = "status"
+    name: Name
+
+
+class CronAdd(Writing, frozen=True, gc=False, tag="cron_add"):
+    """Add a schedule, or change one that was added; `schedule` has the keys that its table would have in TOML."""
+
+    name: Name
+    schedule: dict[str, Any]
+
+
+class CronRemove(Writing, frozen=True, gc=False, tag="cron_remove"):
+    """Remove a schedule that was added."""
+
+    name: Name
+
+
+class CronPause(Writing, frozen=True, gc=False, tag="cron_pause"):
+    """Let a schedule rest: nothing of it is due."""
+
+    name: Name
+
+
+class CronResume(Writing, frozen=True, gc=False, tag="cron_resume"):
+    """Undo `cron_pause`; what was due meanwhile is not made up for."""
+
+    name: Name
+
+
+class CronRun(Writing, frozen=True, gc=False, tag="cron_run"):
+    """Enqueue a schedule's job now; its timetable stays as it is."""
+
+    name: Name
+
+
 class Reload(Request, frozen=True, gc=False, tag="reload"):
     """Read the configuration again."""
 
@@ -285,6 +330,7 @@ class AlertsTest(Request, frozen=True, gc=False, tag="alerts_test"):
 AnyRequest = (
     Enqueue | Hello | JobStatus | Explain | Status | Wait | Workers | Tree | Cancel | Retry | Pause | FreeKey | Resume
     | Move | Purge | DeadRetry | DeadDelete | DeadStop | Edit | Delete | Reload | Scale | AlertsTest
+    | CronList | CronShow | CronAdd | CronRemove | CronPause | CronResume | CronRun
 )  # fmt: skip
 
 _decode: Callable[[bytes], AnyRequest] = msgspec.json.Decoder(AnyRequest).decode

@@ -24,6 +24,7 @@ REREAD_BYTES_MAX = 256 * 1024
 
 RULES = {
     "action": "pause, resume or free",
+    "after": "the name of a schedule",
     "after_ms": "milliseconds since 1970, up to the year 9999",
     "backoff_ms": "a list of 1 to 32 delays, each whole milliseconds, 0 to 36500 days",
     "by": '"enqueued" or "finished"',
@@ -45,6 +46,7 @@ RULES = {
     "key": "1 to 64 printable ASCII characters without blanks",
     "limit": f"a number of jobs, an integer from 1 to {JOB_ID_MAX}",
     "max_attempts": "an integer from 1 to 1000",
+    "name": "the name of a schedule",
     "new": "the name of a queue",
     "old": "the name of a queue",
     "pace_jobs": "an integer from 1 to 1000000",
@@ -54,6 +56,7 @@ RULES = {
     "replay": f"the number of a replay, an integer from 1 to {JOB_ID_MAX}",
     "queue": "the name of a queue",
     "retry_for_ms": "whole milliseconds, 1 to 36500 days",
+    "schedule": "an object with the keys of `[schedules.NAME]`",
     "state": "the name of a state",
     "stop_on_failure": "true or false",
     "tag": "a text of 1 to 64 characters",

@@ -158,6 +158,10 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "unknown keys": (f"{FILE}[unknown keys]", f"{FILE}[thousands of unknown keys]", START, RELOAD),
         "keys of later versions": (f"{FILE}[keys of later versions]", START, RELOAD),
         "two queues with one name": (f"{FILE}[two queues with one name]", START, RELOAD),
+        "schedules that cannot be meant": (
+            "unit/test_config_schedules::test_all_problems_of_all_schedules_are_said_at_once",
+            "system/test_cli_cron::test_mistakes_have_a_sentence_and_a_status",
+        ),
         "invalid on reload": (RELOAD, "system/test_reload::test_a_bad_file_changes_nothing_and_status_says_so"),
     },
     "Places": {

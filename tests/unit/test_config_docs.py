@@ -22,6 +22,7 @@ from supervisor.config.kinds import REFERENCE
 from supervisor.config.load import load
 from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, OWN_KEYS, POOL, POOL_KEYS, QUEUE, TOP
 from supervisor.config.reference import markdown, toml
+from supervisor.config.schedule_keys import SCHEDULE
 from supervisor.config.spec import Queue, Spec
 from tests.support.config_files import QUEUE as A_QUEUE
 from tests.support.config_files import load_text, problems_of, write
@@ -61,10 +62,16 @@ def test_what_is_made_is_what_is_checked_in(tmp_path: Path, name: str, monkeypat
 
 
 def test_every_field_of_the_spec_has_a_key() -> None:
-    for section in (*TOP.values(), *NAMED.values(), QUEUE):
+    for section in (*TOP.values(), *NAMED.values(), QUEUE, SCHEDULE):
         fields = {field.name for field in msgspec.structs.fields(section.type)}
         kept = {key.field for key in section.keys.values()}
-        given = {"name", "python_path", "strict"} if section.type is Queue else {"name"} if section is LIMIT else set()
+        given = (
+            {"name", "python_path", "strict"}
+            if section.type is Queue
+            else {"name"}
+            if section in (LIMIT, SCHEDULE)
+            else set()
+        )
         if section is POOL:
             of_jobs = {key.field for name, key in QUEUE.keys.items() if name not in POOL_KEYS}
             assert fields - given - of_jobs == kept
@@ -72,13 +79,13 @@ def test_every_field_of_the_spec_has_a_key() -> None:
             own = {"handler", "command"} if section is DEFAULTS else set()
             of_pools = {"sources"} if section.type is Queue else set()
             assert fields - given - own - of_pools == kept
-    assert {*TOP, *NAMED, "queues", "files", "warnings"} - {"defaults"} == {
+    assert {*TOP, *NAMED, "queues", "schedules", "files", "warnings"} - {"defaults"} == {
         field.name for field in msgspec.structs.fields(Spec)
     }
 
 
 def test_every_default_is_a_value_that_its_key_takes() -> None:
-    for section in (*TOP.values(), LIMIT, QUEUE):
+    for section in (*TOP.values(), LIMIT, QUEUE, SCHEDULE):
         for name in key_names(section):
             inner, last = section, name
             if "." in name:
@@ -86,6 +93,8 @@ def test_every_default_is_a_value_that_its_key_takes() -> None:
                 inner = section.keys[table].kind  # type: ignore[assignment]
             key = inner.keys[last]
             value = default(inner, key)
+            if value is msgspec.NODEFAULT:
+                continue
             if value is not None or name.startswith("retention"):
                 assert key.kind.read(key.kind.show(value), "/") == value  # type: ignore[union-attr]
 
@@ -101,6 +110,8 @@ def test_the_docs_have_a_row_for_every_key() -> None:
         for key in key_names(section):
             assert f"| `{key}` |" in part
     assert [key for key in OWN_KEYS if f"| `{key}` |" not in page] == []
+    part = page.split("### `[schedules.NAME]`")[1]
+    assert [key for key in key_names(SCHEDULE) if f"| `{key}` |" not in part] == []
 
 
 @pytest.mark.parametrize(
@@ -113,9 +124,10 @@ def test_defaults_are_shown_as_toml(value: object, text: str) -> None:
 class TestSchema:
     def test_it_has_every_key(self) -> None:
         made = schema.schema()
-        assert list(made["properties"]) == [*TOP, *NAMED, "queues"]
+        assert list(made["properties"]) == [*TOP, *NAMED, "queues", "schedules"]
         for name, section in NAMED.items():
             assert list(made["properties"][name]["additionalProperties"]["properties"]) == list(section.keys)
+        assert list(made["properties"]["schedules"]["additionalProperties"]["properties"]) == list(SCHEDULE.keys)
         table = made["properties"]["queues"]["additionalProperties"]
         assert list(table["properties"]) == list(QUEUE.keys)
         assert list(table["properties"]["backoff"]["anyOf"][0]["properties"]) == BACKOFF
@@ -170,6 +182,7 @@ class TestShipped:
         assert set(spec.queues) == {"emails", "thumbnails", "report.*", "index"}
         assert spec.queues["emails"].limits == tuple(spec.limits)
         assert set(spec.workplaces) == {"emails", "thumbnails", "background"}
+        assert set(spec.schedules) == {"digest"}
         data = tomllib.loads(text)
         for name, section in TOP.items():
             if name != "defaults":

@@ -306,11 +306,14 @@ class TestDropIns:
         spec = load(main, environ={})
         assert (spec.queues["q"].workers, spec.warnings) == (5, ())
 
-    def test_they_hold_queues_only(self, tmp_path: Path) -> None:
+    def test_they_hold_queues_and_schedules_only(self, tmp_path: Path) -> None:
         main = write(tmp_path, QUEUE)
         write(tmp_path, '[daemon]\ndurability = "relaxed"\n[queues]\n', "queues.d/d.toml")
         assert problems(main) == [
-            "queues.d/d.toml:1: daemon: stands in a drop-in, which holds [queues.NAME] only; move it into the main file"
+            (
+                "queues.d/d.toml:1: daemon: stands in a drop-in, which holds [queues.NAME] and [schedules.NAME] only; "
+                "move it into the main file"
+            )
         ]
 
     def test_problems_of_all_files_come_together(self, tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ RIGHT = [
     request("dead_stop", replay=1), request("edit", job=1, payload=None), request("edit", job=1, untag=["a"]),
     request("delete", tag="a", by="finished"), request("delete", ids=[1]),
     enqueue(),
+    request("cron_list"), request("cron_show", name="a"), request("cron_add", name="a", schedule={"queue": "q"}),
+    request("cron_remove", name="a"), request("cron_pause", name="a"), request("cron_resume", name="a"),
+    request("cron_run", name="a"),
 ]  # fmt: skip
 
 
@@ -67,7 +70,7 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
         by_class.setdefault(kind.access, set()).add(kind.__struct_config__.tag)
     assert by_class == {
         "enqueue": {"enqueue"},
-        "status": {"hello", "job", "explain", "status", "wait", "workers", "tree"},
+        "status": {"hello", "job", "explain", "status", "wait", "workers", "tree", "cron_list", "cron_show"},
         "admin": {
             "cancel",
             "retry",
@@ -81,6 +84,11 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
             "dead_stop",
             "edit",
             "delete",
+            "cron_add",
+            "cron_remove",
+            "cron_pause",
+            "cron_resume",
+            "cron_run",
             "reload",
             "alerts_test",
             "scale",

@@ -67,11 +67,14 @@ def _overview(invocation: Invocation) -> dict[str, Any]:
             known = reader.breakers()
             breakers = {name: shown(queue.breaker, known.get(name), now_ms) for name, queue in queues.items()}
             found = overview(queues, reader.counts(), reader.oldest_queued_ms(), reader.paused(), now_ms, breakers)
+            schedules = reader.schedules_overview()
     except NoDatabase:
         breakers = {name: shown(queue.breaker, None, now_ms) for name, queue in queues.items()}
+        schedules = {"count": 0, "paused": 0, "next": None, "next_at": None}
         found = overview(queues, {}, {}, (), 0, breakers)
     holder = invocation.holder()
-    return {"daemon": absent(holder.pid if holder else None), "queues": found, "alerts": None}
+    daemon = absent(holder.pid if holder else None)
+    return {"daemon": daemon, "queues": found, "schedules": schedules, "alerts": None}
 
 
 def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
@@ -106,6 +109,10 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
     ]
     render.put_rows(({"queue": name, **queue} for name, queue in found["queues"].items()), columns, as_json=False)
     if sys.stdout.isatty():
+        if schedules := found.get("schedules", {}).get("count"):
+            soonest = found["schedules"]
+            coming = f"; {soonest['next']} is due next, at {soonest['next_at']}" if soonest["next"] else ""
+            render.put_line(f"schedules: {schedules}{coming}")
         for name, queue in found["queues"].items():
             circuit = f"circuit {queue['circuit']}: " if queue.get("circuit") not in (None, "closed") else ""
             if queue.get("reason"):

@@ -217,6 +217,21 @@ CREATE INDEX stat_by_age ON stat (span, minute);
 ALTER TABLE trail ADD COLUMN ready_at INTEGER;
 """
 
+SCHEDULES = """
+CREATE TABLE schedule (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, origin TEXT NOT NULL, paused INTEGER NOT NULL DEFAULT 0,
+  handled_at INTEGER NOT NULL, next_due_at INTEGER, next_fire_at INTEGER, outage TEXT, waiting_due_at INTEGER,
+  last_job_id INTEGER, last_due_at INTEGER, last_fired_at INTEGER, outcome TEXT, outcome_at INTEGER, reason TEXT,
+  fired INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0, missed INTEGER NOT NULL DEFAULT 0,
+  failed INTEGER NOT NULL DEFAULT 0, definition TEXT NOT NULL
+) STRICT;
+CREATE INDEX schedule_to_fire ON schedule (next_fire_at) WHERE next_fire_at IS NOT NULL;
+CREATE TABLE claim (
+  schedule TEXT NOT NULL, due_at INTEGER NOT NULL, outcome TEXT NOT NULL, at INTEGER NOT NULL, job_id INTEGER,
+  PRIMARY KEY (schedule, due_at)
+) STRICT, WITHOUT ROWID;
+"""
+
 
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
@@ -237,6 +252,13 @@ def m003_lanes(db: Database) -> None:
     """Queues have rows of their own, and lanes for their keys; limits, sources and unique jobs have their tables."""
     db.executescript(LANES)
     db.executescript(VIEW_OF_JOBS)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
+def m004_schedules(db: Database) -> None:
+    """Schedules, and what was decided of their due times."""
+    db.executescript(SCHEDULES)
     hit("migrate.step")
 
 
@@ -278,7 +300,7 @@ def migrate(connection: Any) -> list[str]:
 
 def known() -> list[str]:
     """Names of the migrations that this version knows, in order."""
-    return ["m001_tables", "m002_view_for_analysts", "m003_lanes", "m005_retry", "m006_history"]
+    return ["m001_tables", "m002_view_for_analysts", "m003_lanes", "m004_schedules", "m005_retry", "m006_history"]
 
 
 def refuse_newer(connection: Any) -> None:

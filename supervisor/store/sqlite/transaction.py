@@ -9,8 +9,9 @@ from supervisor.store.sqlite.insertion import Insertion
 from supervisor.store.sqlite.keys import Keys
 from supervisor.store.sqlite.leasing import Leasing
 from supervisor.store.sqlite.replaying import Replaying
+from supervisor.store.sqlite.scheduling import Scheduling
 from supervisor.store.sqlite.settling import Settling
 
 
-class Transaction(Insertion, Leasing, Settling, Keys, Expiring, Breaking, Replaying, Editing):
+class Transaction(Insertion, Leasing, Settling, Keys, Expiring, Breaking, Replaying, Editing, Scheduling):
     """One transaction with all the verbs of `store.protocol.Tx`; made by the store, which commits it."""
