@@ -42,6 +42,8 @@ class Chores:
         self.promote_at_ms = now_ms
         self.expire_at_ms = now_ms
         self.wake_at_ms = now_ms + CLOCK_LOOK_MS
+        self.clock_step_ms = 0
+        """By how much the wall clock was set since the store was told."""
         self.tidy_at_ms = now_ms
         self.prune_at_ms = now_ms + 1_000
         self.prune_after: int | None = None
@@ -87,6 +89,9 @@ def promote(work: Work, chores: Chores) -> None:
 
 def wake(work: Work, chores: Chores) -> None:
     """Look again at what waited for a limit until now, and note when the next is due."""
+    if chores.clock_step_ms:
+        work.tx.clock_set(chores.clock_step_ms)
+        work.afterwards(lambda: setattr(chores, "clock_step_ms", 0))
     due_ms = work.tx.wake()
     wait_ms = CLOCK_LOOK_MS if due_ms is None else min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS)
     at_ms = work.boot_ms + wait_ms
@@ -118,6 +123,7 @@ def watch_clock(state: State, chores: Chores, wall_ms: int, boot_ms: int) -> Non
     step_ms = offset_ms - chores.clock_offset_ms if chores.clock_offset_ms is not None else 0
     chores.clock_offset_ms = offset_ms
     if abs(step_ms) >= CLOCK_STEP_MS:
+        chores.clock_step_ms += step_ms
         chores.promote_at_ms = chores.wake_at_ms = chores.expire_at_ms = boot_ms
         state.timetable.wake(boot_ms)
         state.log.emit("keeper.clock_set", seconds=step_ms / 1000)

@@ -272,6 +272,9 @@ class Tx(Protocol):
     def wake(self) -> int | None:
         """Look again at what waited for a limit until now; when to do so next, None if nothing waits for a time."""
 
+    def clock_set(self, step_ms: int) -> None:
+        """The clock was set by so much: what was remembered by it means what it meant before, as far as it can."""
+
     def shut(self, queue: str, key: str, until_ms: int) -> None:
         """Hand out nothing of a queue, or of one key of it, before this time."""
 

@@ -147,9 +147,26 @@ class Lanes:
         rate = limit.rate
         assert rate is not None
         interval = -(-rate.period_ms * 1000 // rate.limit)
-        return min(bucket.full_us, self.now * 1000 + rate.period_ms * 1000 + interval)
+        return min(bucket.full_us, self.now * 1000 + rate.limit * interval)
 
-    def window(self, limit: Limit, bucket: Bucket) -> dict[int, int]:
+    def set_clock(self, step: int) -> None:
+        """The clock was set back: no limit is used up for longer than it can be, and what is shut is so for as long."""
+        self.now += step
+        for (name, key), bucket in self.buckets.items():
+            limit = self.limit_named(name)
+            if limit is not None and limit.rate is not None:
+                bucket.full_us = self.settled(limit, bucket)
+                if limit.rate.algorithm == "window" and any(s > self.now * 64 // limit.rate.period_ms for s in bucket.steps):
+                    bucket.steps = self.window(limit, bucket, keep_old=True)
+        self.shut = {queue: until + step for queue, until in self.shut.items()}
+        for line in self.lines.values():
+            line.shut_until += step
+
+    def limit_named(self, name: str) -> Limit | None:
+        every = (limit for rules in self.rules.values() for limit in (*rules.limits, *rules.key_limits))
+        return next((limit for limit in every if limit.name == name), None)
+
+    def window(self, limit: Limit, bucket: Bucket, *, keep_old: bool = False) -> dict[int, int]:
         rate = limit.rate
         assert rate is not None
         now = self.now * 64 // rate.period_ms
@@ -158,7 +175,7 @@ class Lanes:
         for step, grants in bucket.steps.items():
             if step > now:
                 ahead += grants
-            elif -(-(step + 1) * rate.period_ms // 64) + rate.period_ms > self.now:
+            elif keep_old or -(-(step + 1) * rate.period_ms // 64) + rate.period_ms > self.now:
                 kept[step] = grants
         if ahead:
             kept[now] = min(kept.get(now, 0) + ahead, rate.limit)
@@ -175,8 +192,7 @@ class Lanes:
             bucket.steps[step] = bucket.steps.get(step, 0) + min(cost, rate.limit)
             return
         interval = -(-rate.period_ms * 1000 // rate.limit)
-        cost = cost if rate.algorithm == "leaky" else min(cost, rate.limit)
-        bucket.full_us = max(self.settled(limit, bucket), self.now * 1000) + cost * interval
+        bucket.full_us = max(self.settled(limit, bucket), self.now * 1000) + min(cost, rate.limit) * interval
 
     def refund(self, limit: Limit, key: str | None, job: Job) -> None:
         rate = limit.rate
@@ -190,8 +206,8 @@ class Lanes:
                 if bucket.steps[step] <= 0:
                     del bucket.steps[step]
             return
-        cost = job.cost if rate.algorithm == "leaky" else min(job.cost, rate.limit)
-        bucket.full_us -= cost * -(-rate.period_ms * 1000 // rate.limit)
+        spent = min(job.cost, rate.limit) * -(-rate.period_ms * 1000 // rate.limit)
+        bucket.full_us -= max(spent - max(self.now - job.granted_at, 0) * 1000, 0)
 
     def reasons(self, job: Job) -> list[tuple[Any, ...]]:
         """Everything that keeps a ready job waiting, in the order in which a lease would find it."""

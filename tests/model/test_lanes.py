@@ -301,9 +301,15 @@ class LanesMachine(RuleBasedStateMachine):
     @rule(at=st.integers(0, 1), step=st.sampled_from([1, 10, 40, 200, 1000, -300, 6_000]), jobs_max=st.integers(1, 6))
     def time(self, at: int, step: int, jobs_max: int) -> None:
         """The clock goes on, or is set; then what is due becomes ready."""
-        self.model.now += step
+        if step < 0:
+            self.model.set_clock(step)
+        else:
+            self.model.now += step
 
         def verb(tx: Any) -> Any:
+            if step < 0:
+                tx.clock_set(step)
+                tx.wake()
             expected = self.model.promote(jobs_max)
             assert tx.promote(jobs_max) == expected
             return expected or True

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from supervisor.config.spec import Queue, Spec, WorkerRange
-from supervisor.keeper.load import BUSY_MS, PRESSED_MS, Loads, backlog
+from supervisor.keeper.load import BUSY_MS, PRESSED_MS, Loads
 from supervisor.keeper.slots import Phase
 from supervisor.wire.control import PoolLoad
 
@@ -56,11 +56,6 @@ def loads(state: State) -> Loads:
     assert made.next_ms is None
     state.said.clear()
     return made
-
-
-def test_the_backlog_of_a_pool_is_what_waits_in_its_queue() -> None:
-    assert backlog({"q": 3, "r": 4}, "q") == 3
-    assert backlog({}, "q") == 0
 
 
 def test_nothing_is_said_while_nothing_happens(state: State, loads: Loads) -> None:

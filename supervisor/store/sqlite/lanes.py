@@ -265,6 +265,20 @@ class Lanes:
         self._place_marked()
         return naps[0][0] if naps else None
 
+    def clock_set(self, step_ms: int) -> None:
+        """The clock was set by so much: what was remembered by it means what it meant before, as far as it can."""
+        for gate, bucket in list(self._cache.buckets.items()):
+            rate = self._cache.rates.get(gate[0])
+            known = corrected(rate, bucket, self._now_ms) if rate else bucket
+            if bucket.shut_until_ms:
+                known = known._replace(shut_until_ms=max(0, bucket.shut_until_ms + step_ms))
+            if known != bucket:
+                self._spend(gate, known)
+        for queue in self._cache.queues.values():
+            if queue.shut_until_ms:
+                queue.shut_until_ms = max(0, queue.shut_until_ms + step_ms)
+        self._cache.naps = sorted((0, name, gate) for _, name, gate in self._cache.naps)
+
     def shut(self, queue: str, key: str, until_ms: int) -> None:
         """Hand out nothing of a queue, or of one key of it, before this time."""
         row = self._queue(queue)
