@@ -61,6 +61,7 @@ class Loads:
 
     def passed(self, backlogs: Mapping[str, int], now_ms: int) -> None:
         """A pass is over that left so many jobs waiting, by pool."""
+        self._follow_spec()
         for pool, meter in self._meters.items():
             meter.ready = backlogs.get(pool, 0)
             told = meter.told
