@@ -156,7 +156,9 @@ class Lanes:
             limit = self.limit_named(name)
             if limit is not None and limit.rate is not None:
                 bucket.full_us = self.settled(limit, bucket)
-                if limit.rate.algorithm == "window" and any(s > self.now * 64 // limit.rate.period_ms for s in bucket.steps):
+                if limit.rate.algorithm == "window" and any(
+                    s > self.now * 64 // limit.rate.period_ms for s in bucket.steps
+                ):
                     bucket.steps = self.window(limit, bucket, keep_old=True)
         self.shut = {queue: until + step for queue, until in self.shut.items()}
         for line in self.lines.values():

@@ -15,7 +15,7 @@ from supervisor.policy.rank import Rank, Turn, charged, turn
 from supervisor.store.protocol import SOLO, Held, Lease, LeasedJob, OpenLease, Owner
 from supervisor.store.sqlite.base import encode, stored_jobs
 from supervisor.store.sqlite.cache import Gate, Lane, QueueRow, lane_gates
-from supervisor.store.sqlite.measuring import Measuring
+from supervisor.store.sqlite.measuring import READY_AT, Measuring
 from supervisor.store.sqlite.statements import SQL
 
 PAGE_MAX = 64
@@ -60,14 +60,16 @@ class Leasing(Measuring):
         if row is None or row.paused or self._resting(row):
             return None
         self._place_marked()
+        picked: list[Picked] = []
         if row.discipline.plain and not row.turns:
-            picked = self._cut(row, jobs_max, bytes_max, solo=solo)
+            jobs: Sequence[Sequence[Any]] = self._cut(row, jobs_max, bytes_max, solo=solo)
         else:
             picked = self._pick(row, jobs_max, bytes_max, solo=solo)
-        if not picked:
+            jobs = [each.job for each in picked]
+        if not jobs:
             return None
         self._cache.served(row)
-        return self._hand_out(row, owner, picked)
+        return self._hand_out(row, owner, jobs, picked)
 
     def _resting(self, queue: QueueRow) -> bool:
         """Whether a handler has said that nothing of this queue is wanted for some time."""
@@ -77,7 +79,7 @@ class Leasing(Measuring):
         self._cache.nap(queue.shut_until_ms, queue.name)
         return True
 
-    def _cut(self, queue: QueueRow, jobs_max: int, bytes_max: int, *, solo: bool) -> list[Picked]:
+    def _cut(self, queue: QueueRow, jobs_max: int, bytes_max: int, *, solo: bool) -> list[tuple[Any, ...]]:
         """One cut through a lane that nothing limits."""
         home = queue.home
         rows = _fitting(self._db.execute(SQL.lease_select, (home.id, jobs_max)), bytes_max)
@@ -87,17 +89,27 @@ class Leasing(Measuring):
             return []
         last = rows[-1]
         self._db.execute(SQL.lease_cut, (home.id, last[1], last[2], last[0]))
-        return [Picked(home, Ready._make(row), 1) for row in rows]
+        return rows
 
-    def _hand_out(self, queue: QueueRow, owner: int, picked: Sequence[Picked]) -> Lease:
-        trailed = [job.id for _, job, _ in picked if job.mark]
+    def _hand_out(self, queue: QueueRow, owner: int, rows: Sequence[Sequence[Any]], picked: Sequence[Picked]) -> Lease:
+        """Write a lease of ready jobs; `picked` has the lane and the cost of each, nothing where all are plain."""
+        trailed = [row[0] for row in rows if row[3]]
         trails = self._trails(trailed) if trailed else {}
-        jobs = [_leased(job, trails.get(job.id), lane, cost) for lane, job, cost in picked]
+        jobs: list[LeasedJob] = []
+        held: dict[int, Held] = {}
+        for number, row in enumerate(rows):
+            job_id, band, pos, mark, priority, enqueued_at, due_at, options, payload = row
+            trail = trails.get(job_id) if mark else None
+            attempt, previous, ready_at = 1, None, due_at or enqueued_at
+            if trail is not None:
+                attempt, previous, ready_at = 1 + trail[1] + trail[2], trail[6], trail[READY_AT] or ready_at
+            lane, cost, key = _placed(picked[number]) if picked else PLAIN_PLACE
+            jobs.append(
+                LeasedJob(job_id, attempt, priority, enqueued_at, due_at, options, payload, previous, band, pos, mark,
+                          lane, cost, key)
+            )  # fmt: skip
+            held[job_id] = Held(band, pos, mark, attempt, lane, cost, ready_at)
         token = self._take("next_token", 1)
-        ready = self._ready_since([job for _, job, _ in picked], trails)
-        held = {
-            job.id: Held(job.band, job.pos, job.mark, job.attempt, job.lane, job.cost, ready[job.id]) for job in jobs
-        }
         self._db.execute(SQL.lease_insert, (token, owner, queue.id, self._now_ms, stored_jobs(held)))
         self._cache.leases[token] = OpenLease(token, owner, queue.name, held, self._now_ms)
         self._count(queue, State.QUEUED, -len(jobs))
@@ -399,6 +411,15 @@ def _fitting(cursor: Any, bytes_max: int) -> list[tuple[Any, ...]]:
             break
     cursor.close()
     return rows
+
+
+PLAIN_PLACE = (0, 1, "")
+"""The lane, the cost and the key of a job without any."""
+
+
+def _placed(picked: Picked) -> tuple[int, int, str]:
+    lane = picked.lane
+    return lane.id if lane.key else 0, picked.cost, lane.key
 
 
 def _leased(job: Ready, trail: tuple[Any, ...] | None, lane: Lane, cost: int) -> LeasedJob:

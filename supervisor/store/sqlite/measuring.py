@@ -7,7 +7,7 @@ transaction counted; where it fails, the cache goes with it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -24,9 +24,6 @@ ENQUEUED, STARTED, COMPLETED = (COUNTS.index(name) for name in ("enqueued", "sta
 INDEX = {name: number for number, name in enumerate(COUNTS)}
 PAST_MINUTES = 24 * 60
 """A run that began earlier counts as begun so long ago: its minute is not part of an hour yet."""
-
-ENQUEUED_AT, DUE_AT = 5, 6
-"""Columns of lease_select."""
 
 READY_AT = 7
 """The column of trail_of that says since when a job that has a trail is ready."""
@@ -53,13 +50,6 @@ class Measuring(Base):
             found = self._cache.figures[key] = figures_of(row) if row else Figures()
         self._measured[key] = found
         return found
-
-    def _ready_since(self, rows: Sequence[Sequence[Any]], trails: Mapping[int, Sequence[Any]]) -> dict[int, int]:
-        """Since when jobs that are leased now were ready, from the rows of lease_select and trail_of."""
-        ready = {row[0]: row[DUE_AT] or row[ENQUEUED_AT] for row in rows}
-        for job_id, trail in trails.items():
-            ready[job_id] = trail[READY_AT] or ready[job_id]
-        return ready
 
     def _count_completed(
         self, lease: OpenLease, waits: list[int], runs: list[int], early: Sequence[tuple[int, int, int]]
