@@ -1,8 +1,8 @@
 """What a lease costs, whatever waits: `python -m benchmarks.lease_cost [--full]`.
 
 Each case is a database of its own. Measured is one lease and the completion of what it gave, through the store's verbs,
-warm (many in a row) and cold (the first ones after the file was opened anew and its pages were dropped). The ratio is to the
-case of 10,000 waiting jobs in the same run; with --full the large cases have 5,000,000 jobs.
+warm (many in a row) and cold (the first ones after the file was opened anew and its pages were dropped). The ratio is
+to the case of 10,000 waiting jobs in the same run; with --full the large cases have 5,000,000 jobs.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def cases(many: int) -> list[Case]:
              same_as="100 keys"),
         Case("100 keys, ordered", "ordered", lambda s: put(s, "ordered", few, key=lambda n: f"k{n % 100}"),
              same_as="100 keys, ordered"),
-        Case("90 % blocked, ordered", "ordered", behind(lambda s: block(s, "ordered", 9 * part // 5, 1000), "ordered", 100),
+        Case("90 % blocked, ordered", "ordered",
+             behind(lambda s: block(s, "ordered", 9 * part // 5, 1000), "ordered", 100),
              same_as="100 keys, ordered"),
     ]  # fmt: skip
 

@@ -156,7 +156,7 @@ class Snooze(NamedTuple):
 
 
 class RateLimited(NamedTuple):
-    """Returned by a handler that was told to slow down, as by HTTP 429: nothing of the queue begins before `delay` is over.
+    """Returned by a handler that was told to slow down, as by HTTP 429: nothing of its queue begins within `delay`.
 
     The job itself runs again then, without charging an attempt. `key_only`: only jobs of the same key wait.
     """

@@ -30,7 +30,7 @@ def adopt(work: Work) -> None:
     """What a new keeper finds; of a queue that may hand out nothing, workers may hold jobs."""
     state = work.state
     state.breakers = work.tx.breakers()
-    state.taking_back = {queue for queue, known in state.breakers.items() if known.phase is Stage.OPEN}
+    state.standstill.queues = {queue for queue, known in state.breakers.items() if known.phase is Stage.OPEN}
     for queue, known in state.breakers.items():
         why = None if known.phase is Stage.CLOSED else known.reason or "jobs failed"
         work.afterwards(partial(state.alerts.breaker, queue, why))
@@ -110,7 +110,7 @@ def _put(work: Work, queue: str, after: Breaker, *, said: bool = True) -> None:
     if not said:
         return
     if after.phase is Stage.OPEN:
-        state.taking_back.add(queue)
+        state.standstill.queues.add(queue)
         cooldown_s = after.cooldown_ms / 1000
         work.afterwards(
             lambda: state.log.emit("breaker.open", queue=queue, cooldown_s=cooldown_s, reason=after.reason or "")
@@ -128,7 +128,7 @@ def _set(state: State, queue: str, known: Breaker) -> None:
     else:
         state.breakers[queue] = known
     if known.phase is not Stage.OPEN:
-        state.taking_back.discard(queue)
+        state.standstill.queues.discard(queue)
 
 
 def reset(work_state: State, queue: str) -> None:
@@ -147,6 +147,6 @@ def note_next(work: Work) -> None:
     state = work.state
     waits = [policy.wait_ms(known, work.now_ms) for known in state.breakers.values()]
     due = [wait_ms for wait_ms in waits if wait_ms]
-    if state.taking_back:
+    if state.standstill.queues:
         due.append(AGAIN_MS)
-    state.breaker_at_ms = work.boot_ms + min(due) if due else None
+    state.standstill.at_ms = work.boot_ms + min(due) if due else None

@@ -37,23 +37,23 @@ def expire(work: Work, chores: Chores) -> None:
     """
     state, early_ms = work.state, work.tx.earliest_expiry_ms
     due = early_ms is not None and early_ms <= work.now_ms
-    if not (due or state.expiry_waiting or work.boot_ms >= chores.expire_at_ms):
+    if not (due or state.overdue.waiting or work.boot_ms >= chores.expire_at_ms):
         if early_ms is not None:
             _be_back(work, chores, early_ms, sooner=True)
         return
     waiting: set[Expiry] = set()
-    state.expiry_behind = False
+    state.overdue.behind = False
     while rows := set(work.tx.expiring(EXPIRE_JOBS + len(waiting))) - waiting:
         waiting |= _expire_page(work, sorted(rows))
         if work.late(SETTLE_UNTIL_US):
-            state.expiry_behind = True
+            state.overdue.behind = True
             break
-    state.expiry_waiting = len(waiting)
+    state.overdue.waiting = len(waiting)
     _be_back(work, chores, _next_ms(work, waiting), sooner=False)
 
 
 def _next_ms(work: Work, waiting: set[Expiry]) -> int:
-    if work.state.expiry_behind:
+    if work.state.overdue.behind:
         return work.now_ms
     if waiting:
         return work.now_ms + AGAIN_MS
@@ -132,7 +132,7 @@ def _end(work: Work, ending: Sequence[Facts], *, ttl: bool) -> None:
 
 def without_late(work: Work, lease: Lease) -> Lease:
     """The lease without jobs whose time is over, which end here; looked at only while `expire` is behind."""
-    if not work.state.expiry_behind:
+    if not work.state.overdue.behind:
         return lease
     late = [job.id for job in lease.jobs if job.options and _late(work, job.id, job.options)]
     if not late:

@@ -102,7 +102,6 @@ def wake(work: Work, chores: Chores) -> None:
 
 def tidy_lanes(work: Work, chores: Chores) -> None:
     """A slice of what concerns lanes: new orders, keys that a dead job takes along, limits and keys that are empty."""
-    state = work.state
     more = work.tx.rerank(RERANK_JOBS)
     buried = work.tx.bury_doomed(BURY_JOBS)
     if buried:

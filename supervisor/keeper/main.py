@@ -235,7 +235,7 @@ class Keeper:
             return 0 if state.failure is None else self._failing_s()
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
-        due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.breaker_at_ms, state.loads.next_ms]
+        due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, state.loads.next_ms]
         due += [self.alerting.next_ms(boot_ms()), state.timetable.wake_ms(leasing=state.leasing)]
         due += [pending.until_ms for pending, _ in state.unfit]
         for at in (*due, self.server.next_deadline_ms(), self.service.waits.next_ms):
@@ -261,7 +261,7 @@ class Keeper:
         if self._wanted():
             return True
         schedules_ms = state.timetable.wake_ms(leasing=state.leasing)
-        due = (state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.breaker_at_ms, schedules_ms)
+        due = (state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, schedules_ms)
         if any(at is not None and now_ms >= at for at in due):
             return True
         if housekeeping.chores_due(self.chores, now_ms):

@@ -87,10 +87,7 @@ def shown(job_id: int, found: Explained, reasons: list[Reason]) -> dict[str, Any
         "key": found.key or None,
         "state": found.state.value,
         "sentence": f"job {job_id} of {found.queue}: {reasons[0].sentence}",
-        "reasons": [
-            {"kind": reason.kind, "sentence": reason.sentence, **{name: fact for name, fact in units(reason)}}
-            for reason in reasons
-        ],
+        "reasons": [{"kind": reason.kind, "sentence": reason.sentence, **dict(units(reason))} for reason in reasons],
     }
 
 

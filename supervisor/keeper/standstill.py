@@ -11,16 +11,16 @@ from supervisor.keeper.work import Work
 def take_back(work: Work) -> None:
     """Take back what workers hold of a queue whose breaker has opened, and have not begun."""
     state = work.state
-    for queue in list(state.taking_back):
+    for queue in list(state.standstill.queues):
         if jobs_allowed(work, queue) is None:
-            state.taking_back.discard(queue)  # the configuration was changed meanwhile
+            state.standstill.queues.discard(queue)  # the configuration was changed meanwhile
             continue
         slots = list(state.slots_of(state.pool_of(queue) or queue))
         for slot in slots:
             if _holds_unbegun(work, slot, queue):
                 recall.recall(work, slot)
         if not any(_holds_unbegun(work, slot, queue) for slot in slots):
-            state.taking_back.discard(queue)
+            state.standstill.queues.discard(queue)
 
 
 def _holds_unbegun(work: Work, slot: KeeperSlot, queue: str) -> bool:

@@ -36,6 +36,28 @@ def _no_bell(_: KeeperSlot) -> None:
     """A slot that was never listened to has no bell to forget."""
 
 
+class Standstill:
+    """`queues` are those whose breaker has opened, and of which workers may still hold jobs that they have not begun.
+
+    `at_ms`: when a breaker is to be looked at again.
+    """
+
+    def __init__(self) -> None:
+        self.queues: set[str] = set()
+        self.at_ms: int | None = None
+
+
+class Overdue:
+    """`waiting` times are over, of jobs that workers hold, and are asked about in every pass.
+
+    `behind`: there are others for which there was no time yet.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.behind = False
+
+
 class State:
     """Everything that the keeper's parts share."""
 
@@ -77,12 +99,8 @@ class State:
         self.withdraw_at_ms: int | None = None
         self.breakers: dict[str, Breaker] = {}
         """The outage breakers that are not as they were made: a cache of their rows."""
-        self.taking_back: set[str] = set()
-        """Queues whose breaker has opened, and of which workers may still hold jobs that they have not begun."""
-        self.breaker_at_ms: int | None = None
-        self.expiry_waiting, self.expiry_behind = 0, False
-        """Times that are over of jobs that workers hold, to be asked about in every pass; whether there are others for
-        which there was no time yet."""
+        self.standstill = Standstill()
+        self.overdue = Overdue()
         self.timetable = Timetable()
         self.wants_lease = True
         self.lease_first: str | None = None

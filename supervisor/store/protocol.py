@@ -261,7 +261,7 @@ class Tx(Protocol):
         """The queues of a group that exist."""
 
     def backlog(self, group: str) -> int:
-        """Jobs that could be leased of a group's queues, as far as is known; of those that come first, if it has many."""
+        """Jobs that could be leased of a group's queues, as far as is known; of many queues, those that come first."""
 
     def source_times(self, pool: str) -> Mapping[str, int]:
         """The virtual time that each source of a pool has used; that of the pool itself under no name."""

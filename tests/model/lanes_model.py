@@ -152,7 +152,7 @@ class Lanes:
     def set_clock(self, step: int) -> None:
         """The clock was set back: no limit is used up for longer than it can be, and what is shut is so for as long."""
         self.now += step
-        for (name, key), bucket in self.buckets.items():
+        for (name, _), bucket in self.buckets.items():
             limit = self.limit_named(name)
             if limit is not None and limit.rate is not None:
                 bucket.full_us = self.settled(limit, bucket)

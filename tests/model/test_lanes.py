@@ -1,8 +1,8 @@
 """Orders, keys, limits, uniqueness and bounded queues together against the plain model of `lanes_model`.
 
 Any verbs, in any order, by two owners, in transactions that commit or fail, under a clock that goes on, jumps and goes
-back, while the rules of queues change. After every step: what the model could lease now the store is ready to lease, and
-the rows contradict nothing.
+back, while the rules of queues change. After every step: what the model could lease now the store is ready to lease,
+and the rows contradict nothing.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ PICK = st.integers(0, 10_000)
 ENDING = st.sampled_from(["commit"] * 7 + ["raise"])
 HOWS = ("complete", "complete", "complete", "fail", "fail", "die", "release", "interrupt")
 
+SWITCHES = ("pause", "resume", "pause key", "resume key", "free key", "shut", "shut key")
 counted: Counter[str] = Counter()
 """How often each rule changed something, over all runs of this process."""
 
@@ -344,7 +345,7 @@ class LanesMachine(RuleBasedStateMachine):
         self.do(at, ending, verb, rule_name=what)
 
     @rule(
-        at=st.integers(0, 1), what=st.sampled_from(["pause", "resume", "pause key", "resume key", "free key", "shut", "shut key"]),
+        at=st.integers(0, 1), what=st.sampled_from(SWITCHES),
         queue=st.sampled_from(QUEUES), key=st.sampled_from(KEYS), ending=ENDING,
     )  # fmt: skip
     def switch(self, at: int, what: str, queue: str, key: str, ending: str) -> None:

@@ -1,4 +1,4 @@
-"""Positive controls of the model of lanes: faults planted in policies and lanes, each of which the machine must find."""
+"""Positive controls of the model of lanes: faults planted in policies and lanes, which the machine must find."""
 
 from __future__ import annotations
 
@@ -69,13 +69,17 @@ def refund_always(right: Any, tx: Any, lease: Any, held: Any, *, refund_at_ms: i
     right(tx, lease, held, refund_at_ms=lease.leased_at_ms)
 
 
+def in_bursts(right: Any, rate: Any, bucket: Bucket, cost: int, now_ms: int) -> Bucket:
+    return right(rate._replace(limit=9) if rate.algorithm == "leaky" else rate, bucket, cost, now_ms)
+
+
 def cheap(right: Any, rate: Any, bucket: Bucket, _cost: int, now_ms: int) -> Bucket:
     return right(rate, bucket, 1, now_ms)
 
 
 def forgets_when_set_back(right: Any, rate: Any, bucket: Bucket, cost: int, now_ms: int) -> int:
-    return right(rate, bucket._replace(steps=tuple(step for step in bucket.steps if step[0] <= now_ms * 64 // rate.period_ms)),
-                 cost, now_ms)  # fmt: skip
+    now = now_ms * 64 // rate.period_ms
+    return right(rate, bucket._replace(steps=tuple(step for step in bucket.steps if step[0] <= now)), cost, now_ms)
 
 
 def credit_for_absence(right: Any, tx: Any, lane: Any, head: Any) -> None:
@@ -149,8 +153,7 @@ FAULTS: dict[str, Plant] = {
     "the wrong job dropped from a full queue": replaced(insertion.Insertion, "_drop_oldest", newest_first),
     "keys that never come to their turn": replaced(leasing.Leasing, "first_lanes", one_lane_first),
     "a job that lets go of nothing when it is cancelled": replaced(operating.Operating, "_let_go", nothing),
-    "a leaky rate that comes in bursts": replaced(lanes, "granted", lambda right, rate, bucket, cost, now: right(rate._replace(algorithm="bucket", limit=9)
-                 if rate.algorithm == "leaky" else rate, bucket, cost, now)),
+    "a leaky rate that comes in bursts": replaced(lanes, "granted", in_bursts),
     "a reason that is not told": replaced(explain.Explainer, "_shut", lambda *_args: iter(())),
     "slots that are counted wrongly when a keeper comes anew": statement("lease_open", "ORDER BY", "AND 0 ORDER BY"),
 }  # fmt: skip

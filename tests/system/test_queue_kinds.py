@@ -1,5 +1,4 @@
-"""Every kind of queue and limit through TOML, a shell and real processes: what a user sees of keys, order, patterns, pools,
-limits and uniqueness."""
+"""Every kind of queue and limit through TOML, a shell and real processes, as a user sees them."""
 
 from __future__ import annotations
 

@@ -88,13 +88,8 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
     daemon = found["daemon"]
     if sys.stdout.isatty():
         render.put_line(_sentence(daemon))
-    if daemon.get("reload_error"):
-        render.note(f"the last reload was refused: {daemon['reload_error']}")
-    if daemon.get("store"):
-        render.note(f"the database cannot be written: {daemon['store']}")
-    alerts = found.get("alerts") or {}
-    if alerts.get("error"):
-        render.note(f"alerts cannot be sent: {alerts['error']}")
+    for trouble in _troubles(found):
+        render.note(trouble)
     columns = [
         render.Column("queue", "queue"),
         *(render.Column(state, state, "number") for state in ("queued", "running", "scheduled")),
@@ -109,17 +104,35 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
     ]
     render.put_rows(({"queue": name, **queue} for name, queue in found["queues"].items()), columns, as_json=False)
     if sys.stdout.isatty():
-        if schedules := found.get("schedules", {}).get("count"):
-            soonest = found["schedules"]
-            coming = f"; {soonest['next']} is due next, at {soonest['next_at']}" if soonest["next"] else ""
-            render.put_line(f"schedules: {schedules}{coming}")
-        for name, queue in found["queues"].items():
-            circuit = f"circuit {queue['circuit']}: " if queue.get("circuit") not in (None, "closed") else ""
-            if queue.get("reason"):
-                render.put_block(f"{name}: {circuit}{queue['reason']}", queue.get("detail") or "")
-            if queue.get("scale_reason"):
-                bounds = f"{queue['workers_min']} to {queue['workers_max']}"
-                render.put_line(f"{name}: {queue['workers_target']} of {bounds} workers: {queue['scale_reason']}")
+        _put_remarks(found)
+
+
+def _troubles(found: dict[str, Any]) -> list[str]:
+    """What keeps the daemon as a whole from its work."""
+    daemon, alerts = found["daemon"], found.get("alerts") or {}
+    said = {
+        "the last reload was refused": daemon.get("reload_error"),
+        "the database cannot be written": daemon.get("store"),
+        "alerts cannot be sent": alerts.get("error"),
+    }
+    return [f"{what}: {why}" for what, why in said.items() if why]
+
+
+def _put_remarks(found: dict[str, Any]) -> None:
+    """What a table has no room for: schedules, and why queues stand as they do."""
+    from supervisor.cli import render
+
+    schedules = found.get("schedules") or {"count": 0}
+    if schedules["count"]:
+        coming = f"; {schedules['next']} is due next, at {schedules['next_at']}" if schedules["next"] else ""
+        render.put_line(f"schedules: {schedules['count']}{coming}")
+    for name, queue in found["queues"].items():
+        circuit = f"circuit {queue['circuit']}: " if queue.get("circuit") not in (None, "closed") else ""
+        if queue.get("reason"):
+            render.put_block(f"{name}: {circuit}{queue['reason']}", queue.get("detail") or "")
+        if queue.get("scale_reason"):
+            bounds = f"{queue['workers_min']} to {queue['workers_max']}"
+            render.put_line(f"{name}: {queue['workers_target']} of {bounds} workers: {queue['scale_reason']}")
 
 
 def _sentence(daemon: dict[str, Any]) -> str:

@@ -248,7 +248,7 @@ class Leasing(Measuring):
         return [name for name, queue in self._cache.queues.items() if queue.discipline.group == group]
 
     def backlog(self, group: str) -> int:
-        """Jobs that could be leased of a group's queues, as far as is known; of those that come first, if it has many."""
+        """Jobs that could be leased of a group's queues, as far as is known; of many queues, those that come first."""
         names = islice(self._cache.active.get(group, ()), BACKLOG_QUEUES)
         return sum(self._counted(self._cache.queues[name], State.QUEUED) for name in names)
 

@@ -1,4 +1,4 @@
-"""A handler that finds out by itself whether a limit or an order was broken: the kernel's locks end with their process."""
+"""A handler that finds out by itself whether a limit or an order was broken: locks end with their process."""
 
 from __future__ import annotations
 
