@@ -73,6 +73,8 @@ class Lanes:
     lines: dict[tuple[str, str], Line] = field(default_factory=dict)
     buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
+    fired: dict[str, int] = field(default_factory=dict)
+    """The latest due time that each schedule has decided."""
     paused: set[str] = field(default_factory=set)
     shut: dict[str, int] = field(default_factory=dict)
     clocks: dict[str, int] = field(default_factory=dict)
