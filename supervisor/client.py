@@ -36,8 +36,31 @@ WAIT_SLICE_MS = 60_000
 """`wait` asks again this often, so that a daemon that has gone is noticed."""
 
 WITHIN_MAX_MS = 86_400_000
-WRITING = frozenset({"cancel", "retry", "pause", "resume", "key", "move", "purge", "dead_retry", "dead_delete"})
+WRITING = frozenset(
+    {
+        "cancel",
+        "retry",
+        "pause",
+        "resume",
+        "key",
+        "move",
+        "purge",
+        "dead_retry",
+        "dead_delete",
+        "dead_stop",
+        "edit",
+        "delete",
+        "cron_add",
+        "cron_remove",
+        "cron_pause",
+        "cron_resume",
+        "cron_run",
+    }
+)
 """Operations that wait for a commit: the daemon is told how long we wait for them."""
+
+UNCHANGED: Any = object()
+"""What `edit` takes for a payload that is not given: None is a payload."""
 
 _PLAIN_S_MAX = 86_400
 """Whole seconds up to this need no module to be understood."""
@@ -136,6 +159,11 @@ class Client(Generic[Ticket]):
         timeout: Duration | None = None,
         max_attempts: int | None = None,
         tags: Iterable[str] | None = None,
+        backoff: Duration | Sequence[Duration] | None = None,
+        retry_for: Duration | None = None,
+        ttl: Duration | None = None,
+        expires: datetime | str | None = None,
+        deadline: datetime | Duration | None = None,
         key: str | None = None,
         cost: int | None = None,
         request_key: str | None = None,
@@ -151,6 +179,11 @@ class Client(Generic[Ticket]):
             timeout: how long one attempt may take; else as the queue says. (Not how long this call may take.)
             max_attempts: how often it may fail; else as the queue says.
             tags: texts to find it by.
+            backoff: the delay before each retry, or a list of them, of which the last repeats; else as the queue says.
+            retry_for: no retry later than this after it was due first; then it is dead.
+            ttl: cancelled, if it is not started this long after it was due.
+            expires: cancelled, if it is not started by then: a datetime with a time zone, or RFC 3339 text.
+            deadline: dead, if it is not done by then: an instant, or how long from now. A run is cut there.
             key: what it belongs to, such as a customer: order, fairness and limits may hold for each key.
             cost: how many jobs it counts for where the queue has a rate.
             request_key: your own key for this request. Within 10 minutes the same key returns the same job, so
@@ -165,7 +198,8 @@ class Client(Generic[Ticket]):
         """
         given = members(
             {"delay": delay, "at": at, "priority": priority, "timeout": timeout,
-             "max_attempts": max_attempts, "tags": tags, "key": key, "cost": cost}
+             "max_attempts": max_attempts, "tags": tags, "backoff": backoff, "retry_for": retry_for, "ttl": ttl,
+             "expires": expires, "deadline": deadline, "key": key, "cost": cost}
         )  # fmt: skip
         return self._enqueue(queue, [job_text(payload, given)], request_key)[0]
 
@@ -258,6 +292,70 @@ class Client(Generic[Ticket]):
             WrongState: it is not final, or completed.
         """
         _raise_failed(self.request("retry", ids=[_id_of(job)], force=force))
+
+    def edit(
+        self, job: SupportsIndex, *, payload: Any = UNCHANGED, queue: str | None = None, priority: int | None = None,
+        delay: Duration | None = None, at: datetime | str | None = None, timeout: Duration | None = None,
+        max_attempts: int | None = None, tags: Iterable[str] | None = None, untag: Iterable[str] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Change a job that does not run; what is not given stays. `tags` are added, `untag` taken away.
+
+        Returns:
+            id, queue and state as they are then.
+
+        Raises:
+            UnknownJob, UnknownQueue: there is none.
+            WrongState: it is running; or it is final, and was given a time.
+            InvalidPayload, PayloadTooLarge: as for a new job.
+        """
+        given = members(
+            {"delay": delay, "at": at, "priority": priority, "timeout": timeout,
+             "max_attempts": max_attempts, "tags": tags}
+        )  # fmt: skip
+        others = {"job": _id_of(job), "queue": queue, "untag": None if untag is None else list(untag), **given}
+        known = {name: value for name, value in others.items() if value is not None}
+        text = _text_of(known | {"within_ms": within_ms(self._timeout_ms)}, "edit")[1:-1]
+        if payload is not UNCHANGED:
+            text = f"{text},{job_text(payload, {})[1:-1]}"
+        return self._channel.ask("edit", text, self._timeout_ms)
+
+    def schedule(self, name: str, queue: str, payload: Any = None, **keys: Any) -> dict[str, Any]:
+        """Add a schedule, or change one that was added; all about it.
+
+        Args:
+            name: its name, as queues are named.
+            queue: where its jobs go.
+            payload: what each of its jobs gets.
+            keys: `cron` or `every`, and any other key of `[schedules.NAME]`: docs/schedules.md. Durations and
+                instants are text.
+
+        Raises:
+            UsageError: a key is wrong; every problem is named.
+            UnknownQueue: no such queue.
+            WrongState: the configuration has a schedule of this name.
+        """
+        values = {"queue": queue, **({} if payload is None else {"payload": payload}), **keys}
+        return self.request("cron_add", name=name, schedule=values)
+
+    def unschedule(self, name: str) -> None:
+        """Remove a schedule that was added; its jobs stay.
+
+        Raises:
+            UnknownSchedule: no schedule has that name.
+            WrongState: it is in the configuration, and is removed there.
+        """
+        self.request("cron_remove", name=name)
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """Every schedule, in the order of their names."""
+        found: list[dict[str, Any]] = []
+        after = None
+        while True:
+            page = self.request("cron_list", after=after)
+            found += page["schedules"]
+            after = page["next"]
+            if after is None:
+                return found
 
     def request(self, op: str, /, *, timeout_s: float | None = None, **members: Any) -> dict[str, Any]:
         """Any operation of docs/protocol.md, by its name and members; what it answers.
@@ -364,11 +462,11 @@ def _ms(duration: Duration) -> int:
         raise UsageError(str(error)) from None
 
 
-def _text_of(given: dict[str, Any]) -> str:
+def _text_of(given: dict[str, Any], op: str = "enqueue") -> str:
     try:
         return json.dumps(given)
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"enqueue cannot be asked with that: {error}") from None
+        raise UsageError(f"{op} cannot be asked with that: {error}") from None
 
 
 def _text_or_error(payload: Any, options: dict[str, Any]) -> str | JobsupError:

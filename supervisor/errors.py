@@ -65,6 +65,13 @@ class UnknownJob(JobsupError):
     exit_status = EXIT_UNKNOWN
 
 
+class UnknownSchedule(JobsupError):
+    """No schedule of that name is in the configuration, and none was added."""
+
+    code = "unknown_schedule"
+    exit_status = EXIT_UNKNOWN
+
+
 class InvalidPayload(JobsupError):
     """The payload, or an option of the job, cannot be stored as it is."""
 
@@ -99,10 +106,11 @@ class Busy(JobsupError):
     exit_status = EXIT_BUSY
 
 
-class QueueFull(Busy):
-    """The queue is bounded (`max_size`) and has no room for these jobs now."""
+class QueueFull(JobsupError):
+    """The queue is bounded (`max_size`) and has no room for these jobs now. Not asked again by itself, as Busy is."""
 
     code = "queue_full"
+    exit_status = EXIT_BUSY
 
 
 class NotUnique(JobsupError):

@@ -59,13 +59,29 @@ class Event(StrEnum):
     RELEASE = "release"
     CANCEL = "cancel"
     REVIVE = "revive"
+    REVIVE_LATER = "revive later"
+    EDIT = "edit"
+    POSTPONE = "postpone"
 
 
 TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
     None: {Event.ENQUEUE: State.QUEUED, Event.ENQUEUE_LATER: State.SCHEDULED},
-    State.BLOCKED: {},
-    State.SCHEDULED: {Event.PROMOTE: State.QUEUED, Event.CANCEL: State.CANCELLED, Event.REVIVE: State.QUEUED},
-    State.QUEUED: {Event.LEASE: State.RUNNING, Event.CANCEL: State.CANCELLED},
+    State.BLOCKED: {Event.EDIT: State.BLOCKED},
+    State.SCHEDULED: {
+        Event.PROMOTE: State.QUEUED,
+        Event.CANCEL: State.CANCELLED,
+        Event.BURY: State.DEAD,
+        Event.REVIVE: State.QUEUED,
+        Event.EDIT: State.SCHEDULED,
+        Event.POSTPONE: State.SCHEDULED,
+    },
+    State.QUEUED: {
+        Event.LEASE: State.RUNNING,
+        Event.CANCEL: State.CANCELLED,
+        Event.BURY: State.DEAD,
+        Event.EDIT: State.QUEUED,
+        Event.POSTPONE: State.SCHEDULED,
+    },
     State.RUNNING: {
         Event.COMPLETE: State.COMPLETED,
         Event.RETRY: State.SCHEDULED,
@@ -74,9 +90,9 @@ TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
         Event.RELEASE: State.QUEUED,
         Event.CANCEL: State.CANCELLED,
     },
-    State.COMPLETED: {Event.REVIVE: State.QUEUED},
-    State.DEAD: {Event.REVIVE: State.QUEUED},
-    State.CANCELLED: {Event.REVIVE: State.QUEUED},
+    State.COMPLETED: {Event.REVIVE: State.QUEUED, Event.EDIT: State.COMPLETED},
+    State.DEAD: {Event.REVIVE: State.QUEUED, Event.REVIVE_LATER: State.SCHEDULED, Event.EDIT: State.DEAD},
+    State.CANCELLED: {Event.REVIVE: State.QUEUED, Event.EDIT: State.CANCELLED},
 }
 """All that can happen to a job. What is not in the table does not happen: `after` raises."""
 
@@ -107,7 +123,9 @@ class Failed(NamedTuple):
     """The handler raised, its result was unusable, its command failed, or its deadline passed.
 
     `kind` is `error` or `timeout`; `type` the exception's class; `traceback` its text;
-    `last_output` the tail of what a command wrote to stderr; `final` asks for no retry.
+    `last_output` the tail of what a command wrote to stderr; `final` asks for no retry. `classes` are the names of
+    the exception's classes with their modules, the most derived first. `delay_ms` is the delay that the handler asked
+    for, `backoff_ms` the one that the queue's function gave, `backoff_error` why it gave none.
     """
 
     message: str
@@ -118,6 +136,17 @@ class Failed(NamedTuple):
     exit_code: int | None = None
     signal: int | None = None
     final: bool = False
+    classes: tuple[str, ...] = ()
+    delay_ms: int | None = None
+    backoff_ms: int | None = None
+    backoff_error: str | None = None
+
+
+class Retry(NamedTuple):
+    """Returned by a handler: this attempt failed; try again after `delay`, or after the usual backoff."""
+
+    delay: Duration | None = None
+    reason: str = ""
 
 
 class Snooze(NamedTuple):
@@ -127,7 +156,7 @@ class Snooze(NamedTuple):
 
 
 class RateLimited(NamedTuple):
-    """Returned by a handler that was told to slow down, as by HTTP 429: nothing of the queue begins before `delay` is over.
+    """Returned by a handler that was told to slow down, as by HTTP 429: nothing of its queue begins within `delay`.
 
     The job itself runs again then, without charging an attempt. `key_only`: only jobs of the same key wait.
     """
@@ -223,7 +252,8 @@ class Job:
     def enqueue(self, queue: str, payload: Any = None, **options: Any) -> None:
         """Enqueue another job, which becomes one only if this job completes: both are one commit.
 
-        Options are those of `Client.enqueue`: delay, at, priority, timeout, max_attempts, tags, key, cost.
+        Options are those of `Client.enqueue`: delay, at, priority, timeout, max_attempts, tags, backoff, retry_for,
+        ttl, expires, deadline, key, cost.
 
         Raises:
             RuntimeError: this job was not started by a worker.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from supervisor.client import Client
     from supervisor.config.spec import Spec
     from supervisor.errors import JobsupError
-    from supervisor.store.reader import Reader
+    from supervisor.store.archive import Archive
     from supervisor.unix.lock import Holder
 
 START_PATIENCE_S = 10.0
@@ -126,7 +126,7 @@ class Invocation:
         return NoDatabase(error.message, hint=error.hint) if missing else error
 
     @contextmanager
-    def reader(self) -> Iterator[Reader]:
+    def reader(self) -> Iterator[Archive]:
         """A reader of the database file.
 
         Raises:
@@ -134,12 +134,18 @@ class Invocation:
             Denied: the caller may not read it.
             StoreError: it cannot be read.
         """
-        from supervisor.store.reader import Reader, connect_reader
+        from supervisor.errors import StoreError
+        from supervisor.store.archive import Archive
+        from supervisor.store.library import sqlite3
+        from supervisor.store.reader import connect_reader
 
         spec = self.spec()
         connection = connect_reader(spec.daemon.database)
         try:
-            yield Reader(connection, spec.queue, spec.scope)
+            yield Archive(connection, spec.queue, spec.scope)
+        except sqlite3.Error as error:
+            hint = "start jobsupd, which brings it to this version; jobsctl doctor says more"
+            raise StoreError(f"{spec.daemon.database}: {error}", hint=hint) from error
         finally:
             connection.close()
 

@@ -112,6 +112,7 @@ def _one_shot(config: str | None, overrides: tuple[str, ...], fd: int | None, *,
 
 
 def _daemon(config: str | None, overrides: tuple[str, ...]) -> int:
+    from supervisor.alerter import main as alerter
     from supervisor.cli.clash import clash
     from supervisor.config.load import find, load_main
     from supervisor.keeper import main as keeper
@@ -132,7 +133,7 @@ def _daemon(config: str | None, overrides: tuple[str, ...]) -> int:
     os.environ["JOBSUP_SOCKET"] = spec.daemon.socket
     _make_default_folder(spec)
     lock_fd = take_lock_within(spec.daemon.database, DAEMON, DAEMON_WAIT_MS)
-    roles = Roles(keeper.run, pool.run, worker.run, load_executor)
+    roles = Roles(keeper.run, pool.run, worker.run, load_executor, alerter.run)
     return master.run(spec, roles, lock_fd=lock_fd, config=path, overrides=overrides)
 
 

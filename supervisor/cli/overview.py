@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from supervisor.job import State
+from supervisor.store.breaker_view import sentence
 
 
 def absent(holder_pid: int | None) -> dict[str, Any]:
@@ -16,13 +17,18 @@ def absent(holder_pid: int | None) -> dict[str, Any]:
 
 def overview(
     queues: Collection[str], counts: Mapping[str, Mapping[str, int]], oldest_ms: Mapping[str, int],
-    paused: Collection[str], now_ms: int,
+    paused: Collection[str], now_ms: int, breakers: Mapping[str, dict[str, Any] | None],
 ) -> dict[str, Any]:  # fmt: skip
     """Every queue of the configuration, then those that only the database knows."""
     orphaned = sorted(set(counts) - set(queues))
     return {
         name: _queue(counts.get(name, {}), oldest_ms.get(name), now_ms)
-        | {"paused": name in paused, "orphaned": name not in queues, "reason": None if name in queues else ORPHANED}
+        | {
+            "paused": name in paused,
+            "orphaned": name not in queues,
+            "reason": sentence(breakers.get(name)) if name in queues else ORPHANED,
+        }
+        | {"breaker": breakers.get(name)}
         for name in (*queues, *orphaned)
         if name in queues or any(counts[name].values())
     }
@@ -34,5 +40,6 @@ ORPHANED = "not in the configuration; jobsctl move takes its jobs to another que
 def _queue(counts: Mapping[str, int], oldest_ms: int | None, now_ms: int) -> dict[str, Any]:
     jobs: dict[str, Any] = {state.value: counts.get(state.value, 0) for state in State}
     age_s = None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
-    return jobs | {"oldest_queued_s": age_s, "workers": 0, "paused": False, "circuit": None,
-                   "reason": None, "detail": None, "preloaded": None, "orphaned": False}  # fmt: skip
+    return jobs | {"oldest_queued_s": age_s, "workers": 0, "workers_min": None, "workers_max": None,
+                   "workers_target": None, "scale_reason": None, "scale_source": None, "paused": False, "circuit": None,
+                   "reason": None, "detail": None, "preloaded": None, "orphaned": False, "breaker": None}  # fmt: skip

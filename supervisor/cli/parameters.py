@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from supervisor.job import JOB_ID_MAX
+from supervisor.job import JOB_ID_MAX, State
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -61,6 +62,22 @@ class DurationText(click.ParamType):  # type: ignore[type-arg] # as above
             self.fail(str(error), param, ctx)
 
 
+class WorkersText(click.ParamType):  # type: ignore[type-arg] # as above
+    """A number of workers, or two with a dash; as it is written in TOML."""
+
+    name = "workers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | dict[str, int]:
+        least, dash, most = str(value).partition("-")
+        if not all(
+            part.isascii() and part.isdigit() and len(part) < 10 for part in ([least, most] if dash else [least])
+        ):
+            self.fail(
+                f"{str(value)[:40]!r} is no number of workers; write one such as 4, or bounds such as 1-8", param, ctx
+            )
+        return {"min": int(least), "max": int(most)} if dash else int(least)
+
+
 class Instant(click.ParamType):  # type: ignore[type-arg] # as above
     """An instant in RFC 3339, with its offset from UTC; its value is milliseconds since 1970."""
 
@@ -91,6 +108,58 @@ class Instant(click.ParamType):  # type: ignore[type-arg] # as above
         return ", or an age such as 7d" if self._ago else ""
 
 
+class FingerprintText(click.ParamType):  # type: ignore[type-arg] # as above
+    """The fingerprint of an error."""
+
+    name = "fingerprint"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
+            self.fail(f"{text[:40]!r} is no fingerprint; jobsctl dead groups shows those that there are", param, ctx)
+        return text
+
+
+class PaceText(click.ParamType):  # type: ignore[type-arg] # as above
+    """A pace such as 10/s; its value is jobs and milliseconds."""
+
+    name = "pace"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        from supervisor.policy.replay import parse_pace
+
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(parse_pace(str(value)))  # type: ignore[return-value]
+        except ValueError as error:
+            self.fail(f"{str(value)[:40]!r}: {error}", param, ctx)
+
+
+class Delays(click.ParamType):  # type: ignore[type-arg] # as above
+    """Durations joined by commas; its value is a list of milliseconds."""
+
+    name = "delays"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
+        if isinstance(value, list):
+            return value
+        return [DURATION.convert(part.strip(), param, ctx) for part in value.split(",")]
+
+
+class Deadline(click.ParamType):  # type: ignore[type-arg] # as above
+    """An instant, or a duration from now; its value is the member of the protocol that says so."""
+
+    name = "deadline"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, int]:
+        if isinstance(value, dict):
+            return value
+        if "-" in value:
+            return {"deadline_at_ms": INSTANT.convert(value, param, ctx)}
+        return {"deadline_ms": DURATION.convert(value, param, ctx)}
+
+
 def _now_ms() -> int:
     from supervisor.unix.clock import wall_ms
 
@@ -99,6 +168,30 @@ def _now_ms() -> int:
 
 QUEUE = QueueName()
 DURATION = DurationText()
+DELAYS = Delays()
+DEADLINE = Deadline()
 INSTANT = Instant()
 INSTANT_OR_AGE = Instant(ago=True)
 JOB_ID = JobId()
+WORKERS = WorkersText()
+FINGERPRINT = FingerprintText()
+PACE = PaceText()
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def search_options(function: F) -> F:
+    """Give a command the options of a search; all that are given must hold."""
+    for option in (
+        click.option("--error-type", metavar="CLASS", help="Whose last error is of this exception class."),
+        click.option("--text", metavar="TEXT", help="With this text in the payload, or in the last error."),
+        click.option("--by", type=click.Choice(["enqueued", "finished"]), default="enqueued", show_default=True,
+                     help="The time that --since and --until speak of."),
+        click.option("--until", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Before then."),
+        click.option("--since", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Then or later, such as 1h ago."),
+        click.option("--tag", metavar="TEXT", help="Only jobs with this tag."),
+        click.option("--state", type=click.Choice([state.value for state in State]), help="Only jobs in this state."),
+        click.option("--queue", metavar="QUEUE", type=QUEUE, help="Only jobs of this queue."),
+    ):  # fmt: skip
+        function = option(function)
+    return function

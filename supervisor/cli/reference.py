@@ -55,10 +55,10 @@ listed in [errors.md](errors.md), an unusable configuration adds `problems`.
 
 ## Without a daemon
 
-`status`, `list`, `config`, `doctor` and `backup` read the database. `enqueue`, `cancel`, `retry`, `pause`, `resume`,
-`move`, `purge` and `dead` start a keeper of their own for the one command, which writes and ends; it makes no database
-and migrates none. `wait` answers if the job is final already, else it exits with 4. `workers`, `tree` and `reload` exit
-with 4.
+`status`, `list`, `stats`, `export`, `config`, `doctor` and `backup` read the database. `enqueue`, `cancel`, `retry`,
+`edit`, `keys`, `pause`, `resume`, `move`, `purge`, `delete`, `dead` and `cron` start a keeper of their own for the
+one command, which writes and ends; it makes no database and migrates none. `wait` answers if the job is final
+already, else it exits with 4. `workers`, `tree` and `reload` exit with 4.
 """
 
 JOBSUPD = """\

@@ -26,7 +26,7 @@ class Column(NamedTuple):
     key: str
     heading: str
     kind: str = "text"
-    """`text`, `number`, `seconds`, `bytes`, `instant`, `state`, or `prose`, which is cut where there is no room."""
+    """`text`, `number`, `seconds`, `duration`, `bytes`, `instant`, `state`, or `prose`: cut where there is no room."""
     wide: bool = False
     """Whether narrow terminals do without it. On a pipe every column is there."""
 
@@ -100,6 +100,11 @@ def seconds(value: float | None) -> str:
     return f"{whole // 86_400}d{whole % 86_400 // 3600:02}h"
 
 
+def duration(value: float | None) -> str:
+    """A short length of time for people: 12ms, else as `seconds`."""
+    return f"{value * 1000:.0f}ms" if value is not None and value < 1 else seconds(value)
+
+
 def size(value: int | None) -> str:
     """A size for people: 812 B, 3.4 KiB, 12.0 MiB."""
     if value is None:
@@ -132,7 +137,7 @@ def _put_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> 
     for column, width in zip(shown, _widths(shown, cells, console.width), strict=True):
         table.add_column(
             column.heading, width=width, no_wrap=True, overflow="ellipsis",
-            justify="right" if column.kind in ("number", "seconds", "bytes") else "left",
+            justify="right" if column.kind in ("number", "seconds", "duration", "bytes") else "left",
         )  # fmt: skip
     for row_cells in cells:
         table.add_row(*(Text(*cell) for cell in row_cells))
@@ -161,6 +166,8 @@ def _cell(value: Any, kind: str) -> tuple[str, str]:
         return "-", "dim"
     if kind == "seconds":
         return seconds(value), ""
+    if kind == "duration":
+        return duration(value), ""
     if kind == "bytes":
         return size(value), ""
     if kind == "instant":

@@ -6,13 +6,13 @@ Each function yields the key to blame and a sentence.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
-from supervisor.config.problem import KeyPath, quoted, suggestion
+from supervisor.config.problem import KeyPath, dotted, printable, quoted, shown, suggestion
 from supervisor.config.sockets import socket_in
-from supervisor.config.spec import Daemon, Limit, Queue, Spec, is_pattern
+from supervisor.config.spec import Alerts, Daemon, Limit, Queue, Rate, Spec, Unique, is_pattern, matches
 from supervisor.policy.duration import show
 
 WORKERS_TOTAL_MAX = 2048
@@ -25,6 +25,7 @@ POOL_ONLY = (
 UNIQUE_FIELDS = {"unique": "unique", "throttle": "throttle_ms", "debounce": "debounce_ms"}
 WINDOW_MIN_MS = 64
 SCOPES_MAX = 64
+SCHEDULES_TOTAL_MAX = 1_024
 
 Conflict = tuple[KeyPath, str]
 
@@ -63,7 +64,10 @@ def of_whole(spec: Spec, queues_max: int) -> Iterator[Conflict]:
     """Whether the main file and its scopes together are no more than one daemon runs."""
     if len(spec.queues) > queues_max:
         yield ("scopes",), f"and this file have {len(spec.queues)} queues together; write at most {queues_max}"
-    workers = sum(pool.workers for pool in spec.workplaces.values())
+    if len(spec.schedules) > SCHEDULES_TOTAL_MAX:
+        text = f"and this file have {len(spec.schedules)} schedules together; write at most {SCHEDULES_TOTAL_MAX}"
+        yield ("scopes",), text
+    workers = sum(pool.workers_max for pool in spec.workplaces.values())
     if workers > WORKERS_TOTAL_MAX:
         yield ("scopes",), f"and this file have {workers} workers together; write at most {WORKERS_TOTAL_MAX}"
 
@@ -102,6 +106,45 @@ def _what_runs(written: Mapping[str, Any]) -> Iterator[Conflict]:
         for name in HANDLER_ONLY:
             if name in written:
                 yield (name,), "means something for a handler only; remove it from a queue with a command"
+        if _names_function(written.get("backoff")):
+            yield ("backoff",), "names a function, which handlers only have; write a table or an array of durations"
+    yield from _rules_of_written(written)
+
+
+def _names_function(written: Any) -> bool:
+    return isinstance(written, str) or (isinstance(written, dict) and "function" in written)
+
+
+def without_function(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of [defaults] as a queue with a command inherits them: its backoff is that without the function."""
+    backoff = defaults.get("backoff")
+    if not isinstance(backoff, dict) or "function" not in backoff:
+        return dict(defaults)
+    return {**defaults, "backoff": {**backoff, "function": None}}
+
+
+def _rules_of_written(written: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Rules that can never apply: an exit status, or a signal, is how a command ends."""
+    rules = written.get("on_error")
+    if "handler" in written and isinstance(rules, dict):
+        for name in rules:
+            if name.startswith(("exit ", "signal ")):
+                text = f'"{printable(name)}" is how a command ends; for a handler write the class of an exception'
+                yield ("on_error",), f'{text}, "timeout" or "crash"'
+
+
+def _of_breaker(queue: Queue) -> Iterator[Conflict]:
+    breaker = queue.breaker
+    if breaker is not None and breaker.max_cooldown_ms < breaker.cooldown_ms:
+        text = f"{show(breaker.max_cooldown_ms)} is below cooldown, {show(breaker.cooldown_ms)}"
+        yield ("breaker", "max_cooldown"), f"{text}; raise one or lower the other"
+
+
+def of_scale(written: Mapping[str, Any], workers: Any) -> Iterator[Conflict]:
+    """Whether a queue that says when to scale may scale; `written` is its own table, `workers` what counts for it."""
+    if "scale" in written and isinstance(workers, int):
+        text = "means something only between two numbers of workers; write workers = { min = 1, max = 8 }, or remove it"
+        yield ("scale",), text
 
 
 def of_inherited(queue: Queue) -> Iterator[Conflict]:
@@ -111,10 +154,13 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
             f"{show(queue.backoff.max_ms)} is below base, {show(queue.backoff.base_ms)}; raise one or lower the other"
         )
         yield ("backoff", "max"), text
+    yield from _of_breaker(queue)
     if queue.ageing_ms is not None and "priority" not in queue.order:
         yield ("ageing",), 'means something where priorities count; write order = "priority", or leave it out'
     if queue.ageing_ms is not None and "fair" in queue.order:
         yield ("ageing",), "does not go with fair, where each key's turn comes anyway; keep one of them"
+    if queue.ageing_ms is not None and "lifo" in queue.order:
+        yield ("ageing",), "does not go with lifo, where whoever has waited longest comes last; keep one of them"
     if queue.weights and "fair" not in queue.order:
         yield ("weights",), 'mean something where keys take turns; write order = "fair", or leave them out'
     if queue.ordered and "lifo" in queue.order:
@@ -122,35 +168,88 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
             ("ordered",),
             "means that jobs run in the order in which they came, and lifo the contrary; keep one of them",
         )
+    yield from of_demand(queue)
+    same = [name for name in ("unique", "throttle", "debounce") if getattr(queue, UNIQUE_FIELDS[name]) is not None]
+    if len(same) > 1 and same not in (["unique", "throttle"], ["unique", "debounce"]):
+        yield (same[-1],), f"does not go with {same[-2]}; keep one of them"
+    if queue.unique is not None and queue.unique.period_ms is not None and queue.unique.states != Unique().states:
+        yield ("unique", "while"), "does not go with period, which holds whatever state a job is in; keep one of them"
+    for kind in ("rate", "key_rate"):
+        yield from _of_rate(kind, getattr(queue, kind))
+
+
+def of_demand(queue: Queue) -> Iterator[Conflict]:
+    """Whether a worker can be handed as many jobs as it shall be."""
     if queue.demand.max is not None and queue.demand.max < queue.demand.min:
         yield ("demand", "max"), f"{queue.demand.max} is below min, {queue.demand.min}; raise one or lower the other"
-    same = [name for name in ("unique", "throttle", "debounce") if getattr(queue, UNIQUE_FIELDS[name]) is not None]
-    if len(same) > 1 and same != ["unique", "throttle"] and same != ["unique", "debounce"]:
-        yield (same[-1],), f"does not go with {same[0]}; keep one of them"
-    for kind in ("rate", "key_rate"):
-        rate = getattr(queue, kind)
-        if rate is not None and rate.algorithm == "window" and rate.period_ms < WINDOW_MIN_MS:
-            yield (kind, "period"), "is too short to be measured as a window; write 64ms or more, or another algorithm"
+
+
+def of_alerts(written: Mapping[str, Any], alerts: Alerts, queues: Collection[str]) -> Iterator[Conflict]:
+    """Whether alerts reach anybody; `written` is the table itself, some of whose values may have been left out."""
+    if "command" not in written and "queue" not in written:
+        yield (), 'says neither what to run nor which queue takes the alerts; write command = [...] or queue = "NAME"'
+    if "queue" not in written:
+        for name in ("url", "payload"):
+            if name in written:
+                yield (name,), "means something beside `queue` only; name the queue, or remove it"
+    elif "url" not in written and "payload" not in written:
+        yield ("queue",), 'is told nothing to do; write url = "https://..." for a webhook, or payload = {...}'
+    taker = alerts.queue
+    if taker is not None and not any(matches(each, taker) if is_pattern(each) else each == taker for each in queues):
+        yield ("queue",), f"names {shown(taker)}, which is no queue; {suggestion(taker, queues)}"
+
+
+def of_targets(queues: Mapping[str, Queue], own: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Whether callbacks go to queues that exist; `own` are the tables of all queues as they were written."""
+    for name, queue in queues.items():
+        for key, target in (("on_failure", queue.on_failure), ("on_dead", queue.on_dead)):
+            if target is not None and not _speaks_of(target, own):
+                yield ("queues", name, key), f"there is no queue {target}; {suggestion(target, own)}"
+            elif target == name and key in own[name]:
+                yield ("queues", name, key), "is the queue itself; name another one"
+
+
+def _speaks_of(target: str, names: Iterable[str]) -> bool:
+    """Whether a table of a queue, or a pattern, speaks of this queue."""
+    return any(name == target or (is_pattern(name) and matches(name, target)) for name in names)
 
 
 def of_limit(limit: Limit) -> Iterator[Conflict]:
-    """Whether a shared limit limits anything."""
+    """Whether a shared limit limits anything, in a way that can be measured."""
     if limit.concurrency is None and limit.rate is None:
         yield (), "limits nothing; write concurrency, rate, or both"
+    yield from _of_rate("rate", limit.rate)
+
+
+def _of_rate(name: str, rate: Rate | None) -> Iterator[Conflict]:
+    """Whether a rate can be measured in milliseconds."""
+    if rate is not None and rate.algorithm == "window" and rate.period_ms < WINDOW_MIN_MS:
+        yield (name, "period"), "is too short to be measured as a window; write 64ms or more, or another algorithm"
+    if rate is not None and rate.algorithm == "leaky" and rate.limit > rate.period_ms:
+        text = f"{rate.limit} in {show(rate.period_ms)} cannot be spaced, as times are whole milliseconds"
+        yield (name, "limit"), f"{text}; write at most {rate.period_ms}, or another algorithm"
 
 
 def of_tables(
-    queues: Mapping[str, Queue], limits: Mapping[str, Limit], pools: Mapping[str, Queue], written: Collection[str]
+    queues: Mapping[str, Queue], limits: Collection[str], pools: Mapping[str, Queue], written: Collection[str]
 ) -> Iterator[Conflict]:
-    """Whether queues, limits and pools go together. `written`: all queues of the files, those with problems included."""
-    workers = sum(queue.workers for queue in (*queues.values(), *pools.values()) if queue.handler or queue.command)
+    """Whether queues, limits and pools go together.
+
+    `limits`, `written`: all limits and all queues of the files by name, those with problems included.
+    """
+    workers = sum(queue.workers_max for queue in (*queues.values(), *pools.values()) if queue.handler or queue.command)
     if workers > WORKERS_TOTAL_MAX:
         yield ("queues",), f"have {workers} workers together; write at most {WORKERS_TOTAL_MAX}"
     yield from _overlaps(written)
     for name, queue in queues.items():
         for limit in queue.limits:
             if limit not in limits:
-                yield ("queues", name, "limits"), f"there is no [limits.{limit}]; {suggestion(limit, limits)}"
+                yield ("queues", name, "limits"), _missing("limits", limit, limits)
+    yield from _of_sources(pools, written)
+
+
+def _of_sources(pools: Mapping[str, Queue], written: Collection[str]) -> Iterator[Conflict]:
+    """Whether every pool draws from queues, and every queue has one pool."""
     drawn: dict[str, str] = {}
     for name, pool in pools.items():
         if name in written:
@@ -159,11 +258,15 @@ def of_tables(
             if source in pools:
                 yield ("pools", name, "sources"), f"{source} is a pool, and pools draw from queues; name its queues"
             elif source not in written:
-                yield ("pools", name, "sources"), f"there is no [queues.{source}]; {suggestion(source, written)}"
+                yield ("pools", name, "sources"), _missing("queues", source, written)
             elif source in drawn:
                 text = f"{source} is drawn from by pool {drawn[source]} already; a queue has one pool"
                 yield ("pools", name, "sources"), text
             drawn.setdefault(source, name)
+
+
+def _missing(section: str, name: str, known: Collection[str]) -> str:
+    return f"there is no [{dotted((section, name))}]; {suggestion(name, known) if known else 'write one'}"
 
 
 def _overlaps(names: Collection[str]) -> Iterator[Conflict]:

@@ -10,7 +10,8 @@ from supervisor.config.expand import expand, refers
 from supervisor.config.keys import DAEMON, Section
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Report, dotted, suggestion
-from supervisor.config.queue_keys import DEFAULTS, NAMED, OWN_KEYS, TOP
+from supervisor.config.queue_keys import DEFAULTS, NAMED, OWN_KEYS, QUEUE, TOP
+from supervisor.config.schedule_keys import SCHEDULE_ONLY
 
 PLAIN_PATHS = ("database", "run_dir", "python_path", "scope_of")
 """Paths of [daemon] that take no environment values."""
@@ -49,15 +50,17 @@ def read_section(section: Section, written: Any, prefix: KeyPath, scope: Scope) 
 
 def _read_key(section: Section, path: KeyPath, value: Any, fields: Fields, scope: Scope) -> None:
     key = section.keys[path[-1]]
-    if isinstance(key.kind, Section):
+    if isinstance(key.kind, Section) and (key.kind.short is None or isinstance(value, dict)):
         fields[key.field] = read_section(key.kind, value, path, scope)
         return
+    kind = key.kind.short if isinstance(key.kind, Section) else key.kind
+    assert kind is not None
     try:
         if section is DAEMON and path[-1] in PLAIN_PATHS:
             _refuse_references(value)
         else:
             value = expand(value, scope.environ)
-        fields[key.field] = key.kind.read(value, scope.document.folder)
+        fields[key.field] = kind.read(value, scope.document.folder)
     except ValueError as error:
         scope.problem(path, str(error))
 
@@ -71,6 +74,8 @@ def _unknown(section: Section, area: str, name: str) -> str:
     """The sentence for a key that is not in the section."""
     if purpose := later.key(area, name):
         return later.sentence(purpose)
+    if name in SCHEDULE_ONLY and section in (QUEUE, DEFAULTS):
+        return "is a key of a schedule; write a [schedules.NAME] with it and the name of this queue"
     if section is DEFAULTS and name in OWN_KEYS:
         return "is not inherited; write it in each [queues.NAME]"
     return f"unknown key; {suggestion(name, section.keys)}"
@@ -80,7 +85,7 @@ def unknown_section(name: str) -> str:
     """The sentence for a table at the top that is no section."""
     if purpose := later.key("", name):
         return later.sentence(purpose)
-    return f"unknown section; {suggestion(name, (*TOP, *NAMED, 'queues'))}"
+    return f"unknown section; {suggestion(name, (*TOP, *NAMED, 'queues', 'schedules'))}"
 
 
 def inherit(defaults: Fields, own: Fields) -> Fields:
@@ -96,5 +101,8 @@ def construct(section: Section, fields: Fields) -> Any:
     """The value of the spec that these fields make; what is not set takes the default of its class."""
     nested = {key.field: key.kind for key in section.keys.values() if isinstance(key.kind, Section)}
     return section.type(
-        **{name: construct(nested[name], value) if name in nested else value for name, value in fields.items()}
+        **{
+            name: construct(nested[name], value) if name in nested and value is not None else value
+            for name, value in fields.items()
+        }
     )

@@ -58,6 +58,8 @@ def _host_facts(loaded: Loaded, environ: Mapping[str, str], report: Report) -> N
     spec = loaded.alone
     for key, text in (*_folders(spec), *(() if spec.scope else _database(spec)), *_access(spec)):
         report.warn(*loaded.written(key), text)
+    if spec.alerts.command is not None and (why := unusable_program(spec.alerts.command, spec.alerts.env, environ)):
+        report.problem(*loaded.written(("alerts", "command")), why)
     for name, queue in spec.queues.items():
         prefix = ("queues", name)
         for key, text in (*_code(queue), *_program(queue, environ), *_user(queue)):
@@ -123,27 +125,28 @@ def _names(queue: Queue) -> Iterator[Said]:
 
 
 def _references(queue: Queue) -> Iterator[tuple[str, str]]:
-    for key, reference in (("handler", queue.handler), ("after_fork", queue.after_fork)):
+    written = (("handler", queue.handler), ("after_fork", queue.after_fork), ("backoff", queue.backoff.function))
+    for key, reference in written:
         if reference:
             yield key, reference
 
 
 def _program(queue: Queue, environ: Mapping[str, str]) -> Iterator[Said]:
-    if queue.command is None:
-        return
-    program = str(parse_command(queue.command)[0][0])
-    search = queue.env.get("PATH") or environ.get("PATH") or os.defpath
+    if queue.command is not None and (why := unusable_program(queue.command, queue.env, environ)):
+        yield ("command",), why
+
+
+def unusable_program(command: tuple[str, ...], env: Mapping[str, str], environ: Mapping[str, str]) -> str | None:
+    """Why the program of a command cannot be run, and what to do; None if it can."""
+    program = str(parse_command(command)[0][0])
+    search = env.get("PATH") or environ.get("PATH") or os.defpath
     if shutil.which(program, path=search):
-        return
+        return None
     if os.path.exists(program):
-        yield ("command",), f"{quoted(program)} is not executable; run chmod +x on it"
-    elif "/" in program:
-        yield ("command",), f"{quoted(program)} does not exist; correct the path"
-    else:
-        yield (
-            ("command",),
-            f"{quoted(program)} is in no directory of PATH ({printable(search)}); install it or give its path",
-        )
+        return f"{quoted(program)} is not executable; run chmod +x on it"
+    if "/" in program:
+        return f"{quoted(program)} does not exist; correct the path"
+    return f"{quoted(program)} is in no directory of PATH ({printable(search)}); install it or give its path"
 
 
 def _user(queue: Queue) -> Iterator[Said]:

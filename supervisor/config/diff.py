@@ -1,7 +1,7 @@
 """What changes between two specs, in the words of a reload: which pools are touched and which are not. Pure.
 
 *Invariant:* a queue counts as changed only if something its pool's processes read differs; what the keeper
-alone reads takes effect without touching a worker.
+alone reads takes effect without touching a worker, and another number of workers without touching those that stay.
 """
 
 from __future__ import annotations
@@ -39,16 +39,29 @@ KEEPER_ONLY = frozenset(
         "retention",
         "max_payload_bytes",
         "redact",
+        "oldest_max_ms",
+        "on_error",
+        "retry_for_ms",
+        "ttl_ms",
+        "on_failure",
+        "on_dead",
+        "breaker",
     }
 )
 """Fields of a queue that no process of its pool acts on."""
+
+TOLD = frozenset({"workers", "scale"})
+"""Fields that a running foreman is told of: it has more workers, or lets some finish, and the others stay."""
+
+RETUNED = KEEPER_ONLY | TOLD
+"""Fields that take effect without a restart of the pool."""
 
 RESTART_ONLY = {"daemon": ("database", "run_dir", "durability"), "log": ("target", "level", "format")}
 """Keys by section that are fixed while the daemon runs."""
 
 
 class Changes(NamedTuple):
-    """Names of queues, in the order of the new spec (removed: of the old one), and keys as "section.key"."""
+    """Names of queues and pools, in the order of the new spec (removed: of the old one), and keys as "section.key"."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -59,15 +72,22 @@ class Changes(NamedTuple):
 
 def diff(old: Spec, new: Spec) -> Changes:
     """What a reload from `old` to `new` does. `old` is what is in force, which may differ from what was read last."""
-    both = [name for name in new.queues if name in old.queues]
-    differing = {name: differences(old.queues[name], new.queues[name]) for name in both}
+    before, after = {**old.queues, **old.pools}, {**new.queues, **new.pools}
+    both = [name for name in after if name in before]
+    differing = {name: differences(before[name], after[name]) for name in both}
+    touched = {name for name in both if _touches_pool(before[name], after[name], differing[name])}
     return Changes(
-        added=tuple(name for name in new.queues if name not in old.queues),
-        removed=tuple(name for name in old.queues if name not in new.queues),
-        changed=tuple(name for name in both if differing[name] - KEEPER_ONLY),
-        retuned=tuple(name for name in both if differing[name] and differing[name] <= KEEPER_ONLY),
+        added=tuple(name for name in after if name not in before),
+        removed=tuple(name for name in before if name not in after),
+        changed=tuple(name for name in both if name in touched),
+        retuned=tuple(name for name in both if differing[name] and name not in touched),
         restart_needed=(*_fixed("daemon", old.daemon, new.daemon), *_fixed("log", old.log, new.log)),
     )
+
+
+def _touches_pool(old: Queue, new: Queue, differing: frozenset[str]) -> bool:
+    """Whether a process of the pool acts on what differs: of the backoff, its function runs in the workers."""
+    return bool(differing - RETUNED) or old.backoff.function != new.backoff.function
 
 
 def in_force(running: Spec, new: Spec) -> Spec:

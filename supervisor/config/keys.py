@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from supervisor.config import special
-from supervisor.config.kinds import Kind, choice, duration, integer, listed, path
-from supervisor.config.spec import DAY_MS, MINUTE_MS, Access, Daemon, Intake, Log
+from supervisor.config.kinds import Kind, choice, duration, integer, listed, or_word, path
+from supervisor.config.spec import DAY_MS, HOUR_MS, MINUTE_MS, Access, Daemon, Intake, Log, Stats
 
 
 class Section(NamedTuple):
@@ -22,6 +22,8 @@ class Section(NamedTuple):
     type: type[msgspec.Struct]
     meaning: str
     keys: dict[str, Key]
+    short: Kind | None = None
+    """What may stand in the table's place: it is read as the fields that it sets, or as None for no such table."""
 
 
 class Key(NamedTuple):
@@ -112,6 +114,21 @@ ACCESS = Section(
     {
         "enqueue": Key("enqueue", _WHO, "who may enqueue"),
         "status": Key("status", _WHO, "who may ask for the state of jobs and queues"),
-        "admin": Key("admin", _WHO, "who may cancel, retry, pause, resume, move, purge, reload and back up"),
+        "admin": Key(
+            "admin",
+            _WHO,
+            "who may cancel, retry, edit, pause, resume, move, purge, delete, change schedules, reload and back up",
+        ),
+    },
+)
+STATS = Section(
+    Stats,
+    "Statistics by queue and minute: counts, and histograms of run times and waits.",
+    {
+        "keep": Key(
+            "keep_ms",
+            or_word("never", None, duration(HOUR_MS, 3_650 * DAY_MS)),
+            "age at which they are deleted, `never` keeps them; after two days there is one row an hour",
+        ),
     },
 )

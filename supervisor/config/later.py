@@ -8,13 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 SECTIONS = {
-    "alerts": "alerts",
-    "breakers": "outage breakers",
-    "cron": "schedules",
+    "breakers": "breakers shared by queues",
     "flows": "flows",
     "metrics": "metrics",
     "outbox": "the transactional outbox",
-    "schedules": "schedules",
     "store": "other stores",
     "tracing": "tracing",
     "wasm": "WASM handlers",
@@ -23,24 +20,11 @@ SECTIONS = {
 DAEMON_KEYS = {"cluster": "several hosts", "host": "several hosts", "generations": "generations on reload"}
 QUEUE_KEYS = {
     "aliases": "tasks",
-    "autoscale": "autoscaling",
     "batch": "batches",
-    "breaker": "outage breakers",
-    "cron": "schedules",
-    "every": "schedules",
-    "expires": "time to live",
     "max_rss": "recycling by memory",
-    "on_dead": "callbacks",
-    "on_failure": "callbacks",
-    "overlap": "schedules",
-    "retry": "retry policies",
-    "retry_for": "retry policies",
-    "retry_on": "retry policies",
     "schema": "payload schemas",
     "serve": "commands that stay alive",
     "tasks": "tasks",
-    "timezone": "schedules",
-    "ttl": "time to live",
     "wasm": "WASM handlers",
 }
 ORDERS = {"deadline", "random"}
@@ -54,12 +38,8 @@ def key(section: str, name: str) -> str | None:
 
 def value(name: str, written: Any) -> str | None:
     """What a value that an existing key does not take yet will be for."""
-    if name == "workers" and isinstance(written, dict):
-        return "autoscaling between { min, max }"
     if name == "order" and isinstance(written, str) and written in ORDERS:
         return "orders by deadline or at random"
-    if name == "backoff" and isinstance(written, (str, list)):
-        return "other shapes of backoff"
     return None
 
 

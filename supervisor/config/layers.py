@@ -14,13 +14,16 @@ from supervisor.config.source import believe_folder, read
 DROP_INS_MAX = 256
 TOTAL_MAX_BYTES = 1024 * 1024
 COMMAND_LINE = "--set"
+LAID = {"queues": "queue", "schedules": "schedule"}
+"""Sections that have a table for each name, and what each of those tables is."""
 
 
 class Layers(NamedTuple):
-    """What was written: the main document, and for each queue the document that has the last word on it."""
+    """What was written: the main document, and for each queue and schedule the document with the last word on it."""
 
     main: Document
     queues: dict[str, Document]
+    schedules: dict[str, Document]
     files: tuple[str, ...]
 
 
@@ -56,7 +59,7 @@ def gather(
     extra += [candidate] if candidate else []
     if not document:
         return None
-    layers = Layers(document, {}, (main, *(each.path for each in extra)))
+    layers = Layers(document, {}, {}, (main, *(each.path for each in extra)))
     for each in (document, *extra):
         _lay(each, layers, report)
     for number, written in enumerate(settings, 1):
@@ -81,22 +84,27 @@ def _drop_ins(main: str, report: Report) -> list[str]:
 def _lay(document: Document, layers: Layers, report: Report) -> None:
     """Let this document have the last word on its queues."""
     if document is not layers.main:
-        for name in [name for name in document.data if name != "queues"]:
-            text = "stands in a drop-in, which holds [queues.NAME] only; move it into the main file"
+        for name in [name for name in document.data if name not in LAID]:
+            text = (
+                "stands in a drop-in, which holds [queues.NAME] and [schedules.NAME] only; move it into the main file"
+            )
             report.problem(document.place((name,)), (name,), text)
-    for name in _queues(document, report):
-        if before := layers.queues.get(name):
-            key = ("queues", name)
-            text = f"replaces the queue at {before.place(key)} as a whole; delete one of them"
-            report.warn(document.place(key), key, text)
-        layers.queues[name] = document
+    for section, noun in LAID.items():
+        known: dict[str, Document] = getattr(layers, section)
+        for name in _names(document, section, noun, report):
+            if before := known.get(name):
+                key = (section, name)
+                text = f"replaces the {noun} at {before.place(key)} as a whole; delete one of them"
+                report.warn(document.place(key), key, text)
+            known[name] = document
 
 
-def _queues(document: Document, report: Report) -> Iterable[str]:
-    queues = document.data.get("queues", {})
-    if isinstance(queues, dict):
-        return queues
-    report.problem(document.place(("queues",)), ("queues",), "is no table; write one [queues.NAME] for each queue")
+def _names(document: Document, section: str, noun: str, report: Report) -> Iterable[str]:
+    tables = document.data.get(section, {})
+    if isinstance(tables, dict):
+        return tables
+    key = (section,)
+    report.problem(document.place(key), key, f"is no table; write one [{section}.NAME] for each {noun}")
     return ()
 
 
@@ -110,16 +118,18 @@ def _set(written: str, place: Place, layers: Layers, report: Report) -> None:
         report.problem(place, FILE, str(error))
         return
     document.places[override.key] = place
-    if override.key[0] == "queues":
-        layers.queues.setdefault(override.key[1], document)
+    if override.key[0] in LAID:
+        getattr(layers, override.key[0]).setdefault(override.key[1], document)
 
 
 def _document_of(override: Override, layers: Layers) -> Document:
-    if override.key[0] != "queues":
+    section = override.key[0]
+    if section not in LAID:
         return layers.main
     if len(override.key) < 3:
-        raise ValueError(f"{dotted(override.key)} is no key of a queue; write queues.NAME.KEY=value")
-    return layers.queues.get(override.key[1], layers.main)
+        raise ValueError(f"{dotted(override.key)} is no key of a {LAID[section]}; write {section}.NAME.KEY=value")
+    named: dict[str, Document] = getattr(layers, section)
+    return named.get(override.key[1], layers.main)
 
 
 def queue_table(layers: Layers, name: str) -> Any:

@@ -16,17 +16,31 @@ import msgspec
 from supervisor.config import agree
 from supervisor.config.build import Fields, Scope, construct, inherit, read_section, unknown_section
 from supervisor.config.kinds import Kind
-from supervisor.config.layers import Budget, Layers, gather, queue_table
+from supervisor.config.layers import LAID, Budget, Layers, gather, queue_table
 from supervisor.config.locate import default_paths
 from supervisor.config.lookup import main_file
 from supervisor.config.membership import is_scope, membership, same_file
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report, quoted
 from supervisor.config.queue_keys import DEFAULTS, LIMIT, MAIN_ONLY, NAMED, POOL, QUEUE, SCOPE, TOP
+from supervisor.config.schedules import read_schedules
 from supervisor.config.scopes import alone as without
 from supervisor.config.scopes import joined
 from supervisor.config.source import believe_folder
-from supervisor.config.spec import Access, Daemon, Intake, Limit, Log, Queue, ScopeTable, Spec, is_pattern
+from supervisor.config.spec import (
+    Access,
+    Alerts,
+    Daemon,
+    Intake,
+    Limit,
+    Log,
+    Queue,
+    Scale,
+    ScopeTable,
+    Spec,
+    Stats,
+    is_pattern,
+)
 from supervisor.config.special import PATTERN, QUEUE_NAME, SCOPE_NAME
 from supervisor.errors import ConfigError
 
@@ -194,13 +208,16 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Hom
                 text = f"stands in the file of scope {home.name}, and {why}"
                 scope.problem((name,), f"{text}; remove it, or move it to {quoted(home.main)}")
     sections = {name: _section(name, scope) for name in TOP}
-    for name in [name for name in layers.main.data if name not in (*TOP, *NAMED, "queues")]:
+    for name in [name for name in layers.main.data if name not in (*TOP, *NAMED, *LAID)]:
         scope.problem((name,), "" if report.full else unknown_section(name))
     fields = sections["daemon"]
     daemon = _of_home(fields, home, scope) if home else _daemon(fields, layers.main, scope)
     queues = _queues(layers, sections["defaults"], daemon, scope)
     limits, pools = _limits(scope), _pools(sections["defaults"], daemon, scope)
-    for key, text in agree.of_tables(queues, limits, pools, layers.queues):
+    known = {*limits, *(layers.main.data["limits"] if isinstance(layers.main.data.get("limits"), dict) else ())}
+    for key, text in agree.of_tables(queues, known, pools, layers.queues):
+        report.problem(*_written(key, layers), text)
+    for key, text in agree.of_targets(queues, {name: queue_table(layers, name) for name in layers.queues}):
         report.problem(*_written(key, layers), text)
     if not layers.queues:
         report.warn(Place(layers.main.path), ("queues",), "there is no queue; write a [queues.NAME]")
@@ -210,9 +227,12 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Hom
         intake=Intake(**sections["intake"]),
         log=Log(**sections["log"]),
         access=home.access if home and "access" not in layers.main.data else Access(**sections["access"]),
+        alerts=_alerts(sections["alerts"], queues, layers, scope),
         limits=limits,
+        stats=Stats(**sections["stats"]),
         queues=queues,
         pools=pools,
+        schedules=read_schedules(layers, queues, scope),
         scopes={} if home else _scopes(scope),
         scope=home.name if home else "",
         warnings=report.warnings,
@@ -253,6 +273,15 @@ def _of_home(fields: Fields, home: Home, scope: Scope) -> Daemon:
     for folder in python_path:
         believe_folder(folder, scope.report, of=scope.document.path)
     return msgspec.structs.replace(home.daemon, python_path=python_path, scope_of=home.main)
+
+
+def _alerts(fields: Fields, queues: Mapping[str, Queue], layers: Layers, scope: Scope) -> Alerts:
+    written = layers.main.data.get("alerts")
+    alerts = Alerts(**fields)
+    if isinstance(written, dict):
+        for key, text in agree.of_alerts(written, alerts, {*queues, *layers.queues}):
+            scope.problem(("alerts", *key), text)
+    return alerts
 
 
 def _queues(layers: Layers, defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
@@ -313,7 +342,6 @@ def _limits(scope: Scope) -> dict[str, Limit]:
 
 def _pools(defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
     fields_of_pools = {key.field for key in POOL.keys.values()}
-    inherited = {field: value for field, value in defaults.items() if field in fields_of_pools}
     found = {}
     for name, table in _tables("pools", scope).items():
         before = scope.report.count
@@ -322,10 +350,13 @@ def _pools(defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
             scope.problem(("pools", name, *key), text)
         if scope.report.count > before:
             continue
+        inherited = {field: value for field, value in defaults.items() if field in fields_of_pools}
         if "handler" not in fields:
             inherited = {field: value for field, value in inherited.items() if field not in agree.HANDLER_ONLY}
         own = {"name": name, "python_path": daemon.python_path, "strict": isinstance(table.get("sources"), list)}
-        found[name] = construct(POOL, {**own, **inherit(inherited, fields)})
+        found[name] = pool = construct(POOL, {**own, **inherit(inherited, fields)})
+        for key, text in agree.of_demand(pool):
+            scope.problem(("pools", name, *key), text)
     return found
 
 
@@ -346,8 +377,12 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
         return None
     if "handler" not in fields:
         defaults = {field: value for field, value in defaults.items() if field not in agree.HANDLER_ONLY}
-    queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **inherit(defaults, fields)})
-    for key, text in agree.of_inherited(queue):
+        defaults = agree.without_function(defaults)
+    meant = inherit(defaults, fields)
+    queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **meant})
+    if isinstance(queue.workers, int):
+        queue = msgspec.structs.replace(queue, scale=Scale())  # [defaults] may speak of it for other queues
+    for key, text in (*agree.of_inherited(queue), *agree.of_scale(written, queue.workers)):
         scope.report.problem(*_written((*prefix, *key), layers), text)
     return queue
 
@@ -363,6 +398,8 @@ def _sources(layers: Layers) -> Iterator[Iterable[str]]:
 
 def _written(key: KeyPath, layers: Layers) -> tuple[Place, KeyPath]:
     """Where a key was written: in its queue, else in [defaults], else the nearest table around it."""
+    if key[0] == "schedules" and len(key) > 1:
+        return layers.schedules.get(key[1], layers.main).place(key), key
     if key[0] != "queues" or len(key) < 2:
         return layers.main.place(key), key
     document = layers.queues.get(key[1], layers.main)

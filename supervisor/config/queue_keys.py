@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 from supervisor.config import special
-from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Key, Section
+from supervisor.config.alert_keys import ALERTS, OLDEST_MAX
+from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Key, Section
 from supervisor.config.kinds import boolean, choice, duration, integer, listed, number, or_word, path, size
+from supervisor.config.range import workers
+from supervisor.config.retry_keys import BACKOFF, BREAKER, ON_ERROR, YEAR_MS, or_false
 from supervisor.config.spec import (
     DAY_MS,
     HOUR_MS,
     MIB,
-    Backoff,
     Demand,
     Limit,
     Queue,
     Rate,
     Restart,
     Retention,
+    Scale,
     ScopeTable,
     Unique,
 )
 
-YEAR_MS = 365 * DAY_MS
 EVER_MS = 36_500 * DAY_MS
 WORKERS_MAX = 256
 
-BACKOFF = Section(
-    Backoff,
-    "The delay before a retry: base x factor^(failures - 1), at most max, varied by jitter.",
-    {
-        "base": Key("base_ms", duration(0, 30 * DAY_MS), "delay before the first retry"),
-        "factor": Key("factor", number(1, 100), "what each further delay is multiplied by"),
-        "max": Key("max_ms", duration(0, YEAR_MS), "the longest delay; not below `base`"),
-        "jitter": Key("jitter", number(0, 1), "part of the delay that is left to chance, so that retries spread"),
-    },
-)
 RESTART = Section(
     Restart,
     "How often workers of a pool may die before its circuit opens.",
@@ -43,13 +35,17 @@ RESTART = Section(
     },
 )
 _KEPT = or_word("never", None, duration(0, EVER_MS))
+_COUNT = or_word("any", None, integer(0, 10**9))
 RETENTION = Section(
     Retention,
-    "How long final jobs are kept before they are deleted; `never` keeps them.",
+    "How long final jobs are kept before they are deleted, and how many; `never` and `any` keep them.",
     {
         "completed": Key("completed_ms", _KEPT, "age at which completed jobs are deleted"),
         "cancelled": Key("cancelled_ms", _KEPT, "age at which cancelled jobs are deleted"),
         "dead": Key("dead_ms", _KEPT, "age at which dead letters are deleted"),
+        "completed_max": Key("completed_max", _COUNT, "completed jobs that are kept; the oldest beyond are deleted"),
+        "cancelled_max": Key("cancelled_max", _COUNT, "cancelled jobs that are kept; the oldest beyond are deleted"),
+        "dead_max": Key("dead_max", _COUNT, "dead letters that are kept; the oldest beyond are deleted"),
     },
 )
 RATE = Section(
@@ -100,6 +96,31 @@ DEMAND = Section(
     },
 )
 
+SCALE = Section(
+    Scale,
+    "When a pool with `workers = { min, max }` grows and shrinks; the exact rule is in autoscaling.md.",
+    {
+        "latency": Key(
+            "latency_ms", duration(1, DAY_MS), "how long jobs may wait for a worker; there are as many as that needs"
+        ),
+        "down_after": Key(
+            "down_after_ms", duration(100, DAY_MS), "fewer workers only if fewer were needed for all of this time"
+        ),
+        "cpu_max": Key(
+            "cpu_max",
+            number(0.01, 1),
+            "part of all CPUs in use at which a pool grows no further, unless its jobs mostly wait",
+        ),
+        "memory_min": Key(
+            "memory_min_bytes",
+            size(1, 1024 * 1024 * MIB),
+            "memory that must be left on the host, and in the control group, beside that of a new worker",
+        ),
+    },
+)
+_LASTING = or_word("never", None, duration(1, EVER_MS))
+_TARGET = or_false(special.QUEUE_NAME)
+
 OWN_KEYS = ("handler", "command")
 """Keys that a queue must have of its own: they are not inherited."""
 
@@ -113,7 +134,12 @@ QUEUE = Section(
             special.COMMAND,
             'program and arguments, never a shell; the payload fills "{member}", `{{` is a brace; this or `handler`',
         ),
-        "workers": Key("workers", integer(1, WORKERS_MAX), "processes that run jobs of this queue"),
+        "workers": Key(
+            "workers",
+            workers(WORKERS_MAX),
+            "processes that run jobs of this queue: a number, or bounds between which it follows the load",
+        ),
+        "scale": Key("scale", SCALE, SCALE.meaning),
         "order": Key("order", special.ORDER, "which waiting job comes next; of an array, the first decides first"),
         "ageing": Key(
             "ageing_ms",
@@ -205,7 +231,21 @@ QUEUE = Section(
             listed(special.MEMBER),
             "payload members whose values are shown nowhere: `password` at any depth, `card.number`, `card.*`",
         ),
+        "oldest_max": Key(
+            "oldest_max_ms",
+            OLDEST_MAX,
+            "age of the oldest queued job above which an alert is sent; `never` sends none",
+            "that of `[alerts]`",
+        ),
         "recycle_jobs": Key("recycle_jobs", integer(1, 10**9), "jobs after which a worker is replaced", "never"),
+        "on_error": Key("on_error", ON_ERROR, "what is done about errors of one kind, see retries.md"),
+        "retry_for": Key(
+            "retry_for_ms", _LASTING, "no retry later than this after the job was due first; then it is dead"
+        ),
+        "ttl": Key("ttl_ms", _LASTING, "a job that is not started this long after it was due is cancelled: expired"),
+        "on_failure": Key("on_failure", _TARGET, "queue that gets a job for every failure and crash that is charged"),
+        "on_dead": Key("on_dead", _TARGET, "queue that gets a job for every job that is dead"),
+        "breaker": Key("breaker", BREAKER, BREAKER.meaning, "none"),
     },
 )
 DEFAULTS = Section(
@@ -213,12 +253,20 @@ DEFAULTS = Section(
     "What every queue inherits unless it says otherwise; tables within are inherited key by key.",
     {name: key for name, key in QUEUE.keys.items() if name not in OWN_KEYS},
 )
-TOP = {"daemon": DAEMON, "intake": INTAKE, "log": LOG, "access": ACCESS, "defaults": DEFAULTS}
+TOP = {
+    "daemon": DAEMON,
+    "intake": INTAKE,
+    "log": LOG,
+    "access": ACCESS,
+    "stats": STATS,
+    "alerts": ALERTS,
+    "defaults": DEFAULTS,
+}
 """The sections of which a file has one; beside them it has `[queues.NAME]`."""
 
 POOL_KEYS = (
-    "handler", "command", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env", "cwd", "user",
-    "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand",
+    "handler", "command", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env", "cwd",
+    "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand",
 )  # fmt: skip
 """Keys of a queue that speak of its workers."""
 POOL = Section(
@@ -261,6 +309,8 @@ NAMED = {"limits": LIMIT, "pools": POOL, "scopes": SCOPE}
 MAIN_ONLY = {
     "intake": "all scopes share one intake",
     "log": "the daemon has one log",
+    "stats": "what is kept of statistics is said for all scopes together",
+    "alerts": "people are told what concerns the daemon and all of its scopes",
     "scopes": "a scope has no scopes",
 }
 """Sections that the file of a scope does not have, and why. All others it has for itself."""

@@ -10,6 +10,7 @@ import msgspec
 from supervisor.config.keys import Key, Section, default
 from supervisor.config.problem import shown
 from supervisor.config.queue_keys import NAMED, OWN_KEYS, QUEUE, TOP
+from supervisor.config.schedule_keys import SCHEDULE
 
 INTRODUCTION = """\
 # Configuration
@@ -24,8 +25,8 @@ INTRODUCTION = """\
 4. else `/etc/jobsup/queues.toml`.
 
 Then the drop-ins: `queues.d/*.toml` beside that file, in the byte order of their names. A drop-in holds
-`[queues.NAME]` tables only. If it names a queue that was there before, it replaces that queue as a whole, with a
-warning. `jobsctl queues add` writes drop-ins and never touches your own file.
+`[queues.NAME]` and `[schedules.NAME]` tables only. If it names a queue or schedule that was there before, it replaces
+that as a whole, with a warning. `jobsctl queues add` writes drop-ins and never touches your own file.
 
 Then `--set section.key=value`, as often as needed: `--set defaults.workers=4`, `--set queues.emails.timeout=90s`,
 `--set 'queues."a.b".order=lifo'`. The value is read as TOML if it is TOML, else as text.
@@ -51,7 +52,7 @@ The files are code: they say what the daemon runs. A file that everyone can writ
 everyone can write (without the sticky bit), is refused; so is one that its group can write if root reads it, and
 otherwise that is a warning. The same holds for the directories of `python_path`.
 
-Limits: 256 KiB a file, 1 MiB in all, 256 drop-ins, 256 queues, 2048 workers, keys of 8 parts.
+Limits: 256 KiB a file, 1 MiB in all, 256 drop-ins, 256 queues, 1024 schedules, 2048 workers, keys of 8 parts.
 
 Each of these is refused with a sentence, in bounded time and memory, and changes nothing in a daemon that runs:
 a file that is missing; a file that cannot be read; an empty file; a file of comments only; a directory; a FIFO;
@@ -63,8 +64,10 @@ keys of later versions; more than 256 queues; a queue name with escapes; a socke
 """
 
 QUEUES = """\
-`[queues.NAME]` has these keys, and either `handler` or `command`. All others are inherited from `[defaults]`, where
-the same keys stand: a table such as `backoff` or `env` is inherited key by key, everything else as a whole.
+`[queues.NAME]` has these keys, and either `handler` or `command`, unless a pool draws from it. `[queues."NAME*"]` is
+for all queues whose names begin so and have no table of their own; no two such patterns may overlap. All other keys are
+inherited from `[defaults]`, where the same keys stand: a table such as `backoff` or `env` is inherited key by key,
+everything else as a whole.
 """
 
 
@@ -76,6 +79,7 @@ def markdown() -> str:
             parts.append(f"### `[{name}]`\n\n{section.meaning}\n\n{_rows(section)}")
     parts.append(f"### `[queues.NAME]` and `[defaults]`\n\n{QUEUE.meaning}\n\n{QUEUES}\n{_rows(QUEUE)}")
     parts += [f"### `[{name}.NAME]`\n\n{section.meaning}\n\n{_rows(section)}" for name, section in NAMED.items()]
+    parts.append(f"### `[schedules.NAME]`\n\n{SCHEDULE.meaning}\n\n{_rows(SCHEDULE)}")
     return "\n".join(parts)
 
 
@@ -87,7 +91,8 @@ def _rows(section: Section) -> str:
 def _keys(section: Section, prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for name, key in section.keys.items():
         if isinstance(key.kind, Section):
-            yield f"`{prefix}{name}`", "a table", key.default or "as below", key.meaning
+            says = f"a table, or {key.kind.short.says}" if key.kind.short else "a table"
+            yield f"`{prefix}{name}`", says, key.default or "as below", key.meaning
             yield from _keys(key.kind, f"{prefix}{name}.")
         else:
             yield f"`{prefix}{name}`", key.kind.says, _default(section, key, name), key.meaning

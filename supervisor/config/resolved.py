@@ -6,13 +6,15 @@ from typing import Any
 
 import msgspec
 
-from supervisor.config.agree import HANDLER_ONLY
+from supervisor.config.agree import HANDLER_ONLY, POOL_ONLY
+from supervisor.config.alert_keys import ALERTS
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
-from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, Section
+from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Section
 from supervisor.config.queue_keys import LIMIT, MAIN_ONLY, POOL, QUEUE, RETENTION, SCOPE
+from supervisor.config.schedule_keys import SCHEDULE
 from supervisor.config.scopes import alone
-from supervisor.config.spec import Queue, Spec
+from supervisor.config.spec import Queue, Schedule, Spec
 
 
 def as_toml_data(spec: Spec) -> dict[str, Any]:
@@ -38,8 +40,15 @@ def _all(spec: Spec) -> dict[str, Any]:
         "intake": _table(INTAKE, spec.intake),
         "log": _table(LOG, spec.log),
         "access": _table(ACCESS, spec.access),
+        "stats": _table(STATS, spec.stats),
+        **({"alerts": _table(ALERTS, spec.alerts)} if spec.alerts.configured else {}),
         **_named(spec),
         "queues": {name: _queue(queue) for name, queue in spec.queues.items()},
+        **(
+            {"schedules": {name: schedule_table(each) for name, each in spec.schedules.items()}}
+            if spec.schedules
+            else {}
+        ),
     }
 
 
@@ -58,12 +67,23 @@ def _pool(pool: Queue) -> dict[str, Any]:
     return {name: value for name, value in table.items() if pool.handler is not None or name not in HANDLER_ONLY}
 
 
+def schedule_table(schedule: Schedule) -> dict[str, Any]:
+    """The keys that this schedule may have: a zone beside `every` is an error, and so is a null in TOML."""
+    table = _table(SCHEDULE, schedule)
+    return {name: value for name, value in table.items() if name != "timezone" or schedule.cron is not None}
+
+
 def _queue(queue: Queue) -> dict[str, Any]:
-    """The keys that this queue may have: those for handlers only are an error beside a command."""
+    """The keys that this queue may have: those for handlers only, or for a range of workers, are errors elsewhere."""
     table = _table(QUEUE, queue)
     if queue.unique is not None and queue.unique.period_ms is not None:
         del table["unique"]["while"]
-    return {name: value for name, value in table.items() if queue.handler is not None or name not in HANDLER_ONLY}
+    foreign = {"scale"} if isinstance(queue.workers, int) else set()
+    if queue.handler is None:
+        foreign |= set(HANDLER_ONLY)
+    if queue.handler is None and queue.command is None:
+        foreign |= set(POOL_ONLY)
+    return {name: value for name, value in table.items() if name not in foreign}
 
 
 def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:
@@ -74,7 +94,7 @@ def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:
             if kept is None:
                 continue
             table[name] = _table(key.kind, kept)
-        elif kept is not None or section is RETENTION:
+        elif kept is not None or section in (RETENTION, STATS):
             table[name] = key.kind.show(kept)
     return table
 

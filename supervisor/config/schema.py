@@ -13,6 +13,7 @@ import msgspec
 
 from supervisor.config.keys import Key, Section, default
 from supervisor.config.queue_keys import NAMED, QUEUE, TOP
+from supervisor.config.schedule_keys import SCHEDULE
 
 
 def schema() -> dict[str, Any]:
@@ -32,12 +33,18 @@ def schema() -> dict[str, Any]:
         }
         for name, section in NAMED.items()
     }
+    schedules = {
+        "type": "object",
+        "description": "One table for each schedule.",
+        "propertyNames": {"pattern": "^[a-z0-9][a-z0-9_.-]{0,62}$"},
+        "additionalProperties": _object(SCHEDULE),
+    }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "jobsup",
         "description": "Queues of jobsup: queues.toml and queues.d/*.toml.",
         "type": "object",
-        "properties": {**sections, **named, "queues": queues},
+        "properties": {**sections, **named, "queues": queues, "schedules": schedules},
         "additionalProperties": False,
     }
 
@@ -58,7 +65,8 @@ def _object(section: Section) -> dict[str, Any]:
 
 def _property(section: Section, key: Key) -> dict[str, Any]:
     if isinstance(key.kind, Section):
-        return _object(key.kind)
+        table = _object(key.kind)
+        return {"anyOf": [table, key.kind.short.schema]} if key.kind.short else table
     described = {"description": key.meaning, **key.kind.schema}
     value = default(section, key)
     if key.default is None and value is not msgspec.NODEFAULT and value is not None:

@@ -10,10 +10,10 @@ import msgspec
 from supervisor.config.names import internal_name, scope_of
 from supervisor.config.spec import Spec
 
-TABLES = ("limits", "queues", "pools")
+TABLES = ("limits", "queues", "pools", "schedules")
 """Fields of a spec that hold named tables, of each scope its own."""
 
-REFERRING = ("name", "limits", "sources")
+REFERRING = ("name", "limits", "sources", "queue", "on_failure", "on_dead")
 """Fields of such tables that hold names of tables: a name, several names, or values by name."""
 
 Table = TypeVar("Table", bound=msgspec.Struct)
@@ -66,8 +66,8 @@ def renamed(table: Table, scope: str) -> Table:
 
 
 def _named(value: Any, scope: str) -> Any:
-    if isinstance(value, str):
-        return internal_name(scope, value)
+    if value is None or isinstance(value, str):
+        return value and internal_name(scope, value)
     if isinstance(value, dict):
         return {internal_name(scope, name): each for name, each in value.items()}
     return tuple(internal_name(scope, name) for name in value)

@@ -7,18 +7,20 @@ stand here and nowhere else: loading, `docs/config.md` and the JSON Schema all r
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from supervisor.config.names import scope_of, short_name
 from supervisor.config.sockets import SOCKET_NAME, socket_in
+from supervisor.policy.alerts import KINDS
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 MIB = 1024 * 1024
+GIB = 1024 * MIB
 
 
 class Daemon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,13 +66,57 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     admin: tuple[str, ...] = ()
 
 
+class Alerts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[alerts]`: who is told of what goes wrong; nobody is while neither `command` nor `queue` is set."""
+
+    command: tuple[str, ...] | None = None
+    timeout_ms: int = 30 * SECOND_MS
+    env: dict[str, str] = {}
+    queue: str | None = None
+    url: str | None = None
+    payload: dict[str, Any] | None = None
+    on: tuple[str, ...] = KINDS
+    group_ms: int = 10 * SECOND_MS
+    limit: int = 10
+    disk_min: tuple[int, int] = (GIB, 0)
+    """Bytes that are to be free, or else per cent of the file system; the other one is 0."""
+    oldest_max_ms: int = 10 * MINUTE_MS
+
+    @property
+    def configured(self) -> bool:
+        """Whether anybody is told."""
+        return self.command is not None or self.queue is not None
+
+
 class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The delay before a retry: base x factor^(failures - 1), at most max, give or take the part jitter."""
+    """The delay before a retry, by a shape or a list, give or take the part jitter; or what `function` says."""
 
     base_ms: int = SECOND_MS
     factor: float = 2.0
     max_ms: int = HOUR_MS
     jitter: float = 0.1
+    shape: Literal["exponential", "linear", "constant"] = "exponential"
+    delays_ms: tuple[int, ...] = ()
+    function: str | None = None
+
+
+class ErrorRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `on_error` says of one kind of error; None is as for every other error."""
+
+    action: Literal["retry", "dead", "cancel", "snooze"] = "retry"
+    delay_ms: int = 0
+    max_attempts: int | None = None
+    backoff: Backoff | None = None
+
+
+class Breaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a queue stops handing out its jobs, and how it finds out that it may again; an empty `on` is any failure."""
+
+    failures: int = 10
+    period_ms: int = MINUTE_MS
+    cooldown_ms: int = 30 * SECOND_MS
+    max_cooldown_ms: int = 10 * MINUTE_MS
+    on: tuple[str, ...] = ()
 
 
 class Restart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,11 +127,20 @@ class Restart(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long final jobs are kept; None is for ever."""
+    """How long final jobs are kept, and how many; None is for ever, and any number."""
 
     completed_ms: int | None = 7 * DAY_MS
     cancelled_ms: int | None = 7 * DAY_MS
     dead_ms: int | None = None
+    completed_max: int | None = None
+    cancelled_max: int | None = None
+    dead_max: int | None = None
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[stats]`: statistics by queue and minute; None keeps them for ever."""
+
+    keep_ms: int | None = 21 * DAY_MS
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -123,17 +178,34 @@ class Demand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max: int | None = None
 
 
-class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[queues.NAME]`, with what it inherits from `[defaults]`; either `handler` or `command` is set, or a pool draws from it.
+class WorkerRange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """As many workers as the load needs, within these bounds; `min` is at least 1."""
 
-    The same for `[pools.NAME]`: then `sources` has the queues that it draws from, with their weights; `strict`: the
-    first that has anything comes first.
+    min: int
+    max: int
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the number of workers follows the load, and what the host must have left for more of them."""
+
+    latency_ms: int = SECOND_MS
+    down_after_ms: int = 30 * SECOND_MS
+    cpu_max: float = 0.9
+    memory_min_bytes: int = 256 * MIB
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[queues.NAME]`, with what it inherits from `[defaults]`.
+
+    Either `handler` or `command` is set, or a pool draws from it. The same for `[pools.NAME]`: then `sources` has the
+    queues that it draws from, with their weights; `strict`: the first that has anything comes first.
     """
 
     name: str
     handler: str | None = None
     command: tuple[str, ...] | None = None
-    workers: int = 2
+    workers: int | WorkerRange = 2
+    scale: Scale = Scale()
     order: tuple[str, ...] = ("fifo",)
     ageing_ms: int | None = None
     weights: dict[str, int] = {}
@@ -173,7 +245,51 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     on_crash_loop: Literal["backoff", "escalate"] = "backoff"
     redact: tuple[str, ...] = ()
     recycle_jobs: int | None = None
+    on_error: dict[str, ErrorRule] = {}
+    retry_for_ms: int | None = None
+    ttl_ms: int | None = None
+    on_failure: str | None = None
+    on_dead: str | None = None
+    breaker: Breaker | None = None
     python_path: tuple[str, ...] = ()
+    oldest_max_ms: int | None = None
+    """None: as `[alerts]` says; 0: never."""
+
+    @property
+    def workers_min(self) -> int:
+        """The least number of workers."""
+        return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def workers_max(self) -> int:
+        """The greatest number of workers: what descriptors, processes and memory are reckoned for."""
+        return self.workers if isinstance(self.workers, int) else self.workers.max
+
+    @property
+    def autoscaled(self) -> bool:
+        """Whether the number of workers follows the load."""
+        return self.workers_min < self.workers_max
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[schedules.NAME]`; either `cron` or `every_ms` is set. `payload` is JSON text, None for null."""
+
+    name: str
+    queue: str
+    cron: str | None = None
+    every_ms: int | None = None
+    timezone: str = "UTC"
+    payload: str | None = None
+    jitter_ms: int = 0
+    start_ms: int | None = None
+    end_ms: int | None = None
+    missed: Literal["skip", "once", "all"] = "skip"
+    missed_within_ms: int | None = None
+    missed_max: int = 100
+    overlap: Literal["allow", "skip", "queue"] = "allow"
+    priority: int | None = None
+    tags: tuple[str, ...] = ()
+    paused: bool = False
 
 
 class ScopeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -196,11 +312,14 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     intake: Intake = Intake()
     log: Log = Log()
     access: Access = Access()
+    stats: Stats = Stats()
+    alerts: Alerts = Alerts()
     limits: dict[str, Limit] = {}
     queues: dict[str, Queue] = {}
     pools: dict[str, Queue] = {}
     scopes: dict[str, ScopeTable] = {}
     scope: str = ""
+    schedules: dict[str, Schedule] = {}
     warnings: tuple[str, ...] = ()
 
     @property

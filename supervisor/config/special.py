@@ -167,7 +167,7 @@ def _read_order(value: Any, _folder: str) -> tuple[str, ...]:
     if len(set(listed)) < len(listed):
         raise ValueError(f"{shown(value)} names an order twice; write {says}")
     if set(listed) >= {"fifo", "lifo"} or (listed[0] in ("fifo", "lifo") and len(listed) > 1):
-        raise ValueError(f"{shown(value)}: fifo and lifo settle everything, so one of them may only come last")
+        raise ValueError("fifo and lifo settle everything; write one of them at most, and as the last of an array")
     return tuple(str(term) for term in listed)
 
 

@@ -8,13 +8,16 @@ from typing import Any
 from supervisor.config.spec import is_pattern
 from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
+from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
+from supervisor.store import breaker_view
 from supervisor.store.reader import Reader, instant
 from supervisor.unix.clock import boot_ms, wall_ms
 from supervisor.unix.memory import W_DONE
 from supervisor.version import PROTOCOL, VERSION
 
+SCALE_KEYS = ("workers_min", "workers_max", "workers_target", "scale_reason", "scale_source")
 ORPHANED = "not in the configuration; jobsctl move takes its jobs to another queue"
 
 
@@ -64,9 +67,10 @@ def _add_progress(state: State, shown: dict[str, Any]) -> None:
         shown["started_at"] = instant(wall_ms() - max(0, boot_ms() - cell.started_ms))
 
 
-def status(state: State, reader: Reader) -> dict[str, Any]:
-    """The daemon and every queue."""
+def status(state: State, reader: Reader, alerting: Alerting) -> dict[str, Any]:
+    """The daemon and every queue, and how alerts stand."""
     counts, oldest, paused = reader.counts(), reader.oldest_queued_ms(), reader.paused()
+    reranked = reader.reranked()
     names = sorted({*_named(state), *(name for name, jobs in counts.items() if any(jobs.values()))})
     now_ms = wall_ms()
     return {
@@ -78,8 +82,12 @@ def status(state: State, reader: Reader) -> dict[str, Any]:
             "wal_bytes": state.store.wal_bytes(),
         },
         "queues": {
-            name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms) for name in names
+            name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms)
+            | {"reranked": reranked.get(name)}
+            for name in names
         },
+        "schedules": reader.schedules_overview(),
+        "alerts": alerting.status(),
     }
 
 
@@ -96,19 +104,35 @@ def _queue(
     served_by = state.pool_of(name)
     pool = state.pools.get(served_by or "")
     orphaned = state.spec.queue(name) is None
-    reason = ORPHANED if orphaned else (pool.reason if pool else None) or _short_of_room(state, served_by)
+    table = state.spec.queue(name)
+    breaker = breaker_view.shown(table.breaker if table else None, state.breakers.get(name), now_ms)
+    halted = breaker_view.sentence(breaker)
+    reason = ORPHANED if orphaned else (pool.reason if pool else None) or halted or _short_of_room(state, served_by)
     return {
         **(counts or dict.fromkeys((state.value for state in JobState), 0)),
         "oldest_queued_s": None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000,
         "pool": served_by,
         "workers": len(state.ready_slots(served_by)) if served_by else 0,
+        **_scale(state, served_by),
         "paused": paused,
         "circuit": pool.circuit if pool else "closed",
         "reason": reason,
         "detail": pool.detail if pool else None,
         "preloaded": pool.preloaded if pool else None,
         "orphaned": orphaned,
+        "breaker": breaker,
     }
+
+
+def _scale(state: State, name: str | None) -> dict[str, Any]:
+    """How many workers the pool may have, and is to have; reason and source where the number follows the load."""
+    queue = state.workplaces.get(name) if name else None
+    if queue is None or name is None:
+        return dict.fromkeys(SCALE_KEYS)
+    said = state.scaled.get(name) if queue.autoscaled else None
+    target = said.target if said else (None if queue.autoscaled else queue.workers_max)
+    known = (queue.workers_min, queue.workers_max, target, said.reason if said else None, said.source if said else None)
+    return dict(zip(SCALE_KEYS, known, strict=True))
 
 
 def _named(state: State) -> list[str]:

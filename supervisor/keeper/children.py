@@ -74,8 +74,12 @@ def children_of(
     return groups
 
 
-def new_job(queue: Queue, job: messages.NewJob, now_ms: int, name: str | None = None) -> NewJob:
+def new_job(
+    queue: Queue, job: messages.NewJob, now_ms: int, name: str | None = None, marks: Mapping[str, Any] | None = None
+) -> NewJob:
     """A job as it is stored, from a job as it is asked for; `name` is the queue's own where its table is a pattern.
+
+    `marks` stand among its options.
 
     Raises:
         InvalidPayload, PayloadTooLarge: the payload cannot be stored, or the queue does not order by priority.
@@ -88,7 +92,7 @@ def new_job(queue: Queue, job: messages.NewJob, now_ms: int, name: str | None = 
             hint='set order = "priority" for it, or leave the priority out',
         )
     due_at_ms = job.due_at_ms if job.delay_ms is None else now_ms + job.delay_ms
-    own: dict[str, Any] = {}
+    own: dict[str, Any] = dict(marks) if marks else {}
     if job.timeout_ms is not None:
         own["timeout_ms"] = job.timeout_ms
     if job.max_attempts is not None:
@@ -101,8 +105,30 @@ def new_job(queue: Queue, job: messages.NewJob, now_ms: int, name: str | None = 
     same = None if unique is None else _same(unique, name, key, payload)
     if unique is not None and unique.debounce_ms is not None:
         due_at_ms = now_ms + unique.debounce_ms
+    if (
+        job.backoff_ms or job.ttl_ms or job.deadline_ms or job.retry_for_ms or queue.ttl_ms
+        or job.expires_at_ms is not None or job.deadline_at_ms is not None
+    ):  # fmt: skip
+        new = NewJob(payload, job.priority or 0, due_at_ms, None, key, job.cost or 1, same)
+        return _with_times(queue, job, new, own, now_ms)
     options = msgspec.json.encode(own) if own else None
     return NewJob(payload, job.priority or 0, due_at_ms, options, key, job.cost or 1, same)
+
+
+def _with_times(queue: Queue, job: messages.NewJob, new: NewJob, own: dict[str, Any], now_ms: int) -> NewJob:
+    """The job with what it brings about retries and times; a time to live begins when it is due."""
+    expires_at_ms = job.expires_at_ms
+    ttl_ms = queue.ttl_ms if job.ttl_ms is None else job.ttl_ms
+    if expires_at_ms is None and ttl_ms is not None:
+        expires_at_ms = (new.due_at_ms or now_ms) + ttl_ms
+    deadline_at_ms = job.deadline_at_ms if job.deadline_ms is None else now_ms + job.deadline_ms
+    brought = {
+        "backoff_ms": job.backoff_ms, "retry_for_ms": job.retry_for_ms, "expires_at_ms": expires_at_ms,
+        "deadline_at_ms": deadline_at_ms,
+    }  # fmt: skip
+    own |= {name: value for name, value in brought.items() if value is not None}
+    options = msgspec.json.encode(own) if own else None
+    return new._replace(options=options, expires_at_ms=expires_at_ms, deadline_at_ms=deadline_at_ms)
 
 
 def _same(unique: Unique, queue: str, key: str, payload: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from supervisor.keeper import sources
+from supervisor.keeper import breaking, expiring, sources
 from supervisor.keeper.recall import QUIET_MS
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.sources import Drawn
@@ -46,7 +46,7 @@ def lease_out(work: Work) -> None:
 def _lease_pool(work: Work, pool: str) -> bool:
     """Lease from the pool's queues as their turns come; False if the pass has no time for all of them."""
     passed: set[str] = set()
-    while (drawn := sources.draw(work, pool, passed)) is not None:
+    while (drawn := sources.draw(work, pool, passed | breaking.halted(work))) is not None:
         leased = _lease_queue(work, pool, drawn)
         if leased is None:
             return False
@@ -65,11 +65,11 @@ def _lease_queue(work: Work, pool: str, drawn: Drawn) -> bool | None:
     """
     limited = bool(work.state.discipline(drawn.queue).limits)
     demand = work.state.demand(pool, drawn.queue)
-    waiting = work.tx.waiting(drawn.queue)
+    waiting, allowed = work.tx.waiting(drawn.queue), breaking.jobs_allowed(work, drawn.queue)
     rooms = sorted(rooms_of(work, pool, demand.max, idle=limited), key=lambda room: room.held)
     for number, room in enumerate(rooms):
         share = max(-(-waiting // (len(rooms) - number)), demand.min)
-        jobs = 1 if limited else min(share, room.jobs, LEASE_JOBS_MAX)
+        jobs = 1 if limited else min(share, room.jobs, allowed or LEASE_JOBS_MAX)
         lease = work.tx.lease(drawn.queue, room.slot.owner, jobs, room.payload_bytes, solo=not room.held)
         if lease is None:
             return work.tx.waiting(drawn.queue) == 0
@@ -78,7 +78,7 @@ def _lease_queue(work: Work, pool: str, drawn: Drawn) -> bool | None:
         waiting -= len(lease.jobs)
         if work.late(LEASE_UNTIL_US):
             return None
-        if drawn.shared or waiting <= 0:
+        if drawn.shared or waiting <= 0 or allowed is not None:
             return True
     return bool(rooms)
 
@@ -111,6 +111,10 @@ def _alone(lease: Lease) -> bool:
 def hand_out(work: Work, slot: KeeperSlot, lease: Lease) -> None:
     """Send a lease once it is committed."""
     state = work.state
+    lease = expiring.without_late(work, lease)
+    if not lease.jobs:
+        return
+    breaking.note_lease(work, lease)
     work.leased.setdefault(slot.number, []).append(lease)
 
     def effect() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from supervisor.errors import StoreError
+from supervisor.keeper import callbacks
+from supervisor.keeper.archive_times import Archiving
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -38,7 +40,10 @@ class Chores:
 
     def __init__(self, now_ms: int) -> None:
         self.promote_at_ms = now_ms
+        self.expire_at_ms = now_ms
         self.wake_at_ms = now_ms + CLOCK_LOOK_MS
+        self.clock_step_ms = 0
+        """By how much the wall clock was set since the store was told."""
         self.tidy_at_ms = now_ms
         self.prune_at_ms = now_ms + 1_000
         self.prune_after: int | None = None
@@ -49,17 +54,20 @@ class Chores:
         self.unsynced_since_ms: int | None = None
         self.stuck = False
         self.clock_offset_ms: int | None = None
+        self.archiving = Archiving()
 
     def next_ms(self, *, idle: bool) -> int:
         """When the loop must turn for a chore."""
         times = [
             self.promote_at_ms,
             self.wake_at_ms,
+            self.expire_at_ms,
             self.tidy_at_ms,
             self.prune_at_ms,
             self.identity_at_ms,
             self.requests_at_ms,
         ]
+        times.append(self.archiving.next_ms())
         if self.unsynced_since_ms is not None:
             times.append(self.unsynced_since_ms + RELAXED_SYNC_MS)
         if idle:
@@ -81,6 +89,9 @@ def promote(work: Work, chores: Chores) -> None:
 
 def wake(work: Work, chores: Chores) -> None:
     """Look again at what waited for a limit until now, and note when the next is due."""
+    if chores.clock_step_ms:
+        work.tx.clock_set(chores.clock_step_ms)
+        work.afterwards(lambda: setattr(chores, "clock_step_ms", 0))
     due_ms = work.tx.wake()
     wait_ms = CLOCK_LOOK_MS if due_ms is None else min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS)
     at_ms = work.boot_ms + wait_ms
@@ -90,13 +101,12 @@ def wake(work: Work, chores: Chores) -> None:
 
 
 def tidy_lanes(work: Work, chores: Chores) -> None:
-    """A slice of what concerns lanes: new orders, keys that a dead job takes along, limits and keys with nothing left."""
-    state = work.state
+    """A slice of what concerns lanes: new orders, keys that a dead job takes along, limits and keys that are empty."""
     more = work.tx.rerank(RERANK_JOBS)
     buried = work.tx.bury_doomed(BURY_JOBS)
     if buried:
         work.final.update(buried)
-        work.afterwards(lambda: state.log.emit("job.key_dead", count=len(buried), ids=buried[:20]))
+        callbacks.dead_of_key(work, buried)
     rest_ms = 0 if more or len(buried) == BURY_JOBS else TIDY_EVERY_MS
     if work.boot_ms >= chores.tidy_at_ms:
         work.tx.forget_buckets(TIDY_ROWS)
@@ -112,7 +122,9 @@ def watch_clock(state: State, chores: Chores, wall_ms: int, boot_ms: int) -> Non
     step_ms = offset_ms - chores.clock_offset_ms if chores.clock_offset_ms is not None else 0
     chores.clock_offset_ms = offset_ms
     if abs(step_ms) >= CLOCK_STEP_MS:
-        chores.promote_at_ms = chores.wake_at_ms = boot_ms
+        chores.clock_step_ms += step_ms
+        chores.promote_at_ms = chores.wake_at_ms = chores.expire_at_ms = boot_ms
+        state.timetable.wake(boot_ms)
         state.log.emit("keeper.clock_set", seconds=step_ms / 1000)
 
 
@@ -139,10 +151,8 @@ def note_scheduled(work: Work, chores: Chores) -> None:
 
 def chores_due(chores: Chores, boot_ms: int) -> bool:
     """Whether a chore needs a transaction now."""
-    return (
-        min(chores.promote_at_ms, chores.wake_at_ms, chores.tidy_at_ms, chores.prune_at_ms, chores.requests_at_ms)
-        <= boot_ms
-    )
+    times = (chores.promote_at_ms, chores.wake_at_ms, chores.expire_at_ms, chores.tidy_at_ms, chores.prune_at_ms)
+    return min(*times, chores.requests_at_ms, chores.archiving.next_ms()) <= boot_ms
 
 
 def keep_of(state: State, queue: str) -> Keep:

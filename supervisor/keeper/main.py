@@ -17,6 +17,7 @@ from typing import Any
 
 from supervisor.errors import EXIT_IO, JobsupError, StoreError
 from supervisor.keeper import adoption, dispatch, housekeeping
+from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.intake import refuse_overdue, refuse_unfit
 from supervisor.keeper.passes import FAILURE_PAUSE_MS, Passes
 from supervisor.keeper.private import Private
@@ -80,9 +81,11 @@ class Keeper:
         self.selector = selectors.DefaultSelector()
         self.private = Private(state, self.selector)
         self.chores = housekeeping.Chores(boot_ms())
+        self.chores.archiving = state.archiving
         housekeeping.watch_clock(state, self.chores, wall_ms(), boot_ms())
         self.passes = Passes(state, self.chores, self._tell_waiters)
         self.reader = Reader(state.store.connection, state.spec.queue)
+        self.alerting = Alerting(state, self.selector, self.private, self.reader)
         self.server: Server
         self.service: Service
         self.orphaned = False
@@ -109,6 +112,8 @@ class Keeper:
         self.private.add_master(given.control)
         for pool, link in given.links.items():
             self.private.add_foreman(pool, link)
+        if given.alerter:
+            self.alerting.add_alerter(given.alerter)
         counts = self.reader.counts()
         jobs = sum(sum(of.values()) - of["completed"] - of["dead"] - of["cancelled"] for of in counts.values())
         state.log.emit("keeper.ready", sqlite=".".join(map(str, sqlite_version)), jobs=jobs, adopted=adopted)
@@ -144,7 +149,7 @@ class Keeper:
         self.server = Server(listeners, self.selector, boot_ms, scopes)
         self.private.server = self.server
         self.state.send_replies = self.server.flush
-        self.service = Service(self.state, self.server, self.private, self.reader)
+        self.service = Service(self.state, self.server, self.private, self.reader, self.alerting)
 
     def _watch_signals(self) -> None:
         read, write = socket.socketpair()
@@ -218,6 +223,8 @@ class Keeper:
         self.service.waits.end(now_ms)
         self.server.flush()
         dispatch.send_unsent(self.state)
+        self.alerting.turn(now_ms)
+        self.state.loads.tell(now_ms)
         self._look_after(now_ms)
 
     def _refuse_overdue(self) -> None:
@@ -230,7 +237,8 @@ class Keeper:
             return 0 if state.failure is None else self._failing_s()
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
-        due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms]
+        due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, state.loads.next_ms]
+        due += [self.alerting.next_ms(boot_ms()), state.timetable.wake_ms(leasing=state.leasing)]
         due += [pending.until_ms for pending, _ in state.unfit]
         for at in (*due, self.server.next_deadline_ms(), self.service.waits.next_ms):
             if at is not None:
@@ -254,7 +262,9 @@ class Keeper:
             return now_ms >= self.passes.retry_at_ms
         if self._wanted():
             return True
-        if any(at is not None and now_ms >= at for at in (state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms)):
+        schedules_ms = state.timetable.wake_ms(leasing=state.leasing)
+        due = (state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, schedules_ms)
+        if any(at is not None and now_ms >= at for at in due):
             return True
         if housekeeping.chores_due(self.chores, now_ms):
             return True
@@ -275,6 +285,7 @@ class Keeper:
         """An operation may have ended any job; everything else says which ones it ended."""
         waits = self.service.waits
         waits.tell(waits.jobs if operating else work.final, self.reader.job)
+        self.state.timetable.hear(work.final, everything=operating, boot_ms=boot_ms())
         self.service.handle_postponed()
 
     def _look_after(self, now_ms: int) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 from supervisor.errors import JobsupError, UnknownJob, UsageError, WrongState
 from supervisor.job import IllegalTransition
 from supervisor.job import State as JobState
+from supervisor.keeper import breaking
 from supervisor.keeper.state import State
+from supervisor.policy.breaker import CLOSED
 from supervisor.store.reader import Reader
 from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
@@ -187,37 +189,26 @@ class Purge(Sweep):
         return tx.remove(meant)
 
 
-class DeadLetters(Sweep):
-    """Run dead letters again, or delete them: those that a filter means."""
+class DeadFilter:
+    """Which dead letters a client means."""
 
-    def __init__(
-        self, state: State, chosen: messages.Filter, reader: Reader, reply: Reply, refuse: Refuse, *, delete: bool
-    ) -> None:
-        super().__init__(state, reply, refuse)
+    def __init__(self, chosen: messages.Filter, reader: Reader) -> None:
         self.chosen = chosen
         self.reader = reader
-        self.delete = delete
+        self.wanted = set(chosen.ids) if chosen.ids else None
 
-    def page(self, tx: Transaction) -> list[int]:
-        """Dead jobs."""
-        return [job.id for job in tx.dead_after(self.after_id, STEP_JOBS)]
+    def page(self, tx: Transaction, after_id: int, jobs_max: int) -> list[int]:
+        """The next dead jobs to look at."""
+        if self.chosen.fingerprint is not None:
+            return tx.letters_after(self.chosen.fingerprint, self.chosen.queue, after_id, jobs_max)
+        return [job.id for job in tx.dead_after(after_id, jobs_max)]
 
-    def act(self, tx: Transaction, ids: list[int]) -> int:
-        """Do it to the dead ones that the filter means."""
-        meant = list(self._meant(tx, ids))
-        if self.delete:
-            return tx.remove(meant)
-        for job_id in meant:
-            tx.revive(job_id)
-        return len(meant)
-
-    def _meant(self, tx: Transaction, ids: list[int]) -> Iterator[int]:
-        chosen = self.chosen
-        wanted = set(chosen.ids) if chosen.ids else None
+    def meant(self, tx: Transaction, ids: list[int]) -> Iterator[int]:
+        """Those of these that are dead and pass."""
         for job_id, standing in tx.standing(ids).items():
-            if standing.state is not JobState.DEAD or (wanted is not None and job_id not in wanted):
+            if standing.state is not JobState.DEAD or (self.wanted is not None and job_id not in self.wanted):
                 continue
-            if chosen.queue is not None and standing.queue != chosen.queue:
+            if self.chosen.queue is not None and standing.queue != self.chosen.queue:
                 continue
             if self._details_match(job_id):
                 yield job_id
@@ -229,6 +220,36 @@ class DeadLetters(Sweep):
         return self.reader.dead_matches(
             job_id, kind=chosen.type, text=chosen.text, before_ms=chosen.before_ms, after_ms=chosen.after_ms
         )
+
+
+class DeadLetters(Sweep):
+    """Run dead letters again, or delete them: those that a filter means, the oldest first, at most `limit`."""
+
+    def __init__(
+        self, state: State, chosen: messages.Filter, reader: Reader, reply: Reply, refuse: Refuse, *, delete: bool,
+        limit: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(state, reply, refuse)
+        self.filter = DeadFilter(chosen, reader)
+        self.delete = delete
+        self.limit = limit
+
+    def page(self, tx: Transaction) -> list[int]:
+        """Dead jobs, until there were enough."""
+        if self.limit is not None and self.count >= self.limit:
+            return []
+        return self.filter.page(tx, self.after_id, STEP_JOBS)
+
+    def act(self, tx: Transaction, ids: list[int]) -> int:
+        """Do it to the dead ones that the filter means."""
+        meant = list(self.filter.meant(tx, ids))
+        if self.limit is not None:
+            meant = meant[: self.limit - self.count]
+        if self.delete:
+            return tx.remove(meant)
+        for job_id in meant:
+            tx.revive(job_id)
+        return len(meant)
 
 
 class Switch:
@@ -246,9 +267,13 @@ class Switch:
     def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:  # noqa: ARG002 - the interface of operations
         """Do it."""
         tx.pause(self.queue, paused=self.paused)
+        if not self.paused:
+            tx.put_breaker(self.queue, CLOSED)
 
         def effect() -> bool:
             self.state.wants_lease = True
+            if not self.paused:
+                breaking.reset(self.state, self.queue)
             self.reply({"queue": self.queue, "paused": self.paused})
             return True
 

@@ -8,7 +8,17 @@ from functools import partial
 from typing import Any
 
 from supervisor.errors import StoreError
-from supervisor.keeper import dispatch, housekeeping, recall, sources
+from supervisor.keeper import (
+    archiving,
+    breaking,
+    dispatch,
+    expiring,
+    housekeeping,
+    recall,
+    sources,
+    standstill,
+    timetable,
+)
 from supervisor.keeper.housekeeping import Chores
 from supervisor.keeper.intake import insert
 from supervisor.keeper.settling import settle_slot
@@ -56,12 +66,14 @@ class Passes:
         state = self._state
         work: Work | None = None
         waiting: dict[str, bool] = {}
+        backlogs: dict[str, int] = {}
         operating = intake and bool(state.operations)
         try:
             with state.store.transaction(wall_ms()) as tx:
                 work = self.work(tx)
                 self._write(work, now_ms, flush=flush, intake=intake)
                 waiting = self._waiting(work)
+                backlogs = {pool: sources.backlog(work, pool) for pool in state.loads.pools}
         except (StoreError, OSError, sqlite3.Error) as error:
             if work:
                 work.failed()
@@ -75,11 +87,13 @@ class Passes:
         housekeeping.note_written(state, self._chores, now_ms)
         self._told(work, operating)
         recall.stuck_slots(state, now_ms, waiting)
+        state.loads.passed(backlogs, now_ms)
         return True
 
     def _waiting(self, work: Work) -> dict[str, bool]:
         """Pools for which something waits that could be leased, as far as is known."""
-        return {pool: sources.draw(work, pool, set()) is not None for pool in self._state.workplaces}
+        halted = breaking.halted(work)
+        return {pool: sources.draw(work, pool, halted) is not None for pool in self._state.workplaces}
 
     def work(self, tx: Any) -> Work:
         return Work(self._state, tx, wall_ms(), boot_ms())
@@ -95,15 +109,21 @@ class Passes:
             self._operate(work)
         housekeeping.promote(work, self._chores)
         housekeeping.wake(work, self._chores)
+        if intake:
+            timetable.keep_time(work)
         if state.leasing:
             self._recall(work, now_ms)
         withdraw(work)
+        standstill.take_back(work)
+        expiring.expire(work, self._chores)
         if state.leasing:
             dispatch.lease_out(work)
         housekeeping.prune(work, self._chores)
         housekeeping.forget_requests(work, self._chores)
         housekeeping.tidy_lanes(work, self._chores)
+        archiving.look_after(work)
         housekeeping.note_scheduled(work, self._chores)
+        breaking.note_next(work)
 
     def _own(self, work: Work) -> None:
         """Store the owners of new workers, before anything is leased to them; not of those that are dead already."""
@@ -177,6 +197,7 @@ class Passes:
             state.failing_since_ms = now_ms
             self._say_failing(now_ms, error)
         state.failure = error
+        state.alerts.store_failed(error)
         state.store.wait_for_locks(FAILING_TIMEOUT_MS)
         self.retry_at_ms = boot_ms() + FAILURE_PAUSE_MS  # from now: the try itself took its time
 

@@ -45,9 +45,14 @@ class Private:
             control.Started: self._started,
             control.WorkerReady: self._worker_ready,
             control.PoolState: self._pool_state,
+            control.PoolScaled: self._pool_scaled,
             control.Stopping: self._stopping,
             control.Certificate: self._certificate,
         }
+
+    def also(self, kind: type, handler: Callable[[Any, list[int], Link], None]) -> None:
+        """Let somebody else hear the messages of a type that nobody here hears."""
+        self._handlers[kind] = handler
 
     def add_master(self, sock: socket.socket) -> None:
         """Listen to the master."""
@@ -62,6 +67,7 @@ class Private:
         self.state.links[pool] = link
         self.selector.register(link, selectors.EVENT_READ, lambda _: self._receive(link, pool))
         link.send(control.Hello())
+        self.state.loads.begin_anew(pool)
 
     def drop_foreman(self, pool: str) -> None:
         """Close the link of a foreman that is gone."""
@@ -140,9 +146,12 @@ class Private:
     def _link_gone(self, gone: control.LinkGone, _d: list[int], _: Link) -> None:
         self.drop_foreman(gone.pool)
         self.state.pools.pop(gone.pool, None)
+        self.state.scaled.pop(gone.pool, None)
 
     def _spec_changed(self, changed: control.SpecChanged, descriptors: list[int], _: Link) -> None:
         self.state.reload_error = changed.error
+        if changed.error:
+            self.state.alerts.reload_refused(changed.error)
         if descriptors:
             self.state.use(codec.decode(read_memory_file(descriptors.pop())))
 
@@ -203,6 +212,9 @@ class Private:
     def _pool_state(self, said: control.PoolState, _d: list[int], _: Link) -> None:
         self.state.pools[said.pool] = said
 
+    def _pool_scaled(self, said: control.PoolScaled, _d: list[int], _: Link) -> None:
+        self.state.scaled[said.pool] = said
+
     def _stopping(self, stopping: control.Stopping, _d: list[int], _: Link) -> None:
         for number in stopping.slots:
             slot = self.state.slots.get(number)
@@ -211,3 +223,6 @@ class Private:
 
     def _certificate(self, certificate: control.Certificate, _d: list[int], link: Link) -> None:
         self.state.certify(certificate, link)
+        slot = self.state.slots.get(certificate.slot)
+        if slot:
+            self.state.alerts.undead(slot.pool, slot.number, certificate.pid, gone=certificate.gone)

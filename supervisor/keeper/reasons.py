@@ -9,11 +9,12 @@ from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
 from supervisor.keeper.state import State
 from supervisor.policy.reason import Reason
+from supervisor.store import breaker_view
 from supervisor.store.explain import Explained
 from supervisor.store.reader import Reader, instant
 from supervisor.unix.clock import wall_ms
 
-FIRST = ("orphaned", "store", "paused", "stopping", "circuit", "no_worker")
+FIRST = ("orphaned", "store", "paused", "stopping", "breaker", "circuit", "no_worker")
 """Reasons that come before all others: while one of them holds, nothing else matters."""
 
 
@@ -48,6 +49,10 @@ def of_queue(state: State, queue: str) -> list[Reason]:
         found.append(Reason("not_running"))
     elif not state.leasing:
         found.append(Reason("stopping"))
+    table = state.spec.queue(queue)
+    breaker = breaker_view.shown(table.breaker if table else None, state.breakers.get(queue), wall_ms())
+    if breaker is not None and (halted := breaker_view.sentence(breaker)):
+        found.append(Reason("breaker", {"queue": queue, "state": breaker["state"], "said": halted}))
     said = state.pools.get(pool)
     if said is not None and said.circuit != "closed":
         found.append(
@@ -84,10 +89,7 @@ def shown(job_id: int, found: Explained, reasons: list[Reason]) -> dict[str, Any
         "key": found.key or None,
         "state": found.state.value,
         "sentence": f"job {job_id} of {queue}: {reasons[0].sentence}",
-        "reasons": [
-            {"kind": reason.kind, "sentence": reason.sentence, **{name: fact for name, fact in units(reason)}}
-            for reason in reasons
-        ],
+        "reasons": [{"kind": reason.kind, "sentence": reason.sentence, **dict(units(reason))} for reason in reasons],
     }
 
 

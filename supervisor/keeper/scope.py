@@ -15,11 +15,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from supervisor.config.names import SEPARATOR, scope_of, short_name
+from supervisor.config.names import SEPARATOR, internal_name, scope_of, short_name
 from supervisor.config.spec import Access, Spec
-from supervisor.errors import Denied, JobsupError, NotRunning, UnknownJob
+from supervisor.errors import Denied, JobsupError, NotRunning, UnknownJob, UnknownSchedule
 from supervisor.keeper.children import inner
 from supervisor.keeper.tasks import Operation
+from supervisor.store.history import Replay
 from supervisor.store.protocol import Standing
 from supervisor.store.reader import Reader
 from supervisor.store.sqlite.transaction import Transaction
@@ -30,6 +31,8 @@ Reply = dict[str, Any]
 NO_SUCH_JOB = "ids are given out once; retention removes old jobs"
 KEY_SEPARATOR = " "
 """Between a scope and a request key: no client can send one, so no key of one scope is that of another."""
+EVERYTHING = f"{SEPARATOR}*"
+"""Behind the name of a scope: all of its queues."""
 OF_POOLS = ("circuit", "no_worker")
 """Reasons with what a pool says of itself."""
 
@@ -63,6 +66,10 @@ class Scope:
         queue = self._reader.queue_of_job(job_id)
         if queue is None or not self.owns(queue):
             raise UnknownJob(f"there is no job {job_id}", hint=NO_SUCH_JOB)
+
+    def schedules(self) -> Reply:
+        """How many schedules it has, and which is due next."""
+        return self._reader.schedules_overview(self.name)
 
     def said(self, text: str | None) -> str | None:
         """A sentence with the names of this scope's queues as its clients know them."""
@@ -115,6 +122,58 @@ def _filter(scope: Scope, request: T) -> T:
     return msgspec.structs.replace(request, filter=named)
 
 
+def _retry(scope: Scope, request: messages.DeadRetry) -> messages.DeadRetry:
+    """A replay goes on by itself: what it is stored with must say which scope asked for it."""
+    replay = request.pace_jobs or request.canary or request.stop_on_failure
+    if replay and scope.name and request.filter.queue is None:
+        everything = f"{scope.name}{EVERYTHING}"
+        return msgspec.structs.replace(request, filter=msgspec.structs.replace(request.filter, queue=everything))
+    return _filter(scope, request)
+
+
+def means_scope(chosen: messages.Filter) -> bool:
+    """Whether a filter means all queues of a scope: no client can write that."""
+    return chosen.queue is not None and chosen.queue.endswith(EVERYTHING)
+
+
+def within(chosen: messages.Filter) -> tuple[messages.Filter, str]:
+    """A stored filter as it was asked for, and the scope that asked."""
+    if means_scope(chosen):
+        return msgspec.structs.replace(chosen, queue=None), scope_of(chosen.queue or "")
+    return chosen, scope_of(chosen.queue or "")
+
+
+def _edit(scope: Scope, request: messages.Edit) -> messages.Edit:
+    return request if request.queue is None else _queue(scope, request)
+
+
+def _delete(scope: Scope, request: messages.Delete) -> messages.Delete:
+    return request if request.queue is None else _queue(scope, request)
+
+
+def _schedule(scope: Scope, request: T) -> T:
+    """The internal name of a schedule; one with a `/` is none."""
+    name: str = request.name  # type: ignore[attr-defined] # as above
+    if SEPARATOR in name:
+        raise UnknownSchedule(f"there is no schedule {name}", hint="names of schedules have no /")
+    return msgspec.structs.replace(request, name=internal_name(scope.name, name))
+
+
+def _add(scope: Scope, request: messages.CronAdd) -> messages.CronAdd:
+    """Its queue is named as in a table of the scope's file, and is found there."""
+    queue = request.schedule.get("queue")
+    if isinstance(queue, str):
+        scope.inner(queue)
+    return _schedule(scope, request)
+
+
+def _schedules(scope: Scope, request: messages.CronList) -> messages.CronList:
+    """Those of a scope stand together, behind its name; those of the main file stand among them all."""
+    if not scope.name:
+        return request
+    return msgspec.structs.replace(request, after=internal_name(scope.name, request.after or ""))
+
+
 def _job(scope: Scope, request: T) -> T:
     scope.check_job(request.job)  # type: ignore[attr-defined] # as above
     return request
@@ -125,6 +184,23 @@ def _job(scope: Scope, request: T) -> T:
 
 def _named(scope: Scope, reply: Reply) -> Reply:  # noqa: ARG001 - the interface of replies
     return reply | {"queue": short_name(reply["queue"])}
+
+
+def _planned(scope: Scope, reply: Reply) -> Reply:
+    """A schedule, whatever of it is shown."""
+    told = {name: scope.said(reply[name]) for name in ("explanation", "reason") if name in reply}
+    names = {name: reply[name] and short_name(reply[name]) for name in ("name", "queue") if name in reply}
+    return reply | told | names
+
+
+def _listed(scope: Scope, reply: Reply) -> Reply:
+    """A page of schedules. Where one of another scope stands, those of this one are at their end."""
+    own = [_planned(scope, schedule) for schedule in reply["schedules"] if scope.owns(schedule["name"])]
+    if not scope.name:
+        return reply | {"schedules": own}
+    over = len(own) < len(reply["schedules"])
+    following = reply["next"]
+    return reply | {"schedules": own, "next": None if over or following is None else short_name(following)}
 
 
 def _hello(scope: Scope, reply: Reply) -> Reply:
@@ -138,12 +214,14 @@ def _status(scope: Scope, reply: Reply) -> Reply:
     if scope.name:
         # What concerns all scopes together is for those who run the daemon.
         daemon = daemon | {"reload_error": None, "stale": None}
-    return {"daemon": daemon, "queues": queues}
+        reply = reply | {"alerts": None}
+    return reply | {"daemon": daemon, "queues": queues, "schedules": scope.schedules()}
 
 
 def _status_of(scope: Scope, queue: Reply) -> Reply:
     pool = queue["pool"]
-    return queue | {"pool": pool and short_name(pool), "reason": scope.said(queue["reason"])}
+    told = {name: scope.said(queue[name]) for name in ("reason", "scale_reason")}
+    return queue | {"pool": pool and short_name(pool), **told}
 
 
 def _explained(scope: Scope, reply: Reply) -> Reply:
@@ -196,12 +274,23 @@ PASSAGES: Mapping[type, Passage] = {
     messages.Resume: Passage(_queue, _named),
     messages.Move: Passage(_move),
     messages.Purge: Passage(_queue),
-    messages.DeadRetry: Passage(_filter),
+    messages.DeadRetry: Passage(_retry),
     messages.DeadDelete: Passage(_filter),
+    messages.DeadStop: Passage(),
+    messages.Edit: Passage(_edit, _named),
+    messages.Delete: Passage(_delete),
+    messages.Scale: Passage(_queue, _named),
+    messages.CronList: Passage(_schedules, _listed),
+    messages.CronShow: Passage(_schedule, _planned),
+    messages.CronAdd: Passage(_add, _planned),
+    messages.CronRemove: Passage(_schedule, _planned),
+    messages.CronPause: Passage(_schedule, _planned),
+    messages.CronResume: Passage(_schedule, _planned),
+    messages.CronRun: Passage(_schedule, _planned),
 }
 """Every operation that is done in a scope."""
 
-OF_THE_DAEMON = frozenset({messages.Reload})
+OF_THE_DAEMON = frozenset({messages.Reload, messages.AlertsTest})
 """Operations that concern all scopes: over the main socket only."""
 
 
@@ -346,6 +435,13 @@ class View:
         """Where the scope's own jobs among these stand."""
         found = self._tx.standing(ids)
         return {job_id: standing for job_id, standing in found.items() if self._scope.owns(standing.queue)}
+
+    def replay(self, replay_id: int) -> Replay | None:
+        """A replay of dead letters, if it was begun in the scope."""
+        found = self._tx.replay(replay_id)
+        if found is None or within(msgspec.json.decode(found.chosen, type=messages.Filter))[1] != self._scope.name:
+            return None
+        return found
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tx, name)

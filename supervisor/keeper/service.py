@@ -16,11 +16,22 @@ from supervisor.errors import (
     PayloadTooLarge,
     UsageError,
 )
-from supervisor.keeper import answers, intake, operations, reasons
+from supervisor.keeper import (
+    answers,
+    deletion,
+    editing,
+    intake,
+    operations,
+    reasons,
+    replaying,
+    scaling,
+    schedules,
+)
 from supervisor.keeper.access import allowed
+from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.children import known_queue
 from supervisor.keeper.private import Private
-from supervisor.keeper.scope import Boundary, refused_to, shown_to
+from supervisor.keeper.scope import Boundary, means_scope, refused_to, shown_to
 from supervisor.keeper.state import State
 from supervisor.keeper.tasks import Operation
 from supervisor.keeper.waits import FINAL_VALUES, Waits
@@ -44,12 +55,15 @@ CLOGGED_OPERATIONS = 1_000
 class Service:
     """Reads requests, answers what can be answered, and lets the rest wait for a pass."""
 
-    def __init__(self, state: State, server: Server, private: Private, reader: Reader) -> None:
+    def __init__(
+        self, state: State, server: Server, private: Private, reader: Reader, alerting: Alerting
+    ) -> None:  # fmt: skip
         self.state = state
         self.server = server
         self.private = private
         self.reader = reader
         self.boundary = Boundary(reader)
+        self.alerting = alerting
         self.waits = Waits(self._reply, self._refuse)
         self._reload_count = 0
         self._denied_at_ms: dict[int, int] = {}
@@ -60,7 +74,7 @@ class Service:
             messages.Hello: lambda conn, req: self._reply(conn, req.id, answers.hello(state)),
             messages.JobStatus: lambda conn, req: self._reply(conn, req.id, answers.job(state, reader, req.job)),
             messages.Explain: lambda conn, req: self._reply(conn, req.id, reasons.explain(state, reader, req.job)),
-            messages.Status: lambda conn, req: self._reply(conn, req.id, answers.status(state, reader)),
+            messages.Status: lambda conn, req: self._reply(conn, req.id, answers.status(state, reader, alerting)),
             messages.Wait: self._wait,
             messages.Workers: lambda conn, req: self._reply(conn, req.id, answers.workers(state)),
             messages.Tree: lambda conn, req: self._reply(conn, req.id, answers.tree(state)),
@@ -73,7 +87,19 @@ class Service:
             messages.Purge: self._purge,
             messages.DeadRetry: self._dead,
             messages.DeadDelete: self._dead,
+            messages.DeadStop: self._dead_stop,
+            messages.Edit: self._edit,
+            messages.Delete: self._delete,
+            messages.CronList: self._cron_list,
+            messages.CronShow: self._cron_show,
+            messages.CronAdd: self._cron_add,
+            messages.CronRemove: self._cron,
+            messages.CronPause: self._cron,
+            messages.CronResume: self._cron,
+            messages.CronRun: self._cron,
             messages.Reload: self._reload,
+            messages.AlertsTest: self._alerts_test,
+            messages.Scale: self._scale,
         }
 
     def read_requests(self) -> None:
@@ -199,11 +225,11 @@ class Service:
 
     # -- operations --------------------------------------------------------------------------------------------
 
-    def _start(self, operation: Operation, request: messages.Writing) -> None:
+    def _start(self, operation: Operation, request: messages.Writing | None = None) -> None:
         self._check_room()
         if len(self.state.operations) >= CLOGGED_OPERATIONS:
             raise Busy(f"{CLOGGED_OPERATIONS} operations on jobs are waiting already", hint="try again later")
-        if request.within_ms is not None:
+        if request is not None and request.within_ms is not None:
             operation.until_ms = boot_ms() + request.within_ms
         self.state.operations.append(self.boundary.bound(operation))
 
@@ -270,11 +296,73 @@ class Service:
         self._start(operations.Purge(self.state, request.queue, request.state, *ways), request)
 
     def _dead(self, connection: Connection, request: messages.DeadRetry | messages.DeadDelete) -> None:
-        if request.filter.queue is not None:
+        if request.filter.queue is not None and not means_scope(request.filter):
             self._known(request.filter.queue)
-        delete = isinstance(request, messages.DeadDelete)
         ways = self._ways(connection, request.id)
-        self._start(operations.DeadLetters(self.state, request.filter, self.reader, *ways, delete=delete), request)
+        if isinstance(request, messages.DeadDelete):
+            letters = operations.DeadLetters(self.state, request.filter, self.reader, *ways, delete=True)
+            self._start(letters, request)
+        elif request.pace_jobs or request.canary or request.stop_on_failure:
+            self._start(replaying.Begin(self.state, replaying.asked(request), *ways), request)
+        else:
+            retry = operations.DeadLetters(
+                self.state, request.filter, self.reader, *ways, delete=False, limit=request.limit
+            )
+            self._start(retry, request)
+
+    def _dead_stop(self, connection: Connection, request: messages.DeadStop) -> None:
+        ways = self._ways(connection, request.id)
+        self._start(replaying.Stop(self.state, request.replay, *ways), request)
+
+    def _edit(self, connection: Connection, request: messages.Edit) -> None:
+        self._start(editing.Change(self.state, request, *self._ways(connection, request.id)), request)
+
+    def _delete(self, connection: Connection, request: messages.Delete) -> None:
+        if request.queue is not None:
+            self._known(request.queue)
+        self._start(deletion.Delete(self.state, request, *self._ways(connection, request.id)), request)
+
+    # -- schedules ---------------------------------------------------------------------------------------------
+
+    def _cron_list(self, connection: Connection, request: messages.CronList) -> None:
+        if self._taken_in():
+            self._reply(connection, request.id, schedules.listed(self.state, self.reader, request.after, wall_ms()))
+        else:
+            ways = self._ways(connection, request.id)
+            self._start(schedules.LookAtMany(self.state, request.after or "", *ways, self.reader))
+
+    def _cron_show(self, connection: Connection, request: messages.CronShow) -> None:
+        if self._taken_in():
+            self._reply(connection, request.id, schedules.one(self.state, self.reader, request.name, wall_ms()))
+        else:
+            ways = self._ways(connection, request.id)
+            self._start(schedules.Look(self.state, request.name, *ways, self.reader))
+
+    def _taken_in(self) -> bool:
+        """Whether the rows have the schedules of the configuration; where no daemon runs, they may not."""
+        return self.state.timetable.taken is self.state.spec
+
+    def _cron_add(self, connection: Connection, request: messages.CronAdd) -> None:
+        ways = self._ways(connection, request.id)
+        self._start(schedules.Add(self.state, request.name, *ways, self.reader, request.schedule), request)
+
+    def _cron(
+        self,
+        connection: Connection,
+        request: messages.CronRemove | messages.CronPause | messages.CronResume | messages.CronRun,
+    ) -> None:
+        reply, refuse = self._ways(connection, request.id)
+        operation: Operation
+        match request:
+            case messages.CronRemove():
+                operation = schedules.Remove(self.state, request.name, reply, refuse)
+            case messages.CronPause():
+                operation = schedules.Pause(self.state, request.name, reply, refuse, self.reader)
+            case messages.CronResume():
+                operation = schedules.Resume(self.state, request.name, reply, refuse, self.reader)
+            case messages.CronRun():
+                operation = schedules.Run(self.state, request.name, reply, refuse)
+        self._start(operation, request)
 
     def _reload(self, connection: Connection, request: messages.Reload) -> None:
         if self.state.control is None:
@@ -292,6 +380,23 @@ class Service:
 
         self.private.reloads[number] = answer
         self.state.control.send(control.ReloadAsked(number))
+
+    def _alerts_test(self, connection: Connection, request: messages.AlertsTest) -> None:
+        if self.state.control is None:
+            raise NotRunning("no daemon is running that could send an alert")
+        self.alerting.test(*self._ways(connection, request.id))
+
+    def _scale(self, connection: Connection, request: messages.Scale) -> None:
+        state = self.state
+        name = request.queue if request.queue in state.workplaces else None
+        name = name or state.pool_of(known_queue(state.spec, request.queue).name)
+        pool = state.workplaces[name or ""]
+        scaling.check(pool, request.workers)
+        link = state.links.get(pool.name)
+        if link is None:
+            raise NotRunning(f"pool {pool.name} does not run", hint="jobsctl tree shows what does")
+        link.send(control.ScaleAsked(request.workers))
+        self._reply(connection, request.id, {"queue": request.queue, "workers": request.workers})
 
     def refuse_all(self, cause: str) -> None:
         """At the end: what cannot be done any more is refused."""

@@ -12,13 +12,16 @@ import msgspec
 from supervisor.config.names import scope_of
 from supervisor.errors import JobsupError
 from supervisor.job import Cancel, Done, Failed, Outcome, RateLimited, Snooze, State
+from supervisor.keeper import breaking, callbacks
+from supervisor.keeper.allowance import budgets_of
 from supervisor.keeper.children import children_of
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
 from supervisor.policy import settle as policy
+from supervisor.policy.counting import counted
 from supervisor.policy.duration import MAX_MS
-from supervisor.store.protocol import AttemptError, Completion, Facts, Group
+from supervisor.store.protocol import AttemptError, Completion, Expiry, Facts, Group
 from supervisor.unix import ring
 from supervisor.unix.ring import Record, RingDamaged
 from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
@@ -26,6 +29,9 @@ from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
 chance = random.SystemRandom().random
 decode = msgspec.msgpack.decode
 RUN_US_MAX = 10**15
+CLASSES_MAX = 64
+NOT_KEPT = frozenset({"message", "kind", "final", "classes", "delay_ms", "backoff_ms"})
+"""What of a failure stands elsewhere, or only decides what is done about it."""
 RECORDS_AT_ONCE = 4_096
 
 UNREADABLE = (
@@ -47,6 +53,10 @@ class FailedFields(msgspec.Struct, frozen=True):
     exit_code: int | None = None
     signal: int | None = None
     final: bool = False
+    classes: Annotated[tuple[str, ...], msgspec.Meta(max_length=CLASSES_MAX)] = ()
+    delay_ms: SnoozeMs | None = None
+    backoff_ms: SnoozeMs | None = None
+    backoff_error: str | None = None
 
 
 class Report(NamedTuple):
@@ -110,6 +120,9 @@ def settle_records(work: Work, slot: KeeperSlot, records: Sequence[Record]) -> N
         stale = work.tx.complete(token, dones) if ours else [done.id for done in dones]
         work.ended(slot, [done.id for done in dones], token)
         work.stale(token, stale)
+        if work.state.breakers and lease is not None:
+            gone = set(stale)
+            breaking.completed(work, lease.queue, [done.id for done in dones if done.id not in gone])
     counted = sum(map(len, plain.values()))
     if counted:
         work.ran(slot.pool, run_us, counted)
@@ -158,20 +171,22 @@ def _settle_others(work: Work, slot: KeeperSlot, reports: Sequence[Report]) -> N
 
 def apply(work: Work, facts: Facts, report: Report) -> None:
     """Write what the policy decides about one report. A cancelled job that did not complete is cancelled."""
-    options = msgspec.json.decode(facts.options) if facts.options else {}
-    budgets = work.state.budgets(facts.queue, options)
     outcome = report.outcome
     if facts.cancel_at_ms is not None and not isinstance(outcome, Done):
         outcome = Cancel("cancelled by a client while it ran")
     refused = work.refused_children(report.children) if isinstance(outcome, Done) else None
     if refused is not None:
         outcome = Failed(f"job.enqueue: {refused.message}", type=type(refused).__name__)
-    decision = policy.settle(facts.history, budgets, outcome, work.now_ms, chance())
-    error = error_of(outcome)
+    if breaking.failed(work, facts, outcome):
+        held = policy.after_outage(facts.history, budgets_of(work, facts), work.now_ms)
+        write(work, facts, report.token, report.started_at_ms, held, None)
+        return
+    decision = policy.settle(facts.history, budgets_of(work, facts), outcome, work.now_ms, chance())
     if isinstance(outcome, RateLimited) and isinstance(decision, policy.Later):
         work.tx.shut(facts.queue, facts.key if outcome.key_only else "", decision.due_at_ms)
-    write(work, facts, report.token, report.started_at_ms, decision, error)
+    write(work, facts, report.token, report.started_at_ms, decision, error_of(outcome))
     if isinstance(decision, policy.Complete):
+        breaking.completed(work, facts.queue, [facts.id])
         work.insert_children(report.children)
 
 
@@ -181,6 +196,9 @@ def write(
 ) -> None:  # fmt: skip
     """Write a decision about a leased job, and say what people should hear of it."""
     tx, job_id = work.tx, facts.id
+    ended = counted(decision, error.kind if error else None)
+    if not isinstance(decision, policy.Complete):
+        tx.count_run(facts.queue, token, job_id, started_at_ms, ended.names, measured=ended.measured)
     match decision:
         case policy.Complete(result):
             finished_ms = work.now_ms
@@ -188,15 +206,29 @@ def write(
         case policy.Retry(due_at_ms, history, solo):
             tx.reschedule(token, job_id, due_at_ms, history, error, solo=solo)
             work.retried(facts, due_at_ms, error)
+            callbacks.failed(work, facts, history, error, "retry")
         case policy.Later(due_at_ms):
             tx.reschedule(token, job_id, due_at_ms, facts.history, None, solo=facts.history.crashes > 0)
+            _note_started(work, facts)
+            work.snoozed(facts, due_at_ms, error)
         case policy.Release(history):
             tx.interrupt(token, job_id, history, error or AttemptError("interrupted", "interrupted"))
         case policy.Bury(history, reason):
             tx.finish(token, job_id, State.DEAD, started_at_ms, reason, history, error)
             work.buried(facts, error, reason)
+            if (history.failures, history.crashes) != facts.history[:2]:
+                callbacks.failed(work, facts, history, error, reason)
+            callbacks.dead(work, facts, history, error, reason)
         case policy.Withdraw(reason):
             tx.finish(token, job_id, State.CANCELLED, started_at_ms, reason, facts.history, error)
+
+
+def _note_started(work: Work, facts: Facts) -> None:
+    """A run that was snoozed is charged to nothing, yet the job was started: its time to live is kept."""
+    if facts.options and b"expires_at_ms" in facts.options:
+        expires_at_ms = msgspec.json.decode(facts.options).get("expires_at_ms")
+        if expires_at_ms is not None:
+            work.tx.forget_expiries([Expiry(expires_at_ms, facts.id, ttl=True)])
 
 
 def error_of(outcome: Outcome) -> AttemptError | None:
@@ -204,9 +236,7 @@ def error_of(outcome: Outcome) -> AttemptError | None:
     match outcome:
         case Failed(message, kind):
             detail = {
-                name: value
-                for name, value in outcome._asdict().items()
-                if value is not None and name not in ("message", "kind", "final")
+                name: value for name, value in outcome._asdict().items() if value is not None and name not in NOT_KEPT
             }
             return AttemptError(kind, message, msgspec.json.encode(detail))
         case Cancel(reason):

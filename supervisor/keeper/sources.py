@@ -1,9 +1,10 @@
-"""From which of its queues a pool draws next: the first of a list that has anything, or by weights; in a pattern in turns."""
+"""From which of its queues a pool draws next: the first of a list, or by weights; in a pattern in turns."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from supervisor.keeper import breaking
 from supervisor.keeper.work import Work
 from supervisor.policy.rank import charged
 
@@ -27,6 +28,13 @@ def draw(work: Work, pool: str, passed: set[str]) -> Drawn | None:
         found.sort(key=lambda each: times.get(each[0], 0))
     source, queue = found[0]
     return Drawn(queue, source, shared=len(found) > 1 or work.tx.others_of(source))
+
+
+def backlog(work: Work, pool: str) -> int:
+    """Jobs that this pool's workers could be leased now, over all queues that it draws from; none behind a breaker."""
+    total = sum(work.tx.backlog(source) for source in work.state.spec.sources_of(pool))
+    halted = [queue for queue in breaking.halted(work) if work.state.pool_of(queue) == pool]
+    return max(0, total - sum(map(work.tx.waiting, halted)))
 
 
 def charge(work: Work, pool: str, drawn: Drawn, jobs: int) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from supervisor.config.discipline import discipline_of
 from supervisor.config.spec import Demand, Queue, Spec
 from supervisor.errors import JobsupError
+from supervisor.keeper.alerts import Alerts
+from supervisor.keeper.archive_times import Archiving
+from supervisor.keeper.load import Loads
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.tasks import Operation, PendingGroup
+from supervisor.keeper.timetable import Timetable
 from supervisor.observe.log import Log
-from supervisor.policy.backoff import Backoff
+from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import Discipline
-from supervisor.policy.settle import Budgets
 from supervisor.store.sqlite.store import SqliteStore
-from supervisor.wire.control import Certificate, Link, PoolState, RecycleWorker
+from supervisor.wire.control import Certificate, Link, PoolScaled, PoolState, RecycleWorker
 
 LOOK_AHEAD_US = 20_000
 OUT_JOBS_MAX = 1_024
@@ -31,6 +34,28 @@ def _nothing_to_send() -> None:
 
 def _no_bell(_: KeeperSlot) -> None:
     """A slot that was never listened to has no bell to forget."""
+
+
+class Standstill:
+    """`queues` are those whose breaker has opened, and of which workers may still hold jobs that they have not begun.
+
+    `at_ms`: when a breaker is to be looked at again.
+    """
+
+    def __init__(self) -> None:
+        self.queues: set[str] = set()
+        self.at_ms: int | None = None
+
+
+class Overdue:
+    """`waiting` times are over, of jobs that workers hold, and are asked about in every pass.
+
+    `behind`: there are others for which there was no time yet.
+    """
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.behind = False
 
 
 class State:
@@ -52,6 +77,8 @@ class State:
         self.tree: list[dict[str, Any]] = []
         self.reload_error: str | None = None
         self.mean_us: dict[str, float] = {}
+        self.loads = Loads(self)
+        self.scaled: dict[str, PoolScaled] = {}
 
         self.intake: deque[PendingGroup] = deque()
         self.buffer: list[PendingGroup] = []
@@ -70,13 +97,20 @@ class State:
         self.withdrawn: set[int] = set()
         """Cancelled jobs that a worker has, and whose end is still to be brought about."""
         self.withdraw_at_ms: int | None = None
+        self.breakers: dict[str, Breaker] = {}
+        """The outage breakers that are not as they were made: a cache of their rows."""
+        self.standstill = Standstill()
+        self.overdue = Overdue()
+        self.timetable = Timetable()
         self.wants_lease = True
         self.lease_first: str | None = None
         self.use(spec)
 
+        self.alerts = Alerts(spec.alerts)
         self.leasing = True
         self.failing_since_ms: int | None = None
         self.failure: str | None = None
+        self.archiving = Archiving()
         self.committed_jobs = 0
         self.settled_jobs = 0
 
@@ -108,17 +142,6 @@ class State:
         """How many jobs of a queue a worker is handed at once: as the queue says, else as its pool does."""
         own = self.queue(queue).demand
         return own if own != NO_DEMAND else self.workplaces[pool].demand
-
-    def budgets(self, name: str, options: Mapping[str, Any]) -> Budgets:
-        """What a job of the queue may use up; its own overrides first."""
-        queue = self.queue(name)
-        backoff = queue.backoff
-        return Budgets(
-            options.get("max_attempts") or queue.max_attempts,
-            queue.max_crashes,
-            queue.max_interruptions,
-            Backoff(backoff.base_ms, backoff.factor, backoff.max_ms, backoff.jitter),
-        )
 
     def add_slot(self, slot: KeeperSlot) -> None:
         """Keep an open slot, until `drop_slot`."""
@@ -168,6 +191,8 @@ class State:
 
     def ran(self, pool: str, run_us: int, jobs: int) -> None:
         """Learn how long jobs of a queue take: it decides how many are handed out at once."""
+        if pool in self.loads.worked_us:
+            self.loads.worked_us[pool] += run_us
         mean = run_us / jobs
         known = self.mean_us.get(pool)
         self.mean_us[pool] = mean if known is None else 0.8 * known + 0.2 * mean

@@ -5,11 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from supervisor.job import Failed
+from supervisor.keeper import breaking
+from supervisor.keeper.allowance import budgets_of
 from supervisor.keeper.settling import chance, error_of, give_back, settle_to_end, write
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
 from supervisor.policy import settle as policy
+from supervisor.policy.on_error import CRASH
 from supervisor.policy.verdict import Charge, charge
 from supervisor.store.protocol import AttemptError, Facts
 from supervisor.unix.memory import Cell
@@ -71,20 +74,24 @@ def judge_rest(work: Work, owner: int, slot: KeeperSlot | None, cells: list[Cell
 
 
 def _charge(work: Work, facts: Facts, token: int, started_at_ms: int, certificate: Certificate) -> None:
-    options = msgspec.json.decode(facts.options) if facts.options else {}
-    budgets = work.state.budgets(facts.queue, options)
+    budgets = budgets_of(work, facts)
     charged = charge(certificate.cause, facts.id, certificate.jobs)
     if facts.cancel_at_ms is not None:
         charged = Charge.CANCELLED
     decision: policy.Decision
+    error: AttemptError | None
     match charged:
         case Charge.CRASH:
             error = crash_error(certificate)
+            breaking.failed(work, facts, Failed(error.message, kind=CRASH, classes=(CRASH,)))
             decision = policy.after_crash(facts.history, budgets, work.now_ms, chance())
         case Charge.FAILURE:
             failed = Failed("the job's deadline passed and its worker had to be killed", kind="timeout")
             error = _with_stacks(error_of(failed), certificate)
-            decision = policy.after_failure(facts.history, budgets, failed, work.now_ms, chance())
+            if breaking.failed(work, facts, failed):
+                decision, error = policy.after_outage(facts.history, budgets, work.now_ms), None
+            else:
+                decision = policy.after_failure(facts.history, budgets, failed, work.now_ms, chance())
         case Charge.CANCELLED:
             error = AttemptError("cancelled", "cancelled by a client while it ran")
             decision = policy.Withdraw("cancelled by a client while it ran")

@@ -133,13 +133,26 @@ class Work:
             )
         )
 
+    def snoozed(self, facts: Facts, due_at_ms: int, error: AttemptError | None) -> None:
+        """A job runs again later, without charge; an error is why, if a rule says so of it."""
+        if error is not None:
+            delay_s, message = max(0, due_at_ms - self.now_ms) / 1000, error.message
+            self.afterwards(
+                lambda: self.state.log.emit(
+                    "job.snoozed", id=facts.id, queue=facts.queue, delay_s=delay_s, message=message
+                )
+            )
+
     def buried(self, facts: Facts, error: AttemptError | None, reason: str) -> None:
         """A job is dead."""
         message = error.message if error else reason
         attempt = facts.history.attempt
-        self.afterwards(
-            lambda: self.state.log.emit("job.dead", id=facts.id, queue=facts.queue, attempt=attempt, message=message)
-        )
+
+        def effect() -> None:
+            self.state.log.emit("job.dead", id=facts.id, queue=facts.queue, attempt=attempt, message=message)
+            self.state.alerts.dead(facts.queue, facts.id, message)
+
+        self.afterwards(effect)
 
     def insert_children(self, groups: Sequence[Group]) -> None:
         """Insert what a completed job enqueued: with its completion, or not at all."""

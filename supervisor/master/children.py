@@ -1,4 +1,4 @@
-"""The master's children: how a keeper and a foreman are forked, heard, told, and taken leave of."""
+"""The master's children: how a keeper, an alerter and a foreman are forked, heard, told, and taken leave of."""
 
 from __future__ import annotations
 
@@ -6,21 +6,29 @@ import os
 import selectors
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from supervisor.config.sandbox import needs
 from supervisor.config.spec import Queue
 from supervisor.master.burials import Burials
-from supervisor.master.endings import foreman_ended, keeper_ended
-from supervisor.master.processes import Foreman, KeeperProcess, Process, wait_for
+from supervisor.master.endings import alerter_ended, foreman_ended, keeper_ended
+from supervisor.master.processes import AlerterProcess, Foreman, KeeperProcess, Process, wait_for
 from supervisor.master.reload import Reloader
-from supervisor.master.shape import KEEPER, pool_child, queue_of
+from supervisor.master.shape import ALERTER, KEEPER, pool_child, queue_of
 from supervisor.master.state import State
 from supervisor.tree import events as on
 from supervisor.tree.model import Status
 from supervisor.unix.clock import boot_ms
-from supervisor.unix.inheritance import FOREMAN_UNPRELOADABLE, FOREMAN_UNUSABLE, ForemanInheritance, KeeperInheritance
+from supervisor.unix.inheritance import (
+    FOREMAN_UNPRELOADABLE,
+    FOREMAN_UNUSABLE,
+    AlerterInheritance,
+    ForemanInheritance,
+    KeeperInheritance,
+)
 from supervisor.unix.limits import set_file_limit
 from supervisor.unix.slot import Slot, open_directory
 from supervisor.unix.spawn import reap_strangers, spawn
@@ -40,9 +48,14 @@ class Processes:
         self._selector = state.selector
         self.keeper: KeeperProcess | None = None
         self.foremen: dict[str, Foreman] = {}
+        self.alerter: AlerterProcess | None = None
         self.unpreloaded: dict[str, str] = {}
         self.details: dict[str, str | None] = {}
         """The traceback with which a pool's last import failed."""
+        self.targets: dict[str, int] = {}
+        """How many workers a foreman last said that its pool is to have, where their number follows the load."""
+        self.by_hand: dict[str, int | None] = {}
+        """Those numbers that somebody asked for whatever the load is."""
         self._short: set[str] = set()
         self._burials = Burials()
         self._replenish_at_ms = 0
@@ -56,7 +69,7 @@ class Processes:
         return min(moments, default=None)
 
     def _all(self) -> list[Process]:
-        return [*([self.keeper] if self.keeper else []), *self.foremen.values()]
+        return [one for one in (self.keeper, self.alerter, *self.foremen.values()) if one]
 
     # -- starting ----------------------------------------------------------------------------------------------
 
@@ -68,6 +81,8 @@ class Processes:
         """
         if child == KEEPER:
             self._start_keeper(run)
+        elif child == ALERTER:
+            self._start_alerter(run)
         else:
             queue = self._state.spec.workplaces[queue_of(child) or ""]
             self._start_foreman(queue, run)
@@ -77,15 +92,17 @@ class Processes:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         slots = state.bank.slots
         links = {name: foreman.keeper_end for name, foreman in self.foremen.items()}
+        alerter = self.alerter.keeper_end if self.alerter else None
         given = KeeperInheritance(
             spec=state.spec, listeners=state.listener.sockets, control=theirs,
             lifeline=state.lifeline[0], slots=slots, links=links, boot_id=state.boot_id, epoch=state.epoch,
-            reload_error=state.reload_error, scopes=state.doors.sockets,
+            reload_error=state.reload_error, alerter=alerter, scopes=state.doors.sockets,
         )  # fmt: skip
         keep = [
             state.lock_fd, theirs.fileno(), state.lifeline[0], *state.log.keep_fds(),
             *(sock.fileno() for sock in state.listener.sockets), *(sock.fileno() for sock in links.values()),
             *(sock.fileno() for sock in state.doors.sockets.values()),
+            *([alerter.fileno()] if alerter else ()),
             *(end.fileno() for slot in slots for end in (slot.keeper_end, slot.worker_end)),
         ]  # fmt: skip
         spawned = spawn(lambda: state.roles.keeper(given), name="jobsupd:keeper", keep=keep, death_signal=None)
@@ -106,6 +123,8 @@ class Processes:
             state.roles.load,
             state.log,
             unpreloaded=self.unpreloaded.get(queue.name),
+            workers=self.targets.get(queue.name),
+            by_hand=self.by_hand.get(queue.name),
         )
         keep = [theirs.fileno(), foreman_end.fileno(), *state.log.keep_fds()]
 
@@ -132,6 +151,25 @@ class Processes:
         except OSError:
             self._short.add(queue.name)  # it runs, with fewer slots; what is missing follows
 
+    def _start_alerter(self, run: int) -> None:
+        state = self._state
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        keeper_end, alerter_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        given = AlerterInheritance(state.spec.alerts, theirs, alerter_end, state.log)
+        keep = [theirs.fileno(), alerter_end.fileno(), *state.log.keep_fds()]
+
+        def body() -> int:
+            set_file_limit(state.files_before)
+            return state.roles.alerter(given)
+
+        spawned = spawn(body, name="jobsupd:alerter", keep=keep, death_signal=signal.SIGTERM)
+        theirs.close()
+        alerter_end.close()
+        self.alerter = AlerterProcess(run, spawned, Link(ours), keeper_end)
+        self._watch(self.alerter, self._alerter_said, self._alerter_gone)
+        if self.keeper:
+            self.keeper.link.send(control.AlerterGiven(), [keeper_end.fileno()])
+
     def _watch(self, process: Any, said: Any, gone: Any) -> None:
         self._selector.register(process.link, selectors.EVENT_READ, lambda _: said(process))
         self._selector.register(process.pidfd, selectors.EVENT_READ, lambda _: gone(process))
@@ -150,7 +188,7 @@ class Processes:
         bank = self._state.bank
         made: list[Slot] = []
         try:
-            made.extend(bank.make(queue, run) for _ in range(bank.missing(queue, run, starting=True)))
+            made.extend(bank.make(queue, run) for _ in range(bank.missing(queue.name, run, self._wanted(queue))))
         except OSError as error:
             for slot in made:
                 bank.close(slot.number)
@@ -160,6 +198,20 @@ class Processes:
             raise
         return made
 
+    def _wanted(self, queue: Queue) -> int:
+        """How many workers the pool is to have. A foreman has run user code: it is believed within the bounds."""
+        return min(max(self.targets.get(queue.name, 0), queue.workers_min), queue.workers_max)
+
+    def resize(self, queues: Mapping[str, Queue]) -> None:
+        """Tell foremen that go on how many workers the configuration says now."""
+        for foreman in self.foremen.values():
+            queue = queues.get(foreman.queue.name)
+            if queue and (queue.workers, queue.scale) != (foreman.queue.workers, foreman.queue.scale):
+                foreman.queue = msgspec.structs.replace(foreman.queue, workers=queue.workers, scale=queue.scale)
+                self.by_hand.pop(queue.name, None)
+                foreman.link.send(control.Resized(queue.workers, queue.scale))
+                self._replenish(foreman)
+
     def _replenish(self, foreman: Foreman) -> None:
         """Keep spare slots with a foreman; where there is no room for more, try again soon."""
         self._short.discard(foreman.queue.name)
@@ -167,7 +219,7 @@ class Processes:
             return
         bank = self._state.bank
         try:
-            for _ in range(bank.missing(foreman.queue, foreman.run, starting=False)):
+            for _ in range(bank.missing(foreman.queue.name, foreman.run, self._wanted(foreman.queue))):
                 self._give_slot(foreman, bank.make(foreman.queue, foreman.run))
         except OSError as error:
             if foreman.short_of is None:
@@ -244,6 +296,18 @@ class Processes:
                 case control.PoolState():
                     foreman.state = message
                     state.untold = True
+                case control.PoolScaled(_, target):
+                    self.targets[foreman.queue.name] = target
+                    self.by_hand[foreman.queue.name] = message.by_hand
+                    self._replenish(foreman)
+
+    def _alerter_said(self, alerter: AlerterProcess) -> None:
+        for message in self._messages(alerter):
+            match message:
+                case control.Ready():
+                    self._state.events.append(on.Ready(ALERTER, alerter.run))
+                case control.Progress():
+                    self._state.events.append(on.Progress(ALERTER, alerter.run))
 
     # -- scopes ------------------------------------------------------------------------------------------------
 
@@ -268,6 +332,14 @@ class Processes:
             self._state.doors.close()
             self.keeper.link.send(control.Finish(within_ms))
 
+    def stop_alerter(self, grace_ms: int, *, halting: bool) -> None:
+        """Ask the alerter to end: after the keeper's last word if the daemon stops, else after what it has in hand."""
+        if self.alerter:
+            self.alerter.stopping = True
+            self.alerter.link.send(control.Stop(grace_ms))
+            if not halting or not self.keeper:
+                self.alerter.link.send(control.Finish(grace_ms))
+
     def stop_foreman(self, child: str, grace_ms: int, *, booting: bool) -> None:
         """Ask a foreman to end with its workers. One that still imports hears only signals."""
         foreman = self.foremen.get(queue_of(child) or "")
@@ -279,15 +351,22 @@ class Processes:
 
     def kill(self, child: str) -> None:
         """End a child that was asked in vain, or that never became ready."""
-        process = self.keeper if child == KEEPER else self.foremen.get(queue_of(child) or "")
+        process = self._process(child)
         if process:
             signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
+
+    def _process(self, child: str) -> Process | None:
+        singles: dict[str, Process | None] = {KEEPER: self.keeper, ALERTER: self.alerter}
+        return singles[child] if child in singles else self.foremen.get(queue_of(child) or "")
 
     def forget(self, child: str) -> None:
         """Go on without a child that does not die."""
         foreman = self.foremen.pop(queue_of(child) or "", None)
         if foreman:
             self._unwatch(foreman)
+        elif child == ALERTER and self.alerter:
+            self._unwatch(self.alerter)
+            self.alerter = None
 
     def signal_ready(self, number: int) -> None:
         """Pass a signal on to every child that has said it is up: before that, it would end of it."""
@@ -304,6 +383,8 @@ class Processes:
         status, how = wait_for(keeper.pidfd)
         self._take_leave(keeper)
         self.keeper = None
+        if self.alerter and self.alerter.stopping:
+            self.alerter.link.send(control.Finish(0))  # nobody else will say that there is no more to come
         keeper_ended(self._state, keeper, status, how)
 
     def _foreman_gone(self, foreman: Foreman) -> None:
@@ -324,6 +405,18 @@ class Processes:
         if status == FOREMAN_UNUSABLE and foreman.state:
             self.details[name] = foreman.state.detail
         foreman_ended(self._state, foreman, status, how)
+
+    def _alerter_gone(self, alerter: AlerterProcess) -> None:
+        """Its command dies with it; what it had in hand the keeper has still, and tells the next one."""
+        self._alerter_said(alerter)
+        status, how = wait_for(alerter.pidfd)
+        self._take_leave(alerter)
+        alerter.keeper_end.close()
+        if self.alerter is alerter:
+            self.alerter = None
+        if self.keeper:
+            self.keeper.link.send(control.AlerterGone())
+        alerter_ended(self._state, alerter, status, how)
 
     def _take_leave(self, process: Process) -> None:
         self._unwatch(process)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from supervisor.errors import EXIT_FAILED
-from supervisor.master.processes import Foreman, KeeperProcess
-from supervisor.master.shape import KEEPER, pool_child
+from supervisor.master.processes import AlerterProcess, Foreman, KeeperProcess
+from supervisor.master.shape import ALERTER, KEEPER, pool_child
 from supervisor.master.state import State
 from supervisor.tree import events as on
 from supervisor.tree.model import Ending, Phase
@@ -53,3 +53,13 @@ def foreman_ended(state: State, foreman: Foreman, status: int, how: str) -> None
             chance=random.random(),  # noqa: S311 - jitter
         )
     )  # fmt: skip
+
+
+def alerter_ended(state: State, alerter: AlerterProcess, status: int, how: str) -> None:
+    """The alerter is gone; nobody else ends of that."""
+    ordered = alerter.stopping or state.tree.phase is not Phase.RUNNING
+    ending = Ending.ORDERED if ordered else Ending.NORMAL if status == 0 else Ending.FAILED
+    reason = f"the alerter ended with {how}"
+    if ending is not Ending.ORDERED:
+        state.log.emit("master.role_died", role=ALERTER, pid=alerter.pid, status=how, then="what it had is told again")
+    state.events.append(on.Exited(ALERTER, alerter.run, ending, reason=reason, chance=random.random()))  # noqa: S311

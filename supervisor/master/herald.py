@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from supervisor.master.shape import queue_of
 from supervisor.observe.log import Log
 from supervisor.tree.groups import settled
 from supervisor.tree.model import CircuitState, Tree
@@ -30,7 +31,7 @@ class Herald:
         elif settled(tree):
             self._ready = True
             self._notifier.say("READY=1", status)
-            pools = [group for group in tree.groups if group.id != "keeper"]
+            pools = [group for group in tree.groups if queue_of(group.id)]
             broken = sum(group.circuit is not CircuitState.CLOSED for group in pools)
             self._log.emit("master.ready", pools=len(pools), workers=workers, broken=broken)
 
@@ -61,7 +62,7 @@ class Herald:
 def status_line(tree: Tree, reload_error: str | None) -> str:
     """The line that `systemctl status` shows."""
     broken = [group.id for group in tree.groups if group.circuit is not CircuitState.CLOSED]
-    parts = [f"{len(tree.groups) - 1} queues"]
+    parts = [f"{sum(1 for group in tree.groups if queue_of(group.id))} queues"]
     if broken:
         parts.append(f"circuit open: {', '.join(broken)}")
     if reload_error:

@@ -24,7 +24,7 @@ from supervisor.master.children import Processes
 from supervisor.master.herald import Herald
 from supervisor.master.listener import Listener, prepare_run_dir
 from supervisor.master.reload import Reloader
-from supervisor.master.shape import KEEPER, queue_of, shape
+from supervisor.master.shape import ALERTER, ALERTER_VERSION, KEEPER, queue_of, shape
 from supervisor.master.state import State
 from supervisor.master.view import gist, nodes
 from supervisor.observe.failpoint import hit
@@ -156,11 +156,12 @@ class Master:
         self.state.untold = False
         if self.processes.keeper:
             self.processes.keeper.tell_tree(self._nodes())
-        workers = sum(pool.workers for pool in self.state.spec.workplaces.values())
+        workers = sum(pool.workers_max for pool in self.state.spec.workplaces.values())
         self._herald.stand(self.state.tree, workers, self.state.reload_error)
 
     def _nodes(self) -> list[dict[str, Any]]:
-        return nodes(self.state.tree, self.state.epoch, self.processes.keeper, self.processes.foremen)
+        singles = {KEEPER: self.processes.keeper, ALERTER: self.processes.alerter}
+        return nodes(self.state.tree, self.state.epoch, singles, self.processes.foremen)
 
     # -- orders of the tree ------------------------------------------------------------------------------------
 
@@ -177,6 +178,8 @@ class Master:
         grace_ms = 0 if what.urgent else self.state.spec.daemon.shutdown_grace_ms
         if what.child == KEEPER:
             self.processes.stop_keeper(max(FINISH_MIN_MS, self._halting_ms + grace_ms + FINISH_MIN_MS - boot_ms()))
+        elif what.child == ALERTER:
+            self.processes.stop_alerter(grace_ms, halting=self.state.tree.phase is not Phase.RUNNING)
         else:
             self.processes.stop_foreman(what.child, grace_ms, booting=what.booting)
 
@@ -258,6 +261,8 @@ class Master:
         for name in changes.changed:
             self.state.versions[name] = self.state.versions.get(name, 0) + 1
             self.processes.unpreloaded.pop(name, None)
+        if new.alerts != self.state.spec.alerts:
+            self.state.versions[ALERTER_VERSION] = self.state.versions.get(ALERTER_VERSION, 0) + 1
         warnings = new.warnings + tuple(f"{key} takes effect after a restart" for key in changes.restart_needed)
         self.state.spec = new
         self.state.reload_error = None
@@ -283,6 +288,7 @@ class Master:
             changed=_names(changes.changed),
             retuned=_names(changes.retuned),
         )
+        self.processes.resize({name: new.queues[name] for name in changes.retuned})
         self.state.events.append(on.Reshape(shape(new, self.state.versions)))
         self.state.events.extend(on.Probe(group.id) for group in self.state.tree.groups)
         self.processes.ask_to_probe()

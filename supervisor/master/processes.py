@@ -69,6 +69,14 @@ class Foreman(Process):
         return self.state.reason if self.state else None
 
 
+class AlerterProcess(Process):
+    """The alerter; `keeper_end` is the keeper's end of the link between the two, handed to each keeper anew."""
+
+    def __init__(self, run: int, spawned: Spawned, link: Link, keeper_end: socket.socket) -> None:
+        super().__init__(run, spawned, link)
+        self.keeper_end = keeper_end
+
+
 def wait_for(pidfd: int) -> tuple[int, str]:
     """Reap a child: its exit status (negative for a signal), and the same for people."""
     found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)

@@ -1,4 +1,4 @@
-"""What the master keeps alive, as a pure function of the spec: the keeper, then a foreman for each pool."""
+"""What the master keeps alive, as a pure function of the spec: the keeper, then the alerter and the foremen."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from supervisor.config.spec import Queue, Spec
 from supervisor.tree.model import ChildSpec, CrashLoop, GroupSpec
 
 KEEPER = "keeper"
+ALERTER = "alerter"
 POOL = "pool "
 MARGIN_MS = 1_000
 """What a foreman needs beyond the grace of its workers: to kill, reap and certify the last of them."""
 BOOT_MARGIN_MS = 5_000
 KEEPER_BOOT_MS = 600_000
 """A keeper may have to migrate a large database, or to settle what many dead workers left."""
+ALERTER_BOOT_MS = 30_000
 STUCK_MS = 30_000
 """A loop of ours that shows no turn for so long is stuck: turns take milliseconds, a commit on a bad disk seconds."""
 LAST_MS = 2_000
 """What the keeper has beyond the grace before it is killed; what it has not written by then, it has not promised."""
 UNDEAD_MS = 10_000
+
+
+ALERTER_VERSION = "[alerts]"
+"""Where the versions of pools also say how often the alerter's part of the file was changed; no queue has that name."""
 
 
 def pool_child(queue: str) -> str:
@@ -27,7 +33,7 @@ def pool_child(queue: str) -> str:
 
 
 def queue_of(child: str) -> str | None:
-    """The queue whose foreman this child is; None for the keeper."""
+    """The queue whose foreman this child is; None for the keeper and the alerter."""
     return child.removeprefix(POOL) if child.startswith(POOL) else None
 
 
@@ -36,7 +42,9 @@ def shape(spec: Spec, versions: Mapping[str, int]) -> tuple[GroupSpec, ...]:
 
     `versions` counts how often a pool was changed by a reload: a new number has it restarted.
     """
-    return (_keeper(spec), *(_pool(queue, spec, versions.get(queue.name, 0)) for queue in spec.workplaces.values()))
+    alerter = (_alerter(spec, versions.get(ALERTER_VERSION, 0)),) if spec.alerts.command is not None else ()
+    pools = (_pool(queue, spec, versions.get(queue.name, 0)) for queue in spec.workplaces.values())
+    return (_keeper(spec), *alerter, *pools)
 
 
 def _keeper(spec: Spec) -> GroupSpec:
@@ -49,6 +57,21 @@ def _keeper(spec: Spec) -> GroupSpec:
         progress_ms=STUCK_MS,
     )
     return GroupSpec(KEEPER, (child,), intensity=5, period_ms=60_000, on_crash_loop=CrashLoop.ESCALATE)
+
+
+def _alerter(spec: Spec, version: int) -> GroupSpec:
+    """Beside the pools, which must not wait for it; told to stop with them, it goes on until the keeper is done."""
+    child = ChildSpec(
+        ALERTER,
+        tier=1,
+        boot_timeout_ms=ALERTER_BOOT_MS,
+        shutdown_ms=spec.daemon.shutdown_grace_ms + MARGIN_MS,
+        urgent_ms=MARGIN_MS,
+        progress_ms=STUCK_MS,
+        undead_ms=UNDEAD_MS,
+        version=version,
+    )
+    return GroupSpec(ALERTER, (child,), intensity=5, period_ms=60_000)
 
 
 def _pool(queue: Queue, spec: Spec, version: int) -> GroupSpec:

@@ -42,10 +42,11 @@ class Bank:
         hit("master.after_slot")
         return slot
 
-    def missing(self, queue: Queue, generation: int, *, starting: bool) -> int:
-        """How many slots a foreman must still get so that a replacement waits for nobody."""
-        unused = sum(1 for place in self.of(queue.name, generation) if not place.pid)
-        return (queue.workers if starting else 0) + SPARE_SLOTS - unused
+    def missing(self, pool: str, generation: int, wanted: int) -> int:
+        """How many slots a foreman must still get so that it can have `wanted` workers, and a replacement at once."""
+        places = self.of(pool, generation)
+        unused = sum(1 for place in places if not place.pid)
+        return max(0, wanted - (len(places) - unused)) + SPARE_SLOTS - unused
 
     def of(self, pool: str, generation: int) -> list[Workplace]:
         """The open slots of one foreman."""

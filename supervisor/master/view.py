@@ -1,4 +1,4 @@
-"""How the processes stand, for status: the master, the keeper, the foremen; foremen know of their workers."""
+"""How the processes stand, for status: all but the workers, of which the foremen know."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor.master.processes import Foreman, KeeperProcess
-from supervisor.master.shape import KEEPER, queue_of
+from supervisor.master.processes import Foreman, Process
+from supervisor.master.shape import ALERTER, KEEPER, queue_of
 from supervisor.tree.model import Child, CircuitState, Group, Phase, Status, Tree
 
 ROOT = "jobsupd"
+ROLES = {KEEPER: "keeper", ALERTER: "alerter"}
+"""Of children that are no foremen."""
 STATES = {
     Status.DOWN: "backoff",
     Status.STARTING: "starting",
@@ -27,26 +29,29 @@ def gist(tree: Tree) -> tuple[object, ...]:
 
 
 def nodes(
-    tree: Tree, epoch_ms: int, keeper: KeeperProcess | None, foremen: Mapping[str, Foreman]
+    tree: Tree, epoch_ms: int, singles: Mapping[str, Process | None], foremen: Mapping[str, Foreman]
 ) -> list[dict[str, Any]]:
-    """One node for each process; `since_ms`, like the master's `epoch_ms`, is the start on the boot clock."""
+    """One node for each process; `singles` are those that are no foremen, by name.
+
+    `since_ms`, like the master's `epoch_ms`, is the start on the boot clock.
+    """
     state = "ready" if tree.phase is Phase.RUNNING else "stopping"
     root = _node(ROOT, None, "master", os.getpid(), state, epoch_ms, 0, None, None)
-    return [root, *(_child_node(tree, child, keeper, foremen) for child in tree.children)]
+    return [root, *(_child_node(tree, child, singles, foremen) for child in tree.children)]
 
 
 def _child_node(
-    tree: Tree, child: Child, keeper: KeeperProcess | None, foremen: Mapping[str, Foreman]
+    tree: Tree, child: Child, singles: Mapping[str, Process | None], foremen: Mapping[str, Foreman]
 ) -> dict[str, Any]:
     queue = queue_of(child.id)
     foreman = foremen.get(queue or "")
-    process = keeper if child.id == KEEPER else foreman
+    process = foreman if queue else singles.get(child.id)
     group = tree.group(child.group)
     failed = group.circuit is CircuitState.OPEN and child.status is Status.DOWN
     return _node(
         f"{ROOT}/{child.id}",
         ROOT,
-        "keeper" if child.id == KEEPER else "foreman",
+        ROLES.get(child.id, "foreman"),
         process.pid if process else None,
         "failed" if failed else STATES[child.status],
         process.since_ms if process else None,

@@ -28,6 +28,7 @@ POINTS: dict[str, str] = {
     "keeper.finish": "keeper: the last flush is about to happen",
     "keeper.adopt": "keeper: a new keeper has opened the store and settled nothing",
     "keeper.promote": "keeper: due jobs were promoted, uncommitted",
+    "keeper.schedule": "keeper: due times were claimed and their jobs inserted, uncommitted",
     "keeper.prune": "keeper: old jobs were deleted, uncommitted",
     "migrate.step": "keeper: a migration has run, uncommitted",
     "worker.after_take": "worker: a chunk was received, no job of it begun",

@@ -1,4 +1,4 @@
-"""The rules by which the jobs of one queue are handed out: what the store must know of the configuration, and no more."""
+"""The rules by which the jobs of one queue are handed out: what the store must know of the configuration."""
 
 from __future__ import annotations
 

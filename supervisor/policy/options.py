@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from supervisor.errors import InvalidPayload
 from supervisor.policy.duration import to_ms
 
-NAMES = ("delay", "at", "priority", "timeout", "max_attempts", "tags", "key", "cost")
+NAMES = (
+    "delay", "at", "priority", "timeout", "max_attempts", "tags", "backoff", "retry_for", "ttl", "expires", "deadline",
+    "key", "cost",
+)  # fmt: skip
+EXCLUDING = (
+    ("delay_ms", "due_at_ms", "delay or at"),
+    ("ttl_ms", "expires_at_ms", "ttl or expires"),
+)
+"""Fields of which a job takes one, and how users call them."""
+
+DURATIONS = ("delay", "timeout", "retry_for", "ttl")
 
 
 def to_wire(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,30 +34,51 @@ def to_wire(options: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidPayload(f"{name} is no option of a job; there are {', '.join(NAMES)}")
         if value is not None:
             fields.update(_field(name, value))
-    if "delay_ms" in fields and "due_at_ms" in fields:
-        raise InvalidPayload("a job takes either delay or at, not both")
+    for one, other, called in EXCLUDING:
+        if one in fields and other in fields:
+            raise InvalidPayload(f"a job takes either {called}, not both")
     return fields
 
 
 def _field(name: str, value: Any) -> dict[str, Any]:
     try:
-        if name == "delay":
-            return {"delay_ms": to_ms(value)}
-        if name == "at":
-            return {"due_at_ms": instant_ms(value)}
-        if name == "timeout":
-            return {"timeout_ms": to_ms(value)}
-        if name == "tags":
-            return {"tags": _tags(value)}
+        if name in DURATIONS:
+            return {f"{name}_ms": to_ms(value)}
+        if name in READERS:
+            return READERS[name](value)
     except (ValueError, TypeError) as error:
         raise InvalidPayload(f"{name}: {error}") from error
     return {name: value}
+
+
+def _deadline(value: Any) -> dict[str, Any]:
+    """An instant, or how long from now."""
+    if isinstance(value, datetime) or (isinstance(value, str) and "-" in value):
+        return {"deadline_at_ms": instant_ms(value)}
+    return {"deadline_ms": to_ms(value)}
+
+
+def _delays(value: Any) -> list[int]:
+    """One delay for every retry, or a list of them, of which the last repeats."""
+    if isinstance(value, (list, tuple)):
+        return [to_ms(delay) for delay in value]
+    return [to_ms(value)]
 
 
 def _tags(value: Sequence[str]) -> list[str]:
     if isinstance(value, str):
         raise ValueError("a list of words, not one text")  # noqa: TRY004 - `_field` names the option
     return list(value)
+
+
+READERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "at": lambda value: {"due_at_ms": instant_ms(value)},
+    "expires": lambda value: {"expires_at_ms": instant_ms(value)},
+    "deadline": _deadline,
+    "backoff": lambda value: {"backoff_ms": _delays(value)},
+    "tags": lambda value: {"tags": _tags(value)},
+}
+"""What each option that is no duration becomes."""
 
 
 def instant_ms(value: str | datetime) -> int:

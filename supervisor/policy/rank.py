@@ -60,7 +60,7 @@ def rank(order: Order, priority: int, sequence: int) -> Rank:
 def sequence_of(made: Rank, priority: int) -> int:
     """The sequence from which a rank was made, by whatever order it was."""
     if made.band >= AGED_BAND:
-        return made.pos + priority * (made.band - AGED_BAND) * TICKS_PER_MS
+        return abs(made.pos + priority * (made.band - AGED_BAND) * TICKS_PER_MS)
     return abs(made.pos)
 
 

@@ -5,8 +5,8 @@
 - window: at most `limit` in any stretch of time as long as the period. It is measured in steps of a 64th of the
   period, and a step counts until all of it has left the window: never too many, up to a 64th too few.
 
-State is a small value that is stored. It can lie ahead of the clock no further than the rule itself reaches, so after
-a clock was set back a limit is shut for one period at most.
+State is a small value that is stored. After the clock was set back it lies further ahead than the rule can put it:
+`corrected` says so, and what it gives must be stored; then a limit is shut for about one period at most.
 """
 
 from __future__ import annotations
@@ -53,34 +53,50 @@ def cost_of(rate: Rate, cost: int) -> int:
     return min(cost, rate.burst)
 
 
+def corrected(rate: Rate, bucket: Bucket, now_ms: int) -> Bucket:
+    """The state, or another if the clock was set back: with no more ahead of it than the rule can put there."""
+    if rate.algorithm != WINDOW:
+        furthest_us = now_ms * US + rate.limit * rate.interval_us
+        return bucket if bucket.full_us <= furthest_us else bucket._replace(full_us=furthest_us)
+    step = _step(rate, now_ms)
+    if not bucket.steps or bucket.steps[-1][0] <= step:
+        return bucket
+    kept = {at: grants for at, grants in bucket.steps if at <= step}
+    ahead = sum(grants for at, grants in bucket.steps if at > step)
+    kept[step] = min(kept.get(step, 0) + ahead, rate.limit)
+    return bucket._replace(steps=tuple(sorted(kept.items())))
+
+
 def free_at_ms(rate: Rate, bucket: Bucket, cost: int, now_ms: int) -> int:
     """When a grant of this cost is possible; not after `now_ms` if it is now."""
     if bucket.shut_until_ms > now_ms:
         return bucket.shut_until_ms
     if rate.algorithm == WINDOW:
         return _window_free_at_ms(rate, bucket, cost_of(rate, cost), now_ms)
-    full_us = _settled(rate, bucket, now_ms).full_us
-    cost = rate.burst if rate.algorithm == LEAKY else cost_of(rate, cost)
-    return -(-(full_us - (rate.burst - cost) * rate.interval_us) // US)
+    full_us = corrected(rate, bucket, now_ms).full_us
+    return -(-(full_us - (rate.burst - cost_of(rate, cost)) * rate.interval_us) // US)
 
 
 def granted(rate: Rate, bucket: Bucket, cost: int, now_ms: int) -> Bucket:
     """The state after a grant; the caller has seen that it is possible."""
-    settled = _settled(rate, bucket, now_ms)
+    known = corrected(rate, bucket, now_ms)
     if rate.algorithm != WINDOW:
-        spent = cost if rate.algorithm == LEAKY else cost_of(rate, cost)
-        return settled._replace(full_us=max(settled.full_us, now_ms * US) + spent * rate.interval_us)
-    step, count = _step(rate, now_ms), cost_of(rate, cost)
-    steps = dict(settled.steps)
-    steps[step] = steps.get(step, 0) + count
-    return settled._replace(steps=tuple(sorted(steps.items())))
+        return known._replace(full_us=max(known.full_us, now_ms * US) + _spent_us(rate, cost))
+    step = _step(rate, now_ms)
+    steps = dict(_in_window(rate, known, now_ms))
+    steps[step] = steps.get(step, 0) + cost_of(rate, cost)
+    return known._replace(steps=tuple(sorted(steps.items())))
 
 
-def refunded(rate: Rate, bucket: Bucket, cost: int, granted_at_ms: int) -> Bucket:
-    """The state after a grant was handed back; of a window, that of the step in which it was given."""
+def refunded(rate: Rate, bucket: Bucket, cost: int, granted_at_ms: int, now_ms: int) -> Bucket:
+    """The state after a grant was handed back.
+
+    Of a window, the step in which it was given has so many fewer. What a bucket has refilled since then is not given
+    back: while it was full, nothing more could have gathered, and returning all of it would let too many through.
+    """
     if rate.algorithm != WINDOW:
-        spent = cost if rate.algorithm == LEAKY else cost_of(rate, cost)
-        return bucket._replace(full_us=bucket.full_us - spent * rate.interval_us)
+        refilled_us = max(now_ms - granted_at_ms, 0) * US
+        return bucket._replace(full_us=bucket.full_us - max(_spent_us(rate, cost) - refilled_us, 0))
     step, count = _step(rate, granted_at_ms), cost_of(rate, cost)
     kept = ((at, grants - count if at == step else grants) for at, grants in bucket.steps)
     return bucket._replace(steps=tuple((at, grants) for at, grants in kept if grants > 0))
@@ -94,17 +110,14 @@ def forgotten_at_ms(rate: Rate, bucket: Bucket) -> int:
     return max(-(-bucket.full_us // US), bucket.shut_until_ms)
 
 
-def _settled(rate: Rate, bucket: Bucket, now_ms: int) -> Bucket:
-    """The state without what has passed, and with no more ahead of the clock than the rule can put there."""
-    if rate.algorithm == WINDOW:
-        step = _step(rate, now_ms)
-        ahead = sum(grants for at, grants in bucket.steps if at > step)
-        kept = {at: grants for at, grants in bucket.steps if at <= step and _step_left_ms(rate, at) > now_ms}
-        if ahead:
-            kept[step] = min(kept.get(step, 0) + ahead, rate.limit)
-        return bucket._replace(steps=tuple(sorted(kept.items())))
-    reach_us = rate.period_ms * US if rate.algorithm == BUCKET else max(rate.period_ms * US, rate.interval_us)
-    return bucket._replace(full_us=min(bucket.full_us, now_ms * US + reach_us + rate.interval_us))
+def _spent_us(rate: Rate, cost: int) -> int:
+    """What a grant takes of the time; of evenly spaced ones a costly job keeps the next away for as long."""
+    return min(cost, rate.limit) * rate.interval_us
+
+
+def _in_window(rate: Rate, bucket: Bucket, now_ms: int) -> list[tuple[int, int]]:
+    """The steps that have not left the window."""
+    return [(at, grants) for at, grants in bucket.steps if _step_left_ms(rate, at) > now_ms]
 
 
 def _step(rate: Rate, at_ms: int) -> int:
@@ -117,7 +130,7 @@ def _step_left_ms(rate: Rate, step: int) -> int:
 
 
 def _window_free_at_ms(rate: Rate, bucket: Bucket, cost: int, now_ms: int) -> int:
-    steps = _settled(rate, bucket, now_ms).steps
+    steps = _in_window(rate, corrected(rate, bucket, now_ms), now_ms)
     left = sum(grants for _, grants in steps)
     at_ms = now_ms
     for step, grants in steps:

@@ -72,21 +72,26 @@ def _count(count: int, more: bool) -> str:
     return f"more than {jobs}" if more else jobs
 
 
+def _come(count: int) -> str:
+    return "comes" if count == 1 else "come"
+
+
 SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "final": lambda f: f"it is {f['state']}" + (f": {f['reason']}" if f.get("reason") else ""),
     "running": lambda f: f"it is running (lease {f['token']})",
     "handed_out": lambda f: f"a worker has it and has not begun it (lease {f['token']})",
     "due_later": _due,
-    "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs to another queue",
+    "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs elsewhere",
     "paused": lambda f: f"queue {f['queue']} is paused; jobsctl resume {f['queue']} lets it go on",
+    "breaker": lambda f: f"queue {f['queue']}: its {f['said']}",
     "shut": lambda f: f"its handler has asked for no more for another {show(max(f['in_ms'], 0))}",
     "key_paused": lambda f: f"{_line(f)} is paused; jobsctl keys {f['queue']} --resume lets it go on",
     "held": _held,
     "doomed": lambda f: f"it goes to the dead letters with its key, as job {f['job']} is dead",
-    "behind_key": lambda f: f"{_count(f['count'], f['more'])} of {_line(f)} {'come' if f['count'] != 1 else 'comes'} first",
+    "behind_key": lambda f: f"{_count(f['count'], f['more'])} of {_line(f)} {_come(f['count'])} first",
     "slots": _slots,
     "rate": _rate,
-    "behind": lambda f: f"{_count(f['count'], f['more'])} of the queue {'come' if f['count'] != 1 else 'comes'} first",
+    "behind": lambda f: f"{_count(f['count'], f['more'])} of the queue {_come(f['count'])} first",
     "behind_lanes": lambda f: f"{f['count']:,} {'keys have' if f['count'] != 1 else 'key has'} an earlier turn",
     "not_running": lambda _: "no daemon runs",
     "circuit": lambda f: f"the circuit of pool {f['pool']} is {f['circuit']}: {f['reason']}",

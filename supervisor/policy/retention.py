@@ -1,4 +1,4 @@
-"""Which final jobs are old enough to be removed."""
+"""Which final jobs are old enough, or too many, to be kept."""
 
 from __future__ import annotations
 
@@ -28,3 +28,21 @@ def sweep_interval_ms(keeps: list[Keep]) -> int | None:
     """How often to look for expired jobs: a tenth of the shortest time, between 1 s and 1 h; None if never."""
     times = [kept for keep in keeps for kept in keep if kept is not None]
     return min(max(min(times) // 10, 1_000), 3_600_000) if times else None
+
+
+class CountKeep(NamedTuple):
+    """How many final jobs of a queue are kept in each state; None is any number."""
+
+    completed_max: int | None
+    cancelled_max: int | None
+    dead_max: int | None
+
+    def limits(self) -> list[tuple[State, int]]:
+        """The states that have a limit."""
+        found = zip((State.COMPLETED, State.CANCELLED, State.DEAD), self, strict=True)
+        return [(state, jobs_max) for state, jobs_max in found if jobs_max is not None]
+
+
+def excess(jobs: int, jobs_max: int) -> int:
+    """How many of so many jobs are more than are kept."""
+    return max(0, jobs - jobs_max)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from supervisor.pool.fork import Place
 from supervisor.pool.member import Member
 from supervisor.tree.commands import Start
-from supervisor.tree.model import Status, Tree
+from supervisor.tree.model import Child, Status, Tree
 
 
 class Crew:
@@ -61,10 +61,35 @@ class Crew:
 
 
 def to_announce(crew: Crew, tree: Tree, workers: int) -> list[Member]:
-    """Ready workers that may now be given jobs, so that as many as the queue wants can be; others stand by."""
-    room = workers - sum(member.announced for member in crew)
+    """Ready workers that may now be given jobs, so that as many as the queue wants can be; others stand by.
+
+    Those that only finish their last job, as fewer are wanted now, take nobody's place.
+    """
+    dropping_out = {child.id for child in tree.children if child.leaving}
+    room = workers - sum(member.announced and member.child not in dropping_out for member in crew)
     ready = [member for member in crew if not member.announced and _is_ready(tree, member)]
     return sorted(ready, key=lambda member: member.run)[: max(room, 0)]
+
+
+def spared(crew: Crew, *, standing_by: bool) -> Callable[[Child], tuple[int, int]]:
+    """In which order workers go when fewer are wanted: idle ones before busy ones, new ones before old ones.
+
+    Where some stand by without jobs, as many must be left, so those at work go before them.
+    """
+
+    def order(child: Child) -> tuple[int, int]:
+        member = crew.get(child.id)
+        if member is None:
+            place = 0
+        elif not member.announced:
+            place = 3 if standing_by else 2
+        elif member.cells():
+            place = 2 if standing_by else 3
+        else:
+            place = 1
+        return place, -child.run
+
+    return order
 
 
 def _is_ready(tree: Tree, member: Member) -> bool:

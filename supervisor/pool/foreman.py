@@ -16,14 +16,17 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from supervisor.observe.failpoint import hit
 from supervisor.pool.burial import EXIT, STOP, MemoryShortage, cause_of, certify, exited
-from supervisor.pool.crew import Crew, to_announce
+from supervisor.pool.crew import Crew, spared, to_announce
 from supervisor.pool.fork import Kit, Place, fork_worker
+from supervisor.pool.headcount import Headcount
 from supervisor.pool.ladder import Step
 from supervisor.pool.member import Member
 from supervisor.pool.preload import Preloaded
-from supervisor.pool.shape import shape
+from supervisor.pool.shape import fitted, shape, standby
 from supervisor.pool.voice import Voice
 from supervisor.pool.watch import Watch
 from supervisor.tree import commands as do
@@ -63,7 +66,9 @@ class Foreman:
         self._crew = Crew()
         self._watch = Watch(given.queue.kill_grace_ms)
         self._shortage = MemoryShortage()
-        self._tree = plant(shape(given.queue, preloaded=unpreloaded is None))
+        self._headcount = Headcount(given.queue, given.workers, boot_ms(), by_hand=given.by_hand)
+        self._standby = standby(preloaded=unpreloaded is None)
+        self._tree = plant(shape(given.queue, range(self._headcount.target + self._standby)))
         self._events: deque[on.Event] = deque()
         self._detail: str | None = None
         self._orphaned = False
@@ -91,9 +96,10 @@ class Foreman:
 
     def _turn(self) -> None:
         self._take_signals()
+        self._scale(boot_ms())
         self._obey(on.Tick())
         self._look(boot_ms())
-        for member in to_announce(self._crew, self._tree, self._queue.workers):
+        for member in to_announce(self._crew, self._tree, self._headcount.target):
             self._voice.announce(member)
         self._say_up()
         self._voice.turn(boot_ms())
@@ -113,6 +119,7 @@ class Foreman:
             self._leave_at_ms,
             self._watch.at_ms,
             self._voice.next_ms(now_ms),
+            self._headcount.next_ms if self._may_scale() else None,
         )
         return max(0, min(moment for moment in moments if moment is not None) - now_ms) / 1000
 
@@ -122,7 +129,31 @@ class Foreman:
         if up and not self._up_said:
             self._up_said = True
             self._voice.master.send(control.Ready())
-            self._log.emit("pool.ready", pool=self._queue.name, workers=self._queue.workers)
+            self._log.emit("pool.ready", pool=self._queue.name, workers=self._headcount.target)
+
+    def _scale(self, now_ms: int) -> None:
+        """Have as many workers as are wanted by now; while the circuit is not closed, that is not asked."""
+        before = self._headcount.target
+        if self._may_scale():
+            moved = self._headcount.look(lambda: [member.pid for member in self._crew], now_ms)
+            if moved:
+                self._log.emit(
+                    "pool.scaled", pool=self._queue.name, before=before, after=moved.target, reason=moved.reason
+                )
+        news = self._headcount.news(self._queue.name, now_ms)
+        if news:
+            self._voice.say(news)
+        numbers = self._fitted()
+        if numbers is not None and self._tree.phase is Phase.RUNNING:
+            self._obey(on.Reshape(shape(self._queue, numbers)))
+
+    def _fitted(self) -> list[int] | None:
+        """The numbers of the children that the tree must get, if it has not as many as are wanted."""
+        wanted, most = self._headcount.target + self._standby, self._headcount.most + self._standby
+        return fitted(self._tree, wanted, most, spared(self._crew, standing_by=self._standby > 0))
+
+    def _may_scale(self) -> bool:
+        return self._tree.phase is Phase.RUNNING and self._tree.groups[0].circuit is CircuitState.CLOSED
 
     def _over(self) -> bool:
         if self._tree.phase is not Phase.HALTED:
@@ -154,6 +185,8 @@ class Foreman:
         except OSError as error:
             self._crew.places.appendleft(place)
             reason = f"no worker can be forked: {error.strerror}"
+            if self._settles_for_less(reason):
+                return
             self._events.append(on.NotStarted(order.child, order.run, reason, _chance()))
             return
         hit("foreman.after_fork")
@@ -164,6 +197,20 @@ class Foreman:
         self._selector.register(member.ready_fd, selectors.EVENT_READ, lambda: self._hear_worker(member))
         self._selector.register(member.output_fd, selectors.EVENT_READ, lambda: self._read_output(member))
         self._voice.introduce(member, self._tree)
+
+    def _settles_for_less(self, reason: str) -> bool:
+        """Whether the pool goes on with the workers that it has, for a while: then whoever was to start is dropped."""
+        before, now_ms = self._headcount.target, boot_ms()
+        if not self._headcount.settle_for(len(list(self._crew)) - self._standby, reason, now_ms):
+            return False
+        if self._headcount.target != before:
+            self._log.emit(
+                "pool.scaled", pool=self._queue.name, before=before, after=self._headcount.target, reason=reason
+            )
+        numbers = self._fitted()
+        if numbers is not None:
+            self._events.append(on.Reshape(shape(self._queue, numbers)))
+        return True
 
     def _stop(self, order: do.Stop) -> None:
         member = self._crew.get(order.child)
@@ -355,7 +402,18 @@ class Foreman:
     def _asked_to_probe(self, _message: control.ProbeAsked, _descriptors: list[int]) -> None:
         self._obey(on.Probe(self._queue.name))
 
+    def _resized(self, message: control.Resized, _descriptors: list[int]) -> None:
+        self._queue = msgspec.structs.replace(self._queue, workers=message.workers, scale=message.scale)
+        self._headcount.resize(self._queue)
+
+    def _loaded(self, message: control.PoolLoad, _descriptors: list[int]) -> None:
+        self._headcount.hear(message, boot_ms())
+
+    def _asked_to_scale(self, message: control.ScaleAsked, _descriptors: list[int]) -> None:
+        self._headcount.set_by_hand(message.workers)
+
     def _greeted(self, _message: control.Hello, _descriptors: list[int]) -> None:
+        self._headcount.begin_anew(boot_ms())
         self._voice.again(self._crew, self._tree, self._detail, boot_ms())
 
     def _answered(self, message: control.Answered, _descriptors: list[int]) -> None:
@@ -378,6 +436,7 @@ class Foreman:
         control.SlotGiven: _slot_given,
         control.Stop: _asked_to_stop,
         control.ProbeAsked: _asked_to_probe,
+        control.Resized: _resized,
     }
     _from_keeper: Mapping[type, Callable[[Foreman, Any, list[int]], None]] = {
         control.Hello: _greeted,
@@ -385,6 +444,8 @@ class Foreman:
         control.CancelRunning: _cancel,
         control.RecycleWorker: _recycle,
         control.ProbeAsked: _asked_to_probe,
+        control.PoolLoad: _loaded,
+        control.ScaleAsked: _asked_to_scale,
     }
 
 

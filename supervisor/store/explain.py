@@ -152,7 +152,8 @@ class Explainer:
                 yield Reason("slots", {**facts, "limit": limit.concurrency, "jobs": self._holders(gate)})
             if limit.rate is None:
                 continue
-            until_ms = free_at_ms(limit.rate, self._bucket(gate), job.cost, self._now_ms)
+            spent = self._bucket(gate)._replace(shut_until_ms=0)  # that a handler shut it is a reason of its own
+            until_ms = free_at_ms(limit.rate, spent, job.cost, self._now_ms)
             if until_ms > self._now_ms:
                 numbers = {"limit": limit.rate.limit, "period_ms": limit.rate.period_ms}
                 yield Reason("rate", {**facts, **numbers, "until_at_ms": until_ms, "in_ms": until_ms - self._now_ms})

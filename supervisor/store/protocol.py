@@ -7,14 +7,16 @@ is what passes tests/conformance, which runs with two owners at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from supervisor.errors import JobsupError
 from supervisor.job import State
+from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.settle import History
+from supervisor.store.history import Edit, NewReplay, Replay, Search
 
 FRESH, TRAILED, SOLO = 0, 1, 2
 """Marks of a ready job: never ran; has a trail to look up; has a trail and must be leased alone."""
@@ -33,6 +35,18 @@ class NewJob(NamedTuple):
     key: str = ""
     cost: int = 1
     unique: str | None = None
+    expires_at_ms: int | None = None
+    """When it is cancelled if no run of it was begun."""
+    deadline_at_ms: int | None = None
+    """When it is dead if it is not final."""
+
+
+class Expiry(NamedTuple):
+    """A time that is over: `ttl` if it is that of being started, else that of being done."""
+
+    at_ms: int
+    id: int
+    ttl: bool
 
 
 class Group(NamedTuple):
@@ -96,6 +110,8 @@ class Held(NamedTuple):
     attempt: int
     lane: int = 0
     cost: int = 1
+    ready_at_ms: int = 0
+    """Since when it could have run: its wait is known once it is known when it began."""
 
 
 class OpenLease(NamedTuple):
@@ -174,6 +190,43 @@ class Standing(NamedTuple):
     owner: int | None = None
 
 
+class ScheduleRow(NamedTuple):
+    """A schedule and where it stands. `definition` is JSON that the store does not look into.
+
+    *Invariant:* due times up to `handled_ms` are decided; it never goes back. `next_ms` fires at `fires_ms`, which is
+    None while nothing is to fire. `waiting_ms` is a due time whose run waits for the end of `last_job_id`.
+    """
+
+    name: str
+    origin: str
+    paused: bool
+    handled_ms: int
+    next_ms: int | None
+    fires_ms: int | None
+    outage: bytes | None
+    waiting_ms: int | None
+    last_job_id: int | None
+    last_due_ms: int | None
+    last_fired_ms: int | None
+    outcome: str | None
+    outcome_ms: int | None
+    reason: str | None
+    fired: int
+    skipped: int
+    missed: int
+    failed: int
+    definition: bytes
+
+
+class Claim(NamedTuple):
+    """What was decided about one due time of a schedule."""
+
+    due_ms: int
+    outcome: str
+    at_ms: int
+    job_id: int | None
+
+
 class Tx(Protocol):
     """Verbs on one transaction; nothing is visible to others, or certain, before it commits.
 
@@ -199,10 +252,16 @@ class Tx(Protocol):
         """
 
     def next_of(self, group: str, passed: Collection[str] = ()) -> str | None:
-        """A queue of the group in which something may be leased, but for those passed; who was served last comes last."""
+        """A queue of the group in which something may be leased, none of those passed; who was served comes last."""
 
     def others_of(self, group: str) -> bool:
         """Whether more than one queue of the group has something."""
+
+    def queues_of(self, group: str) -> list[str]:
+        """The queues of a group that exist."""
+
+    def backlog(self, group: str) -> int:
+        """Jobs that could be leased of a group's queues, as far as is known; of many queues, those that come first."""
 
     def source_times(self, pool: str) -> Mapping[str, int]:
         """The virtual time that each source of a pool has used; that of the pool itself under no name."""
@@ -212,6 +271,9 @@ class Tx(Protocol):
 
     def wake(self) -> int | None:
         """Look again at what waited for a limit until now; when to do so next, None if nothing waits for a time."""
+
+    def clock_set(self, step_ms: int) -> None:
+        """The clock was set by so much: what was remembered by it means what it meant before, as far as it can."""
 
     def shut(self, queue: str, key: str, until_ms: int) -> None:
         """Hand out nothing of a queue, or of one key of it, before this time."""
@@ -288,8 +350,32 @@ class Tx(Protocol):
             IllegalTransition: it is final; nothing was changed.
         """
 
+    def expiring(self, jobs_max: int) -> list[Expiry]:
+        """Times to live and deadlines that are over, in their order."""
+
+    def next_expiry_ms(self) -> int | None:
+        """When the next one is over."""
+
+    def forget_expiries(self, expiries: Sequence[Expiry]) -> int:
+        """Ask no more about these jobs at those times; returns of how many that was not so already."""
+
+    def expire(self, ids: Sequence[int], state: State, reason: str) -> list[int]:
+        """End jobs that wait: `cancelled` or `dead`; returns those that waited, in the order given."""
+
+    def payload(self, job_id: int) -> bytes:
+        """The payload of a job that exists."""
+
+    def first_due_ms(self, job_id: int) -> int:
+        """When a job was due first: when it was enqueued, unless it was for later; or when it was revived last."""
+
+    def breakers(self) -> dict[str, Breaker]:
+        """The outage breakers that are not as they were made, by queue."""
+
+    def put_breaker(self, queue: str, breaker: Breaker) -> None:
+        """Store how a breaker stands."""
+
     def revive(self, job_id: int) -> None:
-        """Make a final or scheduled job ready anew, with fresh budgets.
+        """Make a final or scheduled job ready anew, with fresh budgets: its time to live and deadline are forgotten.
 
         Raises:
             UnknownJob: there is none of that id.
@@ -323,6 +409,39 @@ class Tx(Protocol):
     def count_stale(self, count: int) -> None:
         """Count reports that changed nothing because their lease was over."""
 
+    def schedule(self, name: str) -> ScheduleRow | None:
+        """A schedule; None if there is none of that name."""
+
+    def schedules(self, after: str, rows_max: int) -> list[ScheduleRow]:
+        """Schedules in the order of their names."""
+
+    def schedules_count(self) -> int:
+        """How many schedules there are."""
+
+    def define_schedule(self, row: ScheduleRow) -> None:
+        """Store a schedule with all that is known of it, in the place of one of the same name."""
+
+    def advance_schedule(self, row: ScheduleRow) -> None:
+        """Store where a schedule stands now; what it is and whether it is paused stays."""
+
+    def remove_schedule(self, name: str) -> None:
+        """Forget a schedule. The last due time that was decided is remembered under its name for 30 days."""
+
+    def due_schedules(self, rows_max: int) -> list[ScheduleRow]:
+        """Schedules with something to fire by now, the longest due first."""
+
+    def next_fire_ms(self) -> int | None:
+        """When the next schedule fires."""
+
+    def claim(self, name: str, due_ms: int, outcome: str) -> bool:
+        """Decide about a due time; False, and nothing is changed, if that one or a later one was decided before."""
+
+    def settle_claim(self, name: str, due_ms: int, outcome: str, job_id: int | None) -> None:
+        """Say what became of a due time that was claimed; of a schedule's claims the newest 20 are kept."""
+
+    def claims(self, name: str, rows_max: int) -> list[Claim]:
+        """What was decided of a schedule's due times, the latest first."""
+
     def setting(self, name: str) -> int:
         """A stored number: `stale`, `prune_after`."""
 
@@ -331,6 +450,79 @@ class Tx(Protocol):
 
     def counts(self) -> dict[str, dict[State, int]]:
         """Jobs by queue and state; maintained, never counted."""
+
+
+class HistoryTx(Tx, Protocol):
+    """Verbs about jobs that have been, on the same transaction; tests/conformance/history.py says what they must do."""
+
+    def letters_after(self, mark: str, queue: str | None, job_id: int, jobs_max: int) -> list[int]:
+        """Dead jobs with this fingerprint in the order of their ids; the cost does not grow with how many there are."""
+
+    def fingerprint_of(self, job_id: int) -> str | None:
+        """The fingerprint of a dead job's error; None if it is not dead."""
+
+    def begin_replay(self, new: NewReplay) -> int:
+        """Store a replay of what is dead now; returns its id."""
+
+    def open_replays(self) -> list[Replay]:
+        """Replays that are not over."""
+
+    def replay(self, replay_id: int) -> Replay | None:
+        """A replay; None if there is none of that id."""
+
+    def set_replay(self, replay: Replay) -> None:
+        """Store how far a replay is."""
+
+    def choose(self, replay_id: int, ids: Sequence[int]) -> None:
+        """Remember that a replay means these dead jobs."""
+
+    def replayed_after(self, replay_id: int, released: int, job_id: int, jobs_max: int) -> list[int]:
+        """Jobs of a replay in the order of their ids: chosen ones (0), or released ones (1)."""
+
+    def drop_replayed(self, replay_id: int, released: int, ids: Sequence[int]) -> None:
+        """Forget jobs of a replay."""
+
+    def release_replayed(self, replay_id: int, job_id: int, due_at_ms: int) -> bool:
+        """Make a chosen job run again when it is due; False if it is not dead any more, and forgotten."""
+
+    def forget_replays(self, before_ms: int, rows_max: int) -> int:
+        """Forget replays that ended before this time; returns how many."""
+
+    def edit(self, job_id: int, change: Edit) -> State:
+        """Change a job that does not run; the state that it has then.
+
+        Raises:
+            UnknownJob: there is none of that id.
+            IllegalTransition: it is running, or is final and shall be due later; nothing was changed.
+        """
+
+    def payload_of(self, job_id: int) -> bytes | None:
+        """A job's payload; None if there is no such job."""
+
+    def meant(
+        self, ids: Sequence[int], search: Search, hidden: Callable[[str], Sequence[str]] | None = None
+    ) -> list[int]:
+        """Those of these jobs that a search means; `hidden` gives the redacted members of a queue."""
+
+    def ids_after(self, job_id: int, jobs_max: int) -> list[int]:
+        """Ids of jobs of all queues in ascending order."""
+
+    def kept(self, queue: str, state: State) -> int:
+        """How many jobs of a queue are in a state; maintained, never counted."""
+
+    def final_after(self, queue: str, job_id: int, jobs_max: int) -> list[tuple[int, State | None]]:
+        """Jobs of a queue in the order of their ids, with the state of those that are final."""
+
+    def count_run(
+        self, queue: str, token: int, job_id: int, started_ms: int | None, names: Sequence[str], *, measured: bool
+    ) -> None:
+        """Count the end of a run that does not complete, before it is written; nothing if no lease holds the job."""
+
+    def thin_statistics(self, before_ms: int, hours_max: int) -> bool:
+        """Make hours of minutes that lie before this time; whether there may be more."""
+
+    def forget_statistics(self, before_ms: int, rows_max: int) -> int:
+        """Delete statistics of before this time; returns how many rows."""
 
 
 class Store(Protocol):

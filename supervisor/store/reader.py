@@ -16,11 +16,15 @@ import msgspec
 from supervisor.config.names import inner_name, scope_of, short_name
 from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import JOB_ID_MAX, State
+from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.redact import redact
 from supervisor.store.explain import Explained, Explainer
 from supervisor.store.library import sqlite3
 from supervisor.store.open import read_only
+from supervisor.store.protocol import Claim, ScheduleRow
+from supervisor.store.sqlite.breaking import breaker_of
+from supervisor.store.sqlite.scheduling import schedule_row
 from supervisor.store.sqlite.statements import SQL
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,7 +51,7 @@ DETAILS = {
 
 
 class Reader:
-    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue), or None.
+    """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue).
 
     With a `scope` (that of the main file is empty) there is nothing but what is of it, and names are as they are known
     within it; without one there is everything, under internal names.
@@ -136,6 +140,11 @@ class Reader:
         asked = {"queue": queue, "state": state and state.value, "before": before, "limit": limit}
         return [row[0] for row in self._db.execute(statement, asked)]
 
+    def hidden_of(self, queue: str) -> Sequence[str]:
+        """The members of its payloads that a queue shows nowhere."""
+        spec = self.queue_of(self._named(queue))
+        return spec.redact if spec else ()
+
     def explain(self, job_id: int, discipline_of: DisciplineOf, now_ms: int) -> Explained | None:
         """Why a job is not running, as far as the rows say; None if there is none of that id."""
         if not 0 < job_id <= JOB_ID_MAX:
@@ -144,17 +153,15 @@ class Reader:
             found = Explainer(self._db, discipline_of, now_ms).explain(job_id)
         return found if found is not None and self._has(found.queue) else None
 
-    def keys(
-        self, queue: str, *, everything: bool, limit: int, after: int = 0
-    ) -> Iterator[dict[str, Any]]:  # fmt: skip
-        """Keys of a queue, those that something keeps waiting, or all; `limit` 0 is all."""
-        left = limit or JOB_ID_MAX
+    def keys(self, queue: str, *, everything: bool, limit: int) -> Iterator[dict[str, Any]]:
+        """Keys of a queue in their order, those that something keeps waiting, or all; `limit` 0 is all."""
+        left, after = limit or JOB_ID_MAX, None
         while left > 0:
             page = min(left, KEYS_PAGE)
             asked = {"queue": self._inner(queue), "all": everything, "after": after, "limit": page}
             rows = [_plain(row) for row in self._db.execute(SQL.read_keys, asked).fetchall()]
-            for lane, key, paused, held, doom, gate, state, due_at, waiting in rows:
-                after, left = lane, left - 1
+            for key, paused, held, doom, gate, state, due_at, waiting in rows:
+                after, left = key, left - 1
                 name = self._limit(gate.partition("\0")[0]) if gate else None
                 yield {
                     "key": key or None,
@@ -190,10 +197,70 @@ class Reader:
         found = map(_plain, self._db.execute(SQL.read_oldest))
         return {self._named(queue): at for queue, at in found if at is not None and self._has(queue)}
 
+    def waiting_since_ms(self, after: int, queues_max: int) -> tuple[int, dict[str, int | None]]:
+        """A page of queues, and since when the oldest queued job of each could have run; None where none is queued.
+
+        That is when it was enqueued, became due, or was interrupted or failed last; the same jobs are looked at as for
+        `oldest_queued_ms`. Also returns what to go on after, 0 after the last page.
+        """
+        page: dict[int, str] = dict(map(_plain, self._db.execute(SQL.read_queues, (after, queues_max))))
+        if not page:
+            return 0, {}
+        found = dict(map(_plain, self._db.execute(SQL.read_waiting, (min(page), max(page)))))
+        since = {name: found.get(queue_id) for queue_id, name in page.items()}
+        return (max(page) if len(page) == queues_max else 0), since
+
+    def reranked(self) -> dict[str, float]:
+        """Queues whose waiting jobs are being ranked anew after a change of their order, with the part that is done."""
+        rows = map(_plain, self._db.execute(SQL.read_reranking))
+        return {
+            self._named(queue): round(after / until, 3) if until else 1.0
+            for queue, after, until in rows
+            if self._has(queue)
+        }
+
     def paused(self) -> set[str]:
         """Queues that are paused."""
         found = (_plain(row)[0] for row in self._db.execute(SQL.read_paused))
         return {self._named(queue) for queue in found if self._has(queue)}
+
+    def breakers(self) -> dict[str, Breaker]:
+        """The outage breakers that are not as they were made, by queue; none in a file of an earlier version."""
+        if not self._db.execute(SQL.has_breakers).fetchone():
+            return {}
+        found = map(_plain, self._db.execute(SQL.breakers))
+        return {self._named(queue): breaker_of(row) for queue, *row in found if self._has(queue)}
+
+    def schedule(self, name: str) -> ScheduleRow | None:
+        """A schedule; None if there is none of that name."""
+        found = self._db.execute(SQL.schedule_get, (name,)).fetchone()
+        return None if found is None else schedule_row(found)
+
+    def schedules(self, after: str, rows_max: int) -> list[ScheduleRow]:
+        """Schedules in the order of their names."""
+        return [schedule_row(found) for found in self._db.execute(SQL.schedule_page, (after, rows_max)).fetchall()]
+
+    def claims(self, name: str, rows_max: int = 20) -> list[Claim]:
+        """What was decided of a schedule's due times, the latest first."""
+        return [Claim(*_plain(row)) for row in self._db.execute(SQL.claims_of, (name, rows_max)).fetchall()]
+
+    def schedules_overview(self, scope: str | None = None) -> dict[str, Any]:
+        """How many schedules there are, of a scope if one is named, and which is due next.
+
+        None in a file from before there were any.
+        """
+        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schedule'").fetchone():
+            return {"count": 0, "paused": 0, "next": None, "next_at": None}
+        of = self._scope if scope is None else scope
+        if of is None:
+            count, paused = self._db.execute(SQL.schedule_count).fetchone()
+            row = self._db.execute(SQL.schedule_soonest).fetchone()
+        else:
+            count, paused = self._db.execute(SQL.read_schedules_count, {"scope": of}).fetchone()
+            row = self._db.execute(SQL.read_schedules_soonest, {"scope": of}).fetchone()
+        name, next_ms = _plain(row) if row else (None, None)
+        name = name if of is None or name is None else short_name(name)
+        return {"count": count, "paused": paused, "next": name, "next_at": instant(next_ms)}
 
     def setting(self, name: str) -> int:
         """A stored number."""
@@ -262,6 +329,8 @@ class Reader:
             "worker": {"slot": lease[2], "pid": lease[3]} if lease and lease[2] is not None else None,
             "enqueued_at": instant(enqueued_at),
             "due_at": instant(due),
+            "expires_at": instant(own.get("expires_at_ms")),
+            "deadline_at": instant(own.get("deadline_at_ms")),
             "started_at": instant(started_at),
             "finished_at": instant(finished_at),
             "reason": reason,

@@ -31,19 +31,25 @@ def reshape(tree: Tree, event: Reshape, now_ms: int) -> Tree:
 
 
 def _regrouped(tree: Tree, spec: GroupSpec) -> Group:
-    """A group whose children all keep their versions keeps its circuit and its deaths; else it is judged afresh."""
+    """A group keeps its circuit and its deaths if some of its children stay, and none of these changes.
+
+    Else it is judged afresh. More children or fewer say nothing about what made others die.
+    """
     same = next((group for group in tree.groups if group.id == spec.id), None)
-    return replace(same, spec=spec) if same and _versions(same.spec) == _versions(spec) else Group(spec)
+    return replace(same, spec=spec) if same and _some_stay_and_none_changes(same.spec, spec) else Group(spec)
 
 
-def _versions(spec: GroupSpec) -> tuple[tuple[str, int], ...]:
-    return tuple((child.id, child.version) for child in spec.children)
+def _some_stay_and_none_changes(old: GroupSpec, new: GroupSpec) -> bool:
+    before = {child.id: child.version for child in old.children}
+    kept = [child for child in new.children if child.id in before]
+    return bool(kept) and all(before[child.id] == child.version for child in kept)
 
 
 def _adapted(tree: Tree, group: Group, spec: ChildSpec, now_ms: int) -> Child:
     child = tree.child(spec.id)
     if not child:
-        return Child(spec, group.id, due_ms=now_ms)
+        goal = Goal.UP if group.circuit is CircuitState.CLOSED else Goal.HELD
+        return Child(spec, group.id, goal=goal, due_ms=now_ms)
     if group.circuit is CircuitState.CLOSED:
         child = released(child)
     child = replace(child, group=group.id)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from supervisor.config.spec import Queue, Spec
+from supervisor.config.spec import Alerts, Queue, Spec
 from supervisor.job import Job, Outcome
 from supervisor.observe.log import Log
 from supervisor.unix.slot import Slot
@@ -59,6 +59,17 @@ class KeeperInheritance(NamedTuple):
     reload_error: str | None = None
     scopes: Mapping[str, socket.socket] = MappingProxyType({})
     """The listening sockets of scopes, by name."""
+    alerter: socket.socket | None = None
+    """Its SEQPACKET end to the alerter, if there is one."""
+
+
+class AlerterInheritance(NamedTuple):
+    """What the alerter has from the master: its SEQPACKET ends to master and keeper."""
+
+    alerts: Alerts
+    control: socket.socket
+    link: socket.socket
+    log: Log
 
 
 class ForemanInheritance(NamedTuple):
@@ -72,6 +83,10 @@ class ForemanInheritance(NamedTuple):
     log: Log
     unpreloaded: str | None = None
     """Why the workers must import by themselves, as an earlier foreman of the pool found out."""
+    workers: int | None = None
+    """How many an earlier foreman of the pool was to have at last, where their number follows the load."""
+    by_hand: int | None = None
+    """How many somebody asked for whatever the load is."""
 
 
 class WorkerInheritance(NamedTuple):
@@ -97,6 +112,7 @@ class Roles(NamedTuple):
     foreman: Callable[[ForemanInheritance], int]
     worker: Callable[[WorkerInheritance], int]
     load: Callable[[Queue], Executor]
+    alerter: Callable[[AlerterInheritance], int]
 
 
 class HandlerUnusable(Exception):

@@ -26,6 +26,7 @@ from supervisor.errors import (
     JobsupError,
     NotRunning,
     ProtocolError,
+    QueueFull,
     Unconfirmed,
     UsageError,
     error_of_code,
@@ -33,8 +34,8 @@ from supervisor.errors import (
 from supervisor.version import PROTOCOL
 from supervisor.wire.framing import Decoder, frame
 
-CHANGES_NOTHING = frozenset({"hello", "job", "explain", "status", "wait", "workers", "tree"})
-HARMLESS_TWICE = CHANGES_NOTHING | {"enqueue", "pause", "resume", "key"}
+CHANGES_NOTHING = frozenset({"hello", "job", "explain", "status", "wait", "workers", "tree", "cron_list", "cron_show"})
+HARMLESS_TWICE = CHANGES_NOTHING | {"enqueue", "pause", "resume", "key", "cron_add", "cron_pause", "cron_resume"}
 
 RESEND_FOR_MS = 9 * 60_000
 """The keeper remembers the key of a request for 10 minutes; a repetition that may come later is not sent."""
@@ -296,7 +297,7 @@ class Channel:
         if isinstance(ok := reply.get("ok"), dict):
             return ok
         error = error_of(reply)
-        if isinstance(error, Busy):
+        if isinstance(error, Busy) and not isinstance(error, QueueFull):  # who may wait for room has waited there
             raise Failed(error, answered=True)
         raise error
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from supervisor.config.spec import Scale, WorkerRange
+
 PACKET_BYTES_MAX = 192 * 1024
 DESCRIPTORS_MAX = 8
 LATER = frozenset(
@@ -115,7 +117,7 @@ class ReloadDone(Message, frozen=True):
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     retuned: tuple[str, ...] = ()
-    """Queues of which only what the keeper reads has changed: their workers run on."""
+    """Queues of which only that has changed which the keeper reads, or the number of workers: workers run on."""
     warnings: tuple[str, ...] = ()
 
 
@@ -214,10 +216,86 @@ class RecycleWorker(Message, frozen=True):
     reason: str
 
 
+class AlerterGiven(Message, frozen=True):
+    """Master to keeper (descriptor: the keeper's end): a new alerter is at the other end."""
+
+
+class AlerterGone(Message, frozen=True):
+    """Master to keeper: there is no alerter any more; close the link."""
+
+
+class AlertsKnown(Message, frozen=True):
+    """Alerter to keeper, answering Hello, or keeper to a new alerter: what was told, so that it is not told again.
+
+    `open` are conditions as (kind, queue, since when in wall ms); `sent_ms` is when the last messages went, on the boot
+    clock, oldest first; `error` is why the newest one could not be told.
+    """
+
+    open: tuple[tuple[str, str | None, int], ...] = ()
+    sent_ms: tuple[int, ...] = ()
+    last_at_ms: int | None = None
+    error: str | None = None
+
+
+class Tell(Message, frozen=True):
+    """Keeper to alerter (descriptor: a memfd with the alert as JSON): run the command for it.
+
+    Kept by the keeper until it is Told, and sent again to a new alerter.
+    """
+
+    number: int
+    kind: str
+    state: str
+    queue: str | None
+    since_ms: int
+
+
+class Told(Message, frozen=True):
+    """Alerter to keeper: the command has done its work, or why it could not, all tries included."""
+
+    number: int
+    error: str | None = None
+
+
+class PoolLoad(Message, frozen=True):
+    """Keeper to the foreman of an autoscaled pool: what it has to do; see `policy.autoscale.Load`."""
+
+    backlog: int
+    busy: int
+    mean_ms: float
+    work: float
+    idle: int = 0
+
+
+class PoolScaled(Message, frozen=True):
+    """Foreman of an autoscaled pool to keeper and master: how many workers it is to have, and why."""
+
+    pool: str
+    target: int
+    reason: str
+    source: str
+    by_hand: int | None = None
+    """The number that somebody asked for in place of the load's, if somebody did."""
+
+
+class ScaleAsked(Message, frozen=True):
+    """Keeper to foreman: have so many workers whatever the load is; None: let the load decide again."""
+
+    workers: int | None
+
+
+class Resized(Message, frozen=True):
+    """Master to foreman: the configuration now says so many workers; those that stay are not touched."""
+
+    workers: int | WorkerRange
+    scale: Scale
+
+
 AnyMessage = (
     Hello | Ready | Progress | SlotGiven | SlotClosed | LinkGiven | LinkGone | SpecChanged | TreeChanged | Drain
     | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
-    | ScopeGiven | ScopeGone | Certificate | Answered | CancelRunning | RecycleWorker
+    | ScopeGiven | ScopeGone | Certificate | Answered | CancelRunning | RecycleWorker | PoolLoad | PoolScaled | Resized
+    | ScaleAsked | AlerterGiven | AlerterGone | AlertsKnown | Tell | Told
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -36,7 +36,9 @@ KEY_LENGTH_MAX = 64
 ATTEMPTS_MAX = 1_000
 WAIT_MAX_MS = 86_400_000
 IDS_MAX = 10_000
+WORKERS_MAX = 256
 NAME_LENGTH_MAX = 255
+DELAYS_MAX = 32
 TEXT_LENGTH_MAX = 1_000
 
 RequestId = Annotated[int, Meta(ge=0, le=JOB_ID_MAX)]
@@ -51,6 +53,7 @@ Limit = Annotated[int, Meta(ge=1, le=MAX_MS)]
 Patience = Annotated[int, Meta(ge=0, le=WAIT_MAX_MS)]
 Priority = Annotated[int, Meta(ge=PRIORITY_MIN, le=PRIORITY_MAX)]
 Attempts = Annotated[int, Meta(ge=1, le=ATTEMPTS_MAX)]
+Delays = Annotated[tuple[Delay, ...], Meta(min_length=1, max_length=DELAYS_MAX)]
 JobKey = Annotated[str, Meta(min_length=1, max_length=JOB_KEY_LENGTH_MAX)]
 Cost = Annotated[int, Meta(ge=1, le=COST_MAX)]
 Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH_MAX)]
@@ -67,8 +70,19 @@ class NewJob(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     timeout_ms: Limit | None = None
     max_attempts: Attempts | None = None
     tags: Tags = ()
+    backoff_ms: Delays | None = None
+    retry_for_ms: Limit | None = None
+    ttl_ms: Limit | None = None
+    expires_at_ms: Instant | None = None
+    deadline_ms: Limit | None = None
+    deadline_at_ms: Instant | None = None
     key: JobKey | None = None
     cost: Cost | None = None
+
+
+Fingerprint = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
+Jobs = Annotated[int, Meta(ge=1, le=JOB_ID_MAX)]
+PaceJobs = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class Filter(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -80,6 +94,7 @@ class Filter(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     before_ms: Instant | None = None
     after_ms: Instant | None = None
     text: Text | None = None
+    fingerprint: Fingerprint | None = None
 
 
 class Request(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, tag_field="op", kw_only=True):
@@ -201,9 +216,14 @@ class Purge(Writing, frozen=True, gc=False, tag="purge"):
 
 
 class DeadRetry(Writing, frozen=True, gc=False, tag="dead_retry"):
-    """Run dead letters again."""
+    """Run dead letters again: at once, or as a replay, if any member but `filter` and `limit` is given."""
 
     filter: Filter
+    limit: Jobs | None = None
+    pace_jobs: PaceJobs | None = None
+    pace_ms: Limit | None = None
+    canary: Jobs | None = None
+    stop_on_failure: bool = False
 
 
 class DeadDelete(Writing, frozen=True, gc=False, tag="dead_delete"):
@@ -212,13 +232,105 @@ class DeadDelete(Writing, frozen=True, gc=False, tag="dead_delete"):
     filter: Filter
 
 
+class Scale(Request, frozen=True, gc=False, tag="scale"):
+    """Have a pool of so many workers, whatever its load; null: let the load decide again."""
+
+    queue: Name
+    workers: Annotated[int, Meta(ge=1, le=WORKERS_MAX)] | None
+
+
+class DeadStop(Writing, frozen=True, gc=False, tag="dead_stop"):
+    """End a replay of dead letters."""
+
+    replay: Id
+
+
+class Edit(Writing, frozen=True, gc=False, tag="edit"):
+    """Change a job that does not run; what is not given stays as it is."""
+
+    job: Id
+    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    queue: Name | None = None
+    priority: Priority | None = None
+    delay_ms: Delay | None = None
+    due_at_ms: Instant | None = None
+    timeout_ms: Limit | None = None
+    max_attempts: Attempts | None = None
+    tags: Tags = ()
+    untag: Tags = ()
+
+
+class Delete(Writing, frozen=True, gc=False, tag="delete"):
+    """Delete jobs; every member given must hold, and one that names jobs must be given."""
+
+    queue: Name | None = None
+    ids: Ids | None = None
+    state: State | None = None
+    tag: Tag | None = None
+    before_ms: Instant | None = None
+    after_ms: Instant | None = None
+    by: Literal["enqueued", "finished"] = "enqueued"
+    text: Text | None = None
+    type: Text | None = None
+
+
+class CronList(Request, frozen=True, gc=False, tag="cron_list"):
+    """Schedules in the order of their names, a page at a time."""
+
+    access = "status"
+    after: Name | None = None
+
+
+class CronShow(Request, frozen=True, gc=False, tag="cron_show"):
+    """All about one schedule."""
+
+    access = "status"
+    name: Name
+
+
+class CronAdd(Writing, frozen=True, gc=False, tag="cron_add"):
+    """Add a schedule, or change one that was added; `schedule` has the keys that its table would have in TOML."""
+
+    name: Name
+    schedule: dict[str, Any]
+
+
+class CronRemove(Writing, frozen=True, gc=False, tag="cron_remove"):
+    """Remove a schedule that was added."""
+
+    name: Name
+
+
+class CronPause(Writing, frozen=True, gc=False, tag="cron_pause"):
+    """Let a schedule rest: nothing of it is due."""
+
+    name: Name
+
+
+class CronResume(Writing, frozen=True, gc=False, tag="cron_resume"):
+    """Undo `cron_pause`; what was due meanwhile is not made up for."""
+
+    name: Name
+
+
+class CronRun(Writing, frozen=True, gc=False, tag="cron_run"):
+    """Enqueue a schedule's job now; its timetable stays as it is."""
+
+    name: Name
+
+
 class Reload(Request, frozen=True, gc=False, tag="reload"):
     """Read the configuration again."""
 
 
+class AlertsTest(Request, frozen=True, gc=False, tag="alerts_test"):
+    """Send an alert that says that it is a test, and answer how that went."""
+
+
 AnyRequest = (
     Enqueue | Hello | JobStatus | Explain | Status | Wait | Workers | Tree | Cancel | Retry | Pause | FreeKey | Resume
-    | Move | Purge | DeadRetry | DeadDelete | Reload
+    | Move | Purge | DeadRetry | DeadDelete | DeadStop | Edit | Delete | Reload | Scale | AlertsTest
+    | CronList | CronShow | CronAdd | CronRemove | CronPause | CronResume | CronRun
 )  # fmt: skip
 
 _decode: Callable[[bytes], AnyRequest] = msgspec.json.Decoder(AnyRequest).decode
@@ -243,17 +355,50 @@ def decode(frame: bytes) -> AnyRequest:
         raise refusal.of_frame(frame, error) from None
     if type(request) is Enqueue:
         for number, job in enumerate(request.jobs):
-            if job.tags or job.key is not None or job.due_at_ms is not None:
+            if (
+                job.tags or job.key is not None or job.due_at_ms is not None or job.expires_at_ms is not None
+                or job.deadline_at_ms is not None
+            ):  # fmt: skip
                 _check_options(number, job)
     elif type(request) is DeadRetry or type(request) is DeadDelete:
         _check_filter(request.filter)
+        if type(request) is DeadRetry and (request.pace_jobs is None) != (request.pace_ms is None):
+            raise UsageError("pace_jobs and pace_ms go together")
+    elif type(request) is Edit:
+        _check_edit(request)
+    elif type(request) is Delete and not _names_jobs(request):
+        raise UsageError("name at least one of queue, ids, state, tag, before_ms, after_ms, text and type")
     return request
+
+
+def _check_edit(request: Edit) -> None:
+    """Refuse an edit that changes nothing, and options that would be refused for a new job."""
+    if request.due_at_ms is not None and request.delay_ms is not None:
+        raise InvalidPayload("delay_ms and due_at_ms exclude each other")
+    if not all(tag.isprintable() for tag in request.tags):
+        raise InvalidPayload(f"tags must be {refusal.RULES['tags']}")
+    given = (request.queue, request.priority, request.delay_ms, request.due_at_ms, request.timeout_ms)
+    if (
+        request.payload is msgspec.UNSET
+        and not (request.tags or request.untag or request.max_attempts)
+        and all(value is None for value in given)
+    ):
+        raise UsageError("name something to change: payload, queue, priority, time, timeout_ms, max_attempts or tags")
+
+
+def _names_jobs(request: Delete) -> bool:
+    members = ("queue", "ids", "state", "tag", "before_ms", "after_ms", "text", "type")
+    return any(getattr(request, name) is not None for name in members)
 
 
 def _check_options(number: int, job: NewJob) -> None:
     """Refuse options that are right one by one and wrong together, and tags that would not print."""
     if job.due_at_ms is not None and job.delay_ms is not None:
         raise InvalidPayload(f"jobs[{number}]: delay_ms and due_at_ms exclude each other")
+    if job.expires_at_ms is not None and job.ttl_ms is not None:
+        raise InvalidPayload(f"jobs[{number}]: ttl_ms and expires_at_ms exclude each other")
+    if job.deadline_at_ms is not None and job.deadline_ms is not None:
+        raise InvalidPayload(f"jobs[{number}]: deadline_ms and deadline_at_ms exclude each other")
     if len(set(job.tags)) < len(job.tags):
         raise InvalidPayload(f"jobs[{number}].tags: tags must differ from each other")
     if job.key is not None and not job.key.isprintable():
@@ -265,7 +410,7 @@ def _check_options(number: int, job: NewJob) -> None:
 def _check_filter(chosen: Filter) -> None:
     """Refuse a filter that names nothing: it would mean every dead letter there is."""
     if all(getattr(chosen, name) is None for name in chosen.__struct_fields__):
-        raise UsageError("filter: name at least one of queue, ids, type, before_ms, after_ms and text")
+        raise UsageError("filter: name at least one of queue, ids, type, before_ms, after_ms, text and fingerprint")
 
 
 def check_payload(raw: bytes, max_bytes: int, queue: str) -> None:

@@ -54,6 +54,7 @@ CHUNK_MESSAGE_MAX = 256 * 1024
 BELL_NS = 1_000_000
 REMEMBERED_JOBS = 8_192
 ERROR_BYTES_MAX = 16 * 1024
+TOO_LATE = "the job's deadline had passed before it was begun"
 
 LOST = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ESTALE})
 """What files of the slot answer when a job has deleted its directory, or closed our descriptor of it."""
@@ -221,6 +222,8 @@ class Worker:
         timeout_ms = extra.get("timeout_ms") or self._queue.timeout_ms
         started_ns = boot_ns()
         started_ms = started_ns // 1_000_000
+        if "deadline_at_ms" in extra:
+            timeout_ms = min(timeout_ms, max(extra["deadline_at_ms"] - started_ms - offset_ms, 0))
         deadline_ms = started_ms + timeout_ms
         self._memory.begin(0, task.id, token, started_ms, deadline_ms)
         if deadline_ms < self._memory.watch_until_ms:
@@ -262,6 +265,8 @@ class Worker:
         try:
             payload = task.payload if task.payload is not None else self._large_payload(token, task.id)
             job = self._job(token, task, extra, payload, started_at_ms + timeout_ms, children)
+            if not timeout_ms:
+                raise JobTimeout(TOO_LATE)  # noqa: TRY301 - as if it had passed a moment later
             self._interruptible = True
             outcome = self._executor.run(job, payload)
         except JobTimeout as error:

@@ -170,6 +170,10 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             "unit/test_config_scopes::test_a_file_that_is_at_home_nowhere",
             "system/test_scopes::test_a_wrong_file_of_one_scope_changes_nothing_for_any",
         ),
+        "schedules that cannot be meant": (
+            "unit/test_config_schedules::test_all_problems_of_all_schedules_are_said_at_once",
+            "system/test_cli_cron::test_mistakes_have_a_sentence_and_a_status",
+        ),
         "invalid on reload": (RELOAD, "system/test_reload::test_a_bad_file_changes_nothing_and_status_says_so"),
     },
     "Places": {

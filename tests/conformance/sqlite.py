@@ -57,7 +57,15 @@ class SqliteBackend:
 
     def complaints(self) -> list[str]:
         with self.look() as db:
-            return [*_misplaced(db), *_miscounted(db), *_misranked(db), *_misviewed(db), *_orphans(db), *_damage(db)]
+            return [
+                *_misplaced(db),
+                *_miscounted(db),
+                *_misranked(db),
+                *_misviewed(db),
+                *_orphans(db),
+                *_misfiled(db),
+                *_damage(db),
+            ]
 
 
 def _places(db: Any) -> dict[int, list[str]]:
@@ -125,6 +133,25 @@ def _orphans(db: Any) -> Iterator[str]:
     given = db.execute("SELECT value FROM meta WHERE name = 'next_id'").fetchone()[0]
     if highest >= given:
         yield f"job {highest} exists and {given} would be given out next"
+
+
+def _misfiled(db: Any) -> Iterator[str]:
+    """Whether exactly the dead have letters, in the right queue, and each group has the count of its letters."""
+    dead = dict(
+        db.execute(
+            "SELECT outcome.id, queue.name FROM outcome JOIN job USING (id) JOIN queue ON queue.id = job.queue "
+            "WHERE outcome.state = 'dead'"
+        ).fetchall()
+    )
+    letters = dict(db.execute("SELECT id, queue FROM letter").fetchall())
+    if letters != dead:
+        yield f"dead are {dead}, and there are letters of {letters}"
+    counted = Counter(db.execute("SELECT queue, fingerprint FROM letter").fetchall())
+    kept = {
+        (queue, mark): jobs for queue, mark, jobs in db.execute("SELECT queue, fingerprint, jobs FROM letter_group")
+    }
+    if kept != dict(counted):
+        yield f"groups count {kept}, and letters are {dict(counted)}"
 
 
 def _damage(db: Any) -> Iterator[str]:

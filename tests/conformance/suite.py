@@ -23,6 +23,7 @@ from supervisor.store.protocol import (
     Lease,
     NewJob,
     Owner,
+    ScheduleRow,
     Store,
     Tx,
 )
@@ -101,6 +102,31 @@ def counts(store: Store, queue: str = "fifo") -> dict[str, int]:
     """The counts of a queue that are not zero."""
     with store.transaction(NOW) as tx:
         return {state.value: jobs for state, jobs in tx.counts().get(queue, {}).items() if jobs}
+
+
+def a_schedule(name: str = "s", next_ms: int | None = NOW, **changes: Any) -> ScheduleRow:
+    """A schedule that fires at `next_ms`, and was looked at until just before."""
+    handled_ms = NOW - 1
+    row = ScheduleRow(
+        name, "file", False, handled_ms, next_ms, next_ms, None, None, None, None, None, None, None, None, 0, 0, 0, 0,
+        b'{"name":"s"}',
+    )  # fmt: skip
+    return row._replace(**changes)
+
+
+def fire(store: Store, name: str, due_ms: int, now: int = NOW) -> int | None:
+    """What a keeper does about one due time: the job's id, or None if another one was there before."""
+    with store.transaction(now) as tx:
+        row = tx.schedule(name)
+        assert row is not None
+        if not tx.claim(name, due_ms, "run"):
+            return None
+        job_id = tx.insert([Group("fifo", [NewJob(b"1")])])[0].ids[0]
+        tx.settle_claim(name, due_ms, "fired", job_id)
+        tx.advance_schedule(
+            row._replace(handled_ms=due_ms, next_ms=due_ms + 60_000, fires_ms=due_ms + 60_000, last_job_id=job_id)
+        )
+        return job_id
 
 
 class Conformance:
@@ -912,6 +938,123 @@ class Conformance:
         asked(one, lambda tx: tx.set_setting("prune_after", 5))
         assert asked(two, lambda tx: tx.setting("prune_after")) == 5
 
+    # -- schedules ---------------------------------------------------------------------------------------------
+
+    def test_a_schedule_comes_back_as_it_was_stored(self, one: Store, two: Store) -> None:
+        full = a_schedule(
+            paused=True, outage=b"[1,2,3,4,5]", waiting_ms=5, last_job_id=7, last_due_ms=8, last_fired_ms=9,
+            outcome="fired", outcome_ms=10, reason="why", fired=1, skipped=2, missed=3, failed=4,
+        )  # fmt: skip
+        asked(one, lambda tx: tx.define_schedule(full))
+        assert asked(two, lambda tx: tx.schedule("s")) == full
+        assert asked(two, lambda tx: tx.schedule("t")) is None
+        again = a_schedule(origin="runtime", definition=b"{}", handled_ms=NOW)
+        asked(two, lambda tx: tx.define_schedule(again))
+        assert asked(one, lambda tx: tx.schedule("s")) == again
+        assert asked(one, lambda tx: tx.schedules_count()) == 1
+
+    def test_advancing_a_schedule_leaves_what_it_is(self, one: Store, two: Store) -> None:
+        asked(one, lambda tx: tx.define_schedule(a_schedule()))
+        moved = a_schedule(next_ms=NOW + 5, fired=1, handled_ms=NOW, outcome="fired", paused=True, definition=b"x")
+        asked(one, lambda tx: tx.advance_schedule(moved))
+        assert asked(two, lambda tx: tx.schedule("s")) == moved._replace(paused=False, definition=b'{"name":"s"}')
+
+    def test_how_far_a_schedule_is_decided_never_goes_back(self, one: Store, two: Store) -> None:
+        asked(one, lambda tx: tx.define_schedule(a_schedule(handled_ms=NOW)))
+        asked(two, lambda tx: tx.advance_schedule(a_schedule(handled_ms=NOW - 5)))
+        found = asked(one, lambda tx: tx.schedule("s"))
+        assert found is not None
+        assert found.handled_ms == NOW
+
+    def test_schedules_are_listed_in_pages(self, one: Store, two: Store) -> None:
+        with one.transaction(NOW) as tx:
+            for name in ("b", "a", "c"):
+                tx.define_schedule(a_schedule(name))
+        assert [row.name for row in asked(two, lambda tx: tx.schedules("", 2))] == ["a", "b"]
+        assert [row.name for row in asked(two, lambda tx: tx.schedules("b", 2))] == ["c"]
+
+    def test_what_is_due_is_found_in_the_order_of_its_time(self, one: Store, two: Store) -> None:
+        with one.transaction(NOW) as tx:
+            tx.define_schedule(a_schedule("later", NOW + 1))
+            tx.define_schedule(a_schedule("now", NOW))
+            tx.define_schedule(a_schedule("past", NOW - 1))
+            tx.define_schedule(a_schedule("never", None))
+        assert asked(two, lambda tx: [row.name for row in tx.due_schedules(9)]) == ["past", "now"]
+        assert asked(two, lambda tx: [row.name for row in tx.due_schedules(1)]) == ["past"]
+        assert asked(two, lambda tx: tx.next_fire_ms()) == NOW - 1
+        for name in ("past", "now", "later"):
+            asked(one, lambda tx, name=name: tx.remove_schedule(name))
+        assert asked(two, lambda tx: tx.next_fire_ms()) is None
+
+    def test_two_owners_racing_for_a_due_time_make_one_job(self, one: Store, two: Store) -> None:
+        asked(one, lambda tx: tx.define_schedule(a_schedule()))
+        seen = [asked(store, lambda tx: [row.name for row in tx.due_schedules(9)]) for store in (one, two)]
+        assert seen == [["s"], ["s"]], "both of them mean to"
+        assert [fire(one, "s", NOW), fire(two, "s", NOW), fire(one, "s", NOW)] == [1, None, None]
+        assert [fire(two, "s", NOW + 60_000), fire(one, "s", NOW + 60_000)] == [2, None]
+        assert counts(two) == {"queued": 2}
+        assert [claim[:2] for claim in asked(two, lambda tx: tx.claims("s", 9))] == [
+            (NOW + 60_000, "fired"),
+            (NOW, "fired"),
+        ]
+
+    def test_owners_who_take_turns_and_die_make_one_job_for_each_due_time(
+        self, one: Store, two: Store, backend: Backend
+    ) -> None:
+        asked(one, lambda tx: tx.define_schedule(a_schedule()))
+        for turn in range(30):
+            due_ms = NOW + turn * 60_000
+            victim = backend.open()
+            with pytest.raises(StoreError), victim.transaction(NOW) as tx:
+                assert tx.claim("s", due_ms, "run")
+                tx.insert([Group("fifo", [NewJob(b"1")])])
+                backend.crash(victim)
+            made = [fire(store, "s", due_ms) for store in ((one, two), (two, one))[turn % 2]]
+            assert made == [turn + 1, None]
+
+    def test_a_due_time_stays_claimed_however_soon_its_job_is_gone(self, one: Store, two: Store) -> None:
+        asked(one, lambda tx: tx.define_schedule(a_schedule()))
+        assert fire(one, "s", NOW) == 1
+        complete(one, leased(one).token, 1)
+        assert asked(one, lambda tx: tx.remove([1])) == 1
+        assert fire(two, "s", NOW) is None
+        assert fire(two, "s", NOW - 60_000) is None, "nor does an earlier one open again"
+
+    def test_claims_are_bounded_and_still_close_what_is_past(self, one: Store, two: Store) -> None:
+        asked(one, lambda tx: tx.define_schedule(a_schedule()))
+        for turn in range(50):
+            assert fire(one, "s", NOW + turn * 60_000) == turn + 1
+        kept = asked(two, lambda tx: tx.claims("s", 100))
+        assert len(kept) == 20
+        assert kept[0].due_ms == NOW + 49 * 60_000
+        assert [fire(two, "s", NOW + turn * 60_000) for turn in range(50)] == [None] * 50
+
+    def test_a_schedule_that_comes_again_under_its_name_opens_no_past_due_time(self, one: Store, two: Store) -> None:
+        asked(one, lambda tx: tx.define_schedule(a_schedule()))
+        for turn in range(3):
+            fire(one, "s", NOW + turn * 60_000)
+        asked(one, lambda tx: tx.remove_schedule("s"))
+        assert asked(two, lambda tx: tx.schedule("s")) is None
+        asked(two, lambda tx: tx.define_schedule(a_schedule()))
+        assert [fire(store, "s", NOW + 120_000) for store in (one, two)] == [None, None]
+        assert len(asked(two, lambda tx: tx.claims("s", 9))) == 1
+
+    def test_names_of_removed_schedules_are_forgotten_after_a_month(self, one: Store, two: Store) -> None:
+        for name in ("gone", "kept", "other"):
+            asked(one, lambda tx, name=name: tx.define_schedule(a_schedule(name)))
+            fire(one, name, NOW)
+        asked(one, lambda tx: tx.remove_schedule("gone"))
+        with two.transaction(NOW + 31 * 86_400_000) as tx:
+            tx.remove_schedule("other")
+            assert [len(tx.claims(name, 9)) for name in ("gone", "kept", "other")] == [0, 1, 0]
+
+    def test_claims_of_a_transaction_that_was_rolled_back_are_free(self, one: Store, two: Store) -> None:
+        asked(one, lambda tx: tx.define_schedule(a_schedule()))
+        with pytest.raises(ZeroDivisionError), one.transaction(NOW) as tx:
+            assert tx.claim("s", NOW, "run")
+            raise ZeroDivisionError
+        assert fire(two, "s", NOW) == 1
+
     # -- transactions ------------------------------------------------------------------------------------------
 
     def test_nothing_of_a_transaction_that_raises_is_stored(self, one: Store, two: Store, backend: Backend) -> None:
@@ -1000,3 +1143,8 @@ def everything(tx: Tx, token: int) -> None:
     tx.pause("fifo", paused=False)
     tx.own(Owner("h", "b", 1, 1, 1, "fifo", "d", 1, 1))
     tx.forget_requests(NOW + 10, 10)
+    tx.define_schedule(a_schedule("everything"))
+    tx.claim("everything", NOW, "run")
+    tx.settle_claim("everything", NOW, "skipped", None)
+    tx.advance_schedule(a_schedule("everything", NOW + 1))
+    tx.remove_schedule("everything")

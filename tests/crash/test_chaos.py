@@ -28,7 +28,7 @@ MIX = payloads(
 )
 QUEUES = {
     "q": {"workers": 2, "timeout": "300ms", "kill_grace": "150ms"},
-    "other": {"workers": 2, "order": "lifo"},
+    "other": {"workers": {"min": 1, "max": 3}, "scale": {"latency": "50ms", "down_after": "300ms"}, "order": "lifo"},
     "c": {"command": ["sleep", "0.02"], "workers": 1},
 }
 
@@ -94,9 +94,10 @@ class Chaos:
         self.field.start()
 
     def reload(self) -> None:
-        """Another number of workers: that pool drains and restarts, the others are not touched."""
+        """Another number of workers, and perhaps what restarts the pool as well; the others are not touched."""
         self.workers = 5 - self.workers
-        queues = QUEUES | {"q": QUEUES["q"] | {"workers": self.workers}}
+        boot_timeout = self.chance.choice(("30s", "31s"))
+        queues = QUEUES | {"q": QUEUES["q"] | {"workers": self.workers, "boot_timeout": boot_timeout}}
         self.field.configure(toml(self.field.path, queues))
         self.field.signal(signal.SIGHUP)
 

@@ -35,7 +35,7 @@ STUCK = json.dumps([*[[SHORT_JOB] * 100] * 4, [*[SHORT_JOB] * 5, {"do": "rest", 
 STUBBORN = payloads((1, {"do": "stubborn", "ms": 20_000}))
 
 ONCE = {"keeper.adopt", "migrate.step", "keeper.finish", "master.before_exit", "foreman.after_fork", "ladder.kill",
-        "keeper.after_recall", "keeper.prune", "keeper.before_flush"}  # fmt: skip
+        "keeper.after_recall", "keeper.prune", "keeper.before_flush", "keeper.schedule"}  # fmt: skip
 """Points that a process reaches seldom: the first time must do."""
 
 AT_THE_END = {"keeper.finish", "master.before_exit"}

@@ -1,4 +1,4 @@
-"""Ten pools of four idle workers use next to nothing."""
+"""Ten pools of four idle workers use next to nothing, whether their number is fixed or follows the load."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.field import Field, attempt
 from tests.support.waiting import until
 
 PERCENT_OF_A_CORE = 0.5
-POOLS = {f"pool{number}": {"workers": 4} for number in range(10)}
+POOLS = {f"pool{number}": {"workers": 4 if number % 2 else {"min": 4, "max": 9}} for number in range(10)}
 
 
 def used_ns(pids: list[int]) -> int:

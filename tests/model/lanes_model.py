@@ -73,6 +73,8 @@ class Lanes:
     lines: dict[tuple[str, str], Line] = field(default_factory=dict)
     buckets: dict[tuple[str, str], Bucket] = field(default_factory=dict)
     claims: dict[str, Claim] = field(default_factory=dict)
+    fired: dict[str, int] = field(default_factory=dict)
+    """The latest due time that each schedule has decided."""
     paused: set[str] = field(default_factory=set)
     shut: dict[str, int] = field(default_factory=dict)
     clocks: dict[str, int] = field(default_factory=dict)
@@ -147,9 +149,28 @@ class Lanes:
         rate = limit.rate
         assert rate is not None
         interval = -(-rate.period_ms * 1000 // rate.limit)
-        return min(bucket.full_us, self.now * 1000 + rate.period_ms * 1000 + interval)
+        return min(bucket.full_us, self.now * 1000 + rate.limit * interval)
 
-    def window(self, limit: Limit, bucket: Bucket) -> dict[int, int]:
+    def set_clock(self, step: int) -> None:
+        """The clock was set back: no limit is used up for longer than it can be, and what is shut is so for as long."""
+        self.now += step
+        for (name, _), bucket in self.buckets.items():
+            limit = self.limit_named(name)
+            if limit is not None and limit.rate is not None:
+                bucket.full_us = self.settled(limit, bucket)
+                if limit.rate.algorithm == "window" and any(
+                    s > self.now * 64 // limit.rate.period_ms for s in bucket.steps
+                ):
+                    bucket.steps = self.window(limit, bucket, keep_old=True)
+        self.shut = {queue: until + step for queue, until in self.shut.items()}
+        for line in self.lines.values():
+            line.shut_until += step
+
+    def limit_named(self, name: str) -> Limit | None:
+        every = (limit for rules in self.rules.values() for limit in (*rules.limits, *rules.key_limits))
+        return next((limit for limit in every if limit.name == name), None)
+
+    def window(self, limit: Limit, bucket: Bucket, *, keep_old: bool = False) -> dict[int, int]:
         rate = limit.rate
         assert rate is not None
         now = self.now * 64 // rate.period_ms
@@ -158,7 +179,7 @@ class Lanes:
         for step, grants in bucket.steps.items():
             if step > now:
                 ahead += grants
-            elif -(-(step + 1) * rate.period_ms // 64) + rate.period_ms > self.now:
+            elif keep_old or -(-(step + 1) * rate.period_ms // 64) + rate.period_ms > self.now:
                 kept[step] = grants
         if ahead:
             kept[now] = min(kept.get(now, 0) + ahead, rate.limit)
@@ -175,8 +196,7 @@ class Lanes:
             bucket.steps[step] = bucket.steps.get(step, 0) + min(cost, rate.limit)
             return
         interval = -(-rate.period_ms * 1000 // rate.limit)
-        cost = cost if rate.algorithm == "leaky" else min(cost, rate.limit)
-        bucket.full_us = max(self.settled(limit, bucket), self.now * 1000) + cost * interval
+        bucket.full_us = max(self.settled(limit, bucket), self.now * 1000) + min(cost, rate.limit) * interval
 
     def refund(self, limit: Limit, key: str | None, job: Job) -> None:
         rate = limit.rate
@@ -190,8 +210,8 @@ class Lanes:
                 if bucket.steps[step] <= 0:
                     del bucket.steps[step]
             return
-        cost = job.cost if rate.algorithm == "leaky" else min(job.cost, rate.limit)
-        bucket.full_us -= cost * -(-rate.period_ms * 1000 // rate.limit)
+        spent = min(job.cost, rate.limit) * -(-rate.period_ms * 1000 // rate.limit)
+        bucket.full_us -= max(spent - max(self.now - job.granted_at, 0) * 1000, 0)
 
     def reasons(self, job: Job) -> list[tuple[Any, ...]]:
         """Everything that keeps a ready job waiting, in the order in which a lease would find it."""
@@ -296,7 +316,9 @@ class Lanes:
         self.ticks += 1
 
     def waiting(self, queue: str) -> int:
-        return sum(1 for job in self.jobs.values() if job.queue == queue and job.state in (State.QUEUED, State.SCHEDULED))
+        return sum(
+            1 for job in self.jobs.values() if job.queue == queue and job.state in (State.QUEUED, State.SCHEDULED)
+        )
 
     def insert(self, queue: str, new: list[tuple[str, int, int | None, int, str | None]]) -> list[int] | str:
         """Ids of the group's jobs, or why it is refused. A job: key, priority, due, cost, what it is compared by."""
@@ -343,7 +365,9 @@ class Lanes:
                     self.replace(self.jobs.get(job_id), new[at], rules.unique.replace)
         return ids
 
-    def replace(self, job: Job | None, new: tuple[str, int, int | None, int, str | None], fields: tuple[str, ...]) -> None:
+    def replace(
+        self, job: Job | None, new: tuple[str, int, int | None, int, str | None], fields: tuple[str, ...]
+    ) -> None:
         if job is None or job.state not in (State.SCHEDULED, State.QUEUED):
             return
         _, priority, due, _, _ = new

@@ -1,8 +1,8 @@
 """Orders, keys, limits, uniqueness and bounded queues together against the plain model of `lanes_model`.
 
 Any verbs, in any order, by two owners, in transactions that commit or fail, under a clock that goes on, jumps and goes
-back, while the rules of queues change. After every step: what the model could lease now the store is ready to lease, and
-the rows contradict nothing.
+back, while the rules of queues change. After every step: what the model could lease now the store is ready to lease,
+and the rows contradict nothing.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ JOB = st.tuples(
 )
 GROUP = st.tuples(st.sampled_from(QUEUES), st.lists(JOB, min_size=1, max_size=5))
 PICK = st.integers(0, 10_000)
-ENDING = st.sampled_from(["commit"] * 7 + ["raise"])
+ENDING = st.sampled_from(["commit"] * 12 + ["raise", "raise", "die"])
 HOWS = ("complete", "complete", "complete", "fail", "fail", "die", "release", "interrupt")
 
+SWITCHES = ("pause", "resume", "pause key", "resume key", "free key", "shut", "shut key")
 counted: Counter[str] = Counter()
 """How often each rule changed something, over all runs of this process."""
 
@@ -146,24 +147,27 @@ class LanesMachine(RuleBasedStateMachine):
     # -- transactions ------------------------------------------------------------------------------------------
 
     def do(self, at: int, ending: str, verb: Any, *, rule_name: str) -> Any:
-        """Run a verb on the model and the store; a transaction that fails has changed neither."""
-        before = copy.deepcopy(self.model) if ending == "raise" else None
+        """Run a verb on the model and the store; a transaction that fails, or whose owner dies, has changed neither."""
+        before = copy.deepcopy(self.model) if ending != "commit" else None
         try:
             with self.stores[at].transaction(self.model.now) as tx:
                 tx.wake()
                 changed = verb(tx)
-                if ending == "raise":
+                if ending == "die":
+                    self.backend.crash(self.stores[at])
+                if ending != "commit":
                     raise Boom
         except Boom:
-            now = self.model.now
             assert before is not None
-            self.model.__dict__.update(before.__dict__)
-            self.model.now = now
+            self.model.__dict__.update(before.__dict__ | {"now": self.model.now})
+            if ending == "die":
+                self.stores[at] = self.backend.open()
+            counted[f"transactions that {ending}"] += 1
             changed = False
         else:
             self.model.settle_lines()
         if changed:
-            counted[rule_name] += 1 if changed is True else int(changed)
+            counted[rule_name] += 1
         self.check_awake()
 
     def check_awake(self, thorough: bool = False) -> None:
@@ -198,10 +202,12 @@ class LanesMachine(RuleBasedStateMachine):
             assert said[0][1]["due_at_ms"] == job.due
             return
         expected = self.model.reasons(job)
-        assert [each for each in map(told, said) if each[0] != "behind_lanes"] == expected, f"{self.model.rules[job.queue]}"
+        assert [each for each in map(told, said) if each[0] != "behind_lanes"] == expected
         if not said:
             before = copy.deepcopy(self.model)
-            assert before.lease(job.queue, 0, 1) == [before.jobs[job.id]], "nothing keeps it waiting, and another comes first"
+            assert before.lease(job.queue, 0, 1) == [before.jobs[job.id]], (
+                "nothing keeps it waiting, and another comes first"
+            )
 
     @rule(pick=PICK)
     def explain(self, pick: int) -> None:
@@ -216,29 +222,51 @@ class LanesMachine(RuleBasedStateMachine):
         self.insert(at, *group, ending)
 
     def insert(self, at: int, queue: str, drawn: list[Any], ending: str) -> None:
-        unique = self.model.rules[queue].unique is not None
+        self.do(at, ending, lambda tx: len(self.put(tx, queue, drawn)), rule_name="enqueue")
+
+    def put(self, tx: Any, queue: str, drawn: list[Any]) -> list[int]:
+        """Insert a group; its ids, none if it is refused."""
+        unique, now = self.model.rules[queue].unique is not None, self.model.now
+        new = [
+            (key, priority, None if due is None else now + due, cost, f"{queue}/{same}" if unique else None)
+            for key, priority, due, cost, same in drawn
+        ]
+        expected = self.model.insert(queue, new)
+        jobs = [
+            NewJob(b"null", priority, due, b'{"cost":%d}' % cost if cost > 1 else None, key, cost, same)
+            for key, priority, due, cost, same in new
+        ]
+        (got,) = tx.insert([Group(queue, jobs)])
+        if isinstance(expected, str):
+            assert isinstance(got.refused, {"queue_full": QueueFull, "not_unique": NotUnique}[expected])
+            counted[expected] += 1
+            return []
+        assert got.refused is None
+        assert list(got.ids) == expected
+        stands = [self.model.jobs[i].state if i in self.model.jobs else State.COMPLETED for i in expected]
+        assert list(got.states) == stands
+        counted["unique conflicts"] += len(got.existing)
+        return expected
+
+    @rule(
+        at=st.integers(0, 1), name=st.sampled_from(["s1", "s2"]), back=st.sampled_from([0, 0, 0, 1, 3]),
+        queue=st.sampled_from(QUEUES), job=JOB, ending=ENDING,
+    )  # fmt: skip
+    def fire(self, at: int, name: str, back: int, queue: str, job: Any, ending: str) -> None:
+        """A due time of a schedule, which both owners may try, again and again: it makes one job, or none."""
+        due = (self.model.now // 100 - back) * 100
 
         def verb(tx: Any) -> Any:
-            new = [
-                (key, priority, None if due is None else self.model.now + due, cost, f"{queue}/{same}" if unique else None)
-                for key, priority, due, cost, same in drawn
-            ]
-            expected = self.model.insert(queue, new)
-            jobs = [
-                NewJob(b"null", priority, due, b'{"cost":%d}' % cost if cost > 1 else None, key, cost, same)
-                for key, priority, due, cost, same in new
-            ]
-            (got,) = tx.insert([Group(queue, jobs)])
-            if isinstance(expected, str):
-                assert isinstance(got.refused, {"queue_full": QueueFull, "not_unique": NotUnique}[expected])
+            won = tx.claim(name, due, "run")
+            assert won == (due > self.model.fired.get(name, -1))
+            if not won:
                 return False
-            assert got.refused is None
-            assert list(got.ids) == expected
-            assert [self.model.jobs[i].state if i in self.model.jobs else State.COMPLETED for i in expected] == list(got.states)
-            counted["unique conflicts"] += len(got.existing)
-            return len(expected)
+            self.model.fired[name] = due
+            ids = self.put(tx, queue, [job])
+            tx.settle_claim(name, due, "fired" if ids else "failed", ids[0] if ids else None)
+            return True
 
-        self.do(at, ending, verb, rule_name="enqueue")
+        self.do(at, ending, verb, rule_name="fire")
 
     @rule(at=st.integers(0, 1), pick=PICK, jobs_max=st.integers(1, 6), ending=ENDING)
     def lease(self, at: int, pick: int, jobs_max: int, ending: str) -> None:
@@ -291,9 +319,15 @@ class LanesMachine(RuleBasedStateMachine):
     @rule(at=st.integers(0, 1), step=st.sampled_from([1, 10, 40, 200, 1000, -300, 6_000]), jobs_max=st.integers(1, 6))
     def time(self, at: int, step: int, jobs_max: int) -> None:
         """The clock goes on, or is set; then what is due becomes ready."""
-        self.model.now += step
+        if step < 0:
+            self.model.set_clock(step)
+        else:
+            self.model.now += step
 
         def verb(tx: Any) -> Any:
+            if step < 0:
+                tx.clock_set(step)
+                tx.wake()
             expected = self.model.promote(jobs_max)
             assert tx.promote(jobs_max) == expected
             return expected or True
@@ -328,7 +362,7 @@ class LanesMachine(RuleBasedStateMachine):
         self.do(at, ending, verb, rule_name=what)
 
     @rule(
-        at=st.integers(0, 1), what=st.sampled_from(["pause", "resume", "pause key", "resume key", "free key", "shut", "shut key"]),
+        at=st.integers(0, 1), what=st.sampled_from(SWITCHES),
         queue=st.sampled_from(QUEUES), key=st.sampled_from(KEYS), ending=ENDING,
     )  # fmt: skip
     def switch(self, at: int, what: str, queue: str, key: str, ending: str) -> None:
@@ -390,6 +424,6 @@ def test_lanes_agree_with_the_model() -> None:
     print(f"{changed} steps changed something; {dict(counted)}", file=sys.stderr)
 
 
-RULES = ("enqueue", "lease", "settle", "time", "cancel", "revive", "remove", "pause", "resume", "pause key",
+RULES = ("enqueue", "fire", "lease", "settle", "time", "cancel", "revive", "remove", "pause", "resume", "pause key",
          "resume key", "free key", "shut", "shut key", "reload")  # fmt: skip
 pytestmark = pytest.mark.timeout(20_000 if CAMPAIGN else 300)

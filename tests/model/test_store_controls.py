@@ -40,7 +40,7 @@ def statement(name: str, old: str, new: str) -> Callable[[pytest.MonkeyPatch], N
 def keep_cache_after_others_wrote(patch: pytest.MonkeyPatch) -> None:
     def begin(store: Any, now_ms: int) -> Transaction:
         store._db.execute("BEGIN IMMEDIATE")
-        store._cache = store._cache or cache.Cache(store._db)
+        store._cache = store._cache or cache.Cache(store._db, store._discipline_of)
         return Transaction(store._db, store._cache, now_ms)
 
     patch.setattr(SqliteStore, "_begin", begin)
@@ -72,7 +72,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a cache that outlives a rollback": keep_cache_after_rollback,
     "a cache that outlives another owner's commit": keep_cache_after_others_wrote,
     "a lease that is not rewritten after a retry": statement("lease_rewrite", "jobs = ?2", "jobs = coalesce(jobs, ?2)"),
-    "a lease that leaves its last job behind": statement("lease_take", "<=", "<"),
+    "a lease that leaves its last job behind": statement("lease_cut", "<=", "<"),
     "a lease that holds what has ended": statement("lease_open", "NOT EXISTS", "1 OR NOT EXISTS"),
     "suspects in company": let_suspects_have_company,
     "priority ignored": statement("lease_select", "BY ready.band, ", "BY "),
@@ -85,9 +85,9 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "numbers never kept": statement("sequences_set", "= ?2", "= max(value, min(value, ?2))"),
     "a trail left behind": statement("prune_trail", "id IN", "id < 0 AND id IN"),
     "a rank that promotion does not store": statement("trail_rank", "pos = ?3", "pos = pos + 0 * ?3"),
-    "a moved job counted where it was": statement("move_jobs", "lane = ?2", "lane = max(lane, min(lane, ?2))"),
+    "a moved job counted where it was": statement("move_jobs", "queue = ?2", "queue = max(queue, min(queue, ?2))"),
     "keys that are never forgotten": statement("request_forget", "at < ?1", "at < ?1 - 9999999999"),
-    "a pause that is not stored": statement("lane_pause", "= ?2", "= 0 * ?2"),
+    "a pause that is not stored": statement("queue_put", "paused = ?2", "paused = 0 * ?2"),
     "a read position that is not stored": statement("owner_advance", "read_offset = ?3", "read_offset = 0 * ?3"),
 }
 RARE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {

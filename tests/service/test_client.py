@@ -22,6 +22,7 @@ from supervisor.errors import (
     JobsupError,
     NotRunning,
     PayloadTooLarge,
+    QueueFull,
     UnknownJob,
     UnknownQueue,
     UsageError,
@@ -184,6 +185,12 @@ def test_each_for_itself_also_where_all_together_are_too_many(client: Client[int
     assert sorted(client.enqueue_each("emails", range(20_001))) == list(range(1, 20_002))  # type: ignore[type-var]
 
 
+def test_a_full_queue_is_an_error_at_once(client: Client[int], keeper: FakeKeeper) -> None:
+    with pytest.raises(QueueFull, match="takes at most 9"):
+        client.enqueue("full", 1)
+    assert len(keeper.seen) == 1
+
+
 def test_an_error_that_is_no_jobs_fault_stands_for_each(client: Client[int], keeper: FakeKeeper) -> None:
     outcomes = client.enqueue_each("nix", [1, 2, 3])
     assert [type(outcome) for outcome in outcomes] == [UnknownQueue] * 3
@@ -192,7 +199,9 @@ def test_an_error_that_is_no_jobs_fault_stands_for_each(client: Client[int], kee
 
 def test_jobs_as_the_protocol_writes_them_are_inserted_byte_for_byte(client: Client[int], keeper: FakeKeeper) -> None:
     answer = client.insert("emails", [{"payload": parse('{ "a" : 1.0 }'), "priority": 1}, {"payload": [2]}])
-    assert answer == {"ids": [1, 2], "states": ["queued", "queued"], "acknowledged": "committed", "repeated": False}
+    assert answer == {
+        "ids": [1, 2], "states": ["queued", "queued"], "acknowledged": "committed", "repeated": False, "existing": [],
+    }  # fmt: skip
     assert [(job["payload"], job["priority"]) for job in keeper.jobs.values()] == [
         (b'{ "a" : 1.0 }', 1),
         (b"[2]", None),

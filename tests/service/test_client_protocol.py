@@ -91,6 +91,7 @@ def test_a_client_written_by_the_document_enqueues_looks_waits_and_cancels(
         "states": ["queued", "queued"],
         "acknowledged": "committed",
         "repeated": False,
+        "existing": [],
     }
     assert scratch.ask("job", job=1)["ok"]["payload"] == {"to": "a@b.c"}
     assert scratch.ask("cancel", ids=[1, 9])["ok"] == {
@@ -108,6 +109,7 @@ def test_it_repeats_what_was_lost_under_the_same_key(scratch: Scratch, keeper: F
         "states": ["queued"],
         "acknowledged": "committed",
         "repeated": True,
+        "existing": [],
     }
     assert len(keeper.jobs) == 1
 

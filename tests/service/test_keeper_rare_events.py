@@ -17,11 +17,12 @@ from typing import Any, cast
 
 import pytest
 
+from supervisor.config.spec import Demand, Queue, Spec
 from supervisor.keeper import dispatch, recall
 from supervisor.keeper.service import Service
 from supervisor.keeper.slots import Phase
 from supervisor.keeper.state import State
-from supervisor.policy.rank import Rank
+from supervisor.policy.discipline import PLAIN
 from supervisor.store.open import open_store
 from supervisor.store.protocol import Group, Lease, NewJob
 from supervisor.store.sqlite.store import BUSY_TIMEOUT_MS
@@ -60,9 +61,15 @@ class Busy:
     def waiting(self, _queue: str) -> int:
         return 1_000
 
+    def next_of(self, source: str, _passed: set[str]) -> str:
+        return source
+
+    def others_of(self, _source: str) -> bool:
+        return False
+
     def lease(self, queue: str, *_: object, **__: object) -> Any:
         self.served.append(queue)
-        return SimpleNamespace(jobs=[SimpleNamespace(payload=b"", mark=0)])
+        return SimpleNamespace(queue=queue, jobs=[SimpleNamespace(payload=b"", mark=0)])
 
 
 def a_slot(number: int, *, out: int = 0, quiet_since_ms: int = 0) -> Any:
@@ -75,7 +82,9 @@ def a_slot(number: int, *, out: int = 0, quiet_since_ms: int = 0) -> Any:
 
 def test_a_queue_that_is_never_empty_leaves_others_their_turn() -> None:
     state: Any = SimpleNamespace(
-        spec=SimpleNamespace(queues={"a": 1, "b": 1, "c": 1}), lease_first=None, wants_lease=True,
+        spec=Spec(queues={name: Queue(name=name, handler="m:f") for name in "abc"}), workplaces=dict.fromkeys("abc"),
+        lease_first=None, wants_lease=True,
+        discipline=lambda _: PLAIN, demand=lambda *_: Demand(),
         look_ahead=lambda _: 100, ready_slots=lambda _: [a_slot(1)],
     )  # fmt: skip
     served = []
@@ -89,17 +98,16 @@ def test_a_queue_that_is_never_empty_leaves_others_their_turn() -> None:
 
 def test_a_stuck_worker_that_a_pass_could_not_relieve_is_looked_at_again() -> None:
     slots = [a_slot(1, out=2, quiet_since_ms=0), a_slot(2), a_slot(3)]
-    state: Any = SimpleNamespace(
-        spec=SimpleNamespace(queues={"q": 1}), recall_at_ms=None, slots_of=lambda _: slots, leasing=True
-    )
-    assert recall.stuck_slots(state, 1_000, {"q": 1}) == []  # the job that waits may be for the idle ones
-    assert recall.stuck_slots(state, 1_000, {"q": 0}) == slots[:1]
+    state: Any = SimpleNamespace(workplaces={"q": None}, recall_at_ms=None, slots_of=lambda _: slots, leasing=True)
+    assert recall.stuck_slots(state, 1_000, {"q": True}) == []  # the job that waits may be for the idle ones
+    assert recall.stuck_slots(state, 1_000, {"q": False}) == slots[:1]
     assert state.recall_at_ms is not None
     assert state.recall_at_ms <= 1_000 + recall.QUIET_MS
 
 
 def test_certificates_do_not_pile_up_while_the_store_cannot_commit(tmp_path: Path) -> None:
-    state = State(*[None] * 5)  # type: ignore[arg-type]
+    store: Any = SimpleNamespace(govern=lambda _: None)
+    state = State(Spec(), store, *[None] * 3)  # type: ignore[arg-type]
     link: Any = object()
     for _ in range(100):
         state.certify(control.Certificate(7, 1, 99, "exit", gone=False), link)
@@ -221,7 +229,7 @@ def test_a_worker_that_died_before_it_was_known_leaves_no_owner(tmp_path: Path) 
 def test_a_checkpoint_does_not_wait_for_readers(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "jobs.db"), "full", create=True, migrate=True)
     with store.transaction(1) as tx:
-        tx.insert([Group("q", [NewJob(b"1")])], lambda _queue, _priority, sequence: Rank(0, sequence))
+        tx.insert([Group("q", [NewJob(b"1")])])
     waits: list[int] = []
     reader = subprocess.Popen([sys.executable, "-c", READER, store.path], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert reader.stdin is not None

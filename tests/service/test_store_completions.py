@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from supervisor.job import State
-from supervisor.policy.rank import rank
 from supervisor.policy.settle import History
 from supervisor.store.open import open_store
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob, Owner
@@ -28,14 +27,10 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     opened.close()
 
 
-def by_arrival(queue: str, priority: int, sequence: int) -> tuple[int, int]:
-    return rank("fifo", priority, sequence)
-
-
 def leased(store: SqliteStore, jobs: int) -> int:
     """The token of a lease of new jobs, 1 to `jobs`."""
     with store.transaction(NOW) as tx:
-        tx.insert([Group("q", [NewJob(b"{}")] * jobs)], by_arrival)
+        tx.insert([Group("q", [NewJob(b"{}")] * jobs)])
         owner = tx.own(Owner("host", "boot", 1, 1, 7, "q", "/nowhere", 1, 1))
         found = tx.lease("q", owner, jobs, 1 << 30)
     assert found is not None
@@ -77,7 +72,7 @@ def test_a_later_attempt_without_a_result_keeps_its_number(store: SqliteStore) -
     with store.transaction(NOW) as tx:
         assert tx.reschedule(token, 1, NOW + 1, History(failures=1), error, solo=False)
     with store.transaction(NOW + 1) as tx:
-        assert tx.promote(10, by_arrival) == 1
+        assert tx.promote(10) == 1
         again = tx.lease("q", tx.owners()[0].id, 1, 1 << 30)
     assert again is not None
     with store.transaction(NOW + 2) as tx:

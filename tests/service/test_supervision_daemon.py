@@ -224,7 +224,9 @@ def test_a_reload_touches_only_what_changed(tmp_path: Path) -> None:
         a, b = workers(daemon, "a"), workers(daemon, "b")
         keeper = node(daemon, "keeper")["pid"]
         text = daemon.config.read_text().replace('shutdown_grace = "5s"', 'shutdown_grace = "6s"')
-        daemon.configure(text.replace("workers = 1", "workers = 3") + '[queues.c]\nhandler = "tasks:run"\n')
+        daemon.configure(
+            text.replace("workers = 1", 'workers = 3\ntimeout = "4m"') + '[queues.c]\nhandler = "tasks:run"\n'
+        )
         daemon.signal(signal.SIGHUP)
         until(lambda: len(workers(daemon, "b", "ready")) == 3 and workers(daemon, "c", "ready"))
         assert workers(daemon, "a") == a

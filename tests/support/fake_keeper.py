@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import msgspec
 
-from supervisor.errors import JobsupError, ProtocolError, UnknownJob, UnknownQueue, WaitTimeout, WrongState
+from supervisor.errors import JobsupError, ProtocolError, QueueFull, UnknownJob, UnknownQueue, WaitTimeout, WrongState
 from supervisor.unix.clock import boot_ms
 from supervisor.wire import messages
 from supervisor.wire.connection import Connection
@@ -177,6 +177,8 @@ class FakeKeeper:
         return {"count": 0}
 
     def _enqueue(self, request: messages.Enqueue) -> dict[str, Any]:
+        if request.queue == "full":
+            raise QueueFull("queue full holds 9 waiting jobs and takes at most 9 (max_size)")
         if request.queue not in QUEUES:
             raise UnknownQueue(f"there is no queue {request.queue}", hint="look at status")
         if request.key in self._keys:
@@ -191,6 +193,7 @@ class FakeKeeper:
             options = {name: getattr(job, name) for name in job.__struct_fields__ if name != "payload"}
             self.jobs[job_id] = {"id": job_id, "queue": request.queue, "state": "queued", "payload": payload, **options}
         ok = {"ids": ids, "states": ["queued"] * len(ids), "acknowledged": "committed", "repeated": False}
+        ok["existing"] = []
         self._keys[request.key] = ok
         return ok
 

@@ -31,11 +31,14 @@ EVENTS = {
     Event.COMPLETE: "Its whole outcome is recorded, with the jobs that its handler enqueued.",
     Event.RETRY: "The attempt failed or its worker crashed, and the budget for that is not used up: again after the "
     "backoff.",
-    Event.SNOOZE: "Its handler asked to be run later; nothing is charged.",
-    Event.BURY: "Its attempts, crashes or interruptions are used up, or its handler said that retrying is of no use.",
+    Event.SNOOZE: "Its handler or a rule asked to run it later, or its queue's breaker is open; nothing is charged.",
+    Event.BURY: "Its attempts, crashes, interruptions or time are used up, or its handler or a rule gave it up.",
     Event.RELEASE: "It goes back to the place it had: not started, or interrupted by a stop, a reload or a reboot.",
-    Event.CANCEL: "Somebody called it off; a running job is called off when its run ends.",
+    Event.CANCEL: "Somebody called it off (a running job when its run ends), or its time to live was over.",
     Event.REVIVE: "Somebody asked for it again (`jobsctl retry`): it keeps its id and begins with fresh budgets.",
+    Event.REVIVE_LATER: "A replay of dead letters (`jobsctl dead retry --pace`) has set a time for it to run again.",
+    Event.EDIT: "Somebody changed its payload or options (`jobsctl edit`): where it stands stays the same.",
+    Event.POSTPONE: "Somebody gave it another time to run at (`jobsctl edit --delay`).",
 }
 
 

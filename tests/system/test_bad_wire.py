@@ -330,6 +330,7 @@ ASKED = {
     "cancel": {"ids": [10**9]}, "retry": {"ids": [10**9]}, "pause": {"queue": "held"}, "resume": {"queue": "held"},
     "move": {"old": "gone", "new": "held"}, "purge": {"queue": "held", "state": "dead"},
     "dead_retry": {"filter": {"queue": "held"}}, "dead_delete": {"filter": {"queue": "held"}}, "reload": {},
+    "scale": {"queue": "held", "workers": None},
 }  # fmt: skip
 STATUS = {"hello", "job", "status", "wait", "workers", "tree"}
 ADMIN = set(ASKED) - STATUS - {"enqueue"}

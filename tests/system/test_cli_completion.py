@@ -48,7 +48,7 @@ def test_an_unknown_shell_is_2() -> None:
 
 def test_commands_are_completed(site: Site) -> None:
     assert complete(site, "re") == ["retry", "resume", "reload"]
-    assert complete(site, "dead", "") == ["delete", "list", "retry"]
+    assert complete(site, "dead", "") == ["delete", "groups", "list", "replays", "retry", "stop"]
 
 
 def test_names_of_queues_are_completed(site: Site) -> None:

@@ -59,6 +59,10 @@ COMMANDS = [
     ["status"], ["status", "1"], ["status", "2"], ["list"], ["dead", "list"], ["wait", "1"], ["workers"], ["tree"],
     ["doctor"], ["config", "show"], ["list", "--queue", HOSTILE], ["enqueue", HOSTILE], ["pause", HOSTILE],
     ["list", "--tag", HOSTILE], ["enqueue", "echo", HOSTILE], ["status", HOSTILE], [HOSTILE], ["move", HOSTILE, "echo"],
+    ["dead", "groups"], ["dead", "retry", "--all", "--dry-run"], ["dead", "replays"], ["stats"],
+    ["stats", "--by", "hour"], ["list", "--text", HOSTILE], ["dead", "list", "--fingerprint", HOSTILE],
+    ["dead", "retry", "--all", "--pace", HOSTILE],
+    ["edit", "1", "--queue", HOSTILE], ["delete", "--queue", HOSTILE], ["export", "--queue", HOSTILE],
 ]  # fmt: skip
 
 

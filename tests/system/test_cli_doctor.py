@@ -107,6 +107,10 @@ def config_not_loaded(stage: Stage) -> None:
     stage.keeper()  # it knows other queues than the file
 
 
+def alerts_failing(stage: Stage) -> None:
+    stage.site.configure('[alerts]\ncommand = ["/nowhere/tell"]\n' + TOML)
+
+
 def database_missing(_stage: Stage) -> None:
     pass
 
@@ -152,9 +156,9 @@ def database_damaged(stage: Stage) -> None:
 
 
 MANY_JOBS = """
-INSERT INTO job
+INSERT INTO job (id, lane, band, pos, priority, enqueued_at, payload, queue)
 WITH RECURSIVE n (value) AS (VALUES (1) UNION ALL SELECT value + 1 FROM n LIMIT 200)
-SELECT value, 1, 0, value, 0, 0, NULL, NULL, hex(zeroblob(900)) FROM n
+SELECT value, 1, 0, value, 0, 0, hex(zeroblob(900)), 1 FROM n
 """
 
 READER = """
@@ -300,7 +304,7 @@ def drop_in_missing(stage: Stage) -> None:
 
 
 STAGED = (
-    package_clash, config_invalid, config_writable, handler_unusable, config_advice, config_not_loaded,
+    package_clash, config_invalid, config_writable, handler_unusable, config_advice, config_not_loaded, alerts_failing,
     database_missing, database_hard_linked, database_network, database_unreadable, database_foreign, database_newer,
     database_damaged, wal_large, sqlite_faulty, disk_nearly_full, daemon_absent, socket_silent, socket_stale,
     socket_denied, lock_orphaned, run_dir_unwritable, version_skew, slots_left, nofile_low, queue_orphaned,

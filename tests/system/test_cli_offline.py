@@ -54,7 +54,7 @@ def test_enqueue_prints_the_id(site: Site) -> None:
 def test_enqueue_with_json_says_where_the_job_is(site: Site) -> None:
     ran = site.ctl("enqueue", "emails", "{}", "--json")
     assert (ran.status, ran.err) == (0, "")
-    assert ran.json == {"id": 1, "queue": "emails", "state": "queued", "acknowledged": "committed"}
+    assert ran.json == {"id": 1, "queue": "emails", "state": "queued", "acknowledged": "committed", "existing": False}
     assert site.ctl("enqueue", "emails", "--delay", "1h", "--json").json["state"] == "scheduled"
 
 
@@ -244,6 +244,25 @@ def test_queues_add_writes_a_drop_in_and_leaves_the_file_alone(site: Site) -> No
     assert "workers" in error_of(bad)["message"]
     assert site.ctl("queues", "add", "more", "--handler", "a:b", "--json").json["queue"] == "more"
     assert site.ctl("queues", "add", "less").status == 2
+
+
+@pytest.mark.parametrize(("given", "workers"), [("3", 3), ("2-5", {"min": 2, "max": 5}), ("1-1", {"min": 1, "max": 1})])
+def test_a_queue_is_added_with_a_number_of_workers_or_with_bounds(site: Site, given: str, workers: object) -> None:
+    assert site.ctl("queues", "add", "more", "--handler", "a:b", "--workers", given).status == 0
+    assert site.ctl("config", "show", "--json").json["queues"]["more"]["workers"] == workers
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("0", "0 is out of range"), ("5-2", "min 5 is above max 2"), ("1-999", "max: 999 is out of range"),
+        ("many", "'many' is no number of workers"), ("1-", "'1-' is no number of workers"), ("-1", "--workers"),
+    ],
+)  # fmt: skip
+def test_a_number_of_workers_that_cannot_be_adds_nothing(site: Site, given: str, text: str) -> None:
+    ran = site.ctl("queues", "add", "more", "--handler", "a:b", "--workers", given)
+    assert (ran.status, text in ran.err) == (2, True), ran.err
+    assert "more" not in site.ctl("config", "show", "--json").json["queues"]
 
 
 def test_config_check_says_every_problem(site: Site) -> None:

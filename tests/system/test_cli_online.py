@@ -77,7 +77,7 @@ def test_enqueue_and_wait_until_it_is_completed(daemon: Daemon) -> None:
 
 def test_enqueue_says_what_became_of_the_job(daemon: Daemon) -> None:
     found = daemon.ctl("enqueue", "ok", "1", "--json").json
-    assert set(found) == {"id", "queue", "state", "acknowledged"}
+    assert set(found) == {"id", "queue", "state", "acknowledged", "existing"}
     assert (found["queue"], found["acknowledged"]) == ("ok", "committed")
     assert found["state"] in ("queued", "running", "completed")
     assert daemon.ctl("enqueue", "ok", "1", "--delay", "1h", "--json").json["state"] == "scheduled"

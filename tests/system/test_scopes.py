@@ -31,6 +31,8 @@ GROUP = "the-same-request"
 
 HANDLERS = """
 import os
+def told(job):
+    return job.payload["job"]["queue"]
 def run(job):
     what = job.payload["do"]
     if what == "fail":
@@ -68,6 +70,17 @@ limits = ["api"]
 workers = 2
 [limits.api]
 concurrency = 1
+[queues.scaled]
+handler = "tasks:run"
+workers = { min = 1, max = 2 }
+[queues.calls]
+handler = "tasks:run"
+on_dead = "called"
+[queues.called]
+handler = "tasks:told"
+[schedules.nightly]
+queue = "later"
+every = "1h"
 [queues.drawn]
 [pools.common]
 handler = "tasks:run"
@@ -98,7 +111,8 @@ class World(NamedTuple):
         """All that shop has, as shop sees it."""
         with self.client("shop") as client:
             found = [client.status(job_id) for job_id in sorted(self.jobs.values())]
-            return [found, client.status()["queues"]]
+            plans = client.request("cron_list")["schedules"]
+            return [found, client.status()["queues"], [(plan["name"], plan["queue"], plan["paused"]) for plan in plans]]
 
 
 def write(path: Path, scopes: tuple[str, ...] = NAMES) -> None:
@@ -147,6 +161,9 @@ def populate(daemon: Daemon, fifo: Path) -> dict[str, int]:
         for kind in ("completed", "dead", "pattern", "holds a key", "drawn"):
             client.wait(made[kind], timeout=30)
         until(lambda: client.status(made["running"])["worker"], what="a job that runs")
+        added = {"queue": "emails", "every": "1h", "payload": SECRET, "tags": [SECRET]}
+        client.request("cron_add", name="secret", schedule=added)
+        client.request("dead_retry", filter={"queue": "later", "text": SECRET}, canary=1)
     return made
 
 
@@ -221,7 +238,9 @@ def probe_enqueue(client: Client[int], world: World) -> None:
 
 def probe_hello(client: Client[int], world: World) -> None:
     names = client.request("hello")["queues"]
-    assert names == sorted(["emails", "later", "tenant_*", "ordered", "once", "limited", "drawn"])
+    assert names == sorted(
+        ["emails", "later", "tenant_*", "ordered", "once", "limited", "drawn", "scaled", "calls", "called"]
+    )
 
 
 def probe_job(client: Client[int], world: World) -> None:
@@ -243,12 +262,14 @@ def probe_status(client: Client[int], world: World) -> None:
     assert (queues["emails"]["dead"], queues["emails"]["running"], queues["later"]["queued"]) == (0, 0, 0)
     assert (queues["later"]["paused"], queues["later"]["oldest_queued_s"]) == (False, None)
     assert (queues["drawn"]["completed"], queues["drawn"]["pool"]) == (0, "common")
+    plans = client.request("status")["schedules"]
+    assert (plans["count"], plans["next"]) == (1, "nightly")
 
 
 def probe_workers(client: Client[int], world: World) -> None:
     workers = client.request("workers")["workers"]
     assert {worker["queue"] for worker in workers} == {
-        "emails", "later", "tenant_*", "ordered", "once", "limited", "common"
+        "emails", "later", "tenant_*", "ordered", "once", "limited", "common", "scaled", "calls", "called"
     }  # fmt: skip
     with world.client("shop") as shop:
         assert not {each["pid"] for each in workers} & {each["pid"] for each in shop.request("workers")["workers"]}
@@ -318,6 +339,124 @@ def every_dead_letter(client: Client[int], world: World, op: str) -> None:
     assert refusal(client, op, filter={"queue": "shop/emails"})[0] == "unknown_queue"
 
 
+def probe_dead_stop(client: Client[int], world: World) -> None:
+    """Replays have numbers of their own; the first is that of shop."""
+    assert refusal(client, "dead_stop", replay=1) == (*refusal(client, "dead_stop", replay=NOBODY)[:1], *(
+        text and text.replace(str(NOBODY), "1") for text in refusal(client, "dead_stop", replay=NOBODY)[1:]
+    ))  # fmt: skip
+    before = client.status()["queues"]
+    mine = client.request("dead_retry", filter={"after_ms": 0}, canary=5)["replay"]
+    client.enqueue("emails", {"do": "tell"})
+    until(lambda: settled_replay(world, mine), what="the end of the replay")
+    assert client.status()["queues"]["ordered"] == before["ordered"] | {
+        "oldest_queued_s": client.status()["queues"]["ordered"]["oldest_queued_s"]
+    }
+    assert refusal(client, "dead_stop", replay=mine)[0] == "wrong_state"
+
+
+def settled_replay(world: World, number: int) -> bool:
+    """Whether a replay is over, as whoever asked for it sees it."""
+    shown = [
+        row
+        for scope in ("", "blog")
+        for row in world.ctl(scope, "dead", "replays", "--json").lines
+        if row["id"] == number
+    ]
+    assert len(shown) == 1, "it is of one scope"
+    assert shown[0]["matched"] == 0, "no dead letter of another scope is meant"
+    return shown[0]["ended_at"] is not None
+
+
+def probe_edit(client: Client[int], world: World) -> None:
+    as_if_there_were_none(client, world, "edit", tags=["x"])
+    own = client.enqueue("later", {"do": "tell"}, delay="1h")
+    assert refusal(client, "edit", job=own, queue="shop/later")[0] == "unknown_queue"
+    assert client.request("edit", job=own, queue="drawn")["queue"] == "drawn"
+    client.cancel(own)
+    assert client.request("delete", ids=[own]) == {"count": 1}
+
+
+def probe_delete(client: Client[int], world: World) -> None:
+    ids = sorted(world.jobs.values())
+    for members in (
+        {"ids": ids}, {"tag": SECRET}, {"text": SECRET}, {"type": "ValueError"}, {"state": "dead"}, {"queue": "later"},
+        {"state": "scheduled", "ids": ids}, {"state": "queued", "ids": ids},
+    ):  # fmt: skip
+        assert client.request("delete", **members) == {"count": 0}, members
+    no_such_queue(client, "delete")
+
+
+def probe_scale(client: Client[int], world: World) -> None:
+    no_such_queue(client, "scale", workers=1)
+    assert client.request("scale", queue="scaled", workers=2) == {"queue": "scaled", "workers": 2}
+    assert "/" not in refusal(client, "scale", queue="later", workers=2)[1]
+    client.request("scale", queue="scaled", workers=None)
+
+
+def no_such_schedule(client: Client[int], op: str, **members: Any) -> None:
+    for name in ("shop/secret", "shop/nightly", "blog/nightly", "/nightly", "secret"):
+        assert refusal(client, op, name=name, **members)[0] == "unknown_schedule", name
+
+
+def probe_cron_list(client: Client[int], world: World) -> None:
+    for after in (None, "", "a"):
+        found = client.request("cron_list", after=after) if after else client.request("cron_list")
+        assert [(plan["name"], plan["queue"]) for plan in found["schedules"]] == [("nightly", "later")]
+        assert "/" not in found["schedules"][0]["explanation"]
+    assert client.request("cron_list", after="nightly")["schedules"] == []
+
+
+def probe_cron_show(client: Client[int], world: World) -> None:
+    no_such_schedule(client, "cron_show")
+    assert client.request("cron_show", name="nightly")["queue"] == "later"
+
+
+def probe_cron_add(client: Client[int], world: World) -> None:
+    """The same name as one of shop is another schedule."""
+    for queue in ("shop/later", "blog/later", "unheard-of"):
+        code, message, _ = refusal(client, "cron_add", name="secret", schedule={"queue": queue, "every": "1h"})
+        assert (code, queue in message) == ("unknown_queue", True)
+    assert refusal(client, "cron_add", name="shop/secret", schedule={"queue": "later", "every": "1h"})[0] in (
+        "unknown_schedule", "usage"
+    )  # fmt: skip
+    added = client.request("cron_add", name="secret", schedule={"queue": "later", "every": "2h"})
+    assert (added["name"], added["queue"], added["every_s"]) == ("secret", "later", 7200)
+    assert client.request("cron_remove", name="secret") == {"name": "secret"}
+
+
+def probe_cron_remove(client: Client[int], world: World) -> None:
+    no_such_schedule(client, "cron_remove")
+    assert refusal(client, "cron_remove", name="nightly")[0] == "wrong_state"
+
+
+def probe_cron_pause(client: Client[int], world: World) -> None:
+    no_such_schedule(client, "cron_pause")
+    assert client.request("cron_pause", name="nightly")["paused"] is True
+    client.request("cron_resume", name="nightly")
+
+
+def probe_cron_resume(client: Client[int], world: World) -> None:
+    no_such_schedule(client, "cron_resume")
+    assert client.request("cron_resume", name="nightly")["name"] == "nightly"
+
+
+def probe_cron_run(client: Client[int], world: World) -> None:
+    no_such_schedule(client, "cron_run")
+    client.request("pause", queue="later")
+    ran = client.request("cron_run", name="nightly")
+    assert (ran["name"], ran["queue"], client.status(ran["id"])["queue"]) == ("nightly", "later", "later")
+    client.cancel(ran["id"])
+    client.request("delete", ids=[ran["id"]])
+    client.request("resume", queue="later")
+
+
+def probe_alerts_test(client: Client[int], world: World) -> None:
+    if client.request("hello")["scope"] is None:
+        return  # whom it tells, and how, is the main file's
+    with pytest.raises(Denied, match="main socket only"):
+        client.request("alerts_test")
+
+
 def probe_reload(client: Client[int], world: World) -> None:
     if client.request("hello")["scope"] is None:
         assert client.request("reload")["changed"] == []
@@ -357,10 +496,14 @@ def test_no_operation_shows_or_touches_what_another_scope_has(world: World, aske
 
 def settled(stand: list[Any]) -> Any:
     """What does not change by itself."""
-    jobs, queues = stand
+    jobs, queues, plans = stand
     # When a running job was begun is worked out anew each time, from two clocks.
     jobs = [{k: v for k, v in job.items() if k != "started_at" or job["state"] != "running"} for job in jobs]
-    return jobs, {name: {k: v for k, v in queue.items() if k != "oldest_queued_s"} for name, queue in queues.items()}
+    queues = {
+        name: {k: v for k, v in queue.items() if k not in ("oldest_queued_s", "scale_reason")}
+        for name, queue in queues.items()
+    }
+    return jobs, queues, plans
 
 
 # -- the commands ------------------------------------------------------------------------------------------------
@@ -389,6 +532,25 @@ CALLS: dict[str, list[list[str]]] = {
     "jobsctl config show": [["config", "show"]],
     "jobsctl reload": [["reload"]],
     "jobsctl doctor": [["doctor"]],
+    "jobsctl edit": [["edit", "ID", "--tag", "x"]],
+    "jobsctl delete": [["delete", "--tag", SECRET], ["delete", "--state", "dead"]],
+    "jobsctl export": [["export"], ["export", "--state", "dead"], ["export", "--text", SECRET]],
+    "jobsctl stats": [["stats"], ["stats", "emails"], ["stats", "shop/emails"]],
+    "jobsctl scale": [["scale", "shop/scaled", "2"]],
+    "jobsctl dead groups": [["dead", "groups"], ["dead", "groups", "--queue", "emails"]],
+    "jobsctl dead replays": [["dead", "replays"]],
+    "jobsctl dead stop": [["dead", "stop", "1"]],
+    "jobsctl alerts test": [["alerts", "test"]],
+    "jobsctl cron list": [["cron", "list"]],
+    "jobsctl cron show": [["cron", "show", "secret"], ["cron", "show", "shop/secret"]],
+    "jobsctl cron explain": [["cron", "explain", "secret"], ["cron", "explain", "shop/secret"]],
+    "jobsctl cron preview": [["cron", "preview", "secret"]],
+    "jobsctl cron add": [["cron", "add", "shop/secret", "later", "--every", "1h"],
+                         ["cron", "add", "x", "shop/later", "--every", "1h"]],
+    "jobsctl cron remove": [["cron", "remove", "secret"]],
+    "jobsctl cron pause": [["cron", "pause", "secret"]],
+    "jobsctl cron resume": [["cron", "resume", "secret"]],
+    "jobsctl cron run": [["cron", "run", "secret"]],
     "jobsctl backup": [["backup", "COPY"]],
     "jobsctl completion": [["completion", "bash"]],
     "jobsctl queues add": [["queues", "add", "shop/emails", "--handler", "tasks:run"]],
@@ -406,9 +568,11 @@ def test_no_command_shows_or_touches_what_another_scope_has(world: World, path: 
             args = [{"ID": str(job_id), "COPY": str(tmp_path / "copy.db")}.get(word, word) for word in call]
             ran = world.ctl("blog", *args, "--json") if path != "jobsctl completion" else world.ctl("blog", *args)
             assert SECRET not in ran.out + ran.err, args
-            for line in ran.lines if path != "jobsctl completion" else []:
+            for line in ran.lines if path not in ("jobsctl completion", "jobsctl dead replays") else []:
                 clean(line, world)
             if "ID" in call and path != "jobsctl dead list":
+                assert ran.status == 3, (args, ran)
+            if path in ("jobsctl dead stop", "jobsctl cron show", "jobsctl cron remove", "jobsctl cron run"):
                 assert ran.status == 3, (args, ran)
             if any(word.startswith("shop/") for word in call):
                 assert ran.status in (2, 3), (args, ran)
@@ -673,3 +837,16 @@ def test_what_is_refused_is_told_by_short_names(tmp_path: Path) -> None:
             said = f"{error['message']} {error['hint']}"
             assert (error["code"], queue in said, "blog/" in said, "shop" in said) == (code, True, False, False), said
         blog.socket.close()
+
+
+def test_callbacks_and_schedules_stay_in_their_scope(world: World) -> None:
+    with world.client("blog") as client:
+        client.wait(client.enqueue("calls", {"do": "fail", "said": "x"}), timeout=30)
+        until(lambda: client.status()["queues"]["called"]["completed"] == 1, what="the callback")
+        (called,) = world.ctl("blog", "list", "--queue", "called", "--json").lines
+        assert called["result"] == "calls"
+        client.request("cron_add", name="often", schedule={"queue": "emails", "every": "1s"})
+        fired = until(lambda: client.request("cron_show", name="often")["last_job"], 30, "a job of the schedule")
+        client.request("cron_remove", name="often")
+        assert client.status(fired["id"])["queue"] == "emails"
+        client.request("dead_delete", filter={"after_ms": 0})

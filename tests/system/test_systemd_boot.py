@@ -205,6 +205,27 @@ def test_a_reload_adds_a_queue_and_leaves_the_others_alone(running: Machine) -> 
     assert running.show(SERVICE, "NRestarts") == "0"
 
 
+def test_a_pool_follows_its_load_where_the_sandbox_hides_what_the_host_has_left(running: Machine) -> None:
+    """ProcSubset=pid: the control groups and the memory nodes tell."""
+    added = '[queues.follows]\nhandler = "gated:hold"\nworkers = { min = 1, max = 4 }\nscale = { down_after = "1s" }\n'
+    running.run("tee", "/etc/jobsup/queues.d/follows.toml", stdin=added, check=True)
+    running.run("systemctl", "reload", SERVICE)
+    until(lambda: jobsctl(running, "status")["queues"].get("follows", {}).get("workers") == 1, 30, "its first worker")
+    with gate(running, "job") as working:
+        jobs = [enqueue(running, "follows") for _ in range(9)]
+        held = working.hold()
+        until(lambda: jobsctl(running, "status")["queues"]["follows"]["workers"] == 4, 30, "four workers")
+        source = jobsctl(running, "status")["queues"]["follows"]["scale_source"]
+        working.remove()
+        os.close(held)
+    for job in jobs:
+        completes(running, job)
+    assert re.fullmatch("cpu: (cgroup|unknown)(, cpu.max of .*)?; memory: (nodes|sysconf)(, memory.*)?", source), source
+    until(lambda: jobsctl(running, "status")["queues"]["follows"]["workers"] == 1, 30, "one worker")
+    running.run("rm", "/etc/jobsup/queues.d/follows.toml")
+    running.run("systemctl", "reload", SERVICE)
+
+
 def test_a_killed_master_is_started_again_and_its_job_runs_to_the_end(running: Machine) -> None:
     restarts = int(running.show(SERVICE, "NRestarts"))
     with gate(running, "job") as working:

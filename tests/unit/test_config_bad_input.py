@@ -133,7 +133,7 @@ def thousands_of_unknown_keys(folder: Path) -> Path:
 
 
 def keys_of_later_versions(folder: Path) -> Path:
-    return write(folder, QUEUE + 'rate = "10/s"\n[web]\nport = 80\n')
+    return write(folder, QUEUE + 'max_rss = "1GiB"\n[web]\nport = 80\n')
 
 
 def queues_by_the_thousand(folder: Path) -> Path:
@@ -177,7 +177,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "thousands of unknown keys": (thousands_of_unknown_keys, "3: queues.q.key0: unknown key"),
     "keys of later versions": (
         keys_of_later_versions,
-        "3: queues.q.rate: belongs to a later version of jobsup (rates)",
+        "3: queues.q.max_rss: belongs to a later version of jobsup (recycling by memory)",
     ),
     "more than 256 queues": (queues_by_the_thousand, "1: queues: are 5000; write at most 256"),
     "a queue name with escapes": (a_queue_name_with_escapes, r'1: queues."q\u001b[2J\u202e": "q\u001b[2J\u202e" holds'),

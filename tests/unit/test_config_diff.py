@@ -8,8 +8,26 @@ import msgspec
 import pytest
 
 from supervisor.config import codec
-from supervisor.config.diff import KEEPER_ONLY, Changes, diff, differences
-from supervisor.config.spec import Access, Backoff, Daemon, Intake, Log, Queue, Restart, Retention, Spec
+from supervisor.config.diff import KEEPER_ONLY, RETUNED, TOLD, Changes, diff, differences
+from supervisor.config.spec import (
+    Access,
+    Backoff,
+    Breaker,
+    Daemon,
+    Demand,
+    ErrorRule,
+    Intake,
+    Limit,
+    Log,
+    Queue,
+    Rate,
+    Restart,
+    Retention,
+    Scale,
+    Spec,
+    Unique,
+    WorkerRange,
+)
 from supervisor.errors import ConfigError
 
 BASE = Queue(name="q", handler="m:f")
@@ -18,8 +36,26 @@ OTHER: dict[str, Any] = {
     "name": "other",
     "handler": "m:g",
     "command": ("x",),
-    "workers": 3,
-    "order": "lifo",
+    "workers": WorkerRange(min=1, max=8),
+    "scale": Scale(cpu_max=0.5),
+    "order": ("priority",),
+    "ageing_ms": 1000,
+    "weights": {"a": 2},
+    "ordered": True,
+    "after_dead": "skip",
+    "concurrency": 1,
+    "key_concurrency": 1,
+    "rate": Rate(limit=1),
+    "key_rate": Rate(limit=2),
+    "limits": ("l",),
+    "max_size": 1,
+    "when_full": "wait",
+    "unique": Unique(by=("a",)),
+    "throttle_ms": 1,
+    "debounce_ms": 1,
+    "demand": Demand(max=1),
+    "sources": {"a": 1},
+    "strict": True,
     "timeout_ms": 1,
     "kill_grace_ms": 1,
     "boot_timeout_ms": 1,
@@ -40,7 +76,14 @@ OTHER: dict[str, Any] = {
     "after_fork": "m:h",
     "on_crash_loop": "escalate",
     "redact": ("a",),
+    "oldest_max_ms": 1,
     "recycle_jobs": 1,
+    "on_error": {"ValueError": ErrorRule(action="dead")},
+    "retry_for_ms": 1,
+    "ttl_ms": 1,
+    "on_failure": "a",
+    "on_dead": "a",
+    "breaker": Breaker(),
     "python_path": ("/a",),
 }
 
@@ -51,7 +94,7 @@ def spec(*queues: Queue, **parts: Any) -> Spec:
 
 def test_every_field_of_a_queue_is_looked_at() -> None:
     assert set(OTHER) == {field.name for field in msgspec.structs.fields(Queue)}
-    assert set(OTHER) >= KEEPER_ONLY
+    assert set(OTHER) >= RETUNED == KEEPER_ONLY | TOLD
 
 
 @pytest.mark.parametrize("field", [name for name in OTHER if name != "name"])
@@ -59,17 +102,22 @@ def test_a_pool_is_touched_only_if_its_processes_read_what_differs(field: str) -
     changed = msgspec.structs.replace(BASE, **{field: OTHER[field]})
     assert differences(BASE, changed) == {field}
     found = diff(spec(BASE), spec(changed))
-    expected = Changes(retuned=("q",)) if field in KEEPER_ONLY else Changes(changed=("q",))
+    expected = Changes(retuned=("q",)) if field in RETUNED else Changes(changed=("q",))
     assert found == expected
 
 
-def test_all_that_the_keeper_alone_reads_together_touches_no_pool() -> None:
-    changed = msgspec.structs.replace(BASE, **{name: OTHER[name] for name in KEEPER_ONLY})
+def test_all_that_the_keeper_alone_reads_together_restarts_no_pool_nor_does_what_a_foreman_is_told() -> None:
+    changed = msgspec.structs.replace(BASE, **{name: OTHER[name] for name in RETUNED})
     assert diff(spec(BASE), spec(changed)) == Changes(retuned=("q",))
 
 
+def test_of_a_backoff_the_function_alone_touches_the_pool() -> None:
+    changed = msgspec.structs.replace(BASE, backoff=Backoff(function="m:g"))
+    assert diff(spec(BASE), spec(changed)) == Changes(changed=("q",))
+
+
 def test_what_the_keeper_alone_reads_does_not_hide_what_the_pool_reads() -> None:
-    changed = msgspec.structs.replace(BASE, order="lifo", workers=9)
+    changed = msgspec.structs.replace(BASE, order=("lifo",), workers=9, timeout_ms=1)
     assert diff(spec(BASE), spec(changed)) == Changes(changed=("q",))
 
 
@@ -102,7 +150,10 @@ def test_some_keys_wait_for_a_restart() -> None:
 
 def test_a_spec_survives_the_link_between_processes() -> None:
     queue = msgspec.structs.replace(BASE, **OTHER)
-    before = Spec(files=("/f",), queues={"z": queue, "a": BASE}, warnings=("w",))
+    limits = {"l": Limit(name="l", concurrency=1, rate=Rate(limit=3), per_key=True)}
+    before = Spec(
+        files=("/f",), queues={"z": queue, "a": BASE}, limits=limits, pools={"p": queue, "a": BASE}, warnings=("w",)
+    )
     after = codec.decode(codec.encode(before))
     assert after == before
     assert list(after.queues) == ["z", "a"]

@@ -20,12 +20,14 @@ from supervisor.config.check import check
 from supervisor.config.keys import Section, default
 from supervisor.config.kinds import REFERENCE
 from supervisor.config.load import load
-from supervisor.config.queue_keys import DEFAULTS, NAMED, OWN_KEYS, QUEUE, TOP
+from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, OWN_KEYS, POOL, POOL_KEYS, QUEUE, TOP
 from supervisor.config.reference import markdown, toml
+from supervisor.config.schedule_keys import SCHEDULE
 from supervisor.config.spec import Queue, Spec
 from tests.support.config_files import QUEUE as A_QUEUE
 from tests.support.config_files import load_text, problems_of, write
 
+BACKOFF = ["base", "factor", "max", "jitter", "shape", "delays", "function"]
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "etc" / "queues.toml"
 
@@ -60,19 +62,32 @@ def test_what_is_made_is_what_is_checked_in(tmp_path: Path, name: str, monkeypat
 
 
 def test_every_field_of_the_spec_has_a_key() -> None:
-    for section in (*TOP.values(), QUEUE):
+    for section in (*TOP.values(), *NAMED.values(), QUEUE, SCHEDULE):
         fields = {field.name for field in msgspec.structs.fields(section.type)}
         kept = {key.field for key in section.keys.values()}
-        given = {"name", "python_path"} if section.type is Queue else set()
-        own = {"handler", "command"} if section is DEFAULTS else set()
-        assert fields - given - own == kept
-    assert {*TOP, *NAMED, "queues", "files", "scope", "warnings"} - {"defaults"} == {
+        given = (
+            {"name", "python_path", "strict"}
+            if section.type is Queue
+            else {"name"}
+            if section in (LIMIT, SCHEDULE)
+            else {"name", "access"}
+            if section is NAMED["scopes"]
+            else set()
+        )
+        if section is POOL:
+            of_jobs = {key.field for name, key in QUEUE.keys.items() if name not in POOL_KEYS}
+            assert fields - given - of_jobs == kept
+        else:
+            own = {"handler", "command"} if section is DEFAULTS else set()
+            of_pools = {"sources"} if section.type is Queue else set()
+            assert fields - given - own - of_pools == kept
+    assert {*TOP, *NAMED, "queues", "schedules", "files", "scope", "warnings"} - {"defaults"} == {
         field.name for field in msgspec.structs.fields(Spec)
     }
 
 
 def test_every_default_is_a_value_that_its_key_takes() -> None:
-    for section in (*TOP.values(), QUEUE):
+    for section in (*TOP.values(), LIMIT, QUEUE, SCHEDULE):
         for name in key_names(section):
             inner, last = section, name
             if "." in name:
@@ -80,6 +95,8 @@ def test_every_default_is_a_value_that_its_key_takes() -> None:
                 inner = section.keys[table].kind  # type: ignore[assignment]
             key = inner.keys[last]
             value = default(inner, key)
+            if value is msgspec.NODEFAULT:
+                continue
             if value is not None or name.startswith("retention"):
                 assert key.kind.read(key.kind.show(value), "/") == value  # type: ignore[union-attr]
 
@@ -90,7 +107,13 @@ def test_the_docs_have_a_row_for_every_key() -> None:
         part = page.split(f"### `[{name}]`")[1].split("###")[0] if name != "defaults" else page
         for key in key_names(section):
             assert f"| `{key}` |" in part
+    for name, section in NAMED.items():
+        part = page.split(f"### `[{name}.NAME]`")[1].split("###")[0]
+        for key in key_names(section):
+            assert f"| `{key}` |" in part
     assert [key for key in OWN_KEYS if f"| `{key}` |" not in page] == []
+    part = page.split("### `[schedules.NAME]`")[1]
+    assert [key for key in key_names(SCHEDULE) if f"| `{key}` |" not in part] == []
 
 
 @pytest.mark.parametrize(
@@ -103,10 +126,13 @@ def test_defaults_are_shown_as_toml(value: object, text: str) -> None:
 class TestSchema:
     def test_it_has_every_key(self) -> None:
         made = schema.schema()
-        assert list(made["properties"]) == [*TOP, "queues"]
+        assert list(made["properties"]) == [*TOP, *NAMED, "queues", "schedules"]
+        for name, section in NAMED.items():
+            assert list(made["properties"][name]["additionalProperties"]["properties"]) == list(section.keys)
+        assert list(made["properties"]["schedules"]["additionalProperties"]["properties"]) == list(SCHEDULE.keys)
         table = made["properties"]["queues"]["additionalProperties"]
         assert list(table["properties"]) == list(QUEUE.keys)
-        assert list(table["properties"]["backoff"]["properties"]) == ["base", "factor", "max", "jitter"]
+        assert list(table["properties"]["backoff"]["anyOf"][0]["properties"]) == BACKOFF
         assert table["properties"]["workers"]["default"] == 2
 
     def test_its_patterns_compile_and_let_references_through(self) -> None:
@@ -114,13 +140,25 @@ class TestSchema:
             re.compile(json.loads(pattern))
         assert re.search(REFERENCE["pattern"], "a${B}")
 
+    @pytest.mark.parametrize("name", ["a", "a*", "*", "a.b-*", "a" * 63, "a" * 62 + "*"])
+    def test_queues_may_have_the_names_that_it_takes(self, tmp_path: Path, name: str) -> None:
+        assert re.search(schema.schema()["properties"]["queues"]["propertyNames"]["pattern"], name)
+        assert list(load_text(tmp_path, f'[queues."{name}"]\nhandler = "m:f"\n').queues) == [name]
+
+    @pytest.mark.parametrize("name", ["", "A", "a**", "*a", "a*b", "a" * 63 + "*", "-*"])
+    def test_queues_may_not_have_other_names(self, tmp_path: Path, name: str) -> None:
+        assert not re.search(schema.schema()["properties"]["queues"]["propertyNames"]["pattern"], name)
+        (found,) = problems_of(tmp_path, f'[queues."{name}"]\nhandler = "m:f"\n')
+        assert "write a name" in found
+
     def test_its_patterns_take_the_defaults(self) -> None:
         for section in (*TOP.values(), QUEUE):
             for key in section.keys.values():
                 kind = key.kind
                 if not isinstance(kind, Section) and kind.schema.get("type") == "string" and "pattern" in kind.schema:
-                    shown = kind.show(default(section, key))
-                    assert re.search(kind.schema["pattern"], shown)
+                    value = default(section, key)
+                    assert value is not None or key.default is not None
+                    assert value is None or re.search(kind.schema["pattern"], kind.show(value))
 
 
 class TestShipped:
@@ -143,7 +181,10 @@ class TestShipped:
         block = SHIPPED.read_text().split("# --8<--\n")[1]
         text = "".join(line.removeprefix("#").removeprefix(" ") for line in block.splitlines(keepends=True))
         spec = load(write(tmp_path, text), environ={})
-        assert set(spec.queues) == {"emails", "thumbnails"}
+        assert set(spec.queues) == {"emails", "thumbnails", "report.*", "index"}
+        assert spec.queues["emails"].limits == tuple(spec.limits)
+        assert set(spec.workplaces) == {"emails", "thumbnails", "background"}
+        assert set(spec.schedules) == {"digest"}
         data = tomllib.loads(text)
         for name, section in TOP.items():
             if name != "defaults":
@@ -153,13 +194,17 @@ class TestShipped:
         shown = {name for table in tables for name in written_names(table, QUEUE)} - {"env"}
         assert shown == set(key_names(QUEUE)) - {"env"}
         assert "env" in data["defaults"]
+        (limit,) = data["limits"].values()
+        assert list(written_names(limit, LIMIT)) == list(key_names(LIMIT))
+        (pool,) = data["pools"].values()
+        assert set(POOL.keys) - set(QUEUE.keys) <= set(pool) <= set(POOL.keys)
 
     def test_its_commented_block_shows_the_default_where_it_says_nothing_else(self, tmp_path: Path) -> None:
-        block = SHIPPED.read_text().split("# --8<--\n")[1].split("# [queues.")[0]
+        block = SHIPPED.read_text().split("# --8<--\n")[1].split("# [limits.")[0]
         said = [line for line in block.splitlines() if "default:" not in line and "unset:" not in line]
         text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in said)
         shown = [line for line in text.splitlines() if "=" in line]
-        assert len(shown) == 28
+        assert len(shown) == 36
         access = "enqueue", "status", "admin"
         text = "\n".join(line for line in text.splitlines() if not line.startswith(access))
         assert load_text(tmp_path, f"{text}\n{A_QUEUE}") == load_text(tmp_path, A_QUEUE)
@@ -185,13 +230,13 @@ class TestLater:
 
     @pytest.mark.parametrize(
         "line",
-        ["workers = { min = 1, max = 8 }", 'order = "fair"', 'order = ["priority", "fifo"]', "backoff = [1]"],
+        ['order = "deadline"', 'order = "random"'],
     )
     def test_values_of_later_versions_say_so(self, tmp_path: Path, line: str) -> None:
         (found,) = problems_of(tmp_path, A_QUEUE + line + "\n")
         assert "belongs to a later version" in found
 
     def test_nothing_is_both_of_this_version_and_of_a_later_one(self) -> None:
-        assert later.SECTIONS.keys().isdisjoint(TOP)
+        assert later.SECTIONS.keys().isdisjoint([*TOP, *NAMED])
         assert later.QUEUE_KEYS.keys().isdisjoint(QUEUE.keys)
         assert later.DAEMON_KEYS.keys().isdisjoint(TOP["daemon"].keys)

@@ -9,7 +9,7 @@ import pytest
 
 from supervisor.config.load import find, load
 from supervisor.config.locate import default_paths
-from supervisor.config.spec import Backoff, Daemon, Queue, Spec
+from supervisor.config.spec import Backoff, Daemon, Queue, Scale, Spec
 from supervisor.errors import ConfigError
 from tests.support.config_files import QUEUE, load_text, problems, problems_of, write
 
@@ -32,7 +32,7 @@ env = { B = "own", C = "own" }
 backoff.max = "30s"
 """
     queue = load_text(tmp_path, text).queues["q"]
-    assert (queue.workers, queue.order) == (1, "lifo")
+    assert (queue.workers, queue.order) == (1, ("lifo",))
     assert queue.env == {"A": "defaults", "B": "own", "C": "own"}
     assert queue.backoff == Backoff(base_ms=3_000, max_ms=30_000)
 
@@ -97,11 +97,16 @@ def test_names_of_queues(tmp_path: Path, name: str) -> None:
     assert list(load_text(tmp_path, f'[queues."{name}"]\nhandler = "m:f"\n').queues) == [name]
 
 
-@pytest.mark.parametrize("name", ["", "A", "-a", ".a", "_a", "a b", "é", "a" * 64, "a/b", "a\\n", "tenant_*", "٣"])
+@pytest.mark.parametrize("name", ["", "A", "-a", ".a", "_a", "a b", "é", "a" * 64, "a/b", "a\\n", "*_tenant", "٣"])
 def test_other_names_are_refused(tmp_path: Path, name: str) -> None:
     (found,) = problems_of(tmp_path, f'[queues."{name}"]\nhandler = "m:f"\n')
     assert "write a name of lower-case letters" in found
-    assert ("patterns belong to a later version" in found) == ("*" in name)
+
+
+@pytest.mark.parametrize("name", ["tenant_*_*", "A*", "-*", "a" * 63 + "*"])
+def test_other_patterns_are_refused(tmp_path: Path, name: str) -> None:
+    (found,) = problems_of(tmp_path, f'[queues."{name}"]\nhandler = "m:f"\n')
+    assert "write a name of a queue, or its beginning and a * for all that begin so" in found
 
 
 def test_all_problems_are_reported_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
@@ -184,7 +189,7 @@ class TestLimits:
         main = write(tmp_path, "[defaults]\nworkers = 8\n")
         for number in range(256):
             write(tmp_path, f'[queues.q{number}]\nhandler = "m:f"\n', f"queues.d/{number}.toml")
-        assert sum(queue.workers for queue in load(main, environ={}).queues.values()) == 2048
+        assert sum(queue.workers_max for queue in load(main, environ={}).queues.values()) == 2048
         assert problems(main, ["queues.more.handler=m:f"])[0].endswith("queues: are 257; write at most 256")
         assert "have 2049 workers together" in problems(main, ["queues.q0.workers=9"])[0]
 
@@ -289,7 +294,7 @@ class TestDropIns:
             write(tmp_path, QUEUE + "workers = 9\n", ignored)
         spec = load(main, environ={})
         assert [Path(file).name for file in spec.files] == ["queues.toml", "B.toml", "a.toml"]
-        assert (spec.queues["q"].workers, spec.queues["q"].order) == (2, "lifo")
+        assert (spec.queues["q"].workers, spec.queues["q"].order) == (2, ("lifo",))
         assert [warning.replace(f"{tmp_path}/", "") for warning in spec.warnings] == [
             "queues.d/B.toml:1: queues.q: replaces the queue at queues.toml:1 as a whole; delete one of them",
             "queues.d/a.toml:1: queues.q: replaces the queue at queues.d/B.toml:1 as a whole; delete one of them",
@@ -301,11 +306,14 @@ class TestDropIns:
         spec = load(main, environ={})
         assert (spec.queues["q"].workers, spec.warnings) == (5, ())
 
-    def test_they_hold_queues_only(self, tmp_path: Path) -> None:
+    def test_they_hold_queues_and_schedules_only(self, tmp_path: Path) -> None:
         main = write(tmp_path, QUEUE)
         write(tmp_path, '[daemon]\ndurability = "relaxed"\n[queues]\n', "queues.d/d.toml")
         assert problems(main) == [
-            "queues.d/d.toml:1: daemon: stands in a drop-in, which holds [queues.NAME] only; move it into the main file"
+            (
+                "queues.d/d.toml:1: daemon: stands in a drop-in, which holds [queues.NAME] and [schedules.NAME] only; "
+                "move it into the main file"
+            )
         ]
 
     def test_problems_of_all_files_come_together(self, tmp_path: Path) -> None:
@@ -372,7 +380,7 @@ class TestSettings:
         ]
         spec = load_text(tmp_path, text, settings)
         assert (spec.queues["q"].workers, spec.queues["q"].network) == (4, True)
-        assert (spec.queues["a.b"].order, spec.queues["a.b"].command) == ("lifo", ("y", "{z}"))
+        assert (spec.queues["a.b"].order, spec.queues["a.b"].command) == (("lifo",), ("y", "{z}"))
         assert spec.queues["new"] == Queue(name="new", handler="m:f", timeout_ms=90_000, backoff=Backoff(base_ms=2_000))
         assert (spec.daemon.run_dir, spec.log.level) == (str(tmp_path / "run"), "debug")
         assert spec.queues["q"].env == {"TOKEN": "a=b\nc = 1"}
@@ -422,3 +430,22 @@ def test_a_queue_that_is_no_table_is_shown_harmlessly(tmp_path: Path) -> None:
 def test_the_same_text_gives_the_same_spec(tmp_path: Path) -> None:
     assert load_text(tmp_path, QUEUE) == load_text(tmp_path, QUEUE)
     assert load_text(tmp_path, QUEUE) != Spec()
+
+
+def test_bounds_of_workers_may_come_from_the_environment_and_scale_from_the_defaults(tmp_path: Path) -> None:
+    text = """
+[defaults]
+workers = { min = 2, max = "${MOST:-6}" }
+scale = { latency = "3s" }
+[queues.follows]
+handler = "m:f"
+scale.down_after = "5s"
+[queues.fixed]
+handler = "m:f"
+workers = 2
+"""
+    spec = load_text(tmp_path, text)
+    follows, fixed = spec.queues["follows"], spec.queues["fixed"]
+    assert (follows.workers_min, follows.workers_max, follows.autoscaled) == (2, 6, True)
+    assert follows.scale == Scale(latency_ms=3_000, down_after_ms=5_000)
+    assert (fixed.workers_min, fixed.workers_max, fixed.autoscaled, fixed.scale) == (2, 2, False, Scale())

@@ -11,7 +11,25 @@ from hypothesis import strategies as st
 
 from supervisor.config.load import load
 from supervisor.config.resolved import as_data, as_toml_data
-from supervisor.config.spec import Access, Backoff, Daemon, Intake, Log, Queue, Restart, Retention, Spec
+from supervisor.config.spec import (
+    Access,
+    Backoff,
+    Breaker,
+    Daemon,
+    Demand,
+    ErrorRule,
+    Intake,
+    Limit,
+    Log,
+    Queue,
+    Rate,
+    Restart,
+    Retention,
+    Scale,
+    Spec,
+    Unique,
+    WorkerRange,
+)
 from supervisor.policy.duration import MAX_MS
 from tests.support.config_files import QUEUE, load_text, write
 
@@ -25,12 +43,77 @@ kept = st.none() | st.integers(0, MAX_MS)
 users = st.from_regex(r"[a-z_][a-z0-9_-]{0,10}", fullmatch=True)
 code = st.just("pkg.mod:Class.method")
 
-queues = st.builds(
+rules = (
+    st.builds(ErrorRule, action=st.sampled_from(["retry", "dead", "cancel"]))
+    | st.builds(ErrorRule, action=st.just("snooze"), delay_ms=times)
+    | st.builds(ErrorRule, max_attempts=st.integers(1, 1000))
+    | st.builds(ErrorRule, backoff=st.builds(Backoff, delays_ms=st.lists(times, min_size=1, max_size=3).map(tuple)))
+)
+ranges = st.tuples(st.integers(1, 8), st.integers(0, 8)).map(lambda two: WorkerRange(min=two[0], max=sum(two)))
+scales = st.builds(
+    Scale,
+    latency_ms=times,
+    down_after_ms=st.integers(100, 10**6),
+    cpu_max=st.floats(0.01, 1),
+    memory_min_bytes=st.integers(1, 2**40),
+)
+counts = st.none() | st.integers(1, 1000)
+rates = st.none() | st.builds(
+    Rate,
+    limit=st.integers(1, 1000),
+    period_ms=st.integers(1000, 10**6),
+    algorithm=st.sampled_from(["bucket", "leaky", "window"]),
+)
+uniques = st.builds(
+    Unique,
+    by=st.lists(lines, max_size=3).map(tuple),
+    states=st.sampled_from([("queued",), ("running", "dead")]),
+    on_conflict=st.sampled_from(["existing", "refuse", "replace"]),
+    replace=st.sampled_from([("payload",), ("priority", "tags")]),
+    across_queues=st.booleans(),
+) | st.builds(Unique, period_ms=times)
+same = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"unique": uniques}),
+    st.fixed_dictionaries({"throttle_ms": times}),
+    st.fixed_dictionaries({"unique": uniques, "debounce_ms": times}),
+)
+orders = st.one_of(
+    st.builds(dict, order=st.sampled_from([("fifo",), ("priority",), ("priority", "fair")]), ordered=st.booleans()),
+    st.builds(dict, order=st.just(("priority",)), ageing_ms=st.integers(1000, 10**9)),
+    st.builds(dict, order=st.just(("fair", "lifo")), weights=st.dictionaries(lines, st.integers(1, 1000), max_size=3)),
+)
+limits = st.dictionaries(names, st.integers(1, 9), max_size=2).map(
+    lambda found: {name: Limit(name=name, concurrency=jobs, per_key=jobs > 3) for name, jobs in found.items()}
+)
+
+
+def pooled(spec: Spec, strict: bool) -> Spec:
+    """The same with a pool that draws from queues without workers of their own."""
+    drawn = {f"{name}-drawn": weight for weight, name in enumerate(spec.queues, 1)}
+    if not drawn:
+        return spec
+    pool = Queue(
+        name="the-pool", command=("tool",), sources=dict.fromkeys(drawn, 0) if strict else drawn, strict=strict,
+        demand=Demand(min=2, max=3),
+    )  # fmt: skip
+    own = {name: Queue(name=name, limits=tuple(spec.limits)) for name in drawn}
+    return msgspec.structs.replace(spec, queues={**spec.queues, **own}, pools={pool.name: pool})
+
+
+plain_queues = st.builds(
     Queue,
     name=names,
     command=st.tuples(st.just("tool"), arguments, st.just("{field}")),
-    workers=st.integers(1, 8),
-    order=st.sampled_from(["fifo", "lifo", "priority"]),
+    workers=st.integers(1, 8) | ranges,
+    after_dead=st.sampled_from(["block", "skip", "dead_letter"]),
+    concurrency=counts,
+    key_concurrency=counts,
+    rate=rates,
+    key_rate=rates,
+    max_size=counts,
+    when_full=st.sampled_from(["refuse", "wait", "drop_oldest"]),
+    demand=st.builds(Demand, min=st.integers(1, 9), max=st.none() | st.integers(9, 99)),
     timeout_ms=times,
     kill_grace_ms=times,
     boot_timeout_ms=times,
@@ -43,6 +126,8 @@ queues = st.builds(
         factor=st.floats(1, 100),
         max_ms=st.integers(1000, 10**9),
         jitter=st.floats(0, 1),
+        shape=st.sampled_from(["exponential", "linear", "constant"]),
+        delays_ms=st.lists(st.integers(0, 10**9), max_size=3).map(tuple),
     ),
     restart=st.builds(Restart, intensity=st.integers(0, 9), period_ms=times),
     retention=st.builds(Retention, completed_ms=kept, cancelled_ms=kept, dead_ms=kept),
@@ -56,9 +141,30 @@ queues = st.builds(
     on_crash_loop=st.sampled_from(["backoff", "escalate"]),
     redact=st.lists(lines, max_size=3).map(tuple),
     recycle_jobs=st.none() | st.integers(1, 10**9),
+    on_error=st.dictionaries(st.sampled_from(["ValueError", "a.b.Error", "exit 3", "signal 9", "timeout"]), rules),
+    retry_for_ms=st.none() | times,
+    ttl_ms=st.none() | times,
+    breaker=st.none()
+    | st.builds(
+        Breaker,
+        failures=st.integers(1, 100),
+        period_ms=times,
+        cooldown_ms=st.integers(1, 1000),
+        max_cooldown_ms=st.integers(1000, 10**6),
+        on=st.sampled_from([(), ("OSError", "timeout")]),
+    ),
 )
+queues = st.builds(
+    lambda queue, order, unique: msgspec.structs.replace(queue, **order, **unique), plain_queues, orders, same
+)
+scaled = st.builds(Queue, name=names, command=st.just(("tool",)), workers=ranges, scale=scales)
 handlers = st.builds(
-    Queue, name=names, handler=code, preload=st.sampled_from(["auto", "always", "never"]), after_fork=st.none() | code
+    Queue,
+    name=names,
+    handler=code,
+    preload=st.sampled_from(["auto", "always", "never"]),
+    after_fork=st.none() | code,
+    backoff=st.builds(Backoff, function=st.none() | code),
 )
 specs = st.builds(
     Spec,
@@ -83,12 +189,13 @@ specs = st.builds(
         format=st.sampled_from(["text", "json"]),
     ),
     access=st.builds(Access, admin=users.map(lambda name: (f"user:{name}", f"group:{name}", "*"))),
-    queues=st.lists(queues | handlers, max_size=3).map(lambda found: {queue.name: queue for queue in found}),
+    limits=limits,
+    queues=st.lists(queues | scaled | handlers, max_size=3).map(lambda found: {queue.name: queue for queue in found}),
 )
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(spec=specs)
+@given(spec=st.builds(pooled, specs, st.booleans()))
 def test_what_is_shown_loads_as_the_same_spec(tmp_path: Path, spec: Spec) -> None:
     path = write(tmp_path, tomli_w.dumps(as_toml_data(spec)))
     again = load(path, environ={})

@@ -11,6 +11,7 @@ from supervisor.config import agree
 from supervisor.config.check import check
 from supervisor.config.discipline import discipline_of
 from supervisor.config.dropin import add_queue
+from supervisor.config.layers import LAID
 from supervisor.config.load import load, load_main, load_whole, read
 from supervisor.config.locate import socket_path
 from supervisor.config.names import inner_name, internal_name, scope_of, short_name
@@ -95,8 +96,8 @@ def test_a_pattern_stands_for_queues_of_its_scope_only(main: Path) -> None:
 
 def test_a_spec_table_that_refers_to_others_is_known_to_refer() -> None:
     """Whoever gives a table a field with names of tables, or a file another section of tables, must say so there."""
-    assert set(TABLES) == {*NAMED, "queues"} - set(MAIN_ONLY)
-    assert set(REFERRING) == {"name", "limits", "sources"}
+    assert set(TABLES) == {*NAMED, *LAID} - set(MAIN_ONLY)
+    assert set(REFERRING) == {"name", "limits", "sources", "queue", "on_failure", "on_dead"}
     assert set(MAIN_ONLY) <= {*TOP, *NAMED}
 
 

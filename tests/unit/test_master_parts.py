@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from supervisor.config.spec import Daemon, Queue, Restart, Spec
 from supervisor.master.herald import EXTEND_MS, STALLED_KEEPER_MS, Herald, status_line
 from supervisor.master.reload import result
 from supervisor.master.shape import KEEPER, pool_child, queue_of, shape
+from supervisor.master.slots import Bank
 from supervisor.tree.events import Exited, Ready, Tick
 from supervisor.tree.model import CrashLoop, Ending, Tree, plant
 from supervisor.tree.react import react
+from supervisor.unix.slot import SPARE_SLOTS
 
 A, B = Queue(name="a", handler="m:f"), Queue(name="b", handler="m:f", on_crash_loop="escalate")
 SPEC = Spec(daemon=Daemon(shutdown_grace_ms=7_000), queues={"a": A, "b": B})
@@ -164,3 +167,30 @@ def test_what_a_reading_came_to() -> None:
 def test_a_reading_that_broke_off_is_a_problem_and_no_fault_of_ours(data: bytes) -> None:
     (problem,) = result(data)  # type: ignore[misc]
     assert "took more than" in problem
+
+
+def test_a_foreman_has_slots_for_the_workers_that_it_wants_and_two_spare_ones(tmp_path: Path) -> None:
+    bank = Bank(str(tmp_path), "b" * 32)
+    pid = iter(range(1, 100))
+
+    def given(wanted: int) -> int:
+        """Make what is missing, and fork as far as wanted."""
+        missing = bank.missing("a", 1, wanted)
+        for _ in range(missing):
+            bank.make(A, 1)
+        for place in [place for place in bank.of("a", 1) if not place.pid][:-SPARE_SLOTS]:
+            bank.started(place.slot.number, next(pid), 0)
+        return missing
+
+    try:
+        assert given(3) == 5
+        assert given(3) == 0
+        assert given(8) == 5
+        assert given(1) == 0, "fewer workers give no slot back: theirs are closed when they are judged"
+        for place in [place for place in bank.of("a", 1) if place.pid][1:]:
+            bank.close(place.slot.number)
+        assert (given(1), len(bank.of("a", 1))) == (0, 3)
+        assert bank.missing("a", 2, 1) == 3, "another foreman begins with slots of its own"
+    finally:
+        for number in list(bank.places):
+            bank.close(number)

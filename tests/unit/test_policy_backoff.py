@@ -54,3 +54,23 @@ def test_the_delay_is_the_formula_give_or_take_the_jitter(
     exact = min(exact, most)
     found = delay_ms(Backoff(base, factor, most, jitter), failures, chance)
     assert exact * (1 - jitter) * (1 - 1e-9) - 1 <= found <= exact * (1 + jitter) * (1 + 1e-9) + 1
+
+
+def test_a_linear_delay_grows_by_its_base_up_to_its_maximum() -> None:
+    linear = STEADY._replace(shape="linear", max_ms=3_500)
+    assert [delay_ms(linear, n, 0.5) for n in (1, 2, 3, 4, 10**9)] == [1_000, 2_000, 3_000, 3_500, 3_500]
+
+
+def test_a_constant_delay_stays_and_is_bounded() -> None:
+    constant = STEADY._replace(shape="constant")
+    assert [delay_ms(constant, n, 0.5) for n in (1, 2, 10**9)] == [1_000, 1_000, 1_000]
+    assert delay_ms(constant._replace(max_ms=10), 1, 0.5) == 10
+
+
+def test_of_listed_delays_the_last_repeats() -> None:
+    listed = STEADY._replace(delays_ms=(1, 20, 7_200_000), max_ms=5)
+    assert [delay_ms(listed, n, 0.5) for n in (1, 2, 3, 4, 99)] == [1, 20, 7_200_000, 7_200_000, 7_200_000]
+
+
+def test_listed_delays_are_spread_as_well() -> None:
+    assert delay_ms(Backoff(jitter=0.5, delays_ms=(100,)), 1, 0.0) == 50

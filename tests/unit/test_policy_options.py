@@ -25,6 +25,14 @@ from supervisor.policy.options import NAMES, to_wire
         ({"timeout": 1.5}, {"timeout_ms": 1_500}),
         ({"priority": -3, "max_attempts": 7}, {"priority": -3, "max_attempts": 7}),
         ({"tags": ("a", "b")}, {"tags": ["a", "b"]}),
+        ({"backoff": "10s"}, {"backoff_ms": [10_000]}),
+        ({"backoff": ["1s", 2, timedelta(minutes=1)]}, {"backoff_ms": [1_000, 2_000, 60_000]}),
+        ({"retry_for": "1h", "ttl": 90}, {"retry_for_ms": 3_600_000, "ttl_ms": 90_000}),
+        ({"expires": "1970-01-01T00:00:01Z"}, {"expires_at_ms": 1_000}),
+        ({"deadline": "1h"}, {"deadline_ms": 3_600_000}),
+        ({"deadline": 2.5}, {"deadline_ms": 2_500}),
+        ({"deadline": "1970-01-01T00:00:01Z"}, {"deadline_at_ms": 1_000}),
+        ({"deadline": datetime(1970, 1, 1, tzinfo=UTC)}, {"deadline_at_ms": 0}),
         ({"delay": None, "at": "1970-01-01T00:00:00Z"}, {"due_at_ms": 0}),
     ],
 )
@@ -46,6 +54,11 @@ def test_options_are_brought_to_the_wires_form(options: dict[str, Any], expected
         ({"at": datetime(2026, 1, 31)}, "at: an instant needs a time zone"),  # noqa: DTZ001 - that is the case
         ({"tags": "one"}, "tags: a list of words, not one text"),
         ({"tags": 5}, "tags: "),
+        ({"backoff": ["1s", "x"]}, "backoff: not a duration"),
+        ({"expires": "1h"}, "expires: "),
+        ({"deadline": "soon"}, "deadline: not a duration"),
+        ({"deadline": "2026-01-31T09:00:00"}, "deadline: an instant needs a time zone"),
+        ({"ttl": 1, "expires": "1970-01-01T00:00:00Z"}, "a job takes either ttl or expires, not both"),
         ({"delay": 1, "at": "1970-01-01T00:00:00Z"}, "a job takes either delay or at, not both"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from supervisor.job import FINAL, State
-from supervisor.policy.retention import FOR_EVER, Keep, expired, sweep_interval_ms
+from supervisor.policy.retention import FOR_EVER, CountKeep, Keep, excess, expired, sweep_interval_ms
 
 KEEP = Keep(completed_ms=1_000, cancelled_ms=2_000, dead_ms=None)
 
@@ -55,3 +55,13 @@ def test_nothing_is_kept_at_all_if_so_wanted() -> None:
 )
 def test_the_shortest_time_decides_how_often_to_look(keeps: list[Keep], expected: int | None) -> None:
     assert sweep_interval_ms(keeps) == expected
+
+
+def test_a_count_limits_the_states_that_have_one() -> None:
+    assert CountKeep(10, None, 0).limits() == [(State.COMPLETED, 10), (State.DEAD, 0)]
+    assert CountKeep(None, None, None).limits() == []
+
+
+@pytest.mark.parametrize(("jobs", "expected"), [(0, 0), (10, 0), (11, 1), (1_000, 990)])
+def test_only_what_is_beyond_the_count_is_too_many(jobs: int, expected: int) -> None:
+    assert excess(jobs, 10) == expected

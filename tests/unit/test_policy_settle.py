@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from supervisor.job import Cancel, Done, Failed, Outcome, Snooze
 from supervisor.policy.backoff import Backoff, delay_ms
+from supervisor.policy.on_error import Rule
 from supervisor.policy.settle import (
     Budgets,
     Bury,
@@ -31,7 +32,7 @@ STEADY = Backoff(base_ms=1_000, factor=2.0, max_ms=60_000, jitter=0.0)
 BUDGETS = Budgets(max_attempts=3, max_crashes=2, max_interruptions=4, backoff=STEADY)
 NEVER = History()
 HISTORIES = st.builds(History, st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))
-ALLOWED = st.builds(Budgets, st.integers(1, 30), st.integers(1, 30), st.integers(0, 30), st.just(STEADY))
+ALLOWED = st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(0, 30)).map(lambda most: Budgets(*most, STEADY))
 
 
 @pytest.mark.parametrize(
@@ -122,3 +123,102 @@ def test_chance_spreads_the_retry(chance: float, expected: int) -> None:
     budgets = Budgets(backoff=Backoff(1_000, 2.0, 60_000, 0.1))
     assert settle(NEVER, budgets, Failed("x"), NOW, chance) == Retry(NOW + expected, History(1))
     assert delay_ms(budgets.backoff, 1, chance) == expected
+
+
+# -- rules for errors ----------------------------------------------------------------------------------------------
+
+TIMEOUT = Failed("x", type="Timeout", classes=("requests.exceptions.Timeout", "OSError", "Exception"))
+LISTED = Backoff(delays_ms=(7,), jitter=0.0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "history", "expected"),
+    [
+        (Rule("dead"), NEVER, Bury(History(1), "on_error")),
+        (Rule("cancel"), NEVER, Withdraw("on_error")),
+        (Rule("snooze", 30), History(2, 1), Later(NOW + 30)),
+        (Rule("retry"), NEVER, Retry(NOW + 1_000, History(1))),
+        (Rule(backoff=LISTED), NEVER, Retry(NOW + 7, History(1))),
+        (Rule(max_attempts=10), History(8), Retry(NOW + 60_000, History(9))),
+        (Rule(max_attempts=10), History(9), Bury(History(10), "max_attempts")),
+        (Rule(max_attempts=1), NEVER, Bury(History(1), "max_attempts")),
+    ],
+)
+def test_a_rule_decides_about_its_errors(rule: Rule, history: History, expected: Decision) -> None:
+    budgets = BUDGETS._replace(rules={"Timeout": rule})
+    assert settle(history, budgets, TIMEOUT, NOW, 0.5) == expected
+    assert settle(NEVER, budgets, Failed("x", type="Other"), NOW, 0.5) == Retry(NOW + 1_000, History(1))
+
+
+def test_what_a_handler_calls_of_no_use_is_dead_whatever_a_rule_says() -> None:
+    budgets = BUDGETS._replace(rules={"Dead": Rule("retry", max_attempts=99)})
+    assert settle(NEVER, budgets, Failed("x", type="Dead", final=True), NOW, 0.5) == Bury(History(1), "rejected")
+
+
+@pytest.mark.parametrize(
+    ("rule", "history", "expected"),
+    [
+        (Rule("dead"), NEVER, Bury(History(0, 1), "on_error")),
+        (Rule("cancel"), NEVER, Withdraw("on_error")),
+        (Rule("retry"), NEVER, Retry(NOW + 1_000, History(0, 1), solo=True)),
+        (Rule(backoff=LISTED, max_attempts=9), History(0, 5), Retry(NOW + 7, History(0, 6), solo=True)),
+        (Rule(max_attempts=1), NEVER, Bury(History(0, 1), "max_crashes")),
+    ],
+)
+def test_a_rule_decides_about_crashes(rule: Rule, history: History, expected: Decision) -> None:
+    budgets = BUDGETS._replace(rules={"crash": rule}, own_attempts=2)
+    assert after_crash(history, budgets, NOW, 0.5) == expected
+
+
+# -- what a job brings itself, and what it asked for ---------------------------------------------------------------
+
+
+def test_a_job_goes_before_the_rules_of_its_queue() -> None:
+    rules = {"Timeout": Rule(max_attempts=10, backoff=LISTED)}
+    budgets = BUDGETS._replace(rules=rules, own_attempts=2, own_backoff=Backoff(delays_ms=(99,), jitter=0.0))
+    assert settle(NEVER, budgets, TIMEOUT, NOW, 0.5) == Retry(NOW + 99, History(1))
+    assert settle(History(1), budgets, TIMEOUT, NOW, 0.5) == Bury(History(2), "max_attempts")
+
+
+@pytest.mark.parametrize(
+    ("failed", "budgets", "delay"),
+    [
+        (TIMEOUT._replace(delay_ms=5, backoff_ms=6), BUDGETS._replace(own_backoff=LISTED), 5),
+        (TIMEOUT._replace(delay_ms=0), BUDGETS, 0),
+        (TIMEOUT._replace(backoff_ms=6), BUDGETS, 6),
+        (TIMEOUT._replace(backoff_ms=6), BUDGETS._replace(rules={"Timeout": Rule(max_attempts=9)}), 6),
+        (TIMEOUT._replace(backoff_ms=6), BUDGETS._replace(rules={"Timeout": Rule(backoff=LISTED)}), 7),
+        (TIMEOUT._replace(backoff_ms=6), BUDGETS._replace(own_backoff=LISTED), 7),
+    ],
+)
+def test_the_nearest_word_about_the_delay_counts(failed: Failed, budgets: Budgets, delay: int) -> None:
+    assert settle(NEVER, budgets, failed, NOW, 0.5) == Retry(NOW + delay, History(1))
+
+
+# -- times ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("left", "dead"), [(999, True), (1_000, False), (1_001, False)])
+def test_no_retry_comes_later_than_it_may(left: int, dead: bool) -> None:
+    budgets = BUDGETS._replace(retry_until_ms=NOW + left)
+    for found in (settle(NEVER, budgets, Failed("x"), NOW, 0.5), after_crash(NEVER, budgets, NOW, 0.5)):
+        assert isinstance(found, Bury | Retry)
+        assert isinstance(found, Bury) is dead
+        assert not isinstance(found, Bury) or found.reason == "retry_for"
+
+
+def test_a_snooze_by_rule_is_no_way_around_the_time_for_retries() -> None:
+    budgets = BUDGETS._replace(rules={"Timeout": Rule("snooze", 30)}, retry_until_ms=NOW + 29)
+    assert settle(NEVER, budgets, TIMEOUT, NOW, 0.5) == Bury(History(1), "retry_for")
+    assert settle(NEVER, budgets, Snooze("5m"), NOW, 0.5) == Later(NOW + 300_000)
+
+
+@pytest.mark.parametrize(("left", "dead"), [(-5, True), (1_000, True), (1_001, False)])
+def test_nothing_comes_after_the_deadline(left: int, dead: bool) -> None:
+    budgets = BUDGETS._replace(deadline_ms=NOW + left, retry_until_ms=NOW - 1 if dead else None)
+    rest = Snooze(1)
+    found = [settle(NEVER, budgets, end, NOW, 0.5) for end in (Failed("x", kind="timeout"), rest)]
+    found.append(after_crash(NEVER, budgets, NOW, 0.5))
+    assert [isinstance(one, Bury) for one in found] == [dead] * 3
+    assert {one.reason for one in found if isinstance(one, Bury)} <= {"deadline"}
+    assert settle(NEVER, budgets, Done(b"1"), NOW, 0.5) == Complete(b"1")

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from supervisor.pool.burial import REPEAT_MS, Unanswered, cause_of, exited
-from supervisor.pool.crew import Crew, to_announce
+from supervisor.pool.crew import Crew, spared, to_announce
 from supervisor.pool.ladder import CANCELLED, Climb
 from supervisor.pool.member import without_our_frames
 from supervisor.tree.commands import Start
+from supervisor.tree.events import Reshape
 from supervisor.tree.model import Ending, plant
 from supervisor.unix.reap import End
 from supervisor.wire.control import Certificate, Link
@@ -133,6 +134,32 @@ def test_as_many_workers_are_announced_as_the_queue_wants_the_oldest_first() -> 
     assert to_announce(crew, drive.tree, 2) == []
     crew.remove(chosen[0])
     assert [member.child for member in to_announce(crew, drive.tree, 2)] == ["a"]
+
+
+def test_who_only_finishes_a_last_job_takes_nobodys_place() -> None:
+    drive = Drive(a_group("abc", tiers=False), obedient=False)
+    drive.tick()
+    crew = Crew()
+    for name in "abc":
+        crew.add(a_member(child=name, run=drive.run(name), announced=name != "c"))
+        drive.ready(name)
+    assert to_announce(crew, drive.tree, 2) == []
+    drive.send(Reshape((a_group("bc", tiers=False),)))
+    assert drive["a"].leaving
+    assert [member.child for member in to_announce(crew, drive.tree, 2)] == ["c"]
+
+
+def test_idle_workers_go_before_busy_ones_and_new_ones_before_old_ones() -> None:
+    drive = Drive(a_group("abcde", tiers=False), obedient=False)
+    drive.tick()
+    crew = Crew()
+    for name in "abcd":
+        busy = [object()] if name in "ad" else []
+        crew.add(a_member(child=name, run=drive.run(name), announced=name != "c", cells=lambda busy=busy: busy))
+    order = [child.id for child in sorted(drive.tree.children, key=spared(crew, standing_by=False))]
+    assert "".join(order) == "ebcda"  # not forked yet; idle; not ready yet; busy
+    order = [child.id for child in sorted(drive.tree.children, key=spared(crew, standing_by=True))]
+    assert "".join(order) == "ebdac"  # who stands by stays, as many as ever
 
 
 def test_a_worker_that_is_given_up_is_watched_and_no_longer_counted() -> None:

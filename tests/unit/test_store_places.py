@@ -15,12 +15,14 @@ import pytest
 from sqlite_utils import Database
 
 from supervisor.errors import EXIT_IO, EXIT_NEWER, NoDatabase, StoreError, StoreNewer
+from supervisor.job import State
 from supervisor.store import open as opening
 from supervisor.store.library import sqlite3
 from supervisor.store.open import file_system_of, open_store
-from supervisor.store.protocol import Group, NewJob
+from supervisor.store.protocol import Completion, Group, NewJob
 from supervisor.store.sqlite.migrations import APPLICATION_ID, MIGRATIONS, known
 from supervisor.store.sqlite.store import SqliteStore
+from tests.support.disciplines import by_name
 from tests.support.small_disk import python_on
 
 NOW = 1_700_000_000_000
@@ -322,6 +324,18 @@ def test_a_kill_in_the_middle_of_a_migration_leaves_nothing_of_it(path: Path, tm
     assert asked(path, "PRAGMA user_version") == len(known())
 
 
+WITHOUT_QUEUES = (
+    "INSERT INTO lane (id, queue) VALUES (1, 'q')",
+    "INSERT INTO job VALUES (1, 1, 0, 1, 0, 1, NULL, NULL, 'null')",
+)
+WITH_QUEUES = (
+    "INSERT INTO queue (id, name, ranking) VALUES (1, 'q', '')",
+    "INSERT INTO lane (id, queue, jobs) VALUES (1, 1, 1)",
+    "INSERT INTO job VALUES (1, 1, 0, 1, 0, 1, NULL, NULL, 'null', 1)",
+)
+"""What one job is, in the tables of older versions."""
+
+
 def at_version(path: Path, version: int) -> Path:
     """A database as an older version of jobsup left it, with one job in it."""
     connection = sqlite3.connect(path, isolation_level=None)
@@ -329,8 +343,8 @@ def at_version(path: Path, version: int) -> Path:
     MIGRATIONS.apply(db, stop_before=known()[version])
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {version}")
-    connection.execute("INSERT INTO lane (id, queue) VALUES (1, 'q')")
-    connection.execute("INSERT INTO job VALUES (1, 1, 0, 1, 0, 1, NULL, NULL, 'null')")
+    for statement in WITHOUT_QUEUES if version < 3 else WITH_QUEUES:
+        connection.execute(statement)
     connection.execute("INSERT INTO ready VALUES (1, 0, 1, 1, 0)")
     connection.execute("INSERT INTO tally VALUES (1, 'queued', 1)")
     connection.execute("UPDATE meta SET value = 2 WHERE name = 'next_id'")
@@ -347,6 +361,140 @@ def test_an_older_database_is_migrated_with_its_jobs(path: Path, version: int) -
     assert found is not None
     assert [job.id for job in found.jobs] == [1]
     store.close()
+
+
+LIVED = """
+INSERT INTO lane (id, queue, paused) VALUES (1, 'q', 0), (2, 'lifo', 0), (3, 'priority', 0), (4, 'stopped', 1);
+INSERT INTO job (id, lane, band, pos, priority, enqueued_at, due_at, options, payload) VALUES
+  (1, 1, 0, 1, 0, 1, NULL, NULL, '"waits"'), (2, 1, 0, 2, 0, 1, NULL, NULL, '"waits behind it"'),
+  (3, 1, 0, 3, 0, 1, 5, NULL, '"is scheduled"'), (4, 1, 0, 4, 0, 1, NULL, NULL, '"runs"'),
+  (5, 1, 0, 5, 0, 1, NULL, '{"tags":["a"]}', '"is completed"'), (6, 1, 0, 6, 0, 1, NULL, NULL, '"is dead"'),
+  (7, 2, 0, -7, 0, 1, NULL, NULL, '"came first"'), (8, 2, 0, -8, 0, 1, NULL, NULL, '"came last"'),
+  (9, 3, -1, 9, 1, 1, NULL, NULL, '"is less urgent"'), (10, 3, -9, 10, 9, 1, NULL, NULL, '"is more urgent"'),
+  (11, 4, 0, 11, 0, 1, NULL, NULL, '"waits in a paused queue"'), (12, 4, 0, 12, 0, 1, NULL, NULL, '"is cancelled"'),
+  (13, 1, 0, 13, 0, 1, NULL, NULL, '"waits for its retry"');
+INSERT INTO ready (lane, band, pos, id, mark) VALUES
+  (1, 0, 1, 1, 0), (1, 0, 2, 2, 1), (2, 0, -7, 7, 0), (2, 0, -8, 8, 0), (3, -1, 9, 9, 0), (3, -9, 10, 10, 0),
+  (4, 0, 11, 11, 0);
+INSERT INTO scheduled (due_at, id) VALUES (5, 3), (9, 13);
+INSERT INTO owner (id, host, boot, epoch, slot, incarnation, pool, directory, pid, start_time)
+  VALUES (1, 'h', 'b', 1, 1, 7, 'q', '/s', 1, 1);
+INSERT INTO lease (token, owner, lane, leased_at, jobs) VALUES (1, 1, 1, 2, '[[4,0,4,0,1]]');
+INSERT INTO outcome (id, state, attempt, token, started_at, finished_at, result, reason) VALUES
+  (5, 'completed', 1, 1, 2, 3, '{"n":1}', NULL), (6, 'dead', 5, 1, 2, 3, NULL, 'failures'),
+  (12, 'cancelled', 0, 0, NULL, 3, NULL, 'cancelled by a client');
+INSERT INTO trail (id, failures, crashes, interruptions, band, pos, due_at, solo, last_error) VALUES
+  (2, 1, 0, 0, 0, 2, NULL, 0, 'it broke'), (6, 5, 0, 0, 0, 6, NULL, 0, 'it broke'),
+  (13, 2, 0, 0, 0, 13, 9, 0, 'so did it');
+INSERT INTO attempt (id, seq, attempt, at, kind, message) VALUES (2, 1, 1, 3, 'error', 'it broke');
+INSERT INTO tally (lane, state, jobs) VALUES
+  (1, 'queued', 2), (1, 'scheduled', 2), (1, 'running', 1), (1, 'completed', 1), (1, 'dead', 1), (2, 'queued', 2),
+  (3, 'queued', 2), (4, 'queued', 1), (4, 'cancelled', 1);
+INSERT INTO request (seq, key, at, first_id, jobs) VALUES (1, 'r', 1, 7, 2);
+UPDATE meta SET value = 14 WHERE name IN ('next_id', 'next_sequence');
+UPDATE meta SET value = 2 WHERE name = 'next_token';
+"""
+STOOD = {
+    "q": {"queued": 2, "scheduled": 2, "running": 1, "completed": 1, "dead": 1}, "lifo": {"queued": 2},
+    "priority": {"queued": 2}, "stopped": {"queued": 1, "cancelled": 1},
+}  # fmt: skip
+
+
+def lived_in(path: Path, version: int) -> Path:
+    """A database of an older version with jobs in every state, in several queues."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    MIGRATIONS.apply(Database(connection, execute_plugins=False), stop_before=known()[version])
+    connection.executescript(
+        f"{LIVED} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; PRAGMA journal_mode = WAL;"
+    )
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize("version", range(1, len(known())))
+def test_jobs_of_an_older_version_stand_where_they_stood(path: Path, version: int) -> None:
+    store = opened(lived_in(path, version))
+    store.govern(by_name)
+    with store.transaction(NOW) as tx:
+        counts = {
+            name: {str(state): jobs for state, jobs in found.items() if jobs} for name, found in tx.counts().items()
+        }
+        assert counts == STOOD
+        standing = {job_id: str(found.state) for job_id, found in tx.standing(range(1, 20)).items()}
+        assert standing == {
+            1: "queued", 2: "queued", 3: "scheduled", 4: "running", 5: "completed", 6: "dead", 7: "queued", 8: "queued",
+            9: "queued", 10: "queued", 11: "queued", 12: "cancelled", 13: "scheduled",
+        }  # fmt: skip
+        assert tx.paused("stopped")
+        assert list(tx.known_request("r").ids) == [7, 8]  # type: ignore[union-attr]
+    shown = store.connection.execute("SELECT id, queue, key, state FROM jobs ORDER BY id").fetchall()
+    assert {row[0]: row[3].decode() for row in shown} == standing
+    assert {row[2] for row in shown} == {b""}
+    store.close()
+
+
+@pytest.mark.parametrize("version", range(1, len(known())))
+@pytest.mark.parametrize("reranked", [False, True])
+def test_jobs_of_an_older_version_go_on_beside_new_ones(path: Path, version: int, reranked: bool) -> None:
+    store = opened(lived_in(path, version))
+    store.govern(by_name)
+    with store.transaction(NOW) as tx:
+        tx.insert([Group(queue, [NewJob(b"0")]) for queue in ("q", "lifo")])
+        tx.insert([Group("priority", [NewJob(b"0", 5)])])
+    while reranked:
+        with store.transaction(NOW) as tx:
+            reranked = tx.rerank(2)
+    with store.transaction(NOW) as tx:
+        orders = {queue: tx.lease(queue, 1, 10, 10_000) for queue in STOOD}
+        assert {queue: [job.id for job in lease.jobs] if lease else [] for queue, lease in orders.items()} == {
+            "q": [1, 2, 14], "lifo": [15, 8, 7], "priority": [10, 16, 9], "stopped": [],
+        }  # fmt: skip
+        second = orders["q"].jobs[1]  # type: ignore[union-attr]
+        assert (second.attempt, second.previous_error) == (2, b"it broke")
+        assert tx.promote(10) == 2
+        due = tx.lease("q", 1, 10, 10_000)
+        assert due is not None
+        assert [(job.id, job.attempt) for job in due.jobs] == [(3, 1), (13, 3)]
+        assert tx.complete(1, [Completion(4, NOW, NOW + 1, b"null")]) == []
+        tx.pause("stopped", paused=False)
+        resumed = tx.lease("stopped", 1, 10, 10_000)
+        assert resumed is not None
+        assert [job.id for job in resumed.jobs] == [11]
+        assert tx.remove([5, 6, 12]) == 3
+    with store.transaction(NOW) as tx:
+        assert tx.counts()["q"] == {**dict.fromkeys(State, 0), State.RUNNING: 5, State.COMPLETED: 1}
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "step"), [(old, step) for old in range(1, len(known())) for step in range(1, len(known()) - old + 1)]
+)
+def test_a_kill_at_any_step_leaves_an_older_database_as_it_was(
+    path: Path, tmp_path: Path, version: int, step: int
+) -> None:
+    before = contents(lived_in(path, version))
+    (tmp_path / "strikes").mkdir()
+    code = f"from supervisor.store.open import open_store; open_store({str(path)!r}, 'full', create=True, migrate=True)"
+    points = {"JOBSUP_FAILPOINTS": f"migrate.step=kill@{step}", "JOBSUP_FAILPOINT_DIR": str(tmp_path / "strikes")}
+    ended = subprocess.run([sys.executable, "-c", code], env={**os.environ, **points}, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert contents(path) == before
+    opened(path).close()
+    assert asked(path, "PRAGMA user_version") == len(known())
+    assert asked(path, "SELECT count(*) FROM jobs WHERE state = 'queued'") == 7
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """All that is in a database: its schema, and every row of every table."""
+    connection = sqlite3.connect(path)
+    try:
+        tables = connection.execute("SELECT name, sql, type FROM sqlite_schema ORDER BY name").fetchall()
+        rows = {
+            name: connection.execute(f"SELECT * FROM {name}").fetchall() for name, _, kind in tables if kind == "table"
+        }
+        return {"": tables, **rows, "version": connection.execute("PRAGMA user_version").fetchall()}
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize("version", range(1, len(known())))

@@ -13,18 +13,20 @@ from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
 
-GROWING = {"job", "ready", "scheduled", "outcome", "trail", "attempt", "request"}
+GROWING = {"job", "ready", "scheduled", "outcome", "trail", "attempt", "request", "letter", "replayed", "stat"}
 WALKS = {
+    "read_stats": "one row for each queue and minute, then hour: three thousand for each queue in three weeks",
     "read_scheduled": "an operator's listing: no index orders what is scheduled by id, and none is worth its cost",
     "request_forget": "the oldest keys, bounded by its limit",
 }
 SORTS = {
+    "explain_leased": "what is leased",
     "outcome_tokens": "the few tokens of one batch",
     "read_oldest": "queues times priorities",
     "read_page": "one page",
     "read_running": "what is leased",
     "read_scheduled": "see above",
-    "tally": "queues times states",
+    "read_waiting": "queues times priorities",
 }
 
 

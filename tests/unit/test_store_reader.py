@@ -75,9 +75,11 @@ def test_a_queued_job_is_shown_with_every_key(store: SqliteStore, reader: Reader
     options = b'{"tags":["a","b"],"max_attempts":2}'
     put(store, NewJob(b'{"to":"x","password":"secret"}', 3, None, options), queue="q")
     assert reader.job(1) == {
-        "id": 1, "queue": "q", "state": "queued", "payload": {"to": "x", "password": "[redacted]"}, "result": None,
+        "id": 1, "queue": "q", "key": None, "state": "queued", "payload": {"to": "x", "password": "[redacted]"},
+        "result": None,
         "priority": 3, "tags": ["a", "b"], "attempt": 0, "max_attempts": 2, "failures": 0, "crashes": 0,
-        "interruptions": 0, "token": None, "worker": None, "enqueued_at": AT, "due_at": None, "started_at": None,
+        "interruptions": 0, "token": None, "worker": None, "enqueued_at": AT, "due_at": None, "expires_at": None,
+        "deadline_at": None, "started_at": None,
         "finished_at": None, "reason": None, "error": None, "errors": [],
     }  # fmt: skip
 
@@ -370,6 +372,32 @@ def test_the_oldest_waiting_job_is_found_in_every_order(store: SqliteStore, read
     with store.transaction(NOW) as tx:
         lease(tx, queue, 5)
     assert reader.oldest_queued_ms() == {}
+
+
+def test_a_job_waits_since_it_could_have_run(store: SqliteStore, reader: Reader) -> None:
+    put(store, NewJob(b"1", 0, NOW - 30), now=NOW - 500)
+    with store.transaction(NOW) as tx:
+        assert tx.promote(10) == 1
+    assert (reader.oldest_queued_ms(), reader.waiting_since_ms(0, 9)) == ({"q": NOW - 500}, (0, {"q": NOW - 30}))
+    with store.transaction(NOW) as tx:
+        tx.reschedule(lease(tx), 1, NOW + 70, History(1), ERROR, solo=False)
+    assert reader.waiting_since_ms(0, 9) == (0, {"q": None})
+    with store.transaction(NOW + 100) as tx:
+        assert tx.promote(10) == 1
+    assert reader.waiting_since_ms(0, 9) == (0, {"q": NOW})
+
+
+def test_what_waits_is_found_page_by_page(store: SqliteStore, reader: Reader) -> None:
+    for number, queue in enumerate(("q", "lifo", "priority")):
+        put(store, queue=queue, now=NOW + number)
+    after, found = 0, {}
+    for _ in range(9):
+        after, page = reader.waiting_since_ms(after, 2)
+        found |= page
+        assert len(page) <= 2
+        if not after:
+            break
+    assert found == {"q": NOW, "lifo": NOW + 1, "priority": NOW + 2}
 
 
 def test_paused_queues_are_named(store: SqliteStore, reader: Reader) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from supervisor.tree.events import Exited, Halt, Reshape
-from supervisor.tree.model import ChildSpec, CircuitState, Ending, GroupSpec, Restart, Status
+from supervisor.tree.events import Exited, Halt, Probe, Reshape, Worked
+from supervisor.tree.model import ChildSpec, CircuitState, Ending, Goal, GroupSpec, Restart, Status
 from tests.support.tree_drive import Drive, started, stopped
 
 
@@ -109,6 +109,35 @@ def test_two_leaving_children_of_one_group_keep_it_until_both_are_gone() -> None
     assert [group.id for group in drive.tree.groups] == ["z", "g"]
     drive.dies("b", Ending.ORDERED)
     assert [group.id for group in drive.tree.groups] == ["z"]
+
+
+def test_more_children_or_fewer_leave_the_circuit_and_its_deaths_as_they_are() -> None:
+    both = GroupSpec("g", (ChildSpec("a"), ChildSpec("b")), intensity=0)
+    drive = driven(both)
+    drive.dies("a")
+    assert started(drive.send(Reshape((replace(both, children=(*both.children, ChildSpec("c"))),)))) == ""
+    assert drive.tree.group("g").circuit is CircuitState.OPEN
+    assert drive["c"].goal is Goal.HELD
+    drive.send(Reshape((replace(both, children=both.children[:1]),)))
+    assert (drive.tree.group("g").circuit, drive["a"].goal) == (CircuitState.OPEN, Goal.HELD)
+
+
+def test_a_held_newcomer_starts_when_the_circuit_closes() -> None:
+    both = GroupSpec("g", (ChildSpec("a"), ChildSpec("b")), intensity=0)
+    drive = driven(both)
+    drive.dies("a")
+    drive.send(Reshape((replace(both, children=(*both.children, ChildSpec("c"))),)))
+    assert started(drive.send(Probe("g"))) == "a"
+    assert started(drive.send(Worked("a", drive.run("a")))) == "c"
+    assert drive.tree.group("g").circuit is CircuitState.CLOSED
+
+
+def test_a_group_of_none_of_its_children_is_judged_afresh() -> None:
+    both = GroupSpec("g", (ChildSpec("a"), ChildSpec("b")), intensity=0)
+    drive = driven(both)
+    drive.dies("a")
+    assert started(drive.send(Reshape((replace(both, children=(ChildSpec("c"),)),)))) == "c"
+    assert drive.tree.group("g").circuit is CircuitState.CLOSED
 
 
 def test_an_unchanged_group_keeps_its_open_circuit() -> None:

@@ -41,12 +41,20 @@ def read_job(**members: Any) -> messages.NewJob:
 
 
 RIGHT = [
-    request("hello"), request("status"), request("workers"), request("tree"), request("reload"),
+    request("hello"), request("status"), request("workers"), request("tree"), request("reload"), request("alerts_test"),
     request("job", job=1), request("wait", job=2**53 - 1, timeout_ms=0), request("cancel", ids=[1, 2]),
     request("retry", ids=[1], force=True), request("pause", queue="a"), request("resume", queue="a"),
     request("move", old="a", new="b"), request("purge", queue="a", state="dead"),
     request("dead_retry", filter={"queue": "a"}), request("dead_delete", filter={"before_ms": 1}),
+    request("scale", queue="a", workers=3), request("explain", job=1),
+    request("key", queue="a", job_key="k", action="free"),
+    request("dead_retry", filter={"fingerprint": "0" * 16}, limit=1, pace_jobs=1, pace_ms=1, canary=1),
+    request("dead_stop", replay=1), request("edit", job=1, payload=None), request("edit", job=1, untag=["a"]),
+    request("delete", tag="a", by="finished"), request("delete", ids=[1]),
     enqueue(),
+    request("cron_list"), request("cron_show", name="a"), request("cron_add", name="a", schedule={"queue": "q"}),
+    request("cron_remove", name="a"), request("cron_pause", name="a"), request("cron_resume", name="a"),
+    request("cron_run", name="a"),
 ]  # fmt: skip
 
 
@@ -63,17 +71,28 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
         by_class.setdefault(kind.access, set()).add(kind.__struct_config__.tag)
     assert by_class == {
         "enqueue": {"enqueue"},
-        "status": {"hello", "job", "status", "wait", "workers", "tree"},
+        "status": {"hello", "job", "explain", "status", "wait", "workers", "tree", "cron_list", "cron_show"},
         "admin": {
             "cancel",
             "retry",
+            "key",
             "pause",
             "resume",
             "move",
             "purge",
             "dead_retry",
             "dead_delete",
+            "dead_stop",
+            "edit",
+            "delete",
+            "cron_add",
+            "cron_remove",
+            "cron_pause",
+            "cron_resume",
+            "cron_run",
             "reload",
+            "alerts_test",
+            "scale",
         },
     }
 
@@ -87,7 +106,7 @@ def test_a_payload_stays_the_text_it_was() -> None:
 
 def test_options_not_given_are_none() -> None:
     found = read_job()
-    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [()]
+    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [()] + [None] * 8
 
 
 @pytest.mark.parametrize(
@@ -98,6 +117,8 @@ def test_options_not_given_are_none() -> None:
         ("due_at_ms", [0, YEAR_10000_MS - 1]),
         ("timeout_ms", [1, 3_153_600_000_000]),
         ("max_attempts", [1, 1000]),
+        ("key", ["k", "customer 7", "\u00e9", "x" * 200]),
+        ("cost", [1, 1_000_000]),
         ("tags", [["a"] * 0, ["a b", "\u00e9"], ["x" * 64], [str(n) for n in range(32)]]),
     ],
 )
@@ -116,7 +137,8 @@ def test_options_are_taken_up_to_their_bounds(name: str, values: list[Any]) -> N
         ("timeout_ms", 0), ("timeout_ms", 0.5), ("max_attempts", 0), ("max_attempts", 1001), ("max_attempts", True),
         ("tags", "abc"), ("tags", [1]), ("tags", [""]), ("tags", ["x" * 65]), ("tags", [str(n) for n in range(33)]),
         ("tags", ["a", "a"]), ("tags", ["\u202e"]), ("tags", ["a\tb"]), ("tags", ["\x1b[2J"]), ("tags", None),
-        ("unique", True), ("key", "k"), ("cron", "* * * * *"),
+        ("unique", True), ("key", ""), ("key", "x" * 201), ("key", "a\tb"), ("key", "\u202e"), ("key", 1), ("cost", 0),
+        ("cost", 1_000_001), ("cost", 1.5), ("cost", True), ("cron", "* * * * *"),
     ],
 )  # fmt: skip
 def test_an_option_that_is_not_what_it_may_be_is_named(name: str, value: Any) -> None:
@@ -128,6 +150,13 @@ def test_two_due_times_exclude_each_other() -> None:
     with pytest.raises(InvalidPayload, match=r"jobs\[0\]: delay_ms and due_at_ms exclude each other"):
         read(job(delay_ms=1, due_at_ms=1))
     assert read_job(delay_ms=None, due_at_ms=1).due_at_ms == 1
+
+
+@pytest.mark.parametrize(("one", "other"), [("ttl_ms", "expires_at_ms"), ("deadline_ms", "deadline_at_ms")])
+def test_a_time_is_given_in_one_way(one: str, other: str) -> None:
+    with pytest.raises(InvalidPayload, match=rf"jobs\[0\]: {one} and {other} exclude each other"):
+        read(job(**{one: 1, other: 1}))
+    assert getattr(read_job(**{one: None, other: 1}), other) == 1
 
 
 def test_a_job_needs_a_payload_even_if_it_is_null() -> None:
@@ -290,3 +319,39 @@ def test_payloads_of_requests_are_checked_as_bytes() -> None:
     found = read_job(payload={"a": [1]})
     check_payload(bytes(found.payload), 1024, "emails")
     assert msgspec.json.decode(found.payload) == {"a": [1]}
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (request("edit", job=1), "name something to change"),
+        (request("edit", payload=1), "job: this member is missing"),
+        (request("edit", job=1, tags=["a\n"]), "tags must be"),
+        (request("edit", job=1, delay_ms=1, due_at_ms=1), "exclude each other"),
+        (request("edit", job=1, priority=101), "priority must be an integer from -100 to 100"),
+        (request("delete"), "name at least one of queue"),
+        (request("delete", by="finished"), "name at least one of queue"),
+        (request("delete", ids=[1], by="died"), 'by must be "enqueued" or "finished"'),
+        (request("delete", tag=""), "tag must be"),
+        (request("dead_retry", filter={"fingerprint": "XYZ"}), "fingerprint must be 16 hexadecimal digits"),
+        (request("dead_retry", filter={}), "name at least one of"),
+        (request("dead_retry", filter={"queue": "a"}, pace_jobs=1), "pace_jobs and pace_ms go together"),
+        (request("dead_retry", filter={"queue": "a"}, canary=0), "canary must be"),
+        (request("dead_retry", filter={"queue": "a"}, limit=0), "limit must be"),
+        (request("dead_stop", replay=0), "replay must be"),
+    ],
+)
+def test_edits_deletions_and_replays_that_mean_nothing_are_refused(message: dict[str, Any], said: str) -> None:
+    with pytest.raises(JobsupError) as refused:
+        read(message)
+    assert isinstance(refused.value, UsageError | InvalidPayload)
+    assert said in refused.value.message
+
+
+def test_a_payload_that_is_null_is_not_one_that_is_left_out() -> None:
+    given, left = read(request("edit", job=1, payload=None)), read(request("edit", job=1, priority=1))
+    assert isinstance(given, messages.Edit)
+    assert isinstance(left, messages.Edit)
+    assert given.payload is not msgspec.UNSET
+    assert bytes(given.payload) == b"null"
+    assert left.payload is msgspec.UNSET

@@ -62,6 +62,9 @@ def handler_unusable(site: Site) -> Iterator[Finding]:
 
     for text in host_facts(site.loaded, site.environ).problems:
         what, _, remedy = text.rpartition("; ")
+        if ": alerts.command: " in text:
+            yield problem("alerts_failing", what, remedy)
+            continue
         yield problem("handler_unusable", what or text, remedy or "correct the queue")
 
 
@@ -95,4 +98,21 @@ def config_not_loaded(site: Site) -> Iterator[Finding]:
         yield problem("config_not_loaded", f"the last reload was refused: {refused}", "correct it, and reload again")
 
 
-CHECKS = (package_clash, config_invalid, config_writable, handler_unusable, config_advice, config_not_loaded)
+def alerts_failing(site: Site) -> Iterator[Finding]:
+    """Nobody would hear of what goes wrong."""
+    if site.spec is None or not site.spec.alerts.configured:
+        return
+    error = ((site.status or {}).get("alerts") or {}).get("error")
+    if error:
+        yield problem("alerts_failing", f"alerts cannot be sent: {error}", "mend it; jobsctl alerts test tries it out")
+
+
+CHECKS = (
+    package_clash,
+    config_invalid,
+    config_writable,
+    handler_unusable,
+    config_advice,
+    config_not_loaded,
+    alerts_failing,
+)

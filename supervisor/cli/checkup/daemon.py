@@ -108,7 +108,7 @@ def nofile_low(site: Site) -> Iterator[Finding]:
 
     if site.spec is None:
         return
-    needed = NOFILE_BASE + NOFILE_PER_WORKER * sum(pool.workers for pool in site.spec.workplaces.values())
+    needed = NOFILE_BASE + NOFILE_PER_WORKER * sum(pool.workers_max for pool in site.spec.workplaces.values())
     try:
         soft, hard = psutil.Process(site.daemon_pid or os.getpid()).rlimit(psutil.RLIMIT_NOFILE)
     except psutil.Error:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import DURATION, INSTANT, QUEUE
+from supervisor.cli.parameters import DEADLINE, DELAYS, DURATION, INSTANT, QUEUE
 from supervisor.job import COST_MAX, PRIORITY_MAX, PRIORITY_MIN
 
 INPUT_BYTES_MAX = 16 * 1024 * 1024
@@ -18,6 +18,7 @@ ATTEMPTS_MAX = 1_000
     examples=[
         'jobsctl enqueue emails \'{"to": "a@b.c"}\'',
         "jobsctl enqueue emails @letter.json --delay 5m --tag newsletter",
+        "jobsctl enqueue prices --ttl 10m --deadline 1h --backoff 1s,10s,1m",
         "jobsctl enqueue reports --at 2030-01-31T08:00:00Z --priority 10",
         "find /usr/share -type f | jq -Rc '{path: .}' | jobsctl enqueue checksum --jsonl -",
         "jobsctl enqueue checksum --jsonl big.jsonl --resume 120000",
@@ -34,6 +35,11 @@ ATTEMPTS_MAX = 1_000
 )
 @click.option("--timeout", metavar="DURATION", type=DURATION, help="How long a run may take.")
 @click.option("--max-attempts", metavar="N", type=click.IntRange(1, ATTEMPTS_MAX), help="How often it may be tried.")
+@click.option("--backoff", metavar="DURATION,...", type=DELAYS, help="Delays before retries; the last one repeats.")
+@click.option("--retry-for", metavar="DURATION", type=DURATION, help="No retry later than this after it was due.")
+@click.option("--ttl", metavar="DURATION", type=DURATION, help="Cancel it if not started this long after it was due.")
+@click.option("--expires", metavar="TIME", type=INSTANT, help="Cancel it if not started by this time.")
+@click.option("--deadline", metavar="DURATION|TIME", type=DEADLINE, help="Dead if not done by then; a run is cut.")
 @click.option("--key", metavar="TEXT", help="What it belongs to: order, fairness and limits may hold for each key.")
 @click.option("--cost", metavar="N", type=click.IntRange(1, COST_MAX), help="How many jobs it counts for in a rate.")
 @click.option("--tag", metavar="TEXT", multiple=True, help="A tag to find it by; may be repeated.")
@@ -62,13 +68,17 @@ def command(
 
 def _job_options(
     delay: int | None, at: int | None, priority: int | None, timeout: int | None, max_attempts: int | None,
-    tag: tuple[str, ...], key: str | None, cost: int | None,
+    tag: tuple[str, ...], backoff: list[int] | None, retry_for: int | None, ttl: int | None, expires: int | None,
+    deadline: dict[str, int] | None, key: str | None, cost: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The options of a job as the protocol has them; only those that were given."""
     if delay is not None and at is not None:
         raise click.UsageError("--delay and --at exclude each other")
+    if ttl is not None and expires is not None:
+        raise click.UsageError("--ttl and --expires exclude each other")
     given = {
         "delay_ms": delay, "due_at_ms": at, "priority": priority, "timeout_ms": timeout,
+        "backoff_ms": backoff, "retry_for_ms": retry_for, "ttl_ms": ttl, "expires_at_ms": expires, **(deadline or {}),
         "max_attempts": max_attempts, "tags": list(tag) or None, "key": key, "cost": cost,
     }  # fmt: skip
     return {name: value for name, value in given.items() if value is not None}
@@ -79,7 +89,7 @@ def _enqueue_one(invocation: Invocation, queue: str, payload: str | None, option
 
     from supervisor.wire.payload import parse
 
-    text = "null" if payload is None else _read(payload)
+    text = "null" if payload is None else read_payload(payload)
     with invocation.client() as client:
         reply = client.insert(queue, [{"payload": parse(text), **options}])
     if invocation.json:
@@ -98,7 +108,7 @@ def _enqueue_one(invocation: Invocation, queue: str, payload: str | None, option
         note(f"no daemon runs: job {reply['ids'][0]} waits for one")
 
 
-def _read(payload: str) -> str | bytes:
+def read_payload(payload: str) -> str | bytes:
     """The payload's text: itself, or what @FILE or - stand for."""
     if payload == "-":
         import sys

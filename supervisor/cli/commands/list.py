@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import JOB_ID, QUEUE
+from supervisor.cli.parameters import JOB_ID, search_options
 from supervisor.job import State
 
 SHOWN = (
@@ -16,26 +18,29 @@ SHOWN = (
 @jobsctl_command(
     examples=[
         "jobsctl list --queue emails --state dead",
+        "jobsctl list --since 1h --text someone@example.com",
+        "jobsctl list --state completed --by finished --since 2026-01-31T08:00:00Z --until 2026-01-31T09:00:00Z",
         "jobsctl list --limit 0 --json > jobs.jsonl",
         "jobsctl list --after 1200    # the page behind job 1200",
     ]
 )
-@click.option("--queue", metavar="QUEUE", type=QUEUE, help="Only jobs of this queue.")
-@click.option("--state", type=click.Choice([state.value for state in State]), help="Only jobs in this state.")
-@click.option("--tag", metavar="TEXT", help="Only jobs with this tag.")
+@search_options
 @click.option("--limit", metavar="N", type=click.IntRange(min=0), default=50, show_default=True, help="0: all.")
 @click.option("--after", metavar="ID", type=JOB_ID, help="Go on behind this job of an earlier page.")
 @pass_invocation
 def command(
-    invocation: Invocation, queue: str | None, state: str | None, tag: str | None, limit: int, after: int | None
+    invocation: Invocation, /, queue: str | None, state: str | None, limit: int, after: int | None, **wanted: Any
 ) -> None:
-    """List jobs, newest first.
+    """List jobs, newest first; all options that are given must hold.
 
-    They are read from the database, with or without a daemon; that needs the service's user, or root.
+    They are read from the database, with or without a daemon; that needs the service's user, or root. --text finds
+    what stands in the payload as it was sent, and in the last error; what is redacted is not found.
     Tab-separated, the columns are: id, queue, state, priority, attempt, crashes, enqueued_at, due_at, finished_at,
     result, error.
     """
+    from supervisor.cli.progress import watched
     from supervisor.cli.render import Column, put_rows
+    from supervisor.cli.searching import as_search
     from supervisor.errors import NoDatabase
 
     if queue is not None:
@@ -50,9 +55,13 @@ def command(
     ]  # fmt: skip
     try:
         with invocation.reader() as reader:
-            jobs = reader.jobs(
-                queue=queue, state=State(state) if state else None, tag=tag, limit=limit, before_id=after
-            )
+            jobs = watched(
+                lambda told: reader.search(
+                    as_search(**wanted), queue=queue, state=State(state) if state else None, limit=limit,
+                    before_id=after, told=told,
+                ),
+                "{} jobs looked at", as_json=invocation.json,
+            )  # fmt: skip
             put_rows(({name: job[name] for name in SHOWN} for job in jobs), columns, as_json=invocation.json)
     except NoDatabase:
         return

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import DURATION, QUEUE
+from supervisor.cli.parameters import DURATION, QUEUE, WORKERS
 
 
 @click.group("queues", context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,6 +19,7 @@ def command() -> None:
     name="add",
     examples=[
         "jobsctl queues add emails --handler myapp.mail:send --workers 4",
+        "jobsctl queues add thumbnails --command 'thumbnail -- {path}' --workers 1-8",
         "jobsctl queues add checksum --command 'sha256sum -- {path}' --reload",
         "jobsctl queues add reports --handler myapp.reports:make --key order=priority --key retention.completed=1d",
     ],
@@ -28,14 +29,14 @@ def command() -> None:
 @click.option(
     "--command", "argv", metavar="LINE", help="The command to run; divided as a shell would, run without one."
 )
-@click.option("--workers", metavar="N", type=click.IntRange(min=0), help="How many worker processes.")
+@click.option("--workers", metavar="N", type=WORKERS, help="How many worker processes, or MIN-MAX.")
 @click.option("--timeout", metavar="DURATION", type=DURATION, help="How long a run may take.")
 @click.option("--max-attempts", metavar="N", type=click.IntRange(min=1), help="How often a job may be tried.")
 @click.option("--key", "keys", metavar="KEY=VALUE", multiple=True, help="Any other key of a queue; may be repeated.")
 @click.option("--reload", "reload_now", is_flag=True, help="Make the daemon apply it at once.")
 @pass_invocation
 def add(
-    invocation: Invocation, name: str, handler: str | None, argv: str | None, workers: int | None,
+    invocation: Invocation, name: str, handler: str | None, argv: str | None, workers: int | dict[str, int] | None,
     timeout: int | None, max_attempts: int | None, keys: tuple[str, ...], reload_now: bool,
 ) -> None:  # fmt: skip
     """Add a queue, and print the path of its file.
@@ -73,7 +74,11 @@ def _doubts(invocation: Invocation, path: str) -> list[str]:
 
 
 def _table(
-    handler: str | None, argv: str | None, workers: int | None, timeout_ms: int | None, max_attempts: int | None
+    handler: str | None,
+    argv: str | None,
+    workers: int | dict[str, int] | None,
+    timeout_ms: int | None,
+    max_attempts: int | None,
 ) -> dict[str, Any]:
     """The queue's table, as it is written in TOML; only what was given."""
     from supervisor.policy.duration import show

@@ -14,7 +14,8 @@ from supervisor.cli.parameters import QUEUE
 def command(invocation: Invocation, queue: str) -> None:
     """Hand out jobs of a queue again.
 
-    If the queue's pool has given up restarting its workers, it tries again at once.
+    If the queue's pool has given up restarting its workers, it tries again at once. If the queue's breaker is open,
+    it is closed.
     """
     reply = invocation.ask("resume", queue=queue)
     if invocation.json:

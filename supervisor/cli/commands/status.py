@@ -54,20 +54,27 @@ def find_job(invocation: Invocation, job_id: int) -> dict[str, Any]:
 def _overview(invocation: Invocation) -> dict[str, Any]:
     from supervisor.cli.overview import absent, overview
     from supervisor.errors import NoDatabase, NotRunning
+    from supervisor.store.breaker_view import shown
     from supervisor.unix.clock import wall_ms
 
     try:
         return invocation.ask_at_once("status")
     except NotRunning:
         pass
-    queues = tuple(invocation.spec().queues)
+    queues, now_ms = invocation.spec().queues, wall_ms()
     try:
         with invocation.reader() as reader:
-            found = overview(queues, reader.counts(), reader.oldest_queued_ms(), reader.paused(), wall_ms())
+            known = reader.breakers()
+            breakers = {name: shown(queue.breaker, known.get(name), now_ms) for name, queue in queues.items()}
+            found = overview(queues, reader.counts(), reader.oldest_queued_ms(), reader.paused(), now_ms, breakers)
+            schedules = reader.schedules_overview()
     except NoDatabase:
-        found = overview(queues, {}, {}, (), 0)
+        breakers = {name: shown(queue.breaker, None, now_ms) for name, queue in queues.items()}
+        schedules = {"count": 0, "paused": 0, "next": None, "next_at": None}
+        found = overview(queues, {}, {}, (), 0, breakers)
     holder = invocation.holder()
-    return {"daemon": absent(holder.pid if holder else None), "queues": found}
+    daemon = absent(holder.pid if holder else None)
+    return {"daemon": daemon, "queues": found, "schedules": schedules, "alerts": None}
 
 
 def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
@@ -81,10 +88,8 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
     daemon = found["daemon"]
     if sys.stdout.isatty():
         render.put_line(_sentence(daemon))
-    if daemon.get("reload_error"):
-        render.note(f"the last reload was refused: {daemon['reload_error']}")
-    if daemon.get("store"):
-        render.note(f"the database cannot be written: {daemon['store']}")
+    for trouble in _troubles(found):
+        render.note(trouble)
     columns = [
         render.Column("queue", "queue"),
         *(render.Column(state, state, "number") for state in ("queued", "running", "scheduled")),
@@ -99,10 +104,35 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
     ]
     render.put_rows(({"queue": name, **queue} for name, queue in found["queues"].items()), columns, as_json=False)
     if sys.stdout.isatty():
-        for name, queue in found["queues"].items():
-            circuit = f"circuit {queue['circuit']}: " if queue.get("circuit") not in (None, "closed") else ""
-            if queue.get("reason"):
-                render.put_block(f"{name}: {circuit}{queue['reason']}", queue.get("detail") or "")
+        _put_remarks(found)
+
+
+def _troubles(found: dict[str, Any]) -> list[str]:
+    """What keeps the daemon as a whole from its work."""
+    daemon, alerts = found["daemon"], found.get("alerts") or {}
+    said = {
+        "the last reload was refused": daemon.get("reload_error"),
+        "the database cannot be written": daemon.get("store"),
+        "alerts cannot be sent": alerts.get("error"),
+    }
+    return [f"{what}: {why}" for what, why in said.items() if why]
+
+
+def _put_remarks(found: dict[str, Any]) -> None:
+    """What a table has no room for: schedules, and why queues stand as they do."""
+    from supervisor.cli import render
+
+    schedules = found.get("schedules") or {"count": 0}
+    if schedules["count"]:
+        coming = f"; {schedules['next']} is due next, at {schedules['next_at']}" if schedules["next"] else ""
+        render.put_line(f"schedules: {schedules['count']}{coming}")
+    for name, queue in found["queues"].items():
+        circuit = f"circuit {queue['circuit']}: " if queue.get("circuit") not in (None, "closed") else ""
+        if queue.get("reason"):
+            render.put_block(f"{name}: {circuit}{queue['reason']}", queue.get("detail") or "")
+        if queue.get("scale_reason"):
+            bounds = f"{queue['workers_min']} to {queue['workers_max']}"
+            render.put_line(f"{name}: {queue['workers_target']} of {bounds} workers: {queue['scale_reason']}")
 
 
 def _sentence(daemon: dict[str, Any]) -> str:

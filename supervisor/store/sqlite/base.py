@@ -16,7 +16,7 @@ from supervisor.errors import UnknownJob
 from supervisor.job import State
 from supervisor.policy.rank import TICKS_PER_MS
 from supervisor.policy.settle import History
-from supervisor.store.protocol import AttemptError, Held, OpenLease, Standing
+from supervisor.store.protocol import AttemptError, Held, NewJob, OpenLease, Standing
 from supervisor.store.sqlite.cache import Cache, Lane, QueueRow
 from supervisor.store.sqlite.lanes import Lanes
 from supervisor.store.sqlite.statements import SQL
@@ -64,7 +64,9 @@ class Place(NamedTuple):
 
 def stored_jobs(jobs: Mapping[int, Held]) -> str:
     """The jobs of a lease as its row keeps them; what most have in common is left out."""
-    return encode([(job_id, *(held if held[4:] != (0, 1) else held[:4])) for job_id, held in jobs.items()]).decode()
+    return encode(
+        [(job_id, *(held[:6] if held[4:6] != (0, 1) else held[:4])) for job_id, held in jobs.items()]
+    ).decode()
 
 
 class Base(Lanes):
@@ -77,6 +79,7 @@ class Base(Lanes):
         self._rewritten: set[int] = set()
         self._touched: set[int] = set()
         self.earliest_due_ms: int | None = None
+        self.earliest_expiry_ms: int | None = None
 
     def _take(self, name: str, count: int) -> int:
         first = self._cache.sequences[name]
@@ -84,7 +87,7 @@ class Base(Lanes):
         return first
 
     def _sequence(self, count: int) -> int:
-        """The first of so many places in the order in which jobs become ready: it follows the clock and never goes back."""
+        """The first of so many places in the order of becoming ready: it follows the clock and never goes back."""
         first = max(self._cache.sequences["next_sequence"], self._now_ms * TICKS_PER_MS)
         self._cache.sequences["next_sequence"] = first + count
         return first
@@ -103,6 +106,12 @@ class Base(Lanes):
     def _note_due(self, due_at_ms: int) -> None:
         if self.earliest_due_ms is None or due_at_ms < self.earliest_due_ms:
             self.earliest_due_ms = due_at_ms
+
+    def _put_expiries(self, job_id: int, job: NewJob) -> None:
+        for at, ttl in ((job.expires_at_ms, 1), (job.deadline_at_ms, 0)):
+            if at is not None:
+                self._db.execute(SQL.expiry_put, (at, job_id, ttl))
+                self.earliest_expiry_ms = at if self.earliest_expiry_ms is None else min(at, self.earliest_expiry_ms)
 
     def standing(self, ids: Iterable[int]) -> dict[int, Standing]:
         """Where these jobs stand."""

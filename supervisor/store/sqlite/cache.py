@@ -17,6 +17,7 @@ from supervisor.job import State
 from supervisor.policy.discipline import Discipline, DisciplineOf, Limit
 from supervisor.policy.rank import Turn
 from supervisor.policy.rate import Bucket, Rate
+from supervisor.store.history import Figures
 from supervisor.store.protocol import Held, OpenLease
 from supervisor.store.sqlite.statements import SQL
 
@@ -87,9 +88,12 @@ class Cache:
         """Queues that wait for a limit of theirs to have room."""
         self.naps: list[tuple[int, str, Gate | None]] = []
         """When to look again: (time, queue or "", limit at which lanes wait or None), the earliest first."""
+        self.woken_at_ms = 0
         self.sources: dict[str, dict[str, int]] = {}
         self.reranking: set[str] = set()
         self.has_unique = connection.execute(SQL.uniq_any).fetchone() is not None
+        self.figures: dict[tuple[str, int], Figures] = {}
+        self.minute = 0
         self._load(connection)
 
     def _load(self, db: Any) -> None:
@@ -112,8 +116,10 @@ class Cache:
         rows = db.execute(SQL.lease_open).fetchall()
         for token, group in groupby(rows, key=lambda row: row[0]):
             jobs = list(group)
-            decoded = (msgspec.json.decode(row[4]) for row in jobs)
-            held = {job_id: Held(*place) for job_id, *place in decoded}
+            decoded = [msgspec.json.decode(row[4]) for row in jobs]
+            listed = msgspec.json.encode([job[0] for job in decoded]).decode()
+            ready = dict(db.execute(SQL.ready_since, (listed,)).fetchall())
+            held = {job_id: Held(*place)._replace(ready_at_ms=ready.get(job_id, 0)) for job_id, *place in decoded}
             queue = self.by_id[jobs[0][2]]
             lease = OpenLease(token, jobs[0][1], queue.name, held, jobs[0][3])
             self.leases[token] = lease

@@ -193,6 +193,8 @@ class Insertion(Operating):
             else:
                 pending.ready.append((lane.id, band, pos, job_id, FRESH))
                 states.append(State.QUEUED)
+            if job.expires_at_ms is not None or job.deadline_at_ms is not None:
+                self._put_expiries(job_id, job)
             pending.jobs.append(
                 (job_id, queue.id, lane.id, band, pos, job.priority, now_ms, job.due_at_ms if later else None,
                  text(job.options), job.payload.decode())
@@ -200,6 +202,7 @@ class Insertion(Operating):
         waiting = states.count(State.SCHEDULED)
         self._count(queue, State.SCHEDULED, waiting)
         self._count(queue, State.QUEUED, len(states) - waiting)
+        self._count_enqueued(queue.name, len(states))
         return states
 
     def known_request(self, key: str) -> Inserted | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from supervisor.job import State
+from supervisor.job import Event, State, after
 from supervisor.policy.rank import Rank, ranked_anew
 from supervisor.store.protocol import TRAILED, AttemptError, Held
 from supervisor.store.sqlite.base import Place
@@ -104,11 +104,14 @@ class Keys(Operating):
 
     def _bury(self, row: Place, state: State, lane: Lane) -> None:
         reason = f"job {lane.doom}, which came before it, is dead"
+        after(state, Event.BURY)
         self._unplace(row, state)
         self._db.execute(SQL.finish, (row.id, "dead", row.history.attempt - 1, 0, None, self._now_ms, "dead_key"))
         error = AttemptError("cancelled", reason)
         self._put_trail(row.id, row.history, Held(row.band, row.pos, TRAILED, 1), None, error, solo=False)
         self._put_error(row.id, row.history.attempt - 1, error)
+        self._put_letter(row.id, row.queue.decode(), self._now_ms, error, "dead_key")
+        self._count_names(row.queue.decode(), ("dead",))
         queue = self._cache.queues[row.queue.decode()]
         self._count(queue, state, -1)
         self._count(queue, State.DEAD, 1)
@@ -117,8 +120,8 @@ class Keys(Operating):
 
     def free_key(self, queue: str, key: str, *, paused: bool | None = None) -> bool:
         """Let a key go on whatever held it, or pause or resume it; False if there is no such key."""
-        found = self._cache.queues.get(queue)
-        if found is None or (key and paused is not True and not self._known_key(found, key)):
+        found = self._queue(queue) if paused else self._cache.queues.get(queue)
+        if found is None or (key and not paused and not self._known_key(found, key)):
             return False
         lane = self._lane(found, key)
         if paused is None:

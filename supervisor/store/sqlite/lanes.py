@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from supervisor.policy.rank import Rank, turn
-from supervisor.policy.rate import Bucket, Rate, forgotten_at_ms, free_at_ms, granted, refunded
+from supervisor.policy.rate import Bucket, Rate, corrected, forgotten_at_ms, free_at_ms, granted, refunded
 from supervisor.store.protocol import Held, OpenLease
 from supervisor.store.sqlite.cache import Cache, Gate, Lane, QueueRow, gate_text, gates_of, lane_gates, ranking_of
 from supervisor.store.sqlite.statements import SQL
@@ -184,7 +184,13 @@ class Lanes:
             return None
         if rate is None:
             return self._shut_until_ms(gate)
-        return free_at_ms(rate, self._cache.buckets.get(gate) or Bucket(), cost, self._now_ms)
+        bucket = self._cache.buckets.get(gate)
+        if bucket is None:
+            return 0
+        known = corrected(rate, bucket, self._now_ms)
+        if known is not bucket:
+            self._spend(gate, known)
+        return free_at_ms(rate, known, cost, self._now_ms)
 
     def _shut_until_ms(self, gate: Gate) -> int:
         bucket = self._cache.buckets.get(gate)
@@ -218,7 +224,8 @@ class Lanes:
         for gate, limit in gates_of(queue.discipline, lane.key):
             self._cache.running[gate] -= 1
             if limit.rate is not None and refund_at_ms is not None and gate in self._cache.buckets:
-                self._spend(gate, refunded(limit.rate, self._cache.buckets[gate], held.cost, refund_at_ms))
+                bucket = self._cache.buckets[gate]
+                self._spend(gate, refunded(limit.rate, bucket, held.cost, refund_at_ms, self._now_ms))
             self._open(gate)
         self._mark(lane)
 
@@ -242,9 +249,14 @@ class Lanes:
             self._mark(self._lane_by_id(lane_id))
 
     def wake(self) -> int | None:
-        """Look again at what waited for a time; when to do so next, None if nothing waits for a time."""
+        """Look again at what waited for a time; when to do so next, None if nothing waits for a time.
+
+        After the clock was set back, at all of it: those times were of another clock.
+        """
         naps = self._cache.naps
-        while naps and naps[0][0] <= self._now_ms:
+        set_back = self._now_ms < self._cache.woken_at_ms
+        self._cache.woken_at_ms = self._now_ms
+        while naps and (set_back or naps[0][0] <= self._now_ms):
             _, name, gate = heappop(naps)
             if gate is not None:
                 self._open(gate)
@@ -252,6 +264,20 @@ class Lanes:
                 self._cache.wake(queue)
         self._place_marked()
         return naps[0][0] if naps else None
+
+    def clock_set(self, step_ms: int) -> None:
+        """The clock was set by so much: what was remembered by it means what it meant before, as far as it can."""
+        for gate, bucket in list(self._cache.buckets.items()):
+            rate = self._cache.rates.get(gate[0])
+            known = corrected(rate, bucket, self._now_ms) if rate else bucket
+            if bucket.shut_until_ms:
+                known = known._replace(shut_until_ms=max(0, bucket.shut_until_ms + step_ms))
+            if known != bucket:
+                self._spend(gate, known)
+        for queue in self._cache.queues.values():
+            if queue.shut_until_ms:
+                queue.shut_until_ms = max(0, queue.shut_until_ms + step_ms)
+        self._cache.naps = sorted((0, name, gate) for _, name, gate in self._cache.naps)
 
     def shut(self, queue: str, key: str, until_ms: int) -> None:
         """Hand out nothing of a queue, or of one key of it, before this time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -12,11 +13,13 @@ from supervisor.job import State
 from supervisor.policy.discipline import Discipline
 from supervisor.policy.rank import Rank, Turn, charged, turn
 from supervisor.store.protocol import SOLO, Held, Lease, LeasedJob, OpenLease, Owner
-from supervisor.store.sqlite.base import Base, encode, stored_jobs
+from supervisor.store.sqlite.base import encode, stored_jobs
 from supervisor.store.sqlite.cache import Gate, Lane, QueueRow, lane_gates
+from supervisor.store.sqlite.measuring import READY_AT, Measuring
 from supervisor.store.sqlite.statements import SQL
 
 PAGE_MAX = 64
+BACKLOG_QUEUES = 100
 PARKED_MAX = 256
 """Lanes that one lease may find without room: each is looked at once and then waits at its limit."""
 
@@ -48,7 +51,7 @@ class Picked(NamedTuple):
     cost: int
 
 
-class Leasing(Base):
+class Leasing(Measuring):
     """The verbs of leases and their owners."""
 
     def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int, *, solo: bool = True) -> Lease | None:
@@ -57,14 +60,16 @@ class Leasing(Base):
         if row is None or row.paused or self._resting(row):
             return None
         self._place_marked()
+        picked: list[Picked] = []
         if row.discipline.plain and not row.turns:
-            picked = self._cut(row, jobs_max, bytes_max, solo=solo)
+            jobs: Sequence[Sequence[Any]] = self._cut(row, jobs_max, bytes_max, solo=solo)
         else:
             picked = self._pick(row, jobs_max, bytes_max, solo=solo)
-        if not picked:
+            jobs = [each.job for each in picked]
+        if not jobs:
             return None
         self._cache.served(row)
-        return self._hand_out(row, owner, picked)
+        return self._hand_out(row, owner, jobs, picked)
 
     def _resting(self, queue: QueueRow) -> bool:
         """Whether a handler has said that nothing of this queue is wanted for some time."""
@@ -74,7 +79,7 @@ class Leasing(Base):
         self._cache.nap(queue.shut_until_ms, queue.name)
         return True
 
-    def _cut(self, queue: QueueRow, jobs_max: int, bytes_max: int, *, solo: bool) -> list[Picked]:
+    def _cut(self, queue: QueueRow, jobs_max: int, bytes_max: int, *, solo: bool) -> list[tuple[Any, ...]]:
         """One cut through a lane that nothing limits."""
         home = queue.home
         rows = _fitting(self._db.execute(SQL.lease_select, (home.id, jobs_max)), bytes_max)
@@ -84,14 +89,27 @@ class Leasing(Base):
             return []
         last = rows[-1]
         self._db.execute(SQL.lease_cut, (home.id, last[1], last[2], last[0]))
-        return [Picked(home, Ready._make(row), 1) for row in rows]
+        return rows
 
-    def _hand_out(self, queue: QueueRow, owner: int, picked: Sequence[Picked]) -> Lease:
-        trailed = [job.id for _, job, _ in picked if job.mark]
+    def _hand_out(self, queue: QueueRow, owner: int, rows: Sequence[Sequence[Any]], picked: Sequence[Picked]) -> Lease:
+        """Write a lease of ready jobs; `picked` has the lane and the cost of each, nothing where all are plain."""
+        trailed = [row[0] for row in rows if row[3]]
         trails = self._trails(trailed) if trailed else {}
-        jobs = [_leased(job, trails.get(job.id), lane, cost) for lane, job, cost in picked]
+        jobs: list[LeasedJob] = []
+        held: dict[int, Held] = {}
+        for number, row in enumerate(rows):
+            job_id, band, pos, mark, priority, enqueued_at, due_at, options, payload = row
+            trail = trails.get(job_id) if mark else None
+            attempt, previous, ready_at = 1, None, due_at or enqueued_at
+            if trail is not None:
+                attempt, previous, ready_at = 1 + trail[1] + trail[2], trail[6], trail[READY_AT] or ready_at
+            lane, cost, key = _placed(picked[number]) if picked else PLAIN_PLACE
+            jobs.append(
+                LeasedJob(job_id, attempt, priority, enqueued_at, due_at, options, payload, previous, band, pos, mark,
+                          lane, cost, key)
+            )  # fmt: skip
+            held[job_id] = Held(band, pos, mark, attempt, lane, cost, ready_at)
         token = self._take("next_token", 1)
-        held = {job.id: Held(job.band, job.pos, job.mark, job.attempt, job.lane, job.cost) for job in jobs}
         self._db.execute(SQL.lease_insert, (token, owner, queue.id, self._now_ms, stored_jobs(held)))
         self._cache.leases[token] = OpenLease(token, owner, queue.name, held, self._now_ms)
         self._count(queue, State.QUEUED, -len(jobs))
@@ -126,7 +144,7 @@ class Leasing(Base):
         size = sum(len(each.job.payload) for each in picked)
         queue = merge.queue
         while len(picked) < jobs_max and (found := merge.next()) is not None:
-            lane, job, at = found
+            lane, job = found
             cost = _cost(queue.discipline, job.options)
             size += len(job.payload)
             if picked and (size > bytes_max or job.mark == SOLO):
@@ -134,14 +152,14 @@ class Leasing(Base):
             if job.mark == SOLO and not solo:
                 self._held_by_solo = True
                 return False
+            if not self._passes_lane(queue, lane, cost):
+                merge.parked += bool(lane.key)  # a home lane is looked up each time, and would be found again
+                continue
             if not self._passes_queue(queue, cost):
                 return False
-            if not self._passes_lane(queue, lane, cost):
-                merge.parked += 1
-                continue
             self._grant(queue, lane.key, cost)
             picked.append(Picked(lane, job, cost))
-            merge.took(lane, job, at)
+            merge.took(lane, job)
             if job.mark == SOLO:
                 return False
         return len(picked) < jobs_max
@@ -217,13 +235,22 @@ class Leasing(Base):
     # -- the rest ------------------------------------------------------------------------------------------------
 
     def next_of(self, group: str, passed: Collection[str] = ()) -> str | None:
-        """A queue of the group in which something may be leased, but for those passed; who was served last comes last."""
+        """A queue of the group in which something may be leased, none of those passed; who was served comes last."""
         active = self._cache.active.get(group)
         return next((name for name in active if name not in passed), None) if active else None
 
     def others_of(self, group: str) -> bool:
         """Whether more than one queue of the group has something."""
         return len(self._cache.active.get(group, ())) > 1
+
+    def queues_of(self, group: str) -> list[str]:
+        """The queues of a group that exist."""
+        return [name for name, queue in self._cache.queues.items() if queue.discipline.group == group]
+
+    def backlog(self, group: str) -> int:
+        """Jobs that could be leased of a group's queues, as far as is known; of many queues, those that come first."""
+        names = islice(self._cache.active.get(group, ()), BACKLOG_QUEUES)
+        return sum(self._counted(self._cache.queues[name], State.QUEUED) for name in names)
 
     def source_times(self, pool: str) -> Mapping[str, int]:
         """The virtual time that each source of a pool has used; that of the pool itself under no name."""
@@ -331,14 +358,14 @@ class Merge:
         self._heap = [(at, lane.id, job, lane) for lane, job, at in tx.first_lanes(queue, jobs_max)]
         heapify(self._heap)
 
-    def next(self) -> tuple[Lane, Ready, Turn] | None:
+    def next(self) -> tuple[Lane, Ready] | None:
         """What comes next; None if nothing does."""
         if not self._heap:
             return None
-        at, _, job, lane = heappop(self._heap)
-        return lane, job, at
+        _, _, job, lane = heappop(self._heap)
+        return lane, job
 
-    def took(self, lane: Lane, job: Ready, at: Turn) -> None:
+    def took(self, lane: Lane, job: Ready) -> None:
         """The job was taken: its lane is charged, and its next job has its turn when it comes."""
         order = self.queue.discipline.order
         self.last[lane.id] = job
@@ -384,6 +411,15 @@ def _fitting(cursor: Any, bytes_max: int) -> list[tuple[Any, ...]]:
             break
     cursor.close()
     return rows
+
+
+PLAIN_PLACE = (0, 1, "")
+"""The lane, the cost and the key of a job without any."""
+
+
+def _placed(picked: Picked) -> tuple[int, int, str]:
+    lane = picked.lane
+    return lane.id if lane.key else 0, picked.cost, lane.key
 
 
 def _leased(job: Ready, trail: tuple[Any, ...] | None, lane: Lane, cost: int) -> LeasedJob:

@@ -170,6 +170,68 @@ FROM job JOIN queue ON queue.id = job.queue JOIN lane ON lane.id = job.lane
 LEFT JOIN outcome ON outcome.id = job.id LEFT JOIN trail ON trail.id = job.id;
 """
 
+RETRY = """
+CREATE TABLE expiry (
+  at INTEGER NOT NULL, id INTEGER NOT NULL, ttl INTEGER NOT NULL, PRIMARY KEY (at, id, ttl)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE breaker (
+  queue TEXT PRIMARY KEY, phase TEXT NOT NULL, failed_at TEXT NOT NULL, opened_at INTEGER, until_at INTEGER,
+  cooldown INTEGER NOT NULL, probe INTEGER, reason TEXT
+) STRICT, WITHOUT ROWID;
+"""
+
+
+HISTORY = """
+CREATE TABLE letter (
+  id INTEGER PRIMARY KEY, queue TEXT NOT NULL, fingerprint TEXT NOT NULL, died_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX letter_of_error ON letter (fingerprint, id, queue);
+CREATE INDEX letter_of_queue ON letter (queue, fingerprint);
+CREATE TABLE letter_group (
+  queue TEXT NOT NULL, fingerprint TEXT NOT NULL, jobs INTEGER NOT NULL, type TEXT, message TEXT NOT NULL,
+  first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, PRIMARY KEY (queue, fingerprint)
+) STRICT, WITHOUT ROWID;
+INSERT INTO meta (name, value)
+  SELECT 'letters_below', coalesce(max(id) + 1, 0) FROM outcome WHERE state <> 'completed' AND state = 'dead';
+
+CREATE TABLE replay (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, created_at INTEGER NOT NULL, chosen TEXT NOT NULL, jobs_max INTEGER,
+  pace_jobs INTEGER, pace_ms INTEGER, canary INTEGER, stop_on_failure INTEGER NOT NULL, end_id INTEGER NOT NULL,
+  state TEXT NOT NULL, reason TEXT, after_id INTEGER NOT NULL, next_us INTEGER NOT NULL, matched INTEGER NOT NULL,
+  released INTEGER NOT NULL, completed INTEGER NOT NULL, failed INTEGER NOT NULL, gone INTEGER NOT NULL,
+  ended_at INTEGER
+) STRICT;
+CREATE INDEX replay_open ON replay (id) WHERE ended_at IS NULL;
+CREATE TABLE replayed (
+  replay INTEGER NOT NULL, released INTEGER NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (replay, released, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE stat (
+  queue TEXT NOT NULL, minute INTEGER NOT NULL, span INTEGER NOT NULL, enqueued INTEGER NOT NULL,
+  started INTEGER NOT NULL, completed INTEGER NOT NULL, failed INTEGER NOT NULL, crashed INTEGER NOT NULL,
+  retried INTEGER NOT NULL, dead INTEGER NOT NULL, cancelled INTEGER NOT NULL, interrupted INTEGER NOT NULL,
+  run TEXT NOT NULL, wait TEXT NOT NULL, PRIMARY KEY (queue, minute)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX stat_by_age ON stat (span, minute);
+
+ALTER TABLE trail ADD COLUMN ready_at INTEGER;
+"""
+
+SCHEDULES = """
+CREATE TABLE schedule (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, origin TEXT NOT NULL, paused INTEGER NOT NULL DEFAULT 0,
+  handled_at INTEGER NOT NULL, next_due_at INTEGER, next_fire_at INTEGER, outage TEXT, waiting_due_at INTEGER,
+  last_job_id INTEGER, last_due_at INTEGER, last_fired_at INTEGER, outcome TEXT, outcome_at INTEGER, reason TEXT,
+  fired INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0, missed INTEGER NOT NULL DEFAULT 0,
+  failed INTEGER NOT NULL DEFAULT 0, definition TEXT NOT NULL
+) STRICT;
+CREATE INDEX schedule_to_fire ON schedule (next_fire_at) WHERE next_fire_at IS NOT NULL;
+CREATE TABLE claim (
+  schedule TEXT NOT NULL, due_at INTEGER NOT NULL, outcome TEXT NOT NULL, at INTEGER NOT NULL, job_id INTEGER,
+  PRIMARY KEY (schedule, due_at)
+) STRICT, WITHOUT ROWID;
+"""
+
 
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
@@ -190,6 +252,27 @@ def m003_lanes(db: Database) -> None:
     """Queues have rows of their own, and lanes for their keys; limits, sources and unique jobs have their tables."""
     db.executescript(LANES)
     db.executescript(VIEW_OF_JOBS)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
+def m004_schedules(db: Database) -> None:
+    """Schedules, and what was decided of their due times."""
+    db.executescript(SCHEDULES)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
+def m005_retry(db: Database) -> None:
+    """Times to live and deadlines, by when they are over; how the outage breakers stand."""
+    db.executescript(RETRY)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
+def m006_history(db: Database) -> None:
+    """Dead letters by error, replays, statistics by the minute, and since when a job that has a trail is ready."""
+    db.executescript(HISTORY)
     hit("migrate.step")
 
 
@@ -217,7 +300,7 @@ def migrate(connection: Any) -> list[str]:
 
 def known() -> list[str]:
     """Names of the migrations that this version knows, in order."""
-    return ["m001_tables", "m002_view_for_analysts", "m003_lanes"]
+    return ["m001_tables", "m002_view_for_analysts", "m003_lanes", "m004_schedules", "m005_retry", "m006_history"]
 
 
 def refuse_newer(connection: Any) -> None:

@@ -10,11 +10,13 @@ from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.store.protocol import SOLO, TRAILED, Finished, Held
 from supervisor.store.sqlite.base import ZERO, Place, encode
 from supervisor.store.sqlite.cache import Lane, QueueRow
+from supervisor.store.sqlite.letters import Letters
+from supervisor.store.sqlite.measuring import Measuring
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.uniqueness import Uniqueness
 
 
-class Operating(Uniqueness):
+class Operating(Uniqueness, Letters, Measuring):
     """The verbs of operations."""
 
     def cancel(self, job_id: int) -> State:
@@ -35,14 +37,17 @@ class Operating(Uniqueness):
         self._withdraw(*found[0][:2], reason)
         return True
 
-    def _withdraw(self, row: Place, state: State, reason: str) -> None:
+    def _withdraw(self, row: Place, state: State, reason: str, final: State = State.CANCELLED) -> None:
         self._unplace(row, state)
-        ended = (row.id, "cancelled", row.history.attempt - 1, 0, None, self._now_ms, reason)
+        ended = (row.id, final.value, row.history.attempt - 1, 0, None, self._now_ms, reason)
         self._db.execute(SQL.finish, ended)
         queue = self._cache.queues[row.queue.decode()]
+        self._count_names(queue.name, (final.value,))
+        if final is State.DEAD:
+            self._put_letter(row.id, queue.name, self._now_ms, None, reason)
         self._let_go(row)
         self._count(queue, state, -1)
-        self._count(queue, State.CANCELLED, 1)
+        self._count(queue, final, 1)
 
     def _let_go(self, row: Place) -> None:
         """A job that held its lane holds it no more."""
@@ -67,7 +72,9 @@ class Operating(Uniqueness):
         self._let_go(row)
         self._waits_again(queue, job_id)
         self._put_trail(job_id, ZERO, Held(*place, TRAILED, 1), None, None, solo=False)
+        self._db.execute(SQL.trail_ready, (job_id, self._now_ms))
         self._db.execute(SQL.cancel_withdraw, (job_id,))
+        self._db.execute(SQL.options_renew, (job_id, self._now_ms))
         self._db.execute(SQL.insert_ready, (row.lane, *place, job_id, TRAILED))
         self._mark(lane)
         self._count(queue, state, -1)
@@ -82,6 +89,7 @@ class Operating(Uniqueness):
         tokens = {row[0] for row in self._db.execute(SQL.outcome_tokens, (listed,))}
         self._rewritten |= tokens
         self._touched |= tokens
+        self._drop_letters(ids)
         self._db.execute(SQL.prune_outcome, (listed,))
 
     def move(self, old: str, new: str, ids: Sequence[int]) -> int:
@@ -97,6 +105,8 @@ class Operating(Uniqueness):
             self._db.execute(SQL.move_jobs, (row.id, target.id, lane.id))
             if state is State.QUEUED:
                 self._rank_moved(row, target, lane)
+            if state is State.DEAD:
+                self._move_letter(row.id, new)
             self._waits_again(target, row.id)
             self._recount(left, -1)
             self._recount(lane, 1)

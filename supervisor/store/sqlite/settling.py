@@ -7,9 +7,12 @@ from collections.abc import Iterable, Sequence
 from supervisor.job import State
 from supervisor.policy.discipline import BURY, SKIP
 from supervisor.policy.settle import History
+from supervisor.store.history import MINUTE_MS
 from supervisor.store.protocol import SOLO, TRAILED, AttemptError, Completion, Facts, Held, OpenLease
-from supervisor.store.sqlite.base import ZERO, Base, encode, text
+from supervisor.store.sqlite.base import ZERO, encode, text
 from supervisor.store.sqlite.cache import Lane
+from supervisor.store.sqlite.letters import Letters
+from supervisor.store.sqlite.measuring import Measuring
 from supervisor.store.sqlite.statements import SQL
 
 PLAIN_RUN_MS = 2**20
@@ -17,7 +20,7 @@ PLAIN_RUN_MS = 2**20
 number that holds start and run time: less than half the cost. complete_plain.sql takes the number apart."""
 
 
-class Settling(Base):
+class Settling(Letters, Measuring):
     """The verbs of outcomes and verdicts."""
 
     def complete(self, token: int, done: Sequence[Completion]) -> list[int]:
@@ -28,6 +31,10 @@ class Settling(Base):
         held, rows, stale = lease.jobs, [], []
         limited = not self._cache.queues[lease.queue].discipline.plain
         plain: dict[int, int] = {}
+        waits: list[int] = []
+        runs: list[int] = []
+        early: list[tuple[int, int, int]] = []
+        minute_ms = self._minute * MINUTE_MS
         for job_id, started_at, finished_at, result in done:
             place = held.pop(job_id, None)
             run_ms = finished_at - started_at
@@ -36,6 +43,11 @@ class Settling(Base):
                 continue
             if limited:
                 self._free(lease, place)
+            if started_at >= minute_ms:
+                waits.append(started_at - place.ready_at_ms)
+                runs.append(run_ms)
+            else:
+                early.append((started_at, finished_at, place.ready_at_ms))
             if result is None and place.attempt == 1 and 0 <= run_ms < PLAIN_RUN_MS:
                 plain[job_id] = started_at * PLAIN_RUN_MS + run_ms
             else:
@@ -44,6 +56,7 @@ class Settling(Base):
             self._db.execute(SQL.complete_plain, (token, encode(plain).decode()))
         self._db.executemany(SQL.complete, rows)
         self._ended(lease, State.COMPLETED, len(plain) + len(rows))
+        self._count_completed(lease, waits, runs, early)
         return stale
 
     def finish(
@@ -62,6 +75,7 @@ class Settling(Base):
         self._put_error(job_id, place.attempt, error)
         if state is State.DEAD:
             self._bar(lease, place, job_id)
+            self._put_letter(job_id, lease.queue, self._now_ms, error, reason)
         self._freed(lease, place)
         self._ended(lease, state, 1)
         return True

@@ -54,7 +54,8 @@ class Uniqueness(Base):
         payload, priority, options, due_at = self._db.execute(SQL.job_body, (job_id,)).fetchone()
         payload = job.payload if "payload" in fields else payload
         priority = job.priority if "priority" in fields else priority
-        options = job.options if "tags" in fields else options
+        kept = job.options if "tags" in fields else options
+        options = self._with_times(job_id, options, kept, job, anew="due_at" in fields)
         queue = self._cache.queues[row.queue.decode()]
         moved = "due_at" in fields or (priority != row.priority and state is State.QUEUED)
         due_ms = self._unplace(row, state) if moved else row.due_at
@@ -65,6 +66,21 @@ class Uniqueness(Base):
         self._db.execute(SQL.job_replace, stored)
         if moved:
             self._place_again(row, queue, due_ms, Rank(*place))
+
+    def _with_times(
+        self, job_id: int, before: bytes | None, kept: bytes | None, job: NewJob, *, anew: bool
+    ) -> bytes | None:
+        """Options with the time to live and the deadline of the stored job; those of the new one if it is due anew."""
+        old = times_of(before)
+        times = times_of(job.options) if anew else old
+        if not (old or times):
+            return kept
+        if anew:
+            rows = [(at, job_id, int(name == TTL)) for name, at in old.items()]
+            self._db.executemany(SQL.expiry_remove, rows)
+            self._put_expiries(job_id, job)
+        others = {name: value for name, value in options_of(kept).items() if name not in TIMES}
+        return encode(others | times)
 
     def _place_again(self, row: Place, queue: QueueRow, due_ms: int | None, place: Rank) -> None:
         """A job that was taken from where it stood waits anew: for a time, or in its lane."""
@@ -91,3 +107,20 @@ class Uniqueness(Base):
     def forget_unique(self, rows_max: int) -> int:
         """Forget what no longer keeps anything out; returns how many."""
         return int(self._db.execute(SQL.uniq_forget, (self._now_ms, rows_max)).rowcount)
+
+
+TTL = "expires_at_ms"
+TIMES = (TTL, "deadline_at_ms")
+
+
+def options_of(written: bytes | None) -> dict[str, Any]:
+    """Options as they are stored."""
+    found: dict[str, Any] = msgspec.json.decode(written) if written else {}
+    return found
+
+
+def times_of(written: bytes | None) -> dict[str, int]:
+    """The times among stored options after which a job is not wanted any more."""
+    if not written or b"_at_ms" not in written:
+        return {}
+    return {name: at for name, at in options_of(written).items() if name in TIMES}

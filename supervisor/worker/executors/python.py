@@ -14,22 +14,29 @@ from typing import Any
 import msgspec
 
 from supervisor.config.spec import Queue
-from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome, RateLimited, Snooze
+from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome, RateLimited, Retry, Snooze
 from supervisor.policy.duration import show, to_ms
 from supervisor.unix.inheritance import HandlerUnusable
 
 _encode = msgspec.json.encode
+CLASSES_MAX = 16
+CLASS_NAME_MAX = 200
+Backoff = Callable[[Job, BaseException], Any]
+"""What a queue names as its backoff's function: it returns a duration."""
 
 
 class PythonExecutor:
     """Calls the handler and turns whatever comes of it into an outcome."""
 
     def __init__(
-        self, handler: Callable[[Job], Any], max_result_bytes: int, after_fork: Callable[[], Any] | None = None
-    ) -> None:
+        self, handler: Callable[[Job], Any], max_result_bytes: int, after_fork: Callable[[], Any] | None = None,
+        backoff: Backoff | None = None, backoff_name: str | None = None,
+    ) -> None:  # fmt: skip
         self._handler = handler
         self._max_result_bytes = max_result_bytes
         self._after_fork = after_fork
+        self._backoff = backoff
+        self._backoff_name = backoff_name
 
     def prepare(self) -> None:
         """Call what the queue names as `after_fork`: to open connections that must not be shared."""
@@ -46,7 +53,20 @@ class PythonExecutor:
         except JobTimeout as error:
             return Failed(str(error), kind="timeout", type="JobTimeout", traceback=_trace(error))
         except BaseException as error:  # noqa: BLE001 - the executor boundary: user code may raise anything
-            return Failed(_said(error), type=type(error).__qualname__, traceback=_trace(error))
+            failed = Failed(
+                _said(error), type=type(error).__qualname__, traceback=_trace(error), classes=classes_of(error)
+            )
+            return failed if self._backoff is None else self._with_backoff(failed, job, error)
+
+    def _with_backoff(self, failed: Failed, job: Job, error: BaseException) -> Failed:
+        """The failure with the delay that the queue's function gives; or with why it gave none."""
+        assert self._backoff is not None
+        try:
+            return failed._replace(backoff_ms=to_ms(self._backoff(job, error)))
+        except BaseException as problem:  # noqa: BLE001 - user code; the job has failed already, of something else
+            name, said = type(problem).__qualname__, _said(problem)
+            said = said if said.startswith(name) else f"{name}: {said}"
+            return failed._replace(backoff_error=f"{self._backoff_name} gave no delay: {said}")
 
     def defer(self) -> bool:
         """The handler may be interrupted anywhere."""
@@ -63,8 +83,8 @@ class PythonExecutor:
                 return RateLimited(to_ms(delay) / 1000, bool(key_only))
             case Cancel(reason):
                 return Cancel(_words(reason))
-            case Dead(reason):
-                return Failed(_words(reason), type="Dead", final=True)
+            case Retry() | Dead():
+                return _given_up(returned)
             case Done() | Failed():
                 name = type(returned).__name__
                 return Failed(f"{name} is not for handlers: return a result, or raise", type="InvalidResult")
@@ -83,6 +103,28 @@ class PythonExecutor:
                 f"the result has {len(result)} bytes, max_result is {self._max_result_bytes}", type="ResultTooLarge"
             )
         return Done(result)
+
+
+ASKED_AGAIN = "the handler asked for another attempt"
+ASKED_CLASS = "supervisor.job.Retry"
+
+
+def _given_up(returned: Retry | Dead) -> Failed:
+    """The failure that a handler returned as a value."""
+    if isinstance(returned, Dead):
+        return Failed(_words(returned.reason), type="Dead", final=True)
+    delay_ms = None if returned.delay is None else to_ms(returned.delay)
+    return Failed(_words(returned.reason) or ASKED_AGAIN, type="Retry", classes=(ASKED_CLASS,), delay_ms=delay_ms)
+
+
+def classes_of(error: BaseException) -> tuple[str, ...]:
+    """The classes of an exception by name, the most derived first; those of builtins without their module."""
+    return tuple(map(_class_name, type(error).__mro__[:-1][:CLASSES_MAX]))
+
+
+def _class_name(kind: type) -> str:
+    module, name = str(kind.__module__), str(kind.__qualname__)
+    return (name if module == "builtins" else f"{module}.{name}")[:CLASS_NAME_MAX]
 
 
 def holds_nan(value: Any) -> bool:
@@ -109,7 +151,9 @@ def load(queue: Queue) -> PythonExecutor:
     with within(queue.boot_timeout_ms):
         handler = resolve(queue.handler)
         after_fork = resolve(queue.after_fork) if queue.after_fork else None
-    return PythonExecutor(handler, queue.max_result_bytes, after_fork)
+        function = queue.backoff.function
+        backoff = resolve(function) if function else None
+    return PythonExecutor(handler, queue.max_result_bytes, after_fork, backoff, function)
 
 
 class ImportOverdue(BaseException):

@@ -1,0 +1,1 @@
+SELECT kind, message, detail FROM attempt WHERE id = ? AND seq = ?

@@ -1,0 +1,1 @@
+DELETE FROM breaker WHERE queue = ?

@@ -1,0 +1,1 @@
+SELECT queue, phase, failed_at, opened_at, until_at, cooldown, probe, reason FROM breaker

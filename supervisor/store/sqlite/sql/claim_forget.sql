@@ -1,0 +1,1 @@
+DELETE FROM claim WHERE at < ? AND schedule NOT IN (SELECT name FROM schedule)

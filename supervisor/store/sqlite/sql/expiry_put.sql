@@ -1,0 +1,1 @@
+INSERT OR IGNORE INTO expiry (at, id, ttl) VALUES (?, ?, ?)

@@ -1,0 +1,1 @@
+DELETE FROM expiry WHERE at = ? AND id = ? AND ttl = ?

@@ -1,0 +1,1 @@
+SELECT coalesce(options ->> 'since_ms', due_at, enqueued_at) FROM job WHERE id = ?

@@ -1,0 +1,1 @@
+SELECT id FROM job WHERE id > ? ORDER BY id LIMIT ?

@@ -1,0 +1,1 @@
+DELETE FROM letter WHERE id IN (SELECT value FROM json_each(?)) RETURNING queue, fingerprint

@@ -1,0 +1,1 @@
+DELETE FROM letter_group WHERE queue = ? AND fingerprint = ?

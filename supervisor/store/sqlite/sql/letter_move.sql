@@ -1,0 +1,1 @@
+UPDATE letter SET queue = ?2 WHERE id = ?1

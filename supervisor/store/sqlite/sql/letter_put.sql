@@ -1,0 +1,1 @@
+INSERT INTO letter (id, queue, fingerprint, died_at) VALUES (?, ?, ?, ?)

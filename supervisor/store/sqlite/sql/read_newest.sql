@@ -1,0 +1,1 @@
+SELECT max(job.enqueued_at) FROM json_each(?) AS wanted CROSS JOIN job ON job.id = wanted.value

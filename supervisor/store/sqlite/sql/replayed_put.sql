@@ -1,0 +1,1 @@
+INSERT INTO replayed (replay, released, id) VALUES (?, ?, ?)

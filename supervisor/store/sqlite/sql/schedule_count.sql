@@ -1,0 +1,1 @@
+SELECT count(*), coalesce(sum(paused), 0) FROM schedule

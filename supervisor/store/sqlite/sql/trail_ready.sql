@@ -1,0 +1,1 @@
+UPDATE trail SET ready_at = ?2 WHERE id = ?1

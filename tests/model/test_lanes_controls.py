@@ -1,0 +1,178 @@
+"""Positive controls of the model of lanes: faults planted in policies and lanes, which the machine must find."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from supervisor.errors import StoreError
+from supervisor.policy.discipline import Discipline
+from supervisor.policy.rank import Rank
+from supervisor.policy.rate import Bucket
+from supervisor.store import explain
+from supervisor.store.library import sqlite3
+from supervisor.store.sqlite import insertion, keys, lanes, leasing, operating, uniqueness
+from supervisor.store.sqlite.cache import Cache
+from supervisor.store.sqlite.statements import SQL
+from supervisor.store.sqlite.transaction import Transaction
+from tests.model.test_lanes import LanesMachine
+
+CAMPAIGN = os.environ.get("JOBSUP_CAMPAIGN") == "full"
+SYMPTOMS = (AssertionError, StoreError, KeyError, sqlite3.Error)
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def statement(name: str, old: str, new: str) -> Plant:
+    """A fault in one statement."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        text = getattr(SQL, name)
+        assert old in text
+        patch.setattr(SQL, name, text.replace(old, new))
+
+    return plant
+
+
+def replaced(owner: Any, name: str, fault: Callable[..., Any]) -> Plant:
+    """Another function in the place of one; `fault` gets the right one first."""
+
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        right = getattr(owner, name)
+        patch.setattr(owner, name, lambda *args, **named: fault(right, *args, **named))
+
+    return plant
+
+
+def nothing(_right: Any, *_args: Any, **_named: Any) -> None:
+    """What a step does that was forgotten."""
+
+
+def without_front(right: Any, tx: Any, queue: Any, job_id: int, lane: Any, priority: int, sequence: int) -> Rank:
+    found = right(tx, queue, job_id, lane, priority, sequence)
+    return Rank(0, found.pos) if found.band < -1000 else found
+
+
+def one_too_many(right: Any, tx: Any, gate: Any, concurrency: int | None, rate: Any, cost: int) -> Any:
+    return right(tx, gate, None if concurrency is None else concurrency + 1, rate, cost)
+
+
+def no_refund(right: Any, tx: Any, lease: Any, held: Any, *, refund_at_ms: int | None = None) -> None:
+    right(tx, lease, held)
+
+
+def refund_always(right: Any, tx: Any, lease: Any, held: Any, *, refund_at_ms: int | None = None) -> None:
+    right(tx, lease, held, refund_at_ms=lease.leased_at_ms)
+
+
+def in_bursts(right: Any, rate: Any, bucket: Bucket, cost: int, now_ms: int) -> Bucket:
+    return right(rate._replace(limit=9) if rate.algorithm == "leaky" else rate, bucket, cost, now_ms)
+
+
+def cheap(right: Any, rate: Any, bucket: Bucket, _cost: int, now_ms: int) -> Bucket:
+    return right(rate, bucket, 1, now_ms)
+
+
+def forgets_when_set_back(right: Any, rate: Any, bucket: Bucket, cost: int, now_ms: int) -> int:
+    now = now_ms * 64 // rate.period_ms
+    return right(rate, bucket._replace(steps=tuple(step for step in bucket.steps if step[0] <= now)), cost, now_ms)
+
+
+def credit_for_absence(right: Any, tx: Any, lane: Any, head: Any) -> None:
+    before = lane.vtime
+    right(tx, lane, head)
+    lane.vtime = min(before, lane.vtime)
+
+
+def no_weights(_right: Any, _discipline: Discipline, _key: str) -> int:
+    return 1
+
+
+def by_arrival(right: Any, order: Any, vtime: int, head: Rank) -> Any:
+    return right(order._replace(terms=("fifo",)), vtime, head)
+
+
+def young_forever(right: Any, order: Any, priority: int, sequence: int) -> Rank:
+    return right(order._replace(age_ms=None), priority, sequence)
+
+
+def dead_are_skipped(_right: Any, *_args: Any) -> None:
+    """What `after_dead` says is not done."""
+
+
+def gone_is_free(right: Any, tx: Any, row: Any, standing: Any) -> Any:
+    return right(tx, row, standing) if row and row[0] in standing else None
+
+
+def period_is_ignored(right: Any, until_ms: Any, states: Any, state: Any, now_ms: int) -> bool:
+    return right(None, states or ["queued"], state, now_ms)
+
+
+def newest_first(right: Any, tx: Any, queue: Any, jobs: int) -> int:
+    queue.oldest_id = 3
+    return right(tx, queue, jobs)
+
+
+def room_for_one_more(right: Any, tx: Any, queue: Any) -> int:
+    return right(tx, queue) - 1
+
+
+def one_lane_first(right: Any, tx: Any, queue: Any, lanes_max: int) -> Any:
+    return list(right(tx, queue, 1))[:1]
+
+
+FAULTS: dict[str, Plant] = {
+    "a retry that loses the head of its line": replaced(insertion.Insertion, "_rank_of_due", without_front),
+    "a limit that lets one too many through": replaced(lanes.Lanes, "_free_at_ms", one_too_many),
+    "tokens that are not given back": replaced(lanes.Lanes, "_free", no_refund),
+    "tokens that are given back for what has run": replaced(lanes.Lanes, "_free", refund_always),
+    "costs that are ignored": replaced(lanes, "granted", cheap),
+    "a window that forgets when the clock is set back": replaced(lanes, "free_at_ms", forgets_when_set_back),
+    "credit for time away": replaced(lanes.Lanes, "_give_turn", credit_for_absence),
+    "weights that are ignored": replaced(Discipline, "weight", no_weights),
+    "turns by arrival where they should be fair": replaced(leasing, "turn", by_arrival),
+    "priorities that do not age": replaced(insertion, "rank", young_forever),
+    "a dead job that does not block": replaced(Transaction, "_bar", dead_are_skipped),
+    "a failing job that does not hold its line": statement("lane_put", "held = ?5", "held = NULL"),
+    "a limit that wakes nobody": replaced(lanes.Lanes, "_open", nothing),
+    "a time that wakes nobody": replaced(Cache, "nap", nothing),
+    "a new order that ranks nobody anew": replaced(keys.Keys, "_rerank_one", nothing),
+    "a new order that leaves lanes where they were": replaced(keys.Keys, "_rerank_lanes", lambda right, tx, queue, *_: (
+        setattr(queue, "rerank_after", None), setattr(queue, "rerank_until", None),
+        tx._cache.reranking.discard(queue.name))),
+    "a pause that a key forgets": statement("lane_put", "paused = ?4", "paused = 0 * ?4"),
+    "a pause that a queue forgets": statement("queue_put", "paused = ?2", "paused = 0 * ?2"),
+    "a job that is unique only while it is kept": replaced(uniqueness.Uniqueness, "_blocker", gone_is_free),
+    "a period that is ignored": replaced(uniqueness, "in_the_way", period_is_ignored),
+    "a claim that nobody makes": replaced(uniqueness.Uniqueness, "_claim", nothing),
+    "a bounded queue that holds one more": replaced(insertion.Insertion, "_waiting", room_for_one_more),
+    "the wrong job dropped from a full queue": replaced(insertion.Insertion, "_drop_oldest", newest_first),
+    "keys that never come to their turn": replaced(leasing.Leasing, "first_lanes", one_lane_first),
+    "a job that lets go of nothing when it is cancelled": replaced(operating.Operating, "_let_go", nothing),
+    "a leaky rate that comes in bursts": replaced(lanes, "granted", in_bursts),
+    "a reason that is not told": replaced(explain.Explainer, "_shut", lambda *_args: iter(())),
+    "slots that are counted wrongly when a keeper comes anew": statement("lease_open", "ORDER BY", "AND 0 ORDER BY"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.campaign
+@pytest.mark.timeout(3_600 if CAMPAIGN else 180)
+def test_the_machine_finds(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    FAULTS[fault](monkeypatch)
+    size = settings(
+        max_examples=3_000,
+        stateful_step_count=60,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+    )
+    with pytest.raises(SYMPTOMS):
+        run_state_machine_as_test(LanesMachine, settings=size)
