@@ -108,6 +108,7 @@ SWITCHES = (
     "shut",
     "shut key",
 )
+NAMES = dict.fromkeys(SWITCHES, "switch")
 counted: Counter[str] = Counter()
 """How often each rule changed something, over all runs of this process."""
 
@@ -157,7 +158,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     # -- transactions ------------------------------------------------------------------------------------------
 
-    def do(self, at: int, ending: str, verb: Any, *, rule_name: str) -> Any:
+    def do(self, at: int, ending: str, verb: Any, *, rule_name: str, detail: str = "") -> Any:
         """Run a verb on the model and the store; a transaction that fails, or whose owner dies, has changed neither."""
         before = copy.deepcopy(self.model) if ending != "commit" else None
         try:
@@ -179,6 +180,8 @@ class LanesMachine(RuleBasedStateMachine):
             self.model.settle_lines()
         if changed:
             counted[rule_name] += 1
+            if detail:
+                counted[detail] += 1
         self.check_awake()
 
     def check_awake(self, thorough: bool = False) -> None:
@@ -370,7 +373,7 @@ class LanesMachine(RuleBasedStateMachine):
                 self.model.remove(job)
             return True
 
-        self.do(at, ending, verb, rule_name=what)
+        self.do(at, ending, verb, rule_name=NAMES.get(what, "operate"), detail=what)
 
     @rule(
         at=st.integers(0, 1), what=st.sampled_from(SWITCHES), queue=st.sampled_from(QUEUES),
@@ -405,7 +408,18 @@ class LanesMachine(RuleBasedStateMachine):
                     return True
             return before != (queue in model.paused, line.paused, line.held, line.doom)
 
-        self.do(at, ending, verb, rule_name=what)
+        self.do(at, ending, verb, rule_name=NAMES.get(what, "operate"), detail=what)
+
+    @rule(at=st.integers(0, 1), pick=PICK, queue=st.sampled_from(QUEUES), key=st.sampled_from(KEYS))
+    def toggle(self, at: int, pick: int, queue: str, key: str) -> None:
+        """Stop something, or let something go on that was stopped: so that little stands still for long."""
+        stopped = [("resume", name, "") for name in sorted(self.model.paused)]
+        stopped += [("resume key", *at_key) for at_key, line in self.model.lines.items() if line.paused]
+        stopped += [("free key", *at_key) for at_key, line in self.model.lines.items() if line.held or line.doom]
+        if stopped:
+            self.switch(at, *stopped[pick % len(stopped)], 0, "commit")
+        else:
+            self.switch(at, ("pause", "pause key", "shut", "shut key")[pick % 4], queue, key, 0, "commit")
 
     def meant(self, what: str, queue: str, key: str, pick: int) -> tuple[str, str]:
         """What is to be undone is mostly something that was done."""
@@ -458,6 +472,5 @@ def test_lanes_agree_with_the_model() -> None:
     print(f"{changed} steps changed something; {dict(counted)}", file=sys.stderr)
 
 
-RULES = ("enqueue", "fire", "lease", "settle", "time", "cancel", "revive", "remove", "pause", "resume", "pause key",
-         "resume key", "free key", "shut", "shut key", "reload")  # fmt: skip
+RULES = ("enqueue", "fire", "lease", "settle", "time", "operate", "switch", "reload")
 pytestmark = pytest.mark.timeout(20_000 if CAMPAIGN else 300)
