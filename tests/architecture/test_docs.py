@@ -8,8 +8,9 @@ import pkgutil
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -25,6 +26,7 @@ from supervisor.config.keys import Section
 from supervisor.config.load import load
 from supervisor.config.queue_keys import QUEUE, TOP
 from supervisor.errors import JobsupError, every_error
+from supervisor.policy import alerts, backoff, counting, discipline, rank, rate, schedule, unique
 from supervisor.policy.reason import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -272,7 +274,7 @@ def shown_commands() -> Iterator[tuple[str, list[str]]]:
                 words = [] if end is None else words[end:]
 
 
-@pytest.mark.parametrize(("page", "words"), shown_commands(), ids=str)
+@pytest.mark.parametrize(("page", "words"), list(shown_commands()), ids=str)
 def test_every_command_that_is_shown_exists_with_its_options(page: str, words: list[str]) -> None:
     if words[:1] in (["-c"], ["--config"]):
         words = words[2:]
@@ -280,6 +282,21 @@ def test_every_command_that_is_shown_exists_with_its_options(page: str, words: l
     path = next(path for path in (f"jobsctl {' '.join(words[:size])}" for size in (3, 2, 1)) if path in known)
     given = {word.partition("=")[0] for word in words if re.match(r"--\w|-[a-z]$", word)}
     assert given <= set(options(known[path]))
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("order.md", rank.ORDERS), ("keys.md", discipline.AFTER_DEAD), ("limits.md", rate.ALGORITHMS),
+        ("limits.md", discipline.WHEN_FULL), ("unique.md", unique.ON_CONFLICT), ("unique.md", unique.REPLACEABLE),
+        ("alerts.md", alerts.KINDS), ("statistics.md", counting.COUNTS), ("retries.md", backoff.SHAPES),
+        ("schedules.md", get_args(schedule.Missed)), ("schedules.md", get_args(schedule.Overlap)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_word_that_a_key_takes_is_on_its_page(page: str, words: Sequence[str]) -> None:
+    text = text_of(page)
+    assert [word for word in words if not re.search(rf'[`"]{word}[`"]', text)] == []
 
 
 def test_every_campaign_and_every_model_is_documented() -> None:
