@@ -68,6 +68,7 @@ NO_ID = "system/test_bad_wire::test_what_is_no_id_is_a_mistake_and_the_connectio
 SHOWN = "system/test_bad_display::test_users_data_is_shown_and_not_obeyed"
 JSON = "system/test_bad_display::test_json_is_ascii_and_has_it_all"
 NAMED = "system/test_bad_display::test_what_is_named_on_the_command_line_is_shown_and_not_obeyed"
+OPTION = "unit/test_wire_messages::test_an_option_that_is_not_what_it_may_be_is_named"
 STREAMS = "system/test_streams"
 STEP = "system/test_clocks::test_a_step_of_the_wall_clock_ends_no_running_job_and_stops_no_work"
 
@@ -108,6 +109,21 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "ids that are not numbers": (f"{USAGE}[id that is no number]", NO_ID),
         "negative ids": (f"{USAGE}[negative id]", f"{USAGE}[id 0]", f"{NO_ID}[-1]"),
         "ids of 2^70": (f"{USAGE}[id 2^70]", f"{USAGE}[id beyond 2^53-1]", NO_ID),
+        "key that is none": (OPTION,),
+        "cost that is none": (OPTION,),
+        "times that are none": ("system/test_retry_control::test_options_without_a_meaning_are_usage_errors",),
+        "priority where there is none": (
+            "system/test_cli_enqueue::test_a_priority_where_the_queue_has_no_order_by_it_is_refused",
+        ),
+        "member missing by which jobs are unique": (
+            "system/test_queue_kinds::test_a_second_job_that_counts_as_the_same_is_the_first",
+            "unit/test_policy_unique::test_a_payload_without_the_member_is_refused_with_its_name",
+        ),
+        "second job where one is wanted": ("system/test_queue_kinds::test_a_refusal_outlives_the_job",),
+        "full queue": (
+            "system/test_queue_kinds::test_a_full_queue_refuses_waits_or_drops",
+            "system/test_queue_kinds::test_enqueueing_waits_for_room_as_long_as_its_caller_does",
+        ),
     },
     "Handlers": {
         "handler cannot be imported": (
@@ -174,6 +190,23 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             "unit/test_config_schedules::test_all_problems_of_all_schedules_are_said_at_once",
             "system/test_cli_cron::test_mistakes_have_a_sentence_and_a_status",
         ),
+        "limits, orders and keys that cannot be meant": (
+            "unit/test_config_tables::test_keys_that_do_not_go_together_are_one_problem",
+            "unit/test_config_tables::test_a_limit_that_is_not_there_is_named_with_the_nearest",
+            "unit/test_config_tables::test_a_limit_that_limits_nothing_says_what_would",
+            "unit/test_config_values::test_a_wrong_value_is_one_problem_that_says_what_would_be_right",
+        ),
+        "pools and patterns that cannot be meant": (
+            "unit/test_config_tables::test_what_is_wrong_with_a_pool_is_said_of_its_key",
+            "unit/test_config_tables::test_a_queue_is_drawn_from_by_one_pool",
+            "unit/test_config_tables::test_a_queue_that_a_pool_draws_from_says_nothing_of_workers",
+            "unit/test_config_tables::test_patterns_that_overlap_are_refused",
+        ),
+        "rules for errors that cannot be meant": (
+            "unit/test_config_retry::test_a_wrong_value_is_one_problem_that_says_what_would_be_right",
+            "unit/test_config_retry::test_a_wrong_target_is_named_where_it_was_written",
+        ),
+        "alerts that reach nobody": ("unit/test_config_alerts::test_what_is_wrong_is_said_with_its_place",),
         "invalid on reload": (RELOAD, "system/test_reload::test_a_bad_file_changes_nothing_and_status_says_so"),
     },
     "Places": {

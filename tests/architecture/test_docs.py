@@ -6,11 +6,15 @@ import ast
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator
+import shlex
+import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
+import tomli_w
 
 import supervisor
 from supervisor import errors
@@ -19,8 +23,11 @@ from supervisor.cli.jobsctl import jobsctl
 from supervisor.cli.jobsupd import command as jobsupd
 from supervisor.cli.reference import markdown
 from supervisor.config.keys import Section
+from supervisor.config.load import load
 from supervisor.config.queue_keys import QUEUE, TOP
 from supervisor.errors import JobsupError, every_error
+from supervisor.policy import alerts, backoff, counting, discipline, rank, rate, schedule, unique
+from supervisor.policy.reason import SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -168,3 +175,132 @@ def test_every_environment_variable_is_documented() -> None:
         used |= set(re.findall(r"\bJOBSUP_[A-Z_]*[A-Z]\b", path.read_text()))
     pages = "".join(page.read_text() for page in [*DOCS.rglob("*.md"), ROOT / "README.md"] if page.exists())
     assert sorted(name for name in used if name not in pages) == []
+
+
+LINKED_TEST = re.compile(r"\[`(test_\w+)`\]\[(\w+)\]")
+LINKED_PLACE = re.compile(r"\]\((\.\./tests/[\w/]+\.py)\)")
+PAGES = sorted(DOCS.glob("*.md"))
+
+
+def defined_in(path: Path) -> set[str]:
+    """The names of the tests that a file defines."""
+    tree = ast.parse(path.read_text())
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_linked_test_is_there(page: Path) -> None:
+    text = page.read_text()
+    files = dict(re.findall(r"^\[(\w+)\]: (\.\./tests/[\w/]+\.py)$", text, flags=re.MULTILINE))
+    missing = [place for place in (*files.values(), *LINKED_PLACE.findall(text)) if not (DOCS / place).is_file()]
+    assert missing == []
+    known = {name: defined_in(DOCS / place) for name, place in files.items()}
+    assert [(test, file) for test, file in LINKED_TEST.findall(text) if test not in known.get(file, ())] == []
+    assert sorted(files) == sorted({file for _, file in LINKED_TEST.findall(text)}), "what is named is linked to"
+
+
+def test_the_comparison_shows_a_test_for_whatever_it_claims() -> None:
+    """Each row of its tables of features has a test behind it, or says that it is for later."""
+    text = text_of("comparison.md")
+    part = text.split("## Of five other systems")[1].split("## Speed")[0]
+    rows = [line for line in part.splitlines() if line.startswith("| ") and "---" not in line]
+    rows = [row for row in rows if not row.endswith("| shown by |")]
+    assert len(rows) > 150
+    assert [row for row in rows if not LINKED_TEST.search(row) and not re.search(r"\| later \|", row)] == []
+    assert [row for row in rows if LINKED_TEST.search(row) and re.search(r"\| later \|", row)] == []
+
+
+def test_every_page_is_listed_once() -> None:
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", text_of("README.md"))
+    assert sorted(listed) == [page.name for page in PAGES if page.name != "README.md"]
+
+
+def test_every_reason_why_a_job_waits_is_documented() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| .+ \|.*\|$", text_of("explain.md"), flags=re.MULTILINE)
+    assert sorted(rows) == sorted(SENTENCES)
+
+
+def blocks(*languages: str) -> list[tuple[str, str]]:
+    """The fenced blocks of all pages: the page, and what stands in the block."""
+    found = []
+    for page in PAGES:
+        for block in re.finditer(r"^```(\w*)\n(.*?)^```\n", page.read_text(), flags=re.MULTILINE | re.DOTALL):
+            if block[1] in languages:
+                found.append((page.name, block[2]))
+    return found
+
+
+def completed(block: str) -> str:
+    """The block as a file that could be loaded: with whatever it speaks of and leaves to the reader."""
+    data = tomllib.loads(block)
+    queues = data.setdefault("queues", {})
+    named = [schedule.get("queue") for schedule in data.get("schedules", {}).values()]
+    named += [target for queue in queues.values() for target in (queue.get("on_dead"), queue.get("on_failure"))]
+    named += [data.get("alerts", {}).get("queue") or "any"]
+    queues |= {name: {} for name in named if name and name not in queues}
+    drawn = {source for pool in data.get("pools", {}).values() for source in pool["sources"]}
+    for name, queue in queues.items():
+        if name not in drawn and not {"handler", "command"} & set(queue):
+            queue["handler"] = "app:run"
+    return tomli_w.dumps(data)
+
+
+@pytest.mark.parametrize(("page", "block"), blocks("toml"), ids=str)
+def test_every_example_of_a_configuration_loads(tmp_path: Path, page: str, block: str) -> None:
+    (tmp_path / "queues.toml").write_text(completed(block))
+    assert load(tmp_path / "queues.toml", environ={}).warnings == ()
+
+
+@pytest.mark.parametrize(("page", "block"), blocks("python"), ids=str)
+def test_every_example_in_python_can_be_read_and_imports_what_there_is(page: str, block: str) -> None:
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("supervisor."):
+            module = importlib.import_module(node.module or "")
+            assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+def shown_commands() -> Iterator[tuple[str, list[str]]]:
+    """Each `jobsctl ...` of all examples, as its words."""
+    for page, block in blocks("sh", "console"):
+        for line in block.splitlines():
+            lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>()")
+            lexer.whitespace_split = True
+            words = list(lexer) if "jobsctl" in line else []
+            while "jobsctl" in [word.rsplit("/", 1)[-1] for word in words]:
+                begin = next(at for at, word in enumerate(words) if word.rsplit("/", 1)[-1] == "jobsctl")
+                end = next((at for at, word in enumerate(words) if at > begin and set(word) <= set("|&;<>()")), None)
+                if words[begin + 1 : end] and not words[begin + 1].startswith("/"):
+                    yield page, words[begin + 1 : end]
+                words = [] if end is None else words[end:]
+
+
+@pytest.mark.parametrize(("page", "words"), list(shown_commands()), ids=str)
+def test_every_command_that_is_shown_exists_with_its_options(page: str, words: list[str]) -> None:
+    if words[:1] in (["-c"], ["--config"]):
+        words = words[2:]
+    known = dict(COMMANDS)
+    path = next(path for path in (f"jobsctl {' '.join(words[:size])}" for size in (3, 2, 1)) if path in known)
+    given = {word.partition("=")[0] for word in words if re.match(r"--\w|-[a-z]$", word)}
+    assert given <= set(options(known[path]))
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("order.md", rank.ORDERS), ("keys.md", discipline.AFTER_DEAD), ("limits.md", rate.ALGORITHMS),
+        ("limits.md", discipline.WHEN_FULL), ("unique.md", unique.ON_CONFLICT), ("unique.md", unique.REPLACEABLE),
+        ("alerts.md", alerts.KINDS), ("statistics.md", counting.COUNTS), ("retries.md", backoff.SHAPES),
+        ("schedules.md", get_args(schedule.Missed)), ("schedules.md", get_args(schedule.Overlap)),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_every_word_that_a_key_takes_is_on_its_page(page: str, words: Sequence[str]) -> None:
+    text = text_of(page)
+    assert [word for word in words if not re.search(rf'[`"]{word}[`"]', text)] == []
+
+
+def test_every_campaign_and_every_model_is_documented() -> None:
+    page = text_of("campaigns.md")
+    files = [*(ROOT / "tests/crash").glob("test_*.py"), *(ROOT / "tests/model").glob("test_*.py")]
+    assert len(files) > 25
+    assert sorted(path.name for path in files if f"`{path.name}`" not in page and f"/{path.name}`" not in page) == []

@@ -477,16 +477,16 @@ class Lanes:
             self.let_go(job)
         del self.jobs[job.id]
 
-    def bury(self, ids: list[int], jobs_max: int) -> bool:
-        """Whether these are the first of a line that a dead job takes along; they are dead then, too."""
-        for line in self.lines.values():
-            if line.doom is None:
-                continue
-            ready = sorted(self.ready(line.queue, line.key), key=lambda job: (self.place(job), job.id))
-            if [job.id for job in ready[:jobs_max]] == ids:
-                for job in ready[:jobs_max]:
-                    job.state = State.DEAD
-                if len(ids) < jobs_max:
-                    line.held = line.doom = None
-                return True
-        return not ids and not any(line.doom for line in self.lines.values())
+    def bury(self, at: tuple[str, str] | None, jobs_max: int) -> list[int]:
+        """What a dead job takes along of this line, which are its first; they are dead then, too."""
+        assert (at is None) == (not any(line.doom for line in self.lines.values()))
+        if at is None:
+            return []
+        line = self.line(*at)
+        assert line.doom is not None
+        found = sorted(self.ready(*at), key=lambda job: (self.place(job), job.id))[:jobs_max]
+        for job in found:
+            job.state = State.DEAD
+        if len(found) < jobs_max:
+            line.held = line.doom = None
+        return [job.id for job in found]

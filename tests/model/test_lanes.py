@@ -30,6 +30,7 @@ from supervisor.policy.settle import History
 from supervisor.policy.unique import Unique
 from supervisor.store.explain import Explainer
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob
+from supervisor.store.sqlite.statements import SQL
 from tests.conformance.sqlite import SqliteBackend
 from tests.model.lanes_model import Job, Lanes
 from tests.model.test_store import FAST, template
@@ -352,9 +353,9 @@ class LanesMachine(RuleBasedStateMachine):
     def operate(self, at: int, what: str, pick: int, ending: str) -> None:
         def verb(tx: Any) -> Any:
             if what == "bury":
-                size = pick % 3 + 1
+                size, at_key = pick % 3 + 1, self.doomed(self.stores[at])
                 ids = tx.bury_doomed(size)
-                assert self.model.bury(ids, size)
+                assert ids == self.model.bury(at_key, size)
                 counted["buried with their key"] += len(ids)
                 return bool(ids)
             final = (State.DEAD, State.CANCELLED, State.COMPLETED)
@@ -374,6 +375,16 @@ class LanesMachine(RuleBasedStateMachine):
             return True
 
         self.do(at, ending, verb, rule_name=NAMES.get(what, "operate"), detail=what)
+
+    def doomed(self, store: Any) -> tuple[str, str] | None:
+        """The line that is buried next: of several, the store may take any."""
+        row = store.connection.execute(SQL.lane_doomed).fetchone()
+        if row is None:
+            return None
+        queue, key = store.connection.execute(
+            "SELECT name, key FROM lane JOIN queue ON queue.id = queue WHERE lane.id = ?", row
+        ).fetchone()
+        return queue if isinstance(queue, str) else queue.decode(), key if isinstance(key, str) else key.decode()
 
     @rule(
         at=st.integers(0, 1), what=st.sampled_from(SWITCHES), queue=st.sampled_from(QUEUES),

@@ -23,7 +23,7 @@ from supervisor.config.load import load
 from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, OWN_KEYS, POOL, POOL_KEYS, QUEUE, TOP
 from supervisor.config.reference import markdown, toml
 from supervisor.config.schedule_keys import SCHEDULE
-from supervisor.config.spec import Queue, Spec
+from supervisor.config.spec import Queue, Rate, Spec
 from tests.support.config_files import QUEUE as A_QUEUE
 from tests.support.config_files import load_text, problems_of, write
 
@@ -176,6 +176,15 @@ class TestShipped:
 
     def test_it_names_its_schema(self) -> None:
         assert SHIPPED.read_text().startswith("#:schema ./queues.schema.json\n")
+
+    def test_its_recipes_load_beside_what_is_there(self, tmp_path: Path) -> None:
+        before, block, after = SHIPPED.read_text().split("# --recipes--\n")
+        text = "".join(line.removeprefix("#").removeprefix(" ") for line in block.splitlines(keepends=True))
+        spec = load(write(tmp_path, before + text + after), environ={})
+        assert spec.warnings == ()
+        assert set(spec.schedules) == {"nightly"}
+        assert spec.queues["reports"].rate == Rate(limit=100, period_ms=60_000, algorithm="window")
+        assert spec.queues["accounts"].ordered
 
     def test_its_commented_block_shows_every_key(self, tmp_path: Path) -> None:
         block = SHIPPED.read_text().split("# --8<--\n")[1]

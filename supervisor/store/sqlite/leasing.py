@@ -356,11 +356,12 @@ class Merge:
         self._pages: dict[int, list[Ready]] = {}
         self._sizes: dict[int, int] = {}
         self._heap = [(at, lane.id, job, lane) for lane, job, at in tx.first_lanes(queue, jobs_max)]
+        self._horizon = _horizon(self._heap, jobs_max)
         heapify(self._heap)
 
     def next(self) -> tuple[Lane, Ready] | None:
-        """What comes next; None if nothing does."""
-        if not self._heap:
+        """What comes next; None if nothing does, or if a lane that was not read could come first."""
+        if not self._heap or (self._horizon is not None and self._heap[0][:2] > self._horizon):
             return None
         _, _, job, lane = heappop(self._heap)
         return lane, job
@@ -389,6 +390,12 @@ class Merge:
     def cuts(self) -> list[tuple[int, int, int, int]]:
         """Up to where each lane was taken: always its first jobs."""
         return [(lane, job.band, job.pos, job.id) for lane, job in self.last.items()]
+
+
+def _horizon(lanes: Sequence[tuple[Turn, int, Ready, Lane]], lanes_max: int) -> tuple[Turn, int] | None:
+    """Where the last lane of a key stands that was read; None if there are no others beyond it."""
+    keys = [each for each in lanes if each[3].key]
+    return keys[-1][:2] if len(keys) >= lanes_max else None
 
 
 def _cost(discipline: Discipline, options: bytes | None) -> int:
