@@ -247,8 +247,18 @@ def completed(block: str) -> str:
 
 @pytest.mark.parametrize(("page", "block"), blocks("toml"), ids=str)
 def test_every_example_of_a_configuration_loads(tmp_path: Path, page: str, block: str) -> None:
-    (tmp_path / "queues.toml").write_text(completed(block))
-    assert load(tmp_path / "queues.toml", environ={}).warnings == ()
+    main = tmp_path / "queues.toml"
+    main.write_text(completed(block))
+    for name, scope in tomllib.loads(block).get("scopes", {}).items():
+        place = tmp_path / scope["config"]
+        place.parent.mkdir(parents=True)
+        place.write_text('[daemon]\nscope_of = "../queues.toml"\n' + completed(f"[queues.{name}]"))
+    if "scope_of" in block:
+        place = tmp_path / "scope" / "queues.toml"
+        place.parent.mkdir()
+        main.rename(place)
+        main.write_text(completed('[queues.any]\n[scopes.scope]\nconfig = "scope/queues.toml"'))
+    assert load(main, environ={}).warnings == ()
 
 
 @pytest.mark.parametrize(("page", "block"), blocks("python"), ids=str)
