@@ -22,6 +22,9 @@ from supervisor.store.sqlite.statements import SQL
 COUNT_MAX = 10_000
 """So many that come first are counted; of more it is said that they are more."""
 
+LANES_MAX = 256
+"""So many of the lanes that come first are asked whether their first job costs more than their limits let through."""
+
 
 class Job(NamedTuple):
     """A job and where it stands: a row of explain_job.sql."""
@@ -51,11 +54,21 @@ class Job(NamedTuple):
     @property
     def cost(self) -> int:
         """What it takes of a rate."""
-        return int(msgspec.json.decode(self.options).get("cost", 1)) if self.options else 1
+        return cost_of(self.options)
+
+
+def cost_of(options: str | bytes | None) -> int:
+    """What a job with these options takes of a rate."""
+    return int(msgspec.json.decode(options).get("cost", 1)) if options else 1
 
 
 def _job(row: tuple[Any, ...]) -> Job:
-    return Job._make(value.decode() if isinstance(value, bytes) else value for value in row)
+    return Job._make(map(_text, row))
+
+
+def _text(value: Any) -> Any:
+    """A value of a row; text may come as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 class Explained(NamedTuple):
@@ -107,10 +120,10 @@ class Explainer:
             yield Reason("paused", {"queue": job.queue})
         yield from self._shut((f"queue:{job.queue}", ""))
         yield from self._line(job, discipline)
-        yield from self._limits(job, lane_gates(discipline, job.key))
+        yield from self._limits(lane_gates(discipline, job.key), job.cost)
         if job.key:
             yield from self._shut((f"key:{job.queue}", job.key))
-        yield from self._limits(job, [((limit.name, ""), limit) for limit in discipline.limits])
+        yield from self._limits([((limit.name, ""), limit) for limit in discipline.limits], job.cost)
         yield from self._others(job, discipline)
 
     def _shut(self, gate: Gate) -> Iterator[Reason]:
@@ -145,7 +158,7 @@ class Explainer:
         found = self._db.execute(SQL.explain_ahead, (job.lane, job.band, job.pos, job.id, COUNT_MAX + 1)).fetchone()
         return int(found[0])
 
-    def _limits(self, job: Job, limits: list[tuple[Gate, Limit]]) -> Iterator[Reason]:
+    def _limits(self, limits: list[tuple[Gate, Limit]], cost: int) -> Iterator[Reason]:
         for gate, limit in limits:
             facts = {"name": limit.name, "key": gate[1]}
             if limit.concurrency is not None and len(self._holders(gate)) >= limit.concurrency:
@@ -153,7 +166,7 @@ class Explainer:
             if limit.rate is None:
                 continue
             spent = self._bucket(gate)._replace(shut_until_ms=0)  # that a handler shut it is a reason of its own
-            until_ms = free_at_ms(limit.rate, spent, job.cost, self._now_ms)
+            until_ms = free_at_ms(limit.rate, spent, cost, self._now_ms)
             if until_ms > self._now_ms:
                 numbers = {"limit": limit.rate.limit, "period_ms": limit.rate.period_ms}
                 yield Reason("rate", {**facts, **numbers, "until_at_ms": until_ms, "in_ms": until_ms - self._now_ms})
@@ -163,8 +176,7 @@ class Explainer:
         if self._held is None:
             self._held = {}
             for job_id, queue, key in self._db.execute(SQL.explain_leased).fetchall():
-                name, text = (each.decode() if isinstance(each, bytes) else each for each in (queue, key))
-                for passed, _ in gates_of(self._discipline_of(name), text):
+                for passed, _ in gates_of(self._discipline_of(_text(queue)), _text(key)):
                     self._held.setdefault(passed, []).append(job_id)
         return self._held.get(gate, [])
 
@@ -178,23 +190,44 @@ class Explainer:
             count = self._ahead(job)
             if count:
                 yield Reason("behind", {"count": min(count, COUNT_MAX), "more": count > COUNT_MAX})
+        lanes = self._lanes_ahead(job, discipline)
+        if lanes:
+            yield Reason("behind_lanes", {"count": lanes})
+
+    def _lanes_ahead(self, job: Job, discipline: Discipline) -> int:
+        """Lanes whose first job has an earlier turn and could be handed out."""
         at = self._turn(job, discipline)
-        turns: int = self._db.execute(SQL.explain_turns, (job.queue_id, *at, COUNT_MAX)).fetchone()[0]
-        if job.key:
-            turns += self._home_comes_first(job, discipline, at)
-        if turns:
-            yield Reason("behind_lanes", {"count": turns})
+        place = (job.queue_id, *at, job.lane)
+        count = int(self._db.execute(SQL.explain_turns, (*place, COUNT_MAX)).fetchone()[0])
+        if discipline.key_limits:
+            rows = self._db.execute(SQL.explain_first, (*place, LANES_MAX)).fetchall()
+            count -= sum(not self._lets(discipline, _text(key), cost_of(options)) for key, options in rows)
+        return count + bool(job.key and self._home_comes_first(job, discipline, at))
+
+    def _lets(self, discipline: Discipline, key: str, cost: int) -> bool:
+        """Whether the limits of a key let a job through that costs so much."""
+        return not any(self._limits(lane_gates(discipline, key), cost))
 
     def _home_comes_first(self, job: Job, discipline: Discipline, at: Turn) -> bool:
         """Whether jobs without a key have an earlier turn than a key."""
         row = self._db.execute(SQL.explain_home, (job.queue_id,)).fetchone()
-        if row is None or row[3] or (discipline.ordered and row[4] is not None):
+        if row is None:
             return False
-        return turn(discipline.order, row[2], Rank(row[0], row[1])) < at
+        lane, band, pos, options, vtime, present, shut, held = row
+        if shut or (discipline.ordered and held is not None) or not self._lets(discipline, "", cost_of(options)):
+            return False
+        used = vtime if present else max(vtime, self._clock(job.queue_id))
+        return (turn(discipline.order, used, Rank(band, pos)), lane) < (at, job.lane)
 
     def _turn(self, job: Job, discipline: Discipline) -> Turn:
         """The turn of its lane; that of one without a turn follows from its first job, as far as it can be told."""
         if job.a is not None and job.b is not None and job.c is not None:
             return job.a, job.b, job.c
-        vtime = self._db.execute(SQL.lane_get, (job.lane,)).fetchone()[4]
-        return turn(discipline.order, vtime, Rank(job.band, job.pos))
+        used = int(self._db.execute(SQL.lane_get, (job.lane,)).fetchone()[4])
+        if job.key or not job.b:  # it is not in line: when it comes back, it has saved nothing up
+            used = max(used, self._clock(job.queue_id))
+        return turn(discipline.order, used, Rank(job.band, job.pos))
+
+    def _clock(self, queue_id: int) -> int:
+        """The virtual time of a queue."""
+        return int(self._db.execute(SQL.explain_clock, (queue_id,)).fetchone()[0])

@@ -6,6 +6,7 @@ no code with the store: only the words of `supervisor.job` and the values of `su
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -297,6 +298,14 @@ class Lanes:
         keys = {job.key for job in self.ready(queue)}
         heads = [self.head(queue, key) for key in sorted(keys)]
         return [job for job in heads if job and self.why_line_waits(queue, job.key, job.cost) is None]
+
+    def lanes_ahead(self, job: Job) -> int:
+        """How many other lines have an earlier turn than the first job of its line."""
+        seen = copy.deepcopy(self)
+        seen.settle_lines()
+        if seen.rules[job.queue].order.fair:
+            seen.look_home(job.queue)
+        return [one.id for one in sorted(seen.candidates(job.queue), key=seen.turn)].index(job.id)
 
     def leasable(self, queue: str) -> bool:
         """Whether some job of the queue could be handed out now."""

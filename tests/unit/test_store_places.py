@@ -401,11 +401,14 @@ STOOD = {
 
 
 def lived_in(path: Path, version: int) -> Path:
-    """A database of an older version with jobs in every state, in several queues."""
+    """A database of an older version with jobs in every state, in several queues; it began as one without keys."""
     connection = sqlite3.connect(path, isolation_level=None)
-    MIGRATIONS.apply(Database(connection, execute_plugins=False), stop_before=known()[version])
+    db = Database(connection, execute_plugins=False)
+    MIGRATIONS.apply(db, stop_before=known()[min(version, 2)])
+    connection.executescript(LIVED)
+    MIGRATIONS.apply(db, stop_before=known()[version])
     connection.executescript(
-        f"{LIVED} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; PRAGMA journal_mode = WAL;"
+        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; PRAGMA journal_mode = WAL;"
     )
     connection.close()
     return path

@@ -1,0 +1,1 @@
+SELECT clock FROM queue WHERE id = ?
