@@ -5,9 +5,7 @@ Each chore does a page at a time and comes back soon while there is more; none w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from supervisor.config.spec import DAY_MS
+from supervisor.config.spec import DAY_MS, Queue
 from supervisor.job import State as JobState
 from supervisor.keeper import replaying
 from supervisor.keeper.archive_times import Archiving
@@ -70,23 +68,25 @@ def _trim(work: Work, chores: Archiving) -> None:
     if work.boot_ms >= chores.anew_at_ms:
         chores.trimmed_to.clear()
         chores.anew_at_ms = work.boot_ms + ANEW_MS
-    limits = list(_limits(work))
-    over = {which: excess(work.tx.kept(*which), jobs_max) for which, jobs_max in limits}
+    limited = {table: limits for table, queue in work.state.spec.queues.items() if (limits := _counts_kept(queue))}
+    over = {
+        (name, state): excess(work.tx.kept(name, state), jobs_max)
+        for table, limits in limited.items()
+        for name in work.tx.queues_of(table)
+        for state, jobs_max in limits
+    }
     removed = sum(_trim_page(work, chores, which, jobs) for which, jobs in over.items() if jobs)
     work.on_failure(chores.trimmed_to.clear)
-    rest_ms = AGAIN_MS if any(over.values()) else TRIM_EVERY_MS if limits else UNLIMITED_MS
+    rest_ms = AGAIN_MS if any(over.values()) else TRIM_EVERY_MS if limited else UNLIMITED_MS
     work.afterwards(lambda: setattr(chores, "trim_at_ms", work.boot_ms + rest_ms))
     if removed:
         work.afterwards(lambda: work.state.log.emit("keeper.pruned", count=removed))
 
 
-def _limits(work: Work) -> Iterator[tuple[tuple[str, JobState], int]]:
-    """The queues and states of which not any number is kept."""
-    for table, queue in work.state.spec.queues.items():
-        kept = queue.retention
-        limits = list(CountKeep(kept.completed_max, kept.cancelled_max, kept.dead_max).limits())
-        for name in work.tx.queues_of(table) if limits else ():
-            yield from (((name, state), jobs_max) for state, jobs_max in limits)
+def _counts_kept(queue: Queue) -> list[tuple[JobState, int]]:
+    """The final states of which a queue does not keep any number."""
+    kept = queue.retention
+    return CountKeep(kept.completed_max, kept.cancelled_max, kept.dead_max).limits()
 
 
 def _trim_page(work: Work, chores: Archiving, which: tuple[str, JobState], over: int) -> int:

@@ -62,11 +62,22 @@ def test_an_enqueue_whose_connection_breaks_is_sent_again_and_done_once(
     assert len(keeper.seen) == len(faults) + 1 - faults.count(LOSE_REQUEST)
 
 
+MEMBERS: dict[str, dict[str, Any]] = {
+    "pause": {"queue": "emails"},
+    "resume": {"queue": "emails"},
+    "explain": {"job": 1},
+    "key": {"queue": "emails", "job_key": "k", "action": "free"},
+    "cron_show": {"name": "nightly"},
+    "cron_add": {"name": "nightly", "schedule": {"queue": "emails", "cron": "@daily"}},
+    "cron_pause": {"name": "nightly"},
+    "cron_resume": {"name": "nightly"},
+}
+
+
 @pytest.mark.parametrize("op", sorted(HARMLESS_TWICE - {"enqueue", "wait", "job"}))
 def test_what_is_harmless_twice_is_asked_again(client: Client[int], keeper: FakeKeeper, op: str) -> None:
     keeper.faults.append(LOSE_REPLY)
-    members = {"queue": "emails"} if op in ("pause", "resume") else {}
-    assert client.request(op, **members)
+    assert client.request(op, **MEMBERS.get(op, {}))
     assert len(keeper.seen) == 2
 
 

@@ -83,7 +83,7 @@ def a_slot(number: int, *, out: int = 0, quiet_since_ms: int = 0) -> Any:
 def test_a_queue_that_is_never_empty_leaves_others_their_turn() -> None:
     state: Any = SimpleNamespace(
         spec=Spec(queues={name: Queue(name=name, handler="m:f") for name in "abc"}), workplaces=dict.fromkeys("abc"),
-        lease_first=None, wants_lease=True,
+        breakers={}, overdue=SimpleNamespace(behind=False), lease_first=None, wants_lease=True,
         discipline=lambda _: PLAIN, demand=lambda *_: Demand(),
         look_ahead=lambda _: 100, ready_slots=lambda _: [a_slot(1)],
     )  # fmt: skip
