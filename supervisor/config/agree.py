@@ -12,14 +12,14 @@ from typing import Any
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
 from supervisor.config.problem import KeyPath, dotted, printable, quoted, shown, suggestion
 from supervisor.config.sockets import socket_in
-from supervisor.config.spec import Alerts, Daemon, Limit, Queue, Rate, Spec, Unique, is_pattern, matches
+from supervisor.config.spec import Alerts, Daemon, Limit, Queue, Rate, Spec, is_pattern, matches
 from supervisor.policy.duration import show
 
 WORKERS_TOTAL_MAX = 2048
 HANDLER_ONLY = ("preload", "after_fork")
 POOL_ONLY = (
     "handler", "command", "workers", "boot_timeout", "restart", "pass_env", "env", "cwd", "user", "network", "preload",
-    "after_fork", "on_crash_loop", "recycle_jobs",
+    "after_fork", "on_crash_loop", "recycle_jobs", "kill_grace", "scale",
 )  # fmt: skip
 """Keys that mean nothing in a queue without workers of its own."""
 UNIQUE_FIELDS = {"unique": "unique", "throttle": "throttle_ms", "debounce": "debounce_ms"}
@@ -140,11 +140,37 @@ def _of_breaker(queue: Queue) -> Iterator[Conflict]:
         yield ("breaker", "max_cooldown"), f"{text}; raise one or lower the other"
 
 
-def of_scale(written: Mapping[str, Any], workers: Any) -> Iterator[Conflict]:
-    """Whether a queue that says when to scale may scale; `written` is its own table, `workers` what counts for it."""
-    if "scale" in written and isinstance(workers, int):
+def idle(queue: Queue) -> Iterator[Conflict]:
+    """Keys that mean nothing in this queue, or pool, as another one is not there or says it otherwise."""
+    if isinstance(queue.workers, int):
         text = "means something only between two numbers of workers; write workers = { min = 1, max = 8 }, or remove it"
         yield ("scale",), text
+    if queue.max_size is None:
+        yield ("when_full",), "means something for a queue that can be full; write max_size, or remove it"
+    if not queue.ordered:
+        yield ("after_dead",), "means something where order counts; write ordered = true, or remove it"
+    brief = next((name for name in ("throttle", "debounce") if getattr(queue, UNIQUE_FIELDS[name]) is not None), None)
+    if brief is not None:
+        for name in ("while", "period", "on_conflict", "replace"):
+            yield ("unique", name), f"does not go with {brief}, which says it already; keep one of them"
+    elif queue.unique is not None:
+        if queue.unique.period_ms is not None:
+            text = "does not go with period, which holds whatever state a job is in; keep one of them"
+            yield ("unique", "while"), text
+        if queue.unique.on_conflict != "replace":
+            text = 'names fields to replace, and nothing is replaced; write on_conflict = "replace", or remove it'
+            yield ("unique", "replace"), text
+
+
+def of_idle(written: Mapping[str, Any], queue: Queue) -> Iterator[Conflict]:
+    """Keys of a queue's own table, or a pool's, that mean nothing there."""
+    for key, text in idle(queue):
+        if _stands(written, key):
+            yield key, text
+
+
+def _stands(written: Any, key: KeyPath) -> bool:
+    return isinstance(written, dict) and key[0] in written and (len(key) == 1 or _stands(written[key[0]], key[1:]))
 
 
 def of_inherited(queue: Queue) -> Iterator[Conflict]:
@@ -172,8 +198,6 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
     same = [name for name in ("unique", "throttle", "debounce") if getattr(queue, UNIQUE_FIELDS[name]) is not None]
     if len(same) > 1 and same not in (["unique", "throttle"], ["unique", "debounce"]):
         yield (same[-1],), f"does not go with {same[-2]}; keep one of them"
-    if queue.unique is not None and queue.unique.period_ms is not None and queue.unique.states != Unique().states:
-        yield ("unique", "while"), "does not go with period, which holds whatever state a job is in; keep one of them"
     for kind in ("rate", "key_rate"):
         yield from _of_rate(kind, getattr(queue, kind))
 

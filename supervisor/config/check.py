@@ -60,8 +60,8 @@ def _host_facts(loaded: Loaded, environ: Mapping[str, str], report: Report) -> N
         report.warn(*loaded.written(key), text)
     if spec.alerts.command is not None and (why := unusable_program(spec.alerts.command, spec.alerts.env, environ)):
         report.problem(*loaded.written(("alerts", "command")), why)
-    for name, queue in spec.queues.items():
-        prefix = ("queues", name)
+    tables = [(("queues", name), queue) for name, queue in spec.queues.items()]
+    for prefix, queue in (*tables, *((("pools", name), pool) for name, pool in spec.pools.items())):
         for key, text in (*_code(queue), *_program(queue, environ), *_user(queue)):
             report.problem(*loaded.written((*prefix, *key)), text)
         for key, text in (*_names(queue), *_fields_as_options(queue), *_files(queue), *_needs(queue)):

@@ -214,6 +214,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Hom
     daemon = _of_home(fields, home, scope) if home else _daemon(fields, layers.main, scope)
     queues = _queues(layers, sections["defaults"], daemon, scope)
     limits, pools = _limits(scope), _pools(sections["defaults"], daemon, scope)
+    queues = {**queues, **dict(_timed_by_pools(queues, pools, layers))}
     known = {*limits, *(layers.main.data["limits"] if isinstance(layers.main.data.get("limits"), dict) else ())}
     for key, text in agree.of_tables(queues, known, pools, layers.queues):
         report.problem(*_written(key, layers), text)
@@ -354,10 +355,23 @@ def _pools(defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
         if "handler" not in fields:
             inherited = {field: value for field, value in inherited.items() if field not in agree.HANDLER_ONLY}
         own = {"name": name, "python_path": daemon.python_path, "strict": isinstance(table.get("sources"), list)}
-        found[name] = pool = construct(POOL, {**own, **inherit(inherited, fields)})
-        for key, text in agree.of_demand(pool):
+        pool = construct(POOL, {**own, **inherit(inherited, fields)})
+        if isinstance(pool.workers, int):
+            pool = msgspec.structs.replace(pool, scale=Scale())
+        found[name] = pool
+        for key, text in (*agree.of_demand(pool), *agree.of_idle(table, pool)):
             scope.problem(("pools", name, *key), text)
     return found
+
+
+def _timed_by_pools(
+    queues: Mapping[str, Queue], pools: Mapping[str, Queue], layers: Layers
+) -> Iterator[tuple[str, Queue]]:
+    """The queues whose jobs have the time that their pool gives: those that say none themselves."""
+    for pool in pools.values():
+        for name in pool.sources:
+            if name in queues and "timeout" not in queue_table(layers, name):
+                yield name, msgspec.structs.replace(queues[name], timeout_ms=pool.timeout_ms)
 
 
 def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: Scope) -> Queue | None:
@@ -382,7 +396,10 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
     queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **meant})
     if isinstance(queue.workers, int):
         queue = msgspec.structs.replace(queue, scale=Scale())  # [defaults] may speak of it for other queues
-    for key, text in (*agree.of_inherited(queue), *agree.of_scale(written, queue.workers)):
+    for key, text in (
+        *agree.of_inherited(queue),
+        *agree.of_idle(written, queue),
+    ):
         scope.report.problem(*_written((*prefix, *key), layers), text)
     return queue
 

@@ -267,6 +267,7 @@ TOP = {
 POOL_KEYS = (
     "handler", "command", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env", "cwd",
     "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand",
+    "scale",
 )  # fmt: skip
 """Keys of a queue that speak of its workers."""
 POOL = Section(

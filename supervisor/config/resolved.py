@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from supervisor.config.agree import HANDLER_ONLY, POOL_ONLY
+from supervisor.config.agree import HANDLER_ONLY, POOL_ONLY, idle
 from supervisor.config.alert_keys import ALERTS
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
@@ -63,7 +63,7 @@ def _named(spec: Spec) -> dict[str, Any]:
 
 
 def _pool(pool: Queue) -> dict[str, Any]:
-    table = _table(POOL, pool)
+    table = _busy(POOL, pool)
     return {name: value for name, value in table.items() if pool.handler is not None or name not in HANDLER_ONLY}
 
 
@@ -74,16 +74,22 @@ def schedule_table(schedule: Schedule) -> dict[str, Any]:
 
 
 def _queue(queue: Queue) -> dict[str, Any]:
-    """The keys that this queue may have: those for handlers only, or for a range of workers, are errors elsewhere."""
-    table = _table(QUEUE, queue)
-    if queue.unique is not None and queue.unique.period_ms is not None:
-        del table["unique"]["while"]
-    foreign = {"scale"} if isinstance(queue.workers, int) else set()
-    if queue.handler is None:
-        foreign |= set(HANDLER_ONLY)
+    """The keys that this queue may have: those for handlers only are errors elsewhere."""
+    foreign = set(HANDLER_ONLY) if queue.handler is None else set()
     if queue.handler is None and queue.command is None:
         foreign |= set(POOL_ONLY)
-    return {name: value for name, value in table.items() if name not in foreign}
+    return {name: value for name, value in _busy(QUEUE, queue).items() if name not in foreign}
+
+
+def _busy(section: Section, queue: Queue) -> dict[str, Any]:
+    """The keys that mean something in this queue, or pool; the others would be errors."""
+    table = _table(section, queue)
+    for (*above, name), _ in idle(queue):
+        within = table
+        for step in above:
+            within = within.get(step, {})
+        within.pop(name, None)
+    return table
 
 
 def _table(section: Section, value: msgspec.Struct) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 
 from supervisor.config.discipline import unique_of
 from supervisor.config.names import SEPARATOR, internal_name, scope_of, short_name
-from supervisor.config.spec import Queue, Spec
+from supervisor.config.spec import Queue, Spec, is_pattern
 from supervisor.errors import InvalidPayload, PayloadTooLarge, UnknownQueue
 from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX
 from supervisor.policy.unique import MemberMissing, Unique, fingerprint
@@ -45,6 +45,8 @@ def nearest(spec: Spec, name: str) -> str:
     """What to do about a name that is no queue; of other scopes nothing is said."""
     import difflib
 
+    if is_pattern(name):
+        return "that is a pattern; name a queue that it stands for"
     known = [short_name(queue) for queue in spec.queues if scope_of(queue) == scope_of(name)]
     close = difflib.get_close_matches(short_name(name), known, 1)
     if close:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from supervisor.config.spec import Demand
 from supervisor.keeper import breaking, expiring, sources
 from supervisor.keeper.recall import QUIET_MS
 from supervisor.keeper.slots import KeeperSlot, Phase
@@ -66,7 +67,7 @@ def _lease_queue(work: Work, pool: str, drawn: Drawn) -> bool | None:
     limited = bool(work.state.discipline(drawn.queue).limits)
     demand = work.state.demand(pool, drawn.queue)
     waiting, allowed = work.tx.waiting(drawn.queue), breaking.jobs_allowed(work, drawn.queue)
-    rooms = sorted(rooms_of(work, pool, demand.max, idle=limited), key=lambda room: room.held)
+    rooms = sorted(rooms_of(work, pool, demand, idle=limited), key=lambda room: room.held)
     for number, room in enumerate(rooms):
         share = max(-(-waiting // (len(rooms) - number)), demand.min)
         jobs = 1 if limited else min(share, room.jobs, allowed or LEASE_JOBS_MAX)
@@ -83,23 +84,23 @@ def _lease_queue(work: Work, pool: str, drawn: Drawn) -> bool | None:
     return bool(rooms)
 
 
-def rooms_of(work: Work, pool: str, jobs_max: int | None = None, *, idle: bool = False) -> list[Room]:
+def rooms_of(work: Work, pool: str, demand: Demand, *, idle: bool = False) -> list[Room]:
     """Workers that should be given more: those that hold at most half of their share, and are not stuck.
 
-    `jobs_max`: no worker shall hold more; `idle`: those that hold anything are left out.
+    `demand`: how many a worker shall be given; `idle`: those that hold anything are left out.
     """
-    ahead = work.state.look_ahead(pool)
-    ahead = ahead if jobs_max is None else min(ahead, jobs_max)
+    ahead = max(work.state.look_ahead(pool), demand.min)
+    ahead = ahead if demand.max is None else min(ahead, demand.max)
     slots = [slot for slot in work.state.ready_slots(pool) if slot.owner and not (slot.unsent or slot.pinged)]
-    rooms = [_room(work, slot, ahead) for slot in slots]
+    rooms = [_room(work, slot, ahead, demand.min) for slot in slots]
     return [room for room in rooms if room.jobs > 0 and room.payload_bytes > 0 and not (idle and room.held)]
 
 
-def _room(work: Work, slot: KeeperSlot, ahead: int) -> Room:
+def _room(work: Work, slot: KeeperSlot, ahead: int, jobs_min: int) -> Room:
     leases = work.leased.get(slot.number, ())
     held = len(slot.out) + sum(len(lease.jobs) for lease in leases)
     used_bytes = slot.out_bytes + sum(len(job.payload) for lease in leases for job in lease.jobs)
-    full = held > ahead // 2 or slot.solo or any(map(_alone, leases))
+    full = held > ahead // 2 or ahead - held < jobs_min or slot.solo or any(map(_alone, leases))
     stuck = bool(slot.out) and work.boot_ms - slot.quiet_since_ms >= QUIET_MS
     return Room(held, 0 if held and (full or stuck) else ahead - held, OUT_BYTES_MAX - used_bytes, slot)
 

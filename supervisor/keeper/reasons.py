@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from supervisor.config.names import short_name
+from supervisor.config.spec import Spec
 from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
 from supervisor.keeper.state import State
+from supervisor.policy.breaker import Breaker
 from supervisor.policy.reason import Reason
 from supervisor.store import breaker_view
 from supervisor.store.explain import Explained
@@ -37,6 +39,23 @@ def explain(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
     return shown(job_id, found, reasons)
 
 
+def without_keeper(spec: Spec, found: Explained, breaker: Breaker | None) -> list[Reason]:
+    """What keeps a job waiting while no daemon runs; no worker is spoken of, as there are none."""
+    if found.state.final:
+        return found.reasons
+    halted = [] if spec.queue(found.queue) is None else of_breaker(spec, found.queue, breaker)
+    orphaned = [Reason("orphaned", {"queue": found.queue})] if spec.queue(found.queue) is None else []
+    return [Reason("not_running"), *orphaned, *halted, *found.reasons]
+
+
+def of_breaker(spec: Spec, queue: str, known: Breaker | None) -> list[Reason]:
+    """Whether the breaker of a queue keeps its jobs waiting."""
+    table = spec.queue(queue)
+    breaker = breaker_view.shown(table.breaker if table else None, known, wall_ms())
+    said = breaker_view.sentence(breaker)
+    return [Reason("breaker", {"queue": queue, "state": breaker["state"], "said": said})] if breaker and said else []
+
+
 def of_queue(state: State, queue: str) -> list[Reason]:
     """What keeps all jobs of a queue waiting, beside what the rows say."""
     pool = state.pool_of(queue)
@@ -49,10 +68,7 @@ def of_queue(state: State, queue: str) -> list[Reason]:
         found.append(Reason("not_running"))
     elif not state.leasing:
         found.append(Reason("stopping"))
-    table = state.spec.queue(queue)
-    breaker = breaker_view.shown(table.breaker if table else None, state.breakers.get(queue), wall_ms())
-    if breaker is not None and (halted := breaker_view.sentence(breaker)):
-        found.append(Reason("breaker", {"queue": queue, "state": breaker["state"], "said": halted}))
+    found += of_breaker(state.spec, queue, state.breakers.get(queue))
     said = state.pools.get(pool)
     if said is not None and said.circuit != "closed":
         found.append(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from supervisor.policy.duration import show
 
 FEW = 5
+EXACT_MS = 10_000
+"""Shorter times are told to the millisecond."""
 
 
 class Reason(NamedTuple):
@@ -22,9 +25,15 @@ class Reason(NamedTuple):
         return SENTENCES[self.kind](self.facts)
 
 
+def _soon(facts: Mapping[str, Any]) -> str:
+    """How long it takes, in whole seconds where nobody counts milliseconds any more."""
+    in_ms = max(int(facts["in_ms"]), 0)
+    return show(in_ms if in_ms < EXACT_MS else -(-in_ms // 1000) * 1000)
+
+
 def _due(facts: Mapping[str, Any]) -> str:
     why = f", attempt {facts['attempt']} after: {facts['error']}" if facts.get("error") else ""
-    return f"it is due in {show(max(facts['in_ms'], 0))}{why}"
+    return f"it is due in {_soon(facts)}{why}"
 
 
 def _held(facts: Mapping[str, Any]) -> str:
@@ -32,8 +41,13 @@ def _held(facts: Mapping[str, Any]) -> str:
     if facts["state"] == "dead":
         return f"{head}, which is dead: retry or delete it, or let the key go on with jobsctl keys"
     if facts.get("in_ms") is not None:
-        return f"{head}, which is tried again in {show(max(facts['in_ms'], 0))}"
+        return f"{head}, which is tried again in {_soon(facts)}"
     return f"{head}, which is {facts['state']}"
+
+
+def _key_paused(facts: Mapping[str, Any]) -> str:
+    said = f"key {facts['key']} is" if facts["key"] else "jobs without a key are"
+    return f"{said} paused; jobsctl keys {facts['queue']} --resume {shlex.quote(facts['key'])} lets them go on"
 
 
 def _line(facts: Mapping[str, Any]) -> str:
@@ -63,7 +77,7 @@ def _limit(facts: Mapping[str, Any]) -> str:
 
 
 def _rate(facts: Mapping[str, Any]) -> str:
-    until = f"the next may begin in {show(max(facts['in_ms'], 0))}"
+    until = f"the next may begin in {_soon(facts)}"
     return f"{_limit(facts)} lets {facts['limit']} begin in {show(facts['period_ms'])}; {until}"
 
 
@@ -83,9 +97,9 @@ SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "due_later": _due,
     "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs elsewhere",
     "paused": lambda f: f"queue {f['queue']} is paused; jobsctl resume {f['queue']} lets it go on",
-    "breaker": lambda f: f"queue {f['queue']}: its {f['said']}",
-    "shut": lambda f: f"its handler has asked for no more for another {show(max(f['in_ms'], 0))}",
-    "key_paused": lambda f: f"{_line(f)} is paused; jobsctl keys {f['queue']} --resume lets it go on",
+    "breaker": lambda f: f"of queue {f['queue']}, the {f['said'].replace(' ', ' is ', 1)}",
+    "shut": lambda f: f"its handler has asked for no more for another {_soon(f)}",
+    "key_paused": _key_paused,
     "held": _held,
     "doomed": lambda f: f"it goes to the dead letters with its key, as job {f['job']} is dead",
     "behind_key": lambda f: f"{_count(f['count'], f['more'])} of {_line(f)} {_come(f['count'])} first",

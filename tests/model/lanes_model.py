@@ -49,6 +49,11 @@ class Line:
     paused: bool = False
     vtime: int = 0
     present: bool = False
+    """Of jobs without a key: whether they were in line when it was last looked."""
+    away: bool = True
+    """Whether it had nothing, or was shut, and did not come back since."""
+    limited: bool = False
+    """Whether it was seen at a limit of its key since it last lost its credit."""
     shut_until: int = 0
 
 
@@ -262,19 +267,29 @@ class Lanes:
         limits = self.key_limits(queue, key)
         return next((f"limit {limit.name}" for limit, k in limits if not self.lets(limit, k, cost)), None)
 
-    def in_line(self, line: Line) -> bool:
-        """Whether a line of a key would be given a turn: it has a job, and nothing shuts it to one of cost 1."""
-        return self.head(line.queue, line.key) is not None and self.why_line_waits(line.queue, line.key, 1) is None
-
     def settle_lines(self) -> None:
-        """Lines that were away come back with no credit."""
+        """Lines that had nothing, or were shut, come back with no credit; those at a limit may lose theirs."""
         for line in self.lines.values():
             if not line.key or line.queue not in self.rules:
                 continue
-            there = self.in_line(line)
-            if there and not line.present and self.rules[line.queue].order.fair:
-                line.vtime = max(line.vtime, self.clocks.get(line.queue, 0))
-            line.present = there
+            head = self.head(line.queue, line.key)
+            if head is None or self.is_shut(line):
+                line.away = True
+            elif self.why_line_waits(line.queue, line.key, 1) is None:
+                if line.away and self.rules[line.queue].order.fair:
+                    line.vtime, line.limited = max(line.vtime, self.clocks.get(line.queue, 0)), False
+                line.away = False
+            if head is not None and self.why_line_waits(line.queue, line.key, head.cost) is not None:
+                line.limited = True
+
+    def follow(self, queue: str, key: str, vtime: int) -> None:
+        """Whether a line that was at a limit kept its credit is the store's choice: follow it."""
+        line, clock = self.line(queue, key), self.clocks.get(queue, 0)
+        if line.vtime == vtime or (line.away and max(line.vtime, vtime) <= clock):
+            return
+        assert line.limited, f"{queue}/{key}: {vtime} instead of {line.vtime}"
+        assert line.vtime < vtime == clock, f"{queue}/{key}: {vtime} instead of {line.vtime}"
+        line.vtime, line.limited = vtime, False
 
     def look_home(self, queue: str) -> None:
         home = self.line(queue, "")

@@ -114,6 +114,14 @@ counted: Counter[str] = Counter()
 """How often each rule changed something, over all runs of this process."""
 
 
+VTIMES = "SELECT name, key, vtime FROM lane JOIN queue ON queue.id = queue WHERE key <> ''"
+
+
+def text(value: str | bytes) -> str:
+    """A text of a row."""
+    return value if isinstance(value, str) else value.decode()
+
+
 def told(said: tuple[str, Any]) -> tuple[Any, ...]:
     """A reason with those of its facts that the model knows, too."""
     kind, facts = said
@@ -159,12 +167,17 @@ class LanesMachine(RuleBasedStateMachine):
 
     # -- transactions ------------------------------------------------------------------------------------------
 
-    def do(self, at: int, ending: str, verb: Any, *, rule_name: str, detail: str = "") -> Any:
-        """Run a verb on the model and the store; a transaction that fails, or whose owner dies, has changed neither."""
+    def do(self, at: int, ending: str, verb: Any, *, rule_name: str, detail: str = "", waking: bool = True) -> Any:
+        """Run a verb on the model and the store; a transaction that fails, or whose owner dies, has changed neither.
+
+        `waking`: what waits for a time is looked at first.
+        """
         before = copy.deepcopy(self.model) if ending != "commit" else None
         try:
             with self.stores[at].transaction(self.model.now) as tx:
-                tx.wake()
+                if waking:
+                    tx.wake()
+                    self.follow(self.stores[at])
                 changed = verb(tx)
                 if ending == "die":
                     self.backend.crash(self.stores[at])
@@ -184,6 +197,13 @@ class LanesMachine(RuleBasedStateMachine):
             if detail:
                 counted[detail] += 1
         self.check_awake()
+
+    def follow(self, store: Any) -> None:
+        """Let the model know which keys have lost their credit at a limit."""
+        self.model.settle_lines()
+        for queue, key, vtime in store.connection.execute(VTIMES):
+            if self.model.rules[text(queue)].order.fair:
+                self.model.follow(text(queue), text(key), vtime)
 
     def check_awake(self, thorough: bool = False) -> None:
         """Whatever the model could lease now, the store is ready to lease."""
@@ -206,6 +226,7 @@ class LanesMachine(RuleBasedStateMachine):
         store = self.stores[0]
         with store.transaction(self.model.now) as tx:
             tx.wake()
+            self.follow(store)
         found = Explainer(store.connection, lambda queue: self.model.rules[queue], self.model.now).explain(job.id)
         assert found is not None
         assert (found.queue, found.key, found.state) == (job.queue, job.key, job.state)
@@ -345,7 +366,7 @@ class LanesMachine(RuleBasedStateMachine):
             assert tx.promote(jobs_max) == expected
             return expected or True
 
-        self.do(at, "commit", verb, rule_name="time")
+        self.do(at, "commit", verb, rule_name="time", waking=step > 0)
 
     @rule(at=st.integers(0, 1), what=st.sampled_from(["cancel", "revive", "remove", "bury"]), pick=PICK, ending=ENDING)
     def operate(self, at: int, what: str, pick: int, ending: str) -> None:
@@ -382,7 +403,7 @@ class LanesMachine(RuleBasedStateMachine):
         queue, key = store.connection.execute(
             "SELECT name, key FROM lane JOIN queue ON queue.id = queue WHERE lane.id = ?", row
         ).fetchone()
-        return queue if isinstance(queue, str) else queue.decode(), key if isinstance(key, str) else key.decode()
+        return text(queue), text(key)
 
     @rule(
         at=st.integers(0, 1), what=st.sampled_from(SWITCHES), queue=st.sampled_from(QUEUES),

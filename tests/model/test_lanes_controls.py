@@ -17,7 +17,7 @@ from supervisor.policy.rate import Bucket
 from supervisor.store import explain
 from supervisor.store.library import sqlite3
 from supervisor.store.sqlite import insertion, keys, lanes, leasing, operating, uniqueness
-from supervisor.store.sqlite.cache import Cache
+from supervisor.store.sqlite.cache import Cache, Lane
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.transaction import Transaction
 from tests.model.test_lanes import LanesMachine
@@ -125,6 +125,10 @@ def one_lane_first(right: Any, tx: Any, queue: Any, lanes_max: int) -> Any:
     return list(right(tx, queue, 1))[:1]
 
 
+def never_where_nothing_is_ordered(right: Any, lane: Lane, *, ordered: bool) -> bool:
+    return right(lane, ordered=ordered) if ordered or lane.key else False
+
+
 FAULTS: dict[str, Plant] = {
     "a retry that loses the head of its line": replaced(insertion.Insertion, "_rank_of_due", without_front),
     "a limit that lets one too many through": replaced(lanes.Lanes, "_free_at_ms", one_too_many),
@@ -152,6 +156,7 @@ FAULTS: dict[str, Plant] = {
     "a bounded queue that holds one more": replaced(insertion.Insertion, "_waiting", room_for_one_more),
     "the wrong job dropped from a full queue": replaced(insertion.Insertion, "_drop_oldest", newest_first),
     "keys that never come to their turn": replaced(leasing.Leasing, "first_lanes", one_lane_first),
+    "jobs without a key that cannot be paused": replaced(Lane, "shut", never_where_nothing_is_ordered),
     "a job that lets go of nothing when it is cancelled": replaced(operating.Operating, "_let_go", nothing),
     "a leaky rate that comes in bursts": replaced(lanes, "granted", in_bursts),
     "a reason that is not told": replaced(explain.Explainer, "_shut", lambda *_args: iter(())),

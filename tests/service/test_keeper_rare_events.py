@@ -96,6 +96,58 @@ def test_a_queue_that_is_never_empty_leaves_others_their_turn() -> None:
     assert served == ["a", "b", "c", "a", "b", "c"]
 
 
+class Waiting(Busy):
+    """A pass in time, over one queue with so many jobs."""
+
+    def __init__(self, state: Any, jobs: int) -> None:
+        super().__init__(state)
+        self.jobs = jobs
+
+    def late(self, _until_us: int) -> bool:
+        return False
+
+    def waiting(self, _queue: str) -> int:
+        return self.jobs
+
+    def next_of(self, source: str, _passed: set[str]) -> str | None:
+        return source if self.jobs else None
+
+    def lease(self, queue: str, _owner: int, jobs_max: int, *_: object, **__: object) -> Any:
+        count = min(jobs_max, self.jobs)
+        self.jobs -= count
+        return SimpleNamespace(queue=queue, jobs=[SimpleNamespace(payload=b"", mark=0)] * count) if count else None
+
+
+@pytest.mark.parametrize(
+    ("demand", "ahead", "waiting", "handed"),
+    [
+        (Demand(), 100, 6, {1: 2, 2: 2, 3: 2}),  # spread over all of them
+        (Demand(min=5), 100, 6, {1: 5, 2: 1}),
+        (Demand(min=5), 1, 12, {1: 5, 2: 5, 3: 2}),  # however slow they are
+        (Demand(max=4), 100, 30, {1: 4, 2: 4, 3: 4}),
+        (Demand(min=3, max=4), 1, 30, {1: 3, 2: 3, 3: 3}),
+    ],
+)
+def test_a_worker_is_handed_as_many_as_its_queue_demands(
+    demand: Demand, ahead: int, waiting: int, handed: dict[int, int]
+) -> None:
+    slots = [a_slot(1), a_slot(2), a_slot(3)]
+    state: Any = SimpleNamespace(
+        spec=Spec(queues={"a": Queue(name="a", handler="m:f")}), workplaces={"a": None}, breakers={},
+        overdue=SimpleNamespace(behind=False), lease_first=None, wants_lease=True, discipline=lambda _: PLAIN,
+        demand=lambda *_: demand, look_ahead=lambda _: ahead, ready_slots=lambda _: slots,
+    )  # fmt: skip
+    work: Any = Waiting(state, waiting)
+    dispatch.lease_out(work)
+    assert {number: sum(len(lease.jobs) for lease in leases) for number, leases in work.leased.items()} == handed
+
+
+def test_a_worker_is_not_given_fewer_than_its_queue_demands() -> None:
+    slots = [a_slot(1), a_slot(2, out=2), a_slot(3, out=4)]
+    work: Any = Waiting(SimpleNamespace(look_ahead=lambda _: 7, ready_slots=lambda _: slots), 9)
+    assert [room.slot.number for room in dispatch.rooms_of(work, "a", Demand(min=5))] == [1, 2]
+
+
 def test_a_stuck_worker_that_a_pass_could_not_relieve_is_looked_at_again() -> None:
     slots = [a_slot(1, out=2, quiet_since_ms=0), a_slot(2), a_slot(3)]
     state: Any = SimpleNamespace(workplaces={"q": None}, recall_at_ms=None, slots_of=lambda _: slots, leasing=True)

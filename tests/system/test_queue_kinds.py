@@ -97,6 +97,14 @@ when_full = "wait"
 handler = "jobs:run"
 max_size = 2
 when_full = "drop_oldest"
+
+[queues.hurried]
+max_attempts = 1
+[pools.hurrying]
+handler = "jobs:run"
+timeout = "200ms"
+workers = 1
+sources = ["hurried"]
 """
 APP = {
     "jobs.py": """
@@ -309,6 +317,12 @@ def test_a_pool_draws_by_weight(daemon: Daemon) -> None:
     lines = [line.split()[0] for line in (daemon.path / "app" / "ledger").read_text().splitlines()]
     order = [name for name in lines if name.startswith("weighted_")][1:]
     assert order[:8].count("weighted_a") == 7  # the other had its first turn before they came
+
+
+def test_a_job_has_the_time_of_its_pool_where_its_queue_says_none(daemon: Daemon) -> None:
+    gate = Gate(daemon.path, "endless")
+    job = daemon.wait_state(add(daemon, "hurried", {"gate": str(gate.path)}), "dead")
+    assert "timeout" in daemon.job(job["id"])["errors"][0]["kind"]
 
 
 # -- limits ---------------------------------------------------------------------------------------------------------

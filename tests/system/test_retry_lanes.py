@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,10 +81,24 @@ def test_a_breaker_stops_its_queue_and_no_other_of_the_pool(daemon: Daemon) -> N
     assert daemon.job(waiting)["state"] == "queued"
     explained = daemon.ctl("explain", waiting, "--json").json
     assert explained["reasons"][0]["kind"] == "breaker"
-    assert "its breaker open, next probe at" in explained["sentence"]
+    assert "breaker is open, next probe at" in explained["sentence"]
     assert daemon.ctl("resume", "down").status == 0
     daemon.wait_state(waiting, "completed")
     assert daemon.ctl("cancel", failed).status == 0
+
+
+def test_without_a_daemon_explain_says_what_the_files_say(tmp_path: Path) -> None:
+    left = '[queues.gone]\nhandler = "jobs:run"\n'
+    with Daemon(tmp_path, TOML + left, app=APP) as daemon:
+        daemon.ctl("pause", "gone")
+        daemon.enqueue("down", "fail")
+        daemon.wait_for(lambda: queue(daemon, "down")["breaker"]["state"] == "open", what="an open breaker")
+        waiting, orphan = daemon.enqueue("down"), daemon.enqueue("gone")
+        daemon.stop()
+        daemon.config.write_text(TOML)
+        found = {job_id: daemon.ctl("explain", job_id, "--json").json["reasons"] for job_id in (waiting, orphan)}
+    assert [reason["kind"] for reason in found[waiting]] == ["not_running", "breaker"]
+    assert [reason["kind"] for reason in found[orphan]] == ["not_running", "orphaned", "paused"]
 
 
 def test_each_queue_of_a_pattern_has_a_breaker_of_its_own(daemon: Daemon) -> None:

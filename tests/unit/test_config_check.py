@@ -49,6 +49,15 @@ def test_a_handler_in_a_package_is_found_without_running_the_package(tmp_path: P
     assert found == Checked(found.spec)
 
 
+def test_pools_are_looked_at_as_queues_are(tmp_path: Path) -> None:
+    pools = '[queues.a]\n[pools.p]\nhandler = "nowhere:f"\nsources = ["a"]\n[queues.b]\n[pools.r]\n'
+    found = check_text(tmp_path, pools + 'command = ["no-such-program"]\nsources = ["b"]\n')
+    assert [line[:40] for line in found.problems] == [
+        "queues.toml:3: pools.p.handler: there is",
+        'queues.toml:7: pools.r.command: "no-such',
+    ]
+
+
 @pytest.mark.parametrize("module", ["nowhere", "mail.nowhere", "json.nowhere", "tests.unit.test_config_check"])
 def test_a_module_that_is_nowhere_is_a_problem(tmp_path: Path, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import tomli_w
@@ -154,9 +155,27 @@ plain_queues = st.builds(
         on=st.sampled_from([(), ("OSError", "timeout")]),
     ),
 )
+
+
+def with_idle_keys_unset(queue: Queue) -> Queue:
+    """The same queue; what means nothing in it says nothing."""
+    changes: dict[str, Any] = {}
+    if queue.max_size is None:
+        changes["when_full"] = "refuse"
+    if not queue.ordered:
+        changes["after_dead"] = "block"
+    unique = queue.unique
+    if unique is not None and queue.debounce_ms is not None:
+        unique = Unique(by=unique.by, across_queues=unique.across_queues)
+    elif unique is not None and unique.on_conflict != "replace":
+        unique = msgspec.structs.replace(unique, replace=Unique().replace)
+    return msgspec.structs.replace(queue, **changes, unique=unique)
+
+
 queues = st.builds(
-    lambda queue, order, unique: msgspec.structs.replace(queue, **order, **unique), plain_queues, orders, same
-)
+    lambda queue, order, unique: with_idle_keys_unset(msgspec.structs.replace(queue, **order, **unique)),
+    plain_queues, orders, same,
+)  # fmt: skip
 scaled = st.builds(Queue, name=names, command=st.just(("tool",)), workers=ranges, scale=scales)
 handlers = st.builds(
     Queue,

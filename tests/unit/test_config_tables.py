@@ -35,6 +35,11 @@ CONFLICTS = [
     ('throttle = "1m"\ndebounce = "1m"', 4, "debounce", "does not go with throttle; keep one of them"),
     ('unique = {}\nthrottle = "1m"\ndebounce = "1m"', 5, "debounce", "does not go with throttle; keep one of them"),
     ('unique = { while = ["queued"], period = "1m" }', 3, "unique.while", "does not go with period"),
+    ('unique = { replace = ["payload"] }', 3, "unique.replace", 'write on_conflict = "replace", or remove it'),
+    ('unique = { on_conflict = "refuse" }\nthrottle = "1m"', 3, "unique.on_conflict", "does not go with throttle"),
+    ('unique = { while = ["queued"] }\ndebounce = "1m"', 3, "unique.while", "does not go with debounce"),
+    ('when_full = "wait"', 3, "when_full", "for a queue that can be full; write max_size, or remove it"),
+    ('after_dead = "skip"', 3, "after_dead", "means something where order counts; write ordered = true, or remove it"),
 ]
 
 
@@ -143,6 +148,7 @@ POOLS = [
     ("sources = { a = 0, b = 1 }", "sources", "a: 0 is no weight; write a table of whole numbers from 1 to 1000"),
     ('sources = ["a", "b"]\ndemand = { min = 3, max = 2 }', "demand.max", "2 is below min, 3"),
     ('sources = ["a", "b"]\norder = "lifo"', "order", "unknown key"),
+    ('sources = ["a", "b"]\nscale = { latency = "2s" }', "scale", "means something only between two numbers"),
     ('sources = ["a", "b"]\ncommand = ["x"]', "command", "stands beside handler; keep one of them"),
 ]
 
@@ -200,6 +206,17 @@ def test_a_pool_inherits_what_speaks_of_workers(tmp_path: Path) -> None:
     assert [pool.strict for pool in spec.pools.values()] == [True, False]
     assert spec.sources_of("r") == {"b": 2, "c": 1}
     assert list(spec.workplaces) == ["p", "r"]
+
+
+def test_jobs_have_the_time_of_their_queue_else_of_the_pool(tmp_path: Path) -> None:
+    text = '[defaults]\ntimeout = "1m"\n[queues.a]\n[queues.b]\ntimeout = "2s"\n[queues.c]\nhandler = "m:f"\n'
+    spec = load_text(tmp_path, text + '[pools.p]\nhandler = "m:f"\ntimeout = "3s"\nsources = ["a", "b"]\n')
+    assert {name: queue.timeout_ms for name, queue in spec.queues.items()} == {"a": 3_000, "b": 2_000, "c": 60_000}
+
+
+def test_a_pool_follows_the_load_as_it_says(tmp_path: Path) -> None:
+    text = '[queues.a]\n[pools.p]\nhandler = "m:f"\nworkers = { min = 1, max = 4 }\nscale = { latency = "2s" }\n'
+    assert load_text(tmp_path, text + 'sources = ["a"]\n').pools["p"].scale.latency_ms == 2_000
 
 
 def test_workers_of_pools_count_for_the_host(tmp_path: Path) -> None:

@@ -38,18 +38,19 @@ def _offline(invocation: Invocation, job_id: int) -> dict[str, Any]:
     from functools import partial
 
     from supervisor.config.discipline import discipline_of
+    from supervisor.config.names import short_name
     from supervisor.config.scopes import internal
     from supervisor.errors import NoDatabase, UnknownJob
-    from supervisor.keeper.reasons import shown
-    from supervisor.policy.reason import Reason
+    from supervisor.keeper.reasons import shown, without_keeper
     from supervisor.unix.clock import wall_ms
 
+    spec = internal(invocation.spec())
     try:
         with invocation.reader() as reader:
-            found = reader.explain(job_id, partial(discipline_of, internal(invocation.spec())), wall_ms())
+            found = reader.explain(job_id, partial(discipline_of, spec), wall_ms())
+            breakers = reader.breakers()
     except NoDatabase:
-        found = None
+        found, breakers = None, {}
     if found is None:
         raise UnknownJob(f"there is no job {job_id}", hint="it was never enqueued, or retention has removed it")
-    final = found.state.final
-    return shown(job_id, found, found.reasons if final else [Reason("not_running"), *found.reasons])
+    return shown(job_id, found, without_keeper(spec, found, breakers.get(short_name(found.queue))))

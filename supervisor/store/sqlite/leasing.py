@@ -61,7 +61,7 @@ class Leasing(Measuring):
             return None
         self._place_marked()
         picked: list[Picked] = []
-        if row.discipline.plain and not row.turns:
+        if row.discipline.plain and not row.turns and not row.home.shut(ordered=False):
             jobs: Sequence[Sequence[Any]] = self._cut(row, jobs_max, bytes_max, solo=solo)
         else:
             picked = self._pick(row, jobs_max, bytes_max, solo=solo)
