@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from supervisor.job import JOB_ID_MAX, State
+from supervisor.job import JOB_ID_MAX, JOB_KEY_LENGTH_MAX, State
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -166,7 +166,22 @@ def _now_ms() -> int:
     return wall_ms()
 
 
+class JobKeyText(click.ParamType):  # type: ignore[type-arg] # as above
+    """What a job belongs to; empty for jobs that belong to nothing."""
+
+    name = "key"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if len(text) > JOB_KEY_LENGTH_MAX or not text.isprintable():
+            self.fail(
+                f"{text[:40]!r} is no key; keys have at most {JOB_KEY_LENGTH_MAX} printable characters", param, ctx
+            )
+        return text
+
+
 QUEUE = QueueName()
+JOB_KEY = JobKeyText()
 DURATION = DurationText()
 DELAYS = Delays()
 DEADLINE = Deadline()
@@ -189,6 +204,7 @@ def search_options(function: F) -> F:
                      help="The time that --since and --until speak of."),
         click.option("--until", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Before then."),
         click.option("--since", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Then or later, such as 1h ago."),
+        click.option("--key", metavar="KEY", type=JOB_KEY, help="Only jobs of this key; '' for those without one."),
         click.option("--tag", metavar="TEXT", help="Only jobs with this tag."),
         click.option("--state", type=click.Choice([state.value for state in State]), help="Only jobs in this state."),
         click.option("--queue", metavar="QUEUE", type=QUEUE, help="Only jobs of this queue."),

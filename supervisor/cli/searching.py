@@ -6,7 +6,13 @@ from supervisor.store.history import Search
 
 
 def as_search(
-    tag: str | None, since: int | None, until: int | None, by: str, text: str | None, error_type: str | None
+    tag: str | None,
+    since: int | None,
+    until: int | None,
+    by: str,
+    text: str | None,
+    error_type: str | None,
+    key: str | None,
 ) -> Search:
     """The options as the store takes them."""
-    return Search(since, until, by == "finished", tag, text, error_type)
+    return Search(since, until, by == "finished", tag, text, error_type, key)

@@ -23,9 +23,10 @@ class Delete(Sweep):
             raise UsageError("running jobs cannot be deleted", hint="cancel them first")
         self.queue = request.queue
         self.states = FINAL if request.state is None else {request.state}
+        self.ended = request.state if request.state in FINAL else None
         self.search = Search(
             since_ms=request.after_ms, until_ms=request.before_ms, finished=request.by == "finished",
-            tag=request.tag, text=request.text, error_type=request.type,
+            tag=request.tag, text=request.text, error_type=request.type, key=request.key,
         )  # fmt: skip
         self.ids = frozenset(request.ids or ())
 
@@ -33,6 +34,10 @@ class Delete(Sweep):
         """The next jobs of the queue, or of all of them; of those that are named, all in one go."""
         if self.ids:
             return sorted(job_id for job_id in self.ids if job_id > self.after_id)[:STEP_JOBS]
+        if self.search.key is not None:
+            found = tx.ids_of_key(self.search.key, self.queue, self.after_id, STEP_JOBS, self.ended)
+            if found is not None:
+                return found
         if self.queue is not None:
             return tx.ids_of(self.queue, self.after_id, STEP_JOBS)
         if self.states == {JobState.DEAD}:

@@ -13,6 +13,7 @@ from supervisor.job import State as JobState
 from supervisor.keeper import breaking
 from supervisor.keeper.state import State
 from supervisor.policy.breaker import CLOSED
+from supervisor.store.history import Search
 from supervisor.store.reader import Reader
 from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
@@ -201,10 +202,16 @@ class DeadFilter:
         """The next dead jobs to look at."""
         if self.chosen.fingerprint is not None:
             return tx.letters_after(self.chosen.fingerprint, self.chosen.queue, after_id, jobs_max)
+        if self.chosen.key is not None:
+            found = tx.ids_of_key(self.chosen.key, self.chosen.queue, after_id, jobs_max, JobState.DEAD)
+            if found is not None:
+                return found
         return [job.id for job in tx.dead_after(after_id, jobs_max)]
 
     def meant(self, tx: Transaction, ids: list[int]) -> Iterator[int]:
         """Those of these that are dead and pass."""
+        if self.chosen.key is not None:
+            ids = tx.meant(ids, Search(key=self.chosen.key))
         for job_id, standing in tx.standing(ids).items():
             if standing.state is not JobState.DEAD or (self.wanted is not None and job_id not in self.wanted):
                 continue

@@ -15,6 +15,7 @@ from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.duration import show
 from supervisor.policy.redact import redact
 from supervisor.store.history import Figures, Replay, Search
+from supervisor.store.keyed import Row, lanes_of, page_before
 from supervisor.store.reader import Reader, instant
 from supervisor.store.search import matching
 from supervisor.store.sqlite.measuring import figures_of
@@ -23,6 +24,9 @@ from supervisor.store.sqlite.statements import SQL
 
 SCANNED = 2_000
 """Jobs that one look of a search goes through."""
+
+LANES_READ_MAX = 200
+"""A key that more queues have is looked for among all jobs."""
 
 BODIES = 32
 """Whole jobs that are read at once: each may have megabytes."""
@@ -59,6 +63,8 @@ class Archive(Reader):
         """Look at the next `jobs_max` jobs that could be meant."""
         before = JOB_ID_MAX + 1 if before_id is None else before_id
         queue = queue and self._inner(queue)
+        if fingerprint is None and (rows := self._of_key(search.key, queue, state, before, jobs_max)) is not None:
+            return self._look_at(rows, search, state)
         if fingerprint is None:
             ids = self._ids(queue, state, before, jobs_max)
         else:
@@ -67,6 +73,24 @@ class Archive(Reader):
         found = matching(self._db, self._own(ids), search, self.hidden_of)
         last = len(ids) < jobs_max or (not found and self._all_before(ids, search))
         return Page(found, None if last else ids[-1], len(ids))
+
+    def _of_key(
+        self, key: str | None, queue: str | None, state: State | None, before: int, jobs_max: int
+    ) -> list[Row] | None:  # fmt: skip
+        """The next jobs of a key; None where they are looked for among others. Of what runs there is never much."""
+        if not key or state is State.RUNNING:
+            return None
+        lanes = lanes_of(self._db, key, queue, JOB_ID_MAX)
+        own = [lane for lane in lanes or () if self._has(lane[1])]
+        return page_before(self._db, own, before, jobs_max) if len(own) <= LANES_READ_MAX else None
+
+    def _look_at(self, rows: list[Row], search: Search, state: State | None) -> Page:
+        """What a search means of the jobs of a key. A page of them may be short, and is empty only at the end."""
+        wanted = state if state is None or state.final else None
+        ids = [job_id for job_id, ended in rows if state is None or ended is wanted]
+        found = matching(self._db, ids, search, self.hidden_of)
+        last = not rows or (not found and self._all_before([job_id for job_id, _ in rows], search))
+        return Page(found, None if last else rows[-1][0], len(rows))
 
     def _own(self, ids: list[int]) -> list[int]:
         """Those of these that are of the scope."""
@@ -144,11 +168,12 @@ class Archive(Reader):
 
     def dead(
         self, *, ids: Sequence[int] = (), queue: str | None = None, kind: str | None = None, before: int | None = None,
-        after: int | None = None, text: str | None = None, fingerprint: str | None = None, told: Told | None = None,
+        after: int | None = None, text: str | None = None, fingerprint: str | None = None, key: str | None = None,
+        told: Told | None = None,
     ) -> Iterator[dict[str, Any]]:  # fmt: skip
         """The dead letters that a filter means, newest first."""
         wanted = set(ids)
-        for job in self.search(queue=queue, state=State.DEAD, fingerprint=fingerprint, told=told):
+        for job in self.search(Search(key=key), queue=queue, state=State.DEAD, fingerprint=fingerprint, told=told):
             if wanted and job["id"] not in wanted:
                 continue
             if self.dead_matches(job["id"], kind=kind, text=text, before_ms=before, after_ms=after):

@@ -15,7 +15,7 @@ class Search(NamedTuple):
 
     `since_ms` and `until_ms` speak of the time at which a job was enqueued, or, with `finished`, reached its final
     state. `text` is looked for in the payload as it was sent and in the last error; `error_type` is the class of
-    the last attempt's exception.
+    the last attempt's exception; `key` is what a job belongs to, "" for those without one.
     """
 
     since_ms: int | None = None
@@ -24,6 +24,7 @@ class Search(NamedTuple):
     tag: str | None = None
     text: str | None = None
     error_type: str | None = None
+    key: str | None = None
 
     @property
     def empty(self) -> bool:

@@ -504,6 +504,15 @@ class HistoryTx(Tx, Protocol):
     ) -> list[int]:
         """Those of these jobs that a search means; `hidden` gives the redacted members of a queue."""
 
+    def ids_of_key(
+        self, key: str, queue: str | None, job_id: int, jobs_max: int, state: State | None = None
+    ) -> list[int] | None:
+        """Ids of the jobs of a key in ascending order, of one queue or of all, and empty only behind the last.
+
+        With a final `state`, of those in it; and then the last id that was looked at may be in another. None where the
+        jobs of the key must be looked for among all: those without a key, or with a key that very many queues have.
+        """
+
     def ids_after(self, job_id: int, jobs_max: int) -> list[int]:
         """Ids of jobs of all queues in ascending order."""
 

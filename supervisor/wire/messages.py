@@ -55,6 +55,8 @@ Priority = Annotated[int, Meta(ge=PRIORITY_MIN, le=PRIORITY_MAX)]
 Attempts = Annotated[int, Meta(ge=1, le=ATTEMPTS_MAX)]
 Delays = Annotated[tuple[Delay, ...], Meta(min_length=1, max_length=DELAYS_MAX)]
 JobKey = Annotated[str, Meta(min_length=1, max_length=JOB_KEY_LENGTH_MAX)]
+AskedKey = Annotated[str, Meta(max_length=JOB_KEY_LENGTH_MAX)]
+"""What a job belongs to, in a filter; empty for jobs that belong to nothing."""
 Cost = Annotated[int, Meta(ge=1, le=COST_MAX)]
 Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH_MAX)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=TAGS_MAX)]
@@ -95,6 +97,7 @@ class Filter(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     after_ms: Instant | None = None
     text: Text | None = None
     fingerprint: Fingerprint | None = None
+    key: AskedKey | None = None
 
 
 class Request(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, tag_field="op", kw_only=True):
@@ -272,6 +275,7 @@ class Delete(Writing, frozen=True, gc=False, tag="delete"):
     by: Literal["enqueued", "finished"] = "enqueued"
     text: Text | None = None
     type: Text | None = None
+    key: AskedKey | None = None
 
 
 class CronList(Request, frozen=True, gc=False, tag="cron_list"):
@@ -366,8 +370,10 @@ def decode(frame: bytes) -> AnyRequest:
             raise UsageError("pace_jobs and pace_ms go together")
     elif type(request) is Edit:
         _check_edit(request)
-    elif type(request) is Delete and not _names_jobs(request):
-        raise UsageError("name at least one of queue, ids, state, tag, before_ms, after_ms, text and type")
+    elif type(request) is Delete:
+        if not _names_jobs(request):
+            raise UsageError("name at least one of queue, ids, state, tag, before_ms, after_ms, text, type and key")
+        _check_key("key", request.key)
     return request
 
 
@@ -387,7 +393,7 @@ def _check_edit(request: Edit) -> None:
 
 
 def _names_jobs(request: Delete) -> bool:
-    members = ("queue", "ids", "state", "tag", "before_ms", "after_ms", "text", "type")
+    members = ("queue", "ids", "state", "tag", "before_ms", "after_ms", "text", "type", "key")
     return any(getattr(request, name) is not None for name in members)
 
 
@@ -410,7 +416,15 @@ def _check_options(number: int, job: NewJob) -> None:
 def _check_filter(chosen: Filter) -> None:
     """Refuse a filter that names nothing: it would mean every dead letter there is."""
     if all(getattr(chosen, name) is None for name in chosen.__struct_fields__):
-        raise UsageError("filter: name at least one of queue, ids, type, before_ms, after_ms, text and fingerprint")
+        names = "queue, ids, type, before_ms, after_ms, text, fingerprint and key"
+        raise UsageError(f"filter: name at least one of {names}")
+    _check_key("filter.key", chosen.key)
+
+
+def _check_key(member: str, key: str | None) -> None:
+    """Refuse a key that no job can have."""
+    if key is not None and not key.isprintable():
+        raise UsageError(f"{member} must be {refusal.RULES['job_key']}")
 
 
 def check_payload(raw: bytes, max_bytes: int, queue: str) -> None:

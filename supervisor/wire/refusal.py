@@ -115,7 +115,7 @@ def request_id(frame: bytes) -> int | None:
 def of_frame(frame: bytes, error: Exception) -> JobsupError:
     """The error to raise for a frame that could not be read as a request."""
     if isinstance(error, msgspec.ValidationError):
-        return _of_envelope(frame) or _of_member(str(error))
+        return _of_envelope(frame) or _of_member(str(error), _read_envelope(frame).op)
     sentence = of_payload(frame, error)
     kind = InvalidPayload if sentence in _ONLY_PAYLOADS_CAN else ProtocolError
     return kind(sentence.replace("the payload", "the request", 1))
@@ -136,7 +136,7 @@ def _of_envelope(frame: bytes) -> ProtocolError | None:
     return None
 
 
-def _of_member(message: str) -> JobsupError:
+def _of_member(message: str, op: str) -> JobsupError:
     """What is wrong with one member; `message` is msgspec's, which ends with the place, unless that is the frame."""
     place = match[1] if (match := _PLACE.search(message)) else ""
     what = _PLACE.sub("", message).replace("`", "")
@@ -152,8 +152,14 @@ def _of_member(message: str) -> JobsupError:
     name = _NAME.findall(place)[-1]
     subject = place if place.endswith(name) else f"{place}: {name}"
     reason = "" if "regex" in what else f" ({what[:1].lower()}{what[1:]})"
-    rule = JOB_KEY_RULE if name == "key" and kind is InvalidPayload else RULES[name]
-    return kind(f"{subject} must be {rule}{reason}")
+    return kind(f"{subject} must be {_rule(name, place, op)}{reason}")
+
+
+def _rule(name: str, place: str, op: str) -> str:
+    """What a member may be: a `key` is the request's own, or what a job belongs to, in a job or in a filter."""
+    if name != "key" or (place == name and op == "enqueue"):
+        return RULES[name]
+    return JOB_KEY_RULE if place.startswith("jobs[") else RULES["job_key"]
 
 
 def of_payload(raw: bytes, error: Exception) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import FINGERPRINT, INSTANT_OR_AGE, JOB_ID, PACE, QUEUE
+from supervisor.cli.parameters import FINGERPRINT, INSTANT_OR_AGE, JOB_ID, JOB_KEY, PACE, QUEUE
 
 if TYPE_CHECKING:
     from supervisor.store.archive import Archive
 
-SHOWN = ("id", "queue", "attempt", "crashes", "finished_at", "type", "error", "fingerprint")
+SHOWN = ("id", "queue", "attempt", "crashes", "finished_at", "type", "error", "fingerprint", "key")
 
 
 @click.group("dead", context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,6 +31,7 @@ def _filter(function: Callable[..., Any]) -> Callable[..., Any]:
             "--before", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="That died before then, such as 7d ago."
         ),
         click.option("--type", "kind", metavar="CLASS", help="Whose last error is of this exception class."),
+        click.option("--key", metavar="KEY", type=JOB_KEY, help="Of this key; '' for those without one."),
         click.option("--queue", metavar="QUEUE", type=QUEUE, help="Of this queue."),
         click.argument("ids", metavar="[ID]...", type=JOB_ID, nargs=-1),
     ):
@@ -48,7 +49,7 @@ def _filter(function: Callable[..., Any]) -> Callable[..., Any]:
 def show(invocation: Invocation, /, limit: int, **chosen: Any) -> None:
     """List dead letters, newest first; without a filter, all of them.
 
-    Tab-separated, the columns are: id, queue, attempt, crashes, finished_at, type, error, fingerprint.
+    Tab-separated, the columns are: id, queue, attempt, crashes, finished_at, type, error, fingerprint, key.
     """
     from itertools import islice
 
@@ -60,6 +61,7 @@ def show(invocation: Invocation, /, limit: int, **chosen: Any) -> None:
         Column("id", "id", "number"), Column("queue", "queue"), Column("attempt", "attempt", "number"),
         Column("crashes", "crashes", "number", wide=True), Column("finished_at", "finished (UTC)", "instant"),
         Column("type", "type"), Column("error", "error", "prose"), Column("fingerprint", "fingerprint", wide=True),
+        Column("key", "key", wide=True),
     ]  # fmt: skip
     if chosen["queue"] is not None:
         invocation.must_exist(chosen["queue"])
@@ -89,6 +91,7 @@ def _shown(reader: Archive, found: Iterable[dict[str, Any]]) -> Iterator[dict[st
     examples=[
         "jobsctl dead retry --queue emails --type ConnectionError",
         "jobsctl dead retry --fingerprint 0f3a5c7e9b1d2f40 --dry-run",
+        "jobsctl dead retry --queue emails --key acme",
         "jobsctl dead retry --queue emails --after 1d --canary 3 --pace 10/s --stop-on-failure",
         "jobsctl dead retry --all",
     ],
@@ -236,7 +239,7 @@ def _act(invocation: Invocation, op: str, chosen: dict[str, Any], **how: Any) ->
 
 def _as_request(
     everything: bool, ids: tuple[int, ...], queue: str | None, kind: str | None, before: int | None,
-    after: int | None, text: str | None, fingerprint: str | None,
+    after: int | None, text: str | None, fingerprint: str | None, key: str | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The filter as the protocol has it; --all is said as "since 1970", because an empty one is refused there too."""
     given = {
@@ -247,6 +250,7 @@ def _as_request(
         "after_ms": after,
         "text": text,
         "fingerprint": fingerprint,
+        "key": key,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     if not chosen and not everything:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import INSTANT_OR_AGE, JOB_ID, QUEUE
+from supervisor.cli.parameters import INSTANT_OR_AGE, JOB_ID, JOB_KEY, QUEUE
 from supervisor.job import State
 
 
@@ -15,6 +15,7 @@ from supervisor.job import State
     examples=[
         "jobsctl delete --queue emails --tag newsletter --before 30d --dry-run",
         "jobsctl delete --state cancelled --before 1h --by finished",
+        "jobsctl delete --key acme --dry-run",
         "jobsctl delete 17 18",
     ]
 )
@@ -26,6 +27,7 @@ from supervisor.job import State
     help="In this state; else in any final one.",
 )
 @click.option("--tag", metavar="TEXT", help="With this tag.")
+@click.option("--key", metavar="KEY", type=JOB_KEY, help="Of this key; '' for those without one.")
 @click.option("--before", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Before then, such as 7d ago.")
 @click.option("--after", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Then or later.")
 @click.option(
@@ -49,7 +51,7 @@ def command(invocation: Invocation, /, ids: tuple[int, ...], dry_run: bool, **ch
 
     named = {name: value for name, value in chosen.items() if value is not None and name != "by"}
     if not named and not ids:
-        raise click.UsageError("name the jobs that are meant: by id, --queue, --state, --tag or another option")
+        raise click.UsageError("name the jobs that are meant: by id, --queue, --state, --tag, --key or another option")
     if chosen["state"] == State.RUNNING.value:
         raise click.UsageError("running jobs cannot be deleted; cancel them first")
     if dry_run:
@@ -67,6 +69,7 @@ def command(invocation: Invocation, /, ids: tuple[int, ...], dry_run: bool, **ch
 def _count(
     invocation: Invocation, ids: tuple[int, ...], queue: str | None, state: str | None, tag: str | None,
     before: int | None, after: int | None, by: str, text: str | None, error_type: str | None,
+    key: str | None,
 ) -> int:  # fmt: skip
     from supervisor.cli.progress import counting
     from supervisor.errors import NoDatabase
@@ -75,7 +78,7 @@ def _count(
 
     if queue is not None:
         invocation.must_exist(queue)
-    search = Search(after, before, by == "finished", tag, text, error_type)
+    search = Search(after, before, by == "finished", tag, text, error_type, key)
     states = [State(state)] if state else sorted(FINAL)
     try:
         with invocation.reader() as reader, counting("{} jobs looked at") as told:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "id", "queue", "state", "priority", "tags", "attempt", "failures", "crashes", "interruptions", "enqueued_at",
-    "due_at", "started_at", "finished_at", "reason", "error", "payload", "result",
+    "due_at", "started_at", "finished_at", "reason", "error", "payload", "result", "key",
 )  # fmt: skip
 """What is exported of a job, in this order; columns are added at the end only."""
 
@@ -30,6 +30,7 @@ TOLD_EVERY = 100
 @jobsctl_command(
     examples=[
         "jobsctl export --queue emails --state dead --format csv -o dead.csv",
+        "jobsctl export --key acme -o acme.jsonl",
         "jobsctl export --since 1d | jq -c 'select(.failures > 0)'",
     ]
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from supervisor.job import Event, State, after
 from supervisor.policy.rank import rank
 from supervisor.store.history import Edit, Search
+from supervisor.store.keyed import LANES_MAX, ROWS_MAX, lanes_of, page_after
 from supervisor.store.protocol import SOLO, TRAILED, Held
 from supervisor.store.search import matching
 from supervisor.store.sqlite.base import Base, Place, text
@@ -62,6 +63,18 @@ class Editing(Base):
     def ids_after(self, job_id: int, jobs_max: int) -> list[int]:
         """Ids of jobs of all queues in ascending order."""
         return [row[0] for row in self._db.execute(SQL.ids_after, (job_id, jobs_max))]
+
+    def ids_of_key(
+        self, key: str, queue: str | None, job_id: int, jobs_max: int, state: State | None = None
+    ) -> list[int] | None:
+        """Ids of the jobs of a key in ascending order, of one queue or of all; see the protocol."""
+        lanes = lanes_of(self._db, key, queue, LANES_MAX)
+        if lanes is None:
+            return None
+        if state is None:
+            return [found for found, _ in page_after(self._db, lanes, job_id, jobs_max)][:jobs_max]
+        rows = page_after(self._db, lanes, job_id, ROWS_MAX)
+        return [found for found, ended in rows if ended is state or found == rows[-1][0]][:jobs_max]
 
     def meant(
         self, ids: Sequence[int], search: Search, hidden: Callable[[str], Sequence[str]] | None = None

@@ -45,7 +45,7 @@ class Lanes:
             discipline = self._cache.discipline_of(name)
             ranking = ranking_of(discipline)
             queue_id = int(self._db.execute(SQL.queue_make, (name, ranking)).fetchone()[0])
-            home = Lane(self._db.execute(SQL.lane_insert, (queue_id, "")).fetchone())
+            home = Lane(self._db.execute(SQL.lane_home, (queue_id,)).fetchone())
             found = self._cache.note_queue((queue_id, name, 0, 0, ranking, None, None), home)
         return found
 

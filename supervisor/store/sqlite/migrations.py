@@ -232,6 +232,14 @@ CREATE TABLE claim (
 ) STRICT, WITHOUT ROWID;
 """
 
+KEYS = """
+CREATE INDEX lane_of_key ON lane (key) WHERE key <> '';
+CREATE INDEX job_of_key ON job (lane) WHERE lane > queue;
+"""
+"""The lane of a key always has a higher number than its queue: it is made after the home lane, which is made with the
+queue, and numbers grow. A home lane has its queue's number (an older one may have a higher): so a job without a key is
+in no index more than it was."""
+
 
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
@@ -276,6 +284,13 @@ def m006_history(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m007_keys(db: Database) -> None:
+    """Jobs are found by their key."""
+    db.executescript(KEYS)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -300,7 +315,15 @@ def migrate(connection: Any) -> list[str]:
 
 def known() -> list[str]:
     """Names of the migrations that this version knows, in order."""
-    return ["m001_tables", "m002_view_for_analysts", "m003_lanes", "m004_schedules", "m005_retry", "m006_history"]
+    return [
+        "m001_tables",
+        "m002_view_for_analysts",
+        "m003_lanes",
+        "m004_schedules",
+        "m005_retry",
+        "m006_history",
+        "m007_keys",
+    ]
 
 
 def refuse_newer(connection: Any) -> None:
