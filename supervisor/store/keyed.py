@@ -16,7 +16,7 @@ LANES_MAX = 16
 """Lanes whose jobs are read together while the keeper waits; a key that more queues have is looked for among all."""
 
 ROWS_MAX = 1_000
-"""Jobs that are looked at for a page of those in one state."""
+"""Jobs that are looked at for a page of those of several lanes, or in one state: a millisecond."""
 
 Row = tuple[int, State | None]
 """A job's id, and its state if that is final."""

@@ -12,6 +12,7 @@ from supervisor.job import IllegalTransition, State
 from supervisor.policy.counting import COUNTS
 from supervisor.policy.settle import History
 from supervisor.store.history import Edit, NewReplay, Search
+from supervisor.store.keyed import LANES_MAX
 from supervisor.store.protocol import AttemptError, Completion, NewJob
 from tests.conformance.backend import Backend
 from tests.conformance.suite import (
@@ -46,6 +47,13 @@ def die(
 def asked(store: Any, question: Any, now: int = NOW) -> Any:
     with store.transaction(now) as tx:
         return question(tx)
+
+
+def pages_of_key(store: Any, key: str, jobs_max: int) -> Iterator[list[int]]:
+    """The jobs of a key in all queues, page by page."""
+    page: list[int] = [0]
+    while page := asked(store, lambda tx, after=page[-1]: tx.ids_of_key(key, None, after, jobs_max)):
+        yield page
 
 
 class HistoryConformance:
@@ -271,10 +279,13 @@ class HistoryConformance:
             (Search(text="no user"), [3]),
             (Search(error_type="KeyError"), [3]),
             (Search(tag="b", text="beta"), []),
+            (Search(key="acme"), [1]),
+            (Search(key=""), [2, 3]),
+            (Search(key="acme", text="beta"), []),
         ],
     )
     def test_a_search_means_what_passes_all_that_it_says(self, one: Any, search: Search, expected: list[int]) -> None:
-        put(one, NewJob(b'{"x":"alpha"}', options=b'{"tags":["a","b"]}'))
+        put(one, NewJob(b'{"x":"alpha"}', options=b'{"tags":["a","b"]}', key="acme"))
         put(one, NewJob(b'{"x":"beta, say \\"hi\\""}'), now=NOW + 1_000)
         die(one, "no user 3", queue="lifo", kind="KeyError", now=NOW + 6_000)
         assert asked(one, lambda tx: tx.meant([1, 2, 3], search)) == expected
@@ -284,6 +295,52 @@ class HistoryConformance:
         asked_for = Search(text="alpha")
         hidden = {"fifo": ("secret",)}.get
         assert asked(one, lambda tx: tx.meant([1, 2], asked_for, hidden)) == [1]
+
+    # -- keys --------------------------------------------------------------------------------------------------
+
+    def test_jobs_of_a_key_are_found_page_by_page_in_the_order_of_their_ids(self, one: Any, two: Any) -> None:
+        """Of several queues as well, whose jobs lie between each other, and of which one has more than the others."""
+        mine = []
+        for number in range(12):
+            queue = ("fifo", "lifo", "fifo")[number % 3]
+            mine += put(one, NewJob(b"1", key="acme"), queue=queue)
+            put(one, NewJob(b"1", key="other"), NewJob(b"1"), queue=queue)
+        for jobs_max in (1, 2, 3, 5, 100):
+            pages = list(pages_of_key(two, "acme", jobs_max))
+            assert max(map(len, pages)) <= jobs_max
+            assert [job_id for page in pages for job_id in page] == mine
+        assert asked(one, lambda tx: tx.ids_of_key("acme", "lifo", 0, 9)) == mine[1::3]
+        assert asked(one, lambda tx: tx.ids_of_key("acme", "priority", 0, 9)) == []
+        assert asked(one, lambda tx: tx.ids_of_key("nobody", None, 0, 9)) == []
+
+    def test_jobs_of_a_key_in_a_final_state_are_found_with_where_to_go_on(self, one: Any) -> None:
+        put(one, *[NewJob(b"1", key="acme") for _ in range(4)])
+        given = leased(one, jobs=3)
+        complete(one, given.token, 1)
+        with one.transaction(NOW) as tx:
+            tx.finish(given.token, 2, State.DEAD, NOW, "x", FAILED_ONCE, AttemptError("error", "x"))
+        assert asked(one, lambda tx: tx.ids_of_key("acme", "fifo", 0, 9, State.DEAD)) == [2, 4]
+        assert asked(one, lambda tx: tx.ids_of_key("acme", None, 2, 9, State.DEAD)) == [4]
+        assert asked(one, lambda tx: tx.ids_of_key("acme", None, 4, 9, State.DEAD)) == []
+        assert asked(one, lambda tx: tx.ids_of_key("acme", None, 0, 1, State.DEAD)) == [2]
+
+    def test_a_job_is_found_by_its_key_where_it_was_moved_to_and_not_after_it_was_removed(self, one: Any) -> None:
+        put(one, NewJob(b"1", key="acme"), NewJob(b"2", key="acme"))
+        asked(one, lambda tx: tx.move("fifo", "lifo", [2]))
+        assert asked(one, lambda tx: tx.ids_of_key("acme", "fifo", 0, 9)) == [1]
+        assert asked(one, lambda tx: tx.ids_of_key("acme", "lifo", 0, 9)) == [2]
+        asked(one, lambda tx: (tx.cancel(2), tx.remove([2])))
+        assert asked(one, lambda tx: tx.ids_of_key("acme", None, 0, 9)) == [1]
+
+    def test_what_has_no_key_or_one_of_very_many_queues_is_looked_for_among_all(self, one: Any) -> None:
+        put(one, b"1")
+        assert asked(one, lambda tx: tx.ids_of_key("", "fifo", 0, 9)) is None
+        for number in range(LANES_MAX):
+            put(one, NewJob(b"1", key="acme"), queue=f"fifo.{number}")
+        assert [job_id for page in pages_of_key(one, "acme", 9) for job_id in page] == list(range(2, LANES_MAX + 2))
+        put(one, NewJob(b"1", key="acme"), queue="fifo.more")
+        assert asked(one, lambda tx: tx.ids_of_key("acme", None, 0, 9)) is None
+        assert asked(one, lambda tx: tx.ids_of_key("acme", "fifo.more", 0, 9)) == [LANES_MAX + 2]
 
     # -- counts and ids ----------------------------------------------------------------------------------------
 

@@ -439,6 +439,109 @@ def test_an_export_that_cannot_be_written_leaves_what_was_there(daemon: Daemon, 
     assert daemon.ctl("export", "--format", "csv", "--json").status == 2
 
 
+# -- keys ------------------------------------------------------------------------------------------------------
+
+
+def of_key(daemon: Site, queue: str, key: str | None, *payloads: Any) -> list[int]:
+    """Jobs of a key that have ended."""
+    with daemon.client() as client:
+        ids: list[int] = client.enqueue_many(queue, payloads, key=key)
+        for job in ids:
+            client.wait(job, timeout=15)
+    return ids
+
+
+def test_jobs_are_listed_and_exported_by_their_key(daemon: Daemon, tmp_path: Path) -> None:
+    first = of_key(daemon, "mails", "acme", {"n": 1}, user(2))
+    plain = of_key(daemon, "mails", None, {"n": 3})
+    other = of_key(daemon, "mails", "other", {"n": 4})
+    last = of_key(daemon, "ranked", "acme", {"n": 5})
+
+    def found(*args: object) -> list[int]:
+        return [job["id"] for job in daemon.ctl("list", "--json", *args).lines]
+
+    assert found("--key", "acme") == [*last, *first[::-1]]
+    assert found("--key", "acme", "--queue", "mails") == first[::-1]
+    assert found("--key", "acme", "--state", "dead") == first[1:]
+    assert found("--key", "acme", "--limit", "2", "--after", last[0]) == first[::-1]
+    assert found("--key", "acme", "--text", "no user") == first[1:]
+    assert found("--key", "") == plain
+    assert found("--key", "nobody") == []
+    assert {job["id"]: job["key"] for job in daemon.ctl("list", "--json").lines} == {
+        **dict.fromkeys(first + last, "acme"), plain[0]: None, other[0]: "other"
+    }  # fmt: skip
+    assert daemon.ctl("list", "--key", "other").out.rstrip("\n").split("\t")[-1] == "other"
+    assert daemon.job(first[0])["key"] == "acme"
+    assert [(job["id"], job["key"]) for job in daemon.ctl("export", "--key", "acme", "--queue", "ranked").lines] == [
+        (last[0], "acme")
+    ]
+    target = tmp_path / "jobs.csv"
+    assert daemon.ctl("export", "--key", "acme", "--format", "csv", "-o", target).out == "3\n"
+    with target.open(newline="") as file:
+        assert [row["key"] for row in csv.DictReader(file)] == ["acme"] * 3
+    assert daemon.ctl("export", "--key", "", "--format", "csv").out.splitlines()[1].endswith(",")
+    for args in (("list",), ("export",), ("delete",), ("dead", "list"), ("dead", "delete")):
+        ran = daemon.ctl(*args, "--key", "k" * 201)
+        assert (ran.status, "keys have at most 200 printable characters" in ran.err) == (2, True), ran.err
+
+
+def test_jobs_are_deleted_by_their_key_and_no_others(daemon: Daemon) -> None:
+    mine = of_key(daemon, "mails", "acme", *[{"n": number} for number in range(150)])
+    away = of_key(daemon, "ranked", "acme", {"n": 1})
+    plain = of_key(daemon, "mails", None, {"n": 2})
+    kept = of_key(daemon, "mails", "other", {"n": 3})
+    waiting = daemon.enqueue("mails", {"n": 4}, "--key", "acme", "--delay", "1h")
+    assert daemon.ctl("delete", "--key", "acme", "--dry-run").out == f"{len(mine) + 1}\n"
+    assert daemon.ctl("delete", "--key", "acme", "--queue", "mails", "--json").json == {"count": len(mine)}
+    assert daemon.ctl("delete", "--key", "acme", "--state", "scheduled").out == "1\n"
+    assert daemon.ctl("status", waiting).status == 3
+    left = {job["id"] for job in daemon.ctl("list", "--limit", "0", "--json").lines}
+    assert left == {*away, *plain, *kept}
+    assert daemon.ctl("delete", "--key", "").out == "1\n", "those without a key"
+    with daemon.client() as client:
+        assert client.request("delete", key="acme") == {"count": 1}
+    assert [job["id"] for job in daemon.ctl("list", "--json").lines] == kept
+
+
+def test_dead_letters_are_listed_retried_and_deleted_by_their_key(daemon: Daemon) -> None:
+    mine = of_key(daemon, "mails", "acme", user(1), {"n": 2}, disk(3), user(4))
+    other = of_key(daemon, "mails", "other", user(5))
+    plain = of_key(daemon, "mails", None, user(6))
+    listed = daemon.ctl("dead", "list", "--key", "acme", "--json").lines
+    assert [(job["id"], job["key"]) for job in listed] == [(mine[i], "acme") for i in (3, 2, 0)]
+    mark = listed[0]["fingerprint"]
+    by_both = daemon.ctl("dead", "list", "--key", "acme", "--fingerprint", mark, "--json").lines
+    assert [job["id"] for job in by_both] == [mine[3], mine[0]]
+    assert [job["id"] for job in daemon.ctl("dead", "list", "--key", "", "--json").lines] == plain
+    assert daemon.ctl("dead", "retry", "--key", "acme", "--dry-run", "--json").json["count"] == 3
+    assert daemon.ctl("dead", "delete", "--key", "acme", "--type", "ValueError").out == "1\n"
+    mend(daemon)
+    assert daemon.ctl("dead", "retry", "--key", "acme", "--fingerprint", mark, "--limit", "1").out == "1\n"
+    daemon.wait_state(mine[0], "completed")
+    assert daemon.ctl("dead", "retry", "--key", "acme", "--queue", "mails").out == "1\n"
+    daemon.wait_state(mine[3], "completed")
+    assert daemon.ctl("dead", "delete", "--key", "").out == "1\n"
+    with daemon.client() as client:
+        assert client.request("dead_delete", filter={"key": "acme"}) == {"count": 0}
+    assert [job["id"] for job in daemon.ctl("dead", "list", "--json").lines] == other
+
+
+def test_a_replay_of_a_key_goes_on_with_it_after_its_daemon_was_killed(daemon: Daemon) -> None:
+    mine = of_key(daemon, "mails", "acme", *[user(number) for number in range(20)])
+    others = of_key(daemon, "mails", "other", user(1), user(2)) + of_key(daemon, "mails", None, user(3))
+    mend(daemon)
+    daemon.ctl("dead", "retry", "--key", "acme", "--pace", "10/s")
+    until(lambda: replays(daemon)[0]["completed"] >= 3, 10)
+    daemon.kill()
+    daemon.sweep()
+    assert replays(daemon)[0]["filter"] == {"key": "acme"}
+    daemon.start()
+    found = ended(daemon)
+    assert (found["state"], found["matched"], found["completed"]) == ("finished", 20, 20)
+    assert {daemon.job(job)["state"] for job in mine} == {"completed"}
+    assert {daemon.job(job)["state"] for job in others} == {"dead"}
+
+
 # -- statistics ------------------------------------------------------------------------------------------------
 
 

@@ -334,7 +334,7 @@ def probe_dead_delete(client: Client[int], world: World) -> None:
 
 def every_dead_letter(client: Client[int], world: World, op: str) -> None:
     for chosen in ({"after_ms": 0}, {"text": SECRET}, {"type": "ValueError"}, {"ids": sorted(world.jobs.values())},
-                   {"queue": "emails"}):  # fmt: skip
+                   {"key": SECRET}, {"key": "k"}, {"key": "k", "queue": "ordered"}, {"queue": "emails"}):  # fmt: skip
         assert client.request(op, filter=chosen) == {"count": 0}, chosen
     assert refusal(client, op, filter={"queue": "shop/emails"})[0] == "unknown_queue"
 
@@ -380,6 +380,7 @@ def probe_delete(client: Client[int], world: World) -> None:
     ids = sorted(world.jobs.values())
     for members in (
         {"ids": ids}, {"tag": SECRET}, {"text": SECRET}, {"type": "ValueError"}, {"state": "dead"}, {"queue": "later"},
+        {"key": SECRET}, {"key": "k", "state": "queued"}, {"key": "", "state": "scheduled", "ids": ids},
         {"state": "scheduled", "ids": ids}, {"state": "queued", "ids": ids},
     ):  # fmt: skip
         assert client.request("delete", **members) == {"count": 0}, members
@@ -512,15 +513,17 @@ CALLS: dict[str, list[list[str]]] = {
     "jobsctl enqueue": [["enqueue", "shop/emails", "1"]],
     "jobsctl status": [["status"], ["status", "ID"]],
     "jobsctl list": [["list", "--limit", "0"], ["list", "--queue", "emails"], ["list", "--queue", "shop/emails"],
-                     ["list", "--tag", SECRET], ["list", "--state", "dead"], ["list", "--state", "running"],
+                     ["list", "--tag", SECRET], ["list", "--key", SECRET], ["list", "--key", ""],
+                     ["list", "--state", "dead"], ["list", "--state", "running"],
                      ["list", "--state", "scheduled"], ["list", "--state", "completed", "--limit", "0"]],
     "jobsctl explain": [["explain", "ID"]],
     "jobsctl wait": [["wait", "ID", "--timeout", "5s"]],
     "jobsctl cancel": [["cancel", "ID"]],
     "jobsctl retry": [["retry", "ID", "--force"]],
-    "jobsctl dead list": [["dead", "list", "--limit", "0"], ["dead", "list", "ID"], ["dead", "list", "--text", SECRET]],
-    "jobsctl dead retry": [["dead", "retry", "--all"]],
-    "jobsctl dead delete": [["dead", "delete", "--all"]],
+    "jobsctl dead list": [["dead", "list", "--limit", "0"], ["dead", "list", "ID"], ["dead", "list", "--text", SECRET],
+                          ["dead", "list", "--key", SECRET]],
+    "jobsctl dead retry": [["dead", "retry", "--all"], ["dead", "retry", "--key", SECRET]],
+    "jobsctl dead delete": [["dead", "delete", "--all"], ["dead", "delete", "--key", SECRET]],
     "jobsctl keys": [["keys", "ordered", "--all"], ["keys", "emails", "--all"], ["keys", "shop/ordered", "--all"]],
     "jobsctl pause": [["pause", "shop/emails"]],
     "jobsctl resume": [["resume", "shop/later"]],
@@ -533,8 +536,9 @@ CALLS: dict[str, list[list[str]]] = {
     "jobsctl reload": [["reload"]],
     "jobsctl doctor": [["doctor"]],
     "jobsctl edit": [["edit", "ID", "--tag", "x"]],
-    "jobsctl delete": [["delete", "--tag", SECRET], ["delete", "--state", "dead"]],
-    "jobsctl export": [["export"], ["export", "--state", "dead"], ["export", "--text", SECRET]],
+    "jobsctl delete": [["delete", "--tag", SECRET], ["delete", "--state", "dead"], ["delete", "--key", SECRET]],
+    "jobsctl export": [["export"], ["export", "--state", "dead"], ["export", "--text", SECRET],
+                       ["export", "--key", SECRET]],
     "jobsctl stats": [["stats"], ["stats", "emails"], ["stats", "shop/emails"]],
     "jobsctl scale": [["scale", "shop/scaled", "2"]],
     "jobsctl dead groups": [["dead", "groups"], ["dead", "groups", "--queue", "emails"]],

@@ -107,3 +107,72 @@ def test_a_group_without_letters_is_not_shown(store: Any, archive: Archive) -> N
     with store.transaction(NOW) as tx:
         tx.remove([job])
     assert archive.groups() == []
+
+
+def keyed(store: Any, queue: str, *keys: str) -> list[int]:
+    return put(store, *[NewJob(b"1", key=key) for key in keys], queue=queue)
+
+
+def test_jobs_of_a_key_are_found_newest_first_in_one_queue_or_all(store: Any, archive: Archive) -> None:
+    keyed(store, "fifo", "acme", "", "other", "acme")
+    keyed(store, "lifo", "acme", "")
+    given = leased(store, "fifo", jobs=1)
+    with store.transaction(NOW) as tx:
+        tx.complete(given.token, [Completion(1, NOW, NOW)])
+    die(store, "x", queue="lifo", insert=False)
+
+    def ids(key: str, **chosen: Any) -> list[int]:
+        return [job["id"] for job in archive.search(Search(key=key), **chosen)]
+
+    assert ids("acme") == [5, 4, 1]
+    assert ids("acme", limit=2) == [5, 4]
+    assert ids("acme", before_id=5) == [4, 1]
+    assert ids("acme", queue="fifo") == [4, 1]
+    assert ids("acme", queue="fifo", state=State.QUEUED) == [4]
+    assert ids("acme", state=State.COMPLETED) == [1]
+    assert ids("acme", state=State.RUNNING) == []
+    assert (ids(""), ids("", queue="lifo")) == ([6, 2], [6])
+    assert ids("nobody") == ids("acme", queue="nowhere") == []
+    dead = [job["id"] for job in archive.search(state=State.DEAD)]
+    assert [job["id"] for key in ("acme", "") for job in archive.dead(key=key)] == dead
+    assert {job["key"] for job in archive.search(Search(key="acme"))} == {"acme"}
+
+
+def test_a_look_for_a_key_goes_through_the_jobs_of_that_key_only(store: Any, archive: Archive) -> None:
+    mine = []
+    for number in range(40):
+        mine += keyed(store, ("fifo", "lifo")[number % 3 == 0], "acme")
+        keyed(store, "fifo", *["other"] * 5)
+    found, cursor, looked_at = list[int](), None, 0
+    while True:
+        page = archive.look(Search(key="acme"), before_id=cursor, jobs_max=7)
+        assert page.looked_at <= 7
+        found, cursor, looked_at = found + page.ids, page.cursor, looked_at + page.looked_at
+        if cursor is None:
+            break
+    assert found == mine[::-1]
+    assert looked_at < 2 * len(mine)
+    assert archive.look(Search(key="acme", text="2"), jobs_max=7).ids == []
+
+
+def test_a_key_that_very_many_queues_have_is_found_among_all_jobs(
+    store: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = [keyed(store, queue, "acme", "other")[0] for queue in ("fifo", "lifo", "priority")]
+    monkeypatch.setattr("supervisor.store.archive.LANES_READ_MAX", 2)
+    page = archive.look(Search(key="acme"))
+    assert (page.ids, page.looked_at) == (mine[::-1], 6)
+
+
+@pytest.mark.parametrize(("scope", "expected"), [("shop", [3, 1]), ("blog", [2]), ("", [])])
+def test_a_key_is_looked_for_in_its_own_scope(
+    store: Any, backend: SqliteBackend, scope: str, expected: list[int]
+) -> None:
+    for queue in ("shop/fifo", "blog/fifo", "shop/lifo"):
+        keyed(store, queue, "acme")
+    connection = connect_reader(str(backend.path))
+    archive = Archive(connection, {}.get, scope)
+    assert [job["id"] for job in archive.search(Search(key="acme"))] == expected
+    assert [job["id"] for job in archive.search(Search(key="acme"), queue="fifo")] == expected[-1:]
+    assert archive.look(Search(key="acme")).looked_at == len(expected), "the jobs of others are not even looked at"
+    connection.close()

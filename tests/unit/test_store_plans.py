@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from supervisor.store.protocol import NewJob
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
+from tests.conformance.suite import put
 
 GROWING = {"job", "ready", "scheduled", "outcome", "trail", "attempt", "request", "letter", "replayed", "stat"}
 WALKS = {
@@ -67,6 +69,28 @@ def test_what_ended_badly_is_found_without_looking_at_what_completed(store: Sqli
 @pytest.mark.parametrize("name", ["ids_of_queue", "read_queue", "read_queued_of"])
 def test_the_jobs_of_a_queue_are_found_without_looking_at_others(store: SqliteStore, name: str) -> None:
     assert any("job_of_queue" in line for line in plan(store, name))
+
+
+@pytest.mark.parametrize(
+    ("name", "found_by"),
+    [
+        ("key_lane", "sqlite_autoindex_lane_1 (queue=? AND key=?)"), ("key_lanes", "lane_of_key (key=?)"),
+        ("key_after", "job_of_key (lane=? AND rowid>?)"), ("key_before", "job_of_key (lane=? AND rowid<?)"),
+    ],
+)  # fmt: skip
+def test_the_jobs_of_a_key_are_found_without_looking_at_others(store: SqliteStore, name: str, found_by: str) -> None:
+    lines = plan(store, name)
+    assert any(line.endswith(found_by) for line in lines), lines
+
+
+def test_a_job_without_a_key_stands_in_no_index_of_keys(tmp_path: Path) -> None:
+    """Whatever queues and keys came before: a queue that begins after them has its number from beyond theirs."""
+    store = SqliteBackend(tmp_path / "jobs.db").open()
+    for queue in ("fifo", "lifo", "priority"):
+        put(store, b"1", NewJob(b"2", key="acme"), NewJob(b"3", key="other"), NewJob(b"4", key="acme"), queue=queue)
+    rows = store.connection.execute("SELECT id FROM job INDEXED BY job_of_key WHERE lane > queue").fetchall()
+    assert sorted(row[0] for row in rows) == [2, 3, 4, 6, 7, 8, 10, 11, 12]
+    store.close()
 
 
 def test_the_oldest_waiting_jobs_are_found_at_the_ends_of_their_line(store: SqliteStore) -> None:

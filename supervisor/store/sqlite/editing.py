@@ -71,10 +71,10 @@ class Editing(Base):
         lanes = lanes_of(self._db, key, queue, LANES_MAX)
         if lanes is None:
             return None
-        if state is None:
-            return [found for found, _ in page_after(self._db, lanes, job_id, jobs_max)][:jobs_max]
-        rows = page_after(self._db, lanes, job_id, ROWS_MAX)
-        return [found for found, ended in rows if ended is state or found == rows[-1][0]][:jobs_max]
+        rows_max = jobs_max if state is None and len(lanes) == 1 else ROWS_MAX
+        rows = page_after(self._db, lanes, job_id, rows_max)
+        wanted = [found for found, ended in rows if state in (None, ended) or found == rows[-1][0]]
+        return wanted[:jobs_max]
 
     def meant(
         self, ids: Sequence[int], search: Search, hidden: Callable[[str], Sequence[str]] | None = None
