@@ -717,6 +717,30 @@ def test_without_a_daemon_a_scope_is_a_scope(tmp_path: Path) -> None:
             assert shop.wait(hidden, timeout=30)["result"][0] == "later"
 
 
+def test_the_same_key_in_two_scopes_is_two_keys(tmp_path: Path) -> None:
+    with start(tmp_path) as daemon:
+        world = World(daemon, {}, tmp_path)
+        ids: dict[str, list[int]] = {"shop": [], "blog": [], "": []}
+        for scope, queue in (("shop", "emails"), ("blog", "emails"), ("", "emails"), ("shop", "later")):
+            with world.client(scope) as client:
+                ids[scope] += client.enqueue_many(queue, [{"do": "fail", "said": "x"}] * 2, key="acme")
+                for job_id in ids[scope]:
+                    client.wait(job_id, timeout=30)
+        for scope, mine in ids.items():
+            listed = world.ctl(scope, "list", "--key", "acme", "--json").lines
+            assert [row["id"] for row in listed] == mine[::-1]
+            dead = world.ctl(scope, "dead", "list", "--key", "acme", "--json").lines
+            assert [row["id"] for row in dead] == mine[::-1]
+        assert world.ctl("blog", "dead", "retry", "--key", "acme", "--pace", "100/s", "--json").json == {"replay": 1}
+        found = until(lambda: [one for one in world.ctl("blog", "dead", "replays", "--json").lines if one["ended_at"]])
+        assert [(one["filter"], one["matched"], one["failed"]) for one in found] == [({"key": "acme"}, 2, 2)]
+        assert world.ctl("", "delete", "--key", "acme").out == "2\n"
+        assert world.ctl("shop", "dead", "delete", "--key", "acme", "--queue", "later").out == "2\n"
+        assert world.ctl("shop", "dead", "retry", "--key", "acme").out == "2\n"
+        left = [world.ctl(scope, "list", "--key", "acme", "--json").lines for scope in ids]
+        assert [[row["id"] for row in rows] for rows in left] == [ids["shop"][1::-1], ids["blog"][::-1], []]
+
+
 def test_a_client_of_a_removed_scope_is_sent_away_even_while_it_waits(tmp_path: Path) -> None:
     with start(tmp_path) as daemon:
         world = World(daemon, {}, tmp_path)

@@ -17,6 +17,7 @@ from sqlite_utils import Database
 from supervisor.errors import EXIT_IO, EXIT_NEWER, NoDatabase, StoreError, StoreNewer
 from supervisor.job import State
 from supervisor.store import open as opening
+from supervisor.store.history import Search
 from supervisor.store.library import sqlite3
 from supervisor.store.open import file_system_of, open_store
 from supervisor.store.protocol import Completion, Group, NewJob
@@ -588,3 +589,32 @@ def test_a_full_disk_refuses_what_it_cannot_store_and_loses_nothing(tmp_path: Pa
     assert counts == {"queued": len(acknowledged) - 10, "completed": 10}
     assert stale == []
     assert sound == "ok"
+
+
+KEYED = """
+INSERT INTO queue (id, name) VALUES (1, 'fifo'), (2, 'lifo');
+INSERT INTO lane (id, queue, key, jobs) VALUES (1, 1, '', 0), (2, 1, 'acme', 2), (3, 2, '', 0), (4, 2, 'acme', 1);
+INSERT INTO job (id, lane, queue, band, pos, priority, enqueued_at, payload) VALUES
+  (1, 1, 1, 0, 1, 0, 1, '1'), (2, 2, 1, 0, 2, 0, 1, '1'), (3, 3, 2, 0, 3, 0, 1, '1'), (4, 4, 2, 0, 4, 0, 1, '1'),
+  (5, 2, 1, 0, 5, 0, 1, '1');
+INSERT INTO outcome (id, state, attempt, token, finished_at) SELECT id, 'completed', 1, 1, 2 FROM job;
+INSERT INTO tally VALUES (1, 'completed', 3), (2, 'completed', 2);
+UPDATE meta SET value = 6 WHERE name = 'next_id';
+"""
+"""Keys of a version that could not find by them; there the lane of jobs without a key may have any number."""
+
+
+def test_jobs_with_keys_of_an_older_version_are_found_by_them(path: Path) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    MIGRATIONS.apply(Database(connection, execute_plugins=False), stop_before="m007_keys")
+    connection.executescript(f"{KEYED} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 6;")
+    connection.close()
+    store = opened(path)
+    store.govern(by_name)
+    with store.transaction(NOW) as tx:
+        tx.insert([Group(queue, [NewJob(b"1"), NewJob(b"1", key="acme")]) for queue in ("lifo", "priority")])
+    with store.transaction(NOW) as tx:
+        assert tx.ids_of_key("acme", None, 0, 99) == [2, 4, 5, 7, 9]
+        assert tx.ids_of_key("acme", "lifo", 0, 99) == [4, 7]
+        assert tx.meant(range(1, 10), Search(key="")) == [1, 3, 6, 8]
+    store.close()
