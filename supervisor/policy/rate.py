@@ -6,7 +6,7 @@
   period, and a step counts until all of it has left the window: never too many, up to a 64th too few.
 
 State is a small value that is stored. After the clock was set back it lies further ahead than the rule can put it:
-`corrected` says so, and what it gives must be stored; then a limit is shut for about one period at most.
+`corrected` says so, and what it gives must be stored; then a limit is shut for about two periods at most.
 """
 
 from __future__ import annotations
