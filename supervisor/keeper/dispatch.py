@@ -46,16 +46,12 @@ def lease_out(work: Work) -> None:
 
 def _lease_pool(work: Work, pool: str) -> bool:
     """Lease from the pool's queues as their turns come; False if the pass has no time for all of them."""
-    passed: set[str] = set()
-    while (drawn := sources.draw(work, pool, passed | breaking.halted(work))) is not None:
+    while (drawn := sources.draw(work, pool, breaking.halted(work))) is not None:
         leased = _lease_queue(work, pool, drawn)
         if leased is None:
             return False
         if not leased:
-            if work.state.discipline(drawn.queue).limits:
-                passed.add(drawn.queue)
-                continue
-            return True
+            return True  # its turn is kept until a worker has room: whoever comes later does not take it
     return True
 
 
@@ -73,6 +69,7 @@ def _lease_queue(work: Work, pool: str, drawn: Drawn) -> bool | None:
         jobs = 1 if limited else min(share, room.jobs, allowed or LEASE_JOBS_MAX)
         lease = work.tx.lease(drawn.queue, room.slot.owner, jobs, room.payload_bytes, solo=not room.held)
         if lease is None:
+            work.state.wants_lease |= work.tx.gave_up
             return work.tx.waiting(drawn.queue) == 0
         sources.charge(work, pool, drawn, len(lease.jobs))
         hand_out(work, room.slot, lease)

@@ -45,7 +45,7 @@ class Change:
             return lambda: self.refuse(refusal) is None
         target = self.request.queue
         if target is not None and target != facts.queue:
-            tx.move(facts.queue, target, [job_id])
+            tx.move(facts.queue, target, [job_id], payload=change.payload)
         then = tx.edit(job_id, change)
 
         def effect() -> bool:
@@ -71,7 +71,7 @@ class Change:
         """The change as it is stored.
 
         Raises:
-            UnknownQueue, InvalidPayload, PayloadTooLarge: as for a new job.
+            UnknownQueue, InvalidPayload, PayloadTooLarge, NotUnique: as for a new job.
         """
         request = self.request
         queue = known_queue(self.state.spec, request.queue or facts.queue)
@@ -87,7 +87,14 @@ class Change:
         job: NewJob = new_job(queue, wanted, now_ms, request.queue or facts.queue)
         options = _joined(own, job.options)
         given = payload if request.payload is not msgspec.UNSET else None
+        moves = request.queue if request.queue != facts.queue else None
+        if (given or moves) and not tx.standing([request.job])[request.job].state.final:
+            self._check_rival(tx, request.queue or facts.queue, tx.rival(request.job, queue=moves, payload=given))
         return Edit(given, priority, options, job.due_at_ms)
+
+    def _check_rival(self, tx: Transaction, queue: str, rival: int | None) -> None:
+        if rival is not None:
+            raise tx.not_unique(rival, queue)
 
     def _payload(self, tx: Transaction) -> bytes:
         """The new payload, or the old one where another queue may not take it."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from supervisor.errors import Busy, JobsupError, PayloadTooLarge, QueueFull
+from supervisor.config.names import short_name
+from supervisor.errors import Busy, JobsupError, PayloadTooLarge, QueueFull, UnknownQueue
 from supervisor.job import GROUP_BYTES_MAX
 from supervisor.job import State as JobState
 from supervisor.keeper.children import known_queue, new_job
@@ -116,7 +117,12 @@ def _retry_unfit(work: Work) -> None:
         return
     state.room_made = False
     waiting, state.unfit = state.unfit, []
-    state.intake.extendleft(pending for pending, _ in reversed(waiting))
+    for pending, _ in reversed(waiting):
+        if state.spec.queue(pending.group.queue) is None:  # a reload has taken it out of the file
+            name = short_name(pending.group.queue)
+            pending.refuse(UnknownQueue(f"there is no queue {name} any more", hint="jobsctl queues lists them"))
+        else:
+            state.intake.appendleft(pending)
 
 
 def refuse_unfit(state: State, boot_ms: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from supervisor.errors import JobsupError, UnknownJob, UsageError, WrongState
+from supervisor.errors import JobsupError, NotUnique, UnknownJob, UsageError, WrongState
 from supervisor.job import IllegalTransition
 from supervisor.job import State as JobState
 from supervisor.keeper import breaking
@@ -254,9 +254,16 @@ class DeadLetters(Sweep):
             meant = meant[: self.limit - self.count]
         if self.delete:
             return tx.remove(meant)
-        for job_id in meant:
-            tx.revive(job_id)
-        return len(meant)
+        return sum(_revived(tx, job_id) for job_id in meant)
+
+
+def _revived(tx: Transaction, job_id: int) -> bool:
+    """Run a job again, unless another one that counts as the same is there."""
+    try:
+        tx.revive(job_id)
+    except NotUnique:
+        return False
+    return True
 
 
 class Switch:

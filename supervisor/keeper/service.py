@@ -388,9 +388,11 @@ class Service:
 
     def _scale(self, connection: Connection, request: messages.Scale) -> None:
         state = self.state
-        name = request.queue if request.queue in state.workplaces else None
-        name = name or state.pool_of(known_queue(state.spec, request.queue).name)
-        pool = state.workplaces[name or ""]
+        if request.queue in state.workplaces:
+            pool = state.workplaces[request.queue]
+        else:
+            known_queue(state.spec, request.queue)
+            pool = state.workplaces[state.pool_of(request.queue) or request.queue]
         scaling.check(pool, request.workers)
         link = state.links.get(pool.name)
         if link is None:

@@ -121,6 +121,7 @@ class State:
         self.pool_of_table = {table: pool for pool in self.workplaces for table in spec.sources_of(pool)}
         self._disciplines: dict[str, Discipline] = {}
         self.store.govern(self.discipline)
+        self.room_made = True  # whoever waits for room is looked at by the new rules
         self.wants_lease = True
 
     def queue(self, name: str) -> Queue:

@@ -6,7 +6,7 @@
   period, and a step counts until all of it has left the window: never too many, up to a 64th too few.
 
 State is a small value that is stored. After the clock was set back it lies further ahead than the rule can put it:
-`corrected` says so, and what it gives must be stored; then a limit is shut for about one period at most.
+`corrected` says so, and what it gives must be stored; then a limit is shut for about two periods at most.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Rate(NamedTuple):
 
 
 class Bucket(NamedTuple):
-    """What is remembered of a limit. `full_us`: when a bucket will be full again; `steps`: (step, grants) of a window.
+    """What is remembered of a limit. `full_us`: when a bucket will be full again.
+
+    `steps`: (end in ms, grants) of a window; known by its end, a step means the same under a rate of another period.
 
     `shut_until_ms`: a handler has reported that whatever it calls wants no more until then.
     """
@@ -58,11 +60,12 @@ def corrected(rate: Rate, bucket: Bucket, now_ms: int) -> Bucket:
     if rate.algorithm != WINDOW:
         furthest_us = now_ms * US + rate.limit * rate.interval_us
         return bucket if bucket.full_us <= furthest_us else bucket._replace(full_us=furthest_us)
-    step = _step(rate, now_ms)
-    if not bucket.steps or bucket.steps[-1][0] <= step:
+    furthest_ms = now_ms + rate.period_ms
+    if not bucket.steps or bucket.steps[-1][0] <= furthest_ms:
         return bucket
-    kept = {at: grants for at, grants in bucket.steps if at <= step}
-    ahead = sum(grants for at, grants in bucket.steps if at > step)
+    kept = {end_ms: grants for end_ms, grants in bucket.steps if end_ms <= furthest_ms}
+    ahead = sum(grants for end_ms, grants in bucket.steps if end_ms > furthest_ms)
+    step = _step_end_ms(rate, now_ms)
     kept[step] = min(kept.get(step, 0) + ahead, rate.limit)
     return bucket._replace(steps=tuple(sorted(kept.items())))
 
@@ -82,7 +85,7 @@ def granted(rate: Rate, bucket: Bucket, cost: int, now_ms: int) -> Bucket:
     known = corrected(rate, bucket, now_ms)
     if rate.algorithm != WINDOW:
         return known._replace(full_us=max(known.full_us, now_ms * US) + _spent_us(rate, cost))
-    step = _step(rate, now_ms)
+    step = _step_end_ms(rate, now_ms)
     steps = dict(_in_window(rate, known, now_ms))
     steps[step] = steps.get(step, 0) + cost_of(rate, cost)
     return known._replace(steps=tuple(sorted(steps.items())))
@@ -97,7 +100,7 @@ def refunded(rate: Rate, bucket: Bucket, cost: int, granted_at_ms: int, now_ms: 
     if rate.algorithm != WINDOW:
         refilled_us = max(now_ms - granted_at_ms, 0) * US
         return bucket._replace(full_us=bucket.full_us - max(_spent_us(rate, cost) - refilled_us, 0))
-    step, count = _step(rate, granted_at_ms), cost_of(rate, cost)
+    step, count = _step_end_ms(rate, granted_at_ms), cost_of(rate, cost)
     kept = ((at, grants - count if at == step else grants) for at, grants in bucket.steps)
     return bucket._replace(steps=tuple((at, grants) for at, grants in kept if grants > 0))
 
@@ -105,7 +108,7 @@ def refunded(rate: Rate, bucket: Bucket, cost: int, granted_at_ms: int, now_ms: 
 def forgotten_at_ms(rate: Rate, bucket: Bucket) -> int:
     """When the state says nothing any more: it need not be kept longer."""
     if rate.algorithm == WINDOW:
-        last = max((_step_left_ms(rate, step) for step, _ in bucket.steps), default=0)
+        last = max((end_ms + rate.period_ms for end_ms, _ in bucket.steps), default=0)
         return max(last, bucket.shut_until_ms)
     return max(-(-bucket.full_us // US), bucket.shut_until_ms)
 
@@ -116,26 +119,22 @@ def _spent_us(rate: Rate, cost: int) -> int:
 
 
 def _in_window(rate: Rate, bucket: Bucket, now_ms: int) -> list[tuple[int, int]]:
-    """The steps that have not left the window."""
-    return [(at, grants) for at, grants in bucket.steps if _step_left_ms(rate, at) > now_ms]
+    """The steps that have not left the window: all of a step has, a period after its end."""
+    return [(end_ms, grants) for end_ms, grants in bucket.steps if end_ms + rate.period_ms > now_ms]
 
 
-def _step(rate: Rate, at_ms: int) -> int:
-    return at_ms * STEPS // rate.period_ms
-
-
-def _step_left_ms(rate: Rate, step: int) -> int:
-    """When all of a step has left the window."""
-    return -(-(step + 1) * rate.period_ms // STEPS) + rate.period_ms
+def _step_end_ms(rate: Rate, at_ms: int) -> int:
+    """The end of the step in which an instant lies."""
+    return -(-(at_ms * STEPS // rate.period_ms + 1) * rate.period_ms // STEPS)
 
 
 def _window_free_at_ms(rate: Rate, bucket: Bucket, cost: int, now_ms: int) -> int:
     steps = _in_window(rate, corrected(rate, bucket, now_ms), now_ms)
     left = sum(grants for _, grants in steps)
     at_ms = now_ms
-    for step, grants in steps:
+    for end_ms, grants in steps:
         if left + cost <= rate.limit:
             break
         left -= grants
-        at_ms = _step_left_ms(rate, step)
+        at_ms = end_ms + rate.period_ms
     return at_ms

@@ -150,6 +150,8 @@ class Explainer:
         holder = _job(row)
         if holder.outcome is not None:
             return {"state": holder.outcome, "in_ms": None}
+        if holder.ready:
+            return {"state": "queued", "in_ms": None}
         in_ms = None if holder.due_at is None else holder.due_at - self._now_ms
         return {"state": "scheduled" if in_ms is not None else "running", "in_ms": in_ms}
 

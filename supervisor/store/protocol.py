@@ -233,6 +233,9 @@ class Tx(Protocol):
     An error of a verb must leave the transaction's block, unless the verb's text says that nothing was changed.
     """
 
+    gave_up: bool
+    """Whether the last lease stopped at keys without room before it found anything: more may be had at once."""
+
     def insert(self, groups: Sequence[Group]) -> list[Inserted]:
         """Insert groups, each all or none; one whose key is known is not inserted again."""
 
@@ -380,7 +383,11 @@ class Tx(Protocol):
         Raises:
             UnknownJob: there is none of that id.
             IllegalTransition: it is queued or running; nothing was changed.
+            NotUnique: another job that counts as the same is there; nothing was changed.
         """
+
+    def rival(self, job_id: int, *, queue: str | None = None, payload: bytes | None = None) -> int | None:
+        """The other job that keeps this one out, if it waits anew, in this queue, with this payload; None: none."""
 
     def pause(self, queue: str, *, paused: bool) -> None:
         """Stop or resume leasing of a queue."""
@@ -388,8 +395,11 @@ class Tx(Protocol):
     def paused(self, queue: str) -> bool:
         """Whether the queue is paused."""
 
-    def move(self, old: str, new: str, ids: Sequence[int]) -> int:
-        """Move jobs that are not running to another queue; returns how many could be moved."""
+    def move(self, old: str, new: str, ids: Sequence[int], *, payload: bytes | None = None) -> int:
+        """Move jobs that are not running to another queue; returns how many could be moved: none that is there already.
+
+        `payload`: what they are about to become.
+        """
 
     def ids_of(self, queue: str, after_id: int, jobs_max: int) -> list[int]:
         """Ids of a queue's jobs in ascending order."""
@@ -483,7 +493,7 @@ class HistoryTx(Tx, Protocol):
         """Forget jobs of a replay."""
 
     def release_replayed(self, replay_id: int, job_id: int, due_at_ms: int) -> bool:
-        """Make a chosen job run again when it is due; False if it is not dead any more, and forgotten."""
+        """Make a chosen job run again when it is due; False if it is not dead any more, or not unique."""
 
     def forget_replays(self, before_ms: int, rows_max: int) -> int:
         """Forget replays that ended before this time; returns how many."""
@@ -494,6 +504,7 @@ class HistoryTx(Tx, Protocol):
         Raises:
             UnknownJob: there is none of that id.
             IllegalTransition: it is running, or is final and shall be due later; nothing was changed.
+            NotUnique: another job counts as the same by the new payload; nothing was changed.
         """
 
     def payload_of(self, job_id: int) -> bytes | None:

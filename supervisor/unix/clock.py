@@ -13,6 +13,9 @@ from functools import cache
 
 BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
 UNKNOWN_BOOT = "unknown"
+READ_WITHIN_NS = 1_000_000
+"""Two clocks that are read further apart are read again."""
+READ_TRIES = 5
 
 
 def wall_ms() -> int:
@@ -28,6 +31,16 @@ def boot_ms() -> int:
 def boot_ns() -> int:
     """Nanoseconds of the same clock as `boot_ms`, for measuring what takes less than a millisecond."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+def wall_offset_ms() -> int:
+    """What to add to the clock since boot to have the wall's; read again if we were kept waiting in between."""
+    for _ in range(READ_TRIES):
+        before_ns, wall = boot_ns(), wall_ms()
+        after_ns = boot_ns()
+        if after_ns - before_ns < READ_WITHIN_NS:
+            break
+    return wall - after_ns // 1_000_000
 
 
 @cache

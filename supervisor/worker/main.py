@@ -43,7 +43,7 @@ from supervisor.policy.duration import to_ms
 from supervisor.policy.options import to_wire
 from supervisor.unix import barrier, ring
 from supervisor.unix.chunk import Chunk, Task, decode_chunk, outcome_file, payload_file
-from supervisor.unix.clock import boot_ns, wall_ms
+from supervisor.unix.clock import boot_ns, wall_offset_ms
 from supervisor.unix.inheritance import Executor, WorkerInheritance
 from supervisor.unix.memory import W_CLAIM, W_DONE, W_LIMIT, Memory
 from supervisor.unix.ring import RingWriter
@@ -180,7 +180,7 @@ class Worker:
         self._max_attempts = chunk.max_attempts
         had = self._remember(chunk.token)
         serial = chunk.serial << 16
-        offset_ms = wall_ms() - boot_ns() // 1_000_000
+        offset_ms = wall_offset_ms()
         for index, task in enumerate(chunk.tasks):
             self._words[W_CLAIM] = serial | index
             limit = self._words[W_LIMIT]

@@ -36,6 +36,12 @@ class Job:
     granted_at: int = 0
     same: str | None = None
     cancel: bool = False
+    tried: bool = False
+    """Whether a run of it was charged to something since it came, or was revived."""
+
+    @property
+    def waits(self) -> bool:
+        return self.state in (State.SCHEDULED, State.QUEUED)
 
 
 @dataclass
@@ -165,7 +171,7 @@ class Lanes:
             if limit is not None and limit.rate is not None:
                 bucket.full_us = self.settled(limit, bucket)
                 if limit.rate.algorithm == "window" and any(
-                    s > self.now * 64 // limit.rate.period_ms for s in bucket.steps
+                    end > self.now + limit.rate.period_ms for end in bucket.steps
                 ):
                     bucket.steps = self.window(limit, bucket, keep_old=True)
         self.shut = {queue: until + step for queue, until in self.shut.items()}
@@ -177,19 +183,25 @@ class Lanes:
         return next((limit for limit in every if limit.name == name), None)
 
     def window(self, limit: Limit, bucket: Bucket, *, keep_old: bool = False) -> dict[int, int]:
+        """Grants by the end of their step; what lies further ahead than a period counts as given now."""
         rate = limit.rate
         assert rate is not None
-        now = self.now * 64 // rate.period_ms
         kept: dict[int, int] = {}
         ahead = 0
-        for step, grants in bucket.steps.items():
-            if step > now:
+        for end, grants in bucket.steps.items():
+            if end > self.now + rate.period_ms:
                 ahead += grants
-            elif keep_old or -(-(step + 1) * rate.period_ms // 64) + rate.period_ms > self.now:
-                kept[step] = grants
+            elif keep_old or end + rate.period_ms > self.now:
+                kept[end] = grants
         if ahead:
+            now = self.step_end(limit, self.now)
             kept[now] = min(kept.get(now, 0) + ahead, rate.limit)
         return kept
+
+    def step_end(self, limit: Limit, at: int) -> int:
+        assert limit.rate is not None
+        period = limit.rate.period_ms
+        return -(-(at * 64 // period + 1) * period // 64)
 
     def grant(self, limit: Limit, key: str | None, cost: int) -> None:
         rate = limit.rate
@@ -198,7 +210,7 @@ class Lanes:
         bucket = self.buckets.setdefault((limit.name, key or ""), Bucket())
         if rate.algorithm == "window":
             bucket.steps = self.window(limit, bucket)
-            step = self.now * 64 // rate.period_ms
+            step = self.step_end(limit, self.now)
             bucket.steps[step] = bucket.steps.get(step, 0) + min(cost, rate.limit)
             return
         interval = -(-rate.period_ms * 1000 // rate.limit)
@@ -210,7 +222,7 @@ class Lanes:
             return
         bucket = self.buckets[limit.name, key or ""]
         if rate.algorithm == "window":
-            step = job.granted_at * 64 // rate.period_ms
+            step = self.step_end(limit, job.granted_at)
             if step in bucket.steps:
                 bucket.steps[step] -= min(job.cost, rate.limit)
                 if bucket.steps[step] <= 0:
@@ -392,7 +404,7 @@ class Lanes:
     def replace(
         self, job: Job | None, new: tuple[str, int, int | None, int, str | None], fields: tuple[str, ...]
     ) -> None:
-        if job is None or job.state not in (State.SCHEDULED, State.QUEUED):
+        if job is None or job.state not in (State.SCHEDULED, State.QUEUED) or job.tried:
             return
         _, priority, due, _, _ = new
         moved = "due_at" in fields or ("priority" in fields and priority != job.priority and job.state is State.QUEUED)
@@ -448,12 +460,12 @@ class Lanes:
         job.state = State.COMPLETED
 
     def fail(self, job: Job, due: int) -> None:
-        job.state, job.due = State.SCHEDULED, due
+        job.state, job.due, job.tried = State.SCHEDULED, due, True
         if self.rules[job.queue].ordered:
             self.line(job.queue, job.key).held = job.id
 
     def die(self, job: Job) -> None:
-        job.state = State.DEAD
+        job.state, job.tried = State.DEAD, True
         rules, line = self.rules[job.queue], self.line(job.queue, job.key)
         if rules.ordered and rules.after_dead != "skip":
             line.held = job.id
@@ -466,7 +478,7 @@ class Lanes:
             self.refund(limit, key, job)
 
     def interrupt(self, job: Job) -> None:
-        job.state = State.QUEUED
+        job.state, job.tried = State.QUEUED, True
 
     def promote(self, jobs_max: int) -> int:
         due = [job for job in self.jobs.values() if job.state is State.SCHEDULED and job.due <= self.now]
@@ -487,18 +499,28 @@ class Lanes:
         if job.id in (line.held, line.doom):
             line.held = line.doom = None
 
+    def rival(self, job: Job) -> int | None:
+        """The other job that keeps one that has ended from waiting anew."""
+        unique = self.rules[job.queue].unique
+        if unique is None or unique.period_ms is not None or State.QUEUED not in unique.states:
+            return None
+        found = self.blocker(job.same)
+        return None if found == job.id else found
+
     def revive(self, job: Job) -> None:
+        unique = self.rules[job.queue].unique
+        if unique is not None and unique.period_ms is None and State.QUEUED in unique.states and not job.waits:
+            self.claims[job.same or ""] = Claim(job.id, None, unique.states)
         front = self.line(job.queue, job.key).held == job.id
         self.let_go(job)
         self.arrive(job, front=front)
-        job.cancel = False
+        job.cancel = job.tried = False
 
     def remove(self, job: Job) -> None:
         for claim in self.claims.values():
             if claim.job == job.id:
                 claim.gone = job.state
-        if self.rules[job.queue].ordered:
-            self.let_go(job)
+        self.let_go(job)
         del self.jobs[job.id]
 
     def bury(self, at: tuple[str, str] | None, jobs_max: int) -> list[int]:

@@ -27,7 +27,7 @@ from supervisor.policy.discipline import Discipline, Limit, line_of
 from supervisor.policy.rank import Order
 from supervisor.policy.rate import Rate
 from supervisor.policy.settle import History
-from supervisor.policy.unique import Unique
+from supervisor.policy.unique import Unique, fingerprint
 from supervisor.store.explain import Explainer
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob
 from supervisor.store.sqlite.statements import SQL
@@ -66,9 +66,9 @@ def disciplines(draw: Any, queue: str) -> Discipline:
     shared_by_key = tuple(limit for limit in SHARED_BY_KEY if draw(st.integers(0, 3)) == 0)
     unique = draw(
         st.sampled_from(
-            [None, None, None, Unique(("key",)), Unique(("key",), (), 400), Unique(("key",), on_conflict="refuse"),
-             Unique(("key",), on_conflict="replace", replace=("priority", "due_at")),
-             Unique(("key",), (State.SCHEDULED,), None, "replace", ("due_at",))]
+            [None, None, None, Unique(("same",)), Unique(("same",), (), 400), Unique(("same",), on_conflict="refuse"),
+             Unique(("same",), on_conflict="replace", replace=("priority", "due_at")),
+             Unique(("same",), (State.SCHEDULED,), None, "replace", ("due_at",))]
         )
     )  # fmt: skip
     return Discipline(
@@ -260,16 +260,19 @@ class LanesMachine(RuleBasedStateMachine):
 
     def put(self, tx: Any, queue: str, drawn: list[Any]) -> list[int]:
         """Insert a group; its ids, none if it is refused."""
-        unique, now = self.model.rules[queue].unique is not None, self.model.now
+        unique, now = self.model.rules[queue].unique, self.model.now
         new = [
-            (key, priority, None if due is None else now + due, cost, f"{queue}/{same}" if unique else None)
+            (key, priority, None if due is None else now + due, cost, f"{queue}/{same}")
             for key, priority, due, cost, same in drawn
         ]
         expected = self.model.insert(queue, new)
         jobs = [
-            NewJob(b"null", priority, due, b'{"cost":%d}' % cost if cost > 1 else None, key, cost, same)
-            for key, priority, due, cost, same in new
-        ]
+            NewJob(
+                b'{"same":%d}' % same, priority, due, b'{"cost":%d}' % cost if cost > 1 else None, key, cost,
+                fingerprint(unique, queue, key, {"same": same}) if unique else None,
+            )
+            for (key, priority, due, cost, _), (*_, same) in zip(new, drawn, strict=True)
+        ]  # fmt: skip
         (got,) = tx.insert([Group(queue, jobs)])
         if isinstance(expected, str):
             assert isinstance(got.refused, {"queue_full": QueueFull, "not_unique": NotUnique}[expected])
@@ -386,6 +389,11 @@ class LanesMachine(RuleBasedStateMachine):
                 assert tx.cancel(job.id) is State.CANCELLED
                 self.model.withdraw(job)
             elif what == "revive":
+                if not job.waits and self.model.rival(job) is not None:
+                    with pytest.raises(NotUnique):
+                        tx.revive(job.id)
+                    counted["revivals that were not unique"] += 1
+                    return False
                 tx.revive(job.id)
                 self.model.revive(job)
             else:

@@ -78,8 +78,8 @@ def cheap(right: Any, rate: Any, bucket: Bucket, _cost: int, now_ms: int) -> Buc
 
 
 def forgets_when_set_back(right: Any, rate: Any, bucket: Bucket, cost: int, now_ms: int) -> int:
-    now = now_ms * 64 // rate.period_ms
-    return right(rate, bucket._replace(steps=tuple(step for step in bucket.steps if step[0] <= now)), cost, now_ms)
+    kept = tuple(step for step in bucket.steps if step[0] <= now_ms + rate.period_ms)
+    return right(rate, bucket._replace(steps=kept), cost, now_ms)
 
 
 def credit_for_absence(right: Any, tx: Any, lane: Any, head: Any) -> None:

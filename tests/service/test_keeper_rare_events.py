@@ -51,6 +51,7 @@ class Busy:
         self.leased: dict[int, list[Lease]] = {}
         self.boot_ms = 0
         self.served: list[str] = []
+        self.gave_up = False
 
     def late(self, _until_us: int) -> bool:
         return True

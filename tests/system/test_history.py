@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -430,6 +431,26 @@ def test_an_export_is_whole_redacted_and_as_many_as_there_are(daemon: Daemon, tm
     assert json.loads(table[0]["payload"]) == {"n": 3, "text": 'a "b",\nc'}
     assert target.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.glob(".jobs.csv*")] == []
+
+
+def test_an_export_follows_links_and_writes_to_what_is_no_file_as_it_is(daemon: Daemon, tmp_path: Path) -> None:
+    (job,) = run_all(daemon, "mails", [{"n": 1}])
+    real, link, pipe = tmp_path / "real.jsonl", tmp_path / "link.jsonl", tmp_path / "pipe"
+    link.symlink_to(real)
+    os.mkfifo(pipe)
+    assert daemon.ctl("export", "--queue", "mails", "-o", link).status == 0
+    assert link.is_symlink()
+    assert json.loads(real.read_text().splitlines()[0])["id"] == job
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
+    reader.start()
+    assert daemon.ctl("export", "--queue", "mails", "-o", pipe).status == 0
+    reader.join(20)
+    assert pipe.is_fifo()
+    assert read == [real.read_text()]
+    full = daemon.ctl("export", "--queue", "mails", "-o", "/dev/full")
+    assert (full.status, "No space left" in full.err) == (1, True)
+    assert Path("/dev/full").is_char_device()
 
 
 def test_an_export_that_cannot_be_written_leaves_what_was_there(daemon: Daemon, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.errors import NotUnique, QueueFull
+from supervisor.errors import NotUnique, QueueFull, UnknownQueue
 from tests.support.daemon import Daemon
 from tests.support.waiting import until
 
@@ -98,6 +98,13 @@ handler = "jobs:run"
 max_size = 2
 when_full = "drop_oldest"
 
+[queues.limited_first]
+concurrency = 5
+[queues.limited_plain]
+[pools.limiting]
+handler = "jobs:run"
+workers = 2
+sources = ["limited_first", "limited_plain"]
 [queues.hurried]
 max_attempts = 1
 [pools.hurrying]
@@ -319,6 +326,22 @@ def test_a_pool_draws_by_weight(daemon: Daemon) -> None:
     assert order[:8].count("weighted_a") == 7  # the other had its first turn before they came
 
 
+def test_a_source_with_a_limit_keeps_its_turn(daemon: Daemon) -> None:
+    with daemon.client() as client:
+        client.request("pause", queue="limited_first")
+        client.request("pause", queue="limited_plain")
+        first = client.enqueue_many("limited_first", [{} for _ in range(30)])
+        plain = client.enqueue_many("limited_plain", [{} for _ in range(500)])
+        client.request("resume", queue="limited_first")
+        client.request("resume", queue="limited_plain")
+        for job_id in (first[-1], plain[-1]):
+            assert client.wait(job_id, timeout=60)["state"] == "completed"
+    lines = [line.split()[0] for line in (daemon.path / "app" / "ledger").read_text().splitlines()]
+    order = [name for name in lines if name.startswith("limited_")]
+    last = len(order) - order[::-1].index("limited_first")
+    assert order[:last].count("limited_plain") <= 40  # what workers had ahead, of 500
+
+
 def test_a_job_has_the_time_of_its_pool_where_its_queue_says_none(daemon: Daemon) -> None:
     gate = Gate(daemon.path, "endless")
     job = daemon.wait_state(add(daemon, "hurried", {"gate": str(gate.path)}), "dead")
@@ -430,3 +453,30 @@ def test_enqueueing_waits_for_room_as_long_as_its_caller_does(daemon: Daemon) ->
     gate.open()
     thread.join(20)
     daemon.wait_state(answers[0], "completed")
+
+
+def test_whoever_waits_for_room_in_a_queue_that_leaves_the_file_is_told_at_once(tmp_path: Path) -> None:
+    kept = '[daemon]\npython_path = ["../app"]\n[queues.kept]\nhandler = "jobs:run"\n'
+    gone = '[queues.gone]\nhandler = "jobs:run"\nmax_size = 1\nwhen_full = "wait"\n'
+    with Daemon(tmp_path, kept + gone, app=APP) as daemon:
+        daemon.ctl("pause", "gone")
+        add(daemon, "gone", {})
+        refused: list[UnknownQueue] = []
+
+        def patiently() -> None:
+            with daemon.client(timeout=60) as client, pytest.raises(UnknownQueue) as told:
+                client.enqueue("gone", {})
+            refused.append(told.value)
+
+        thread = threading.Thread(target=patiently)
+        thread.start()
+        daemon.config.write_text(kept)
+        daemon.ctl("reload")
+        thread.join(20)
+        assert len(refused) == 1
+
+
+def test_a_queue_that_is_not_there_yet_has_the_workers_of_its_pattern(daemon: Daemon) -> None:
+    refused = daemon.ctl("scale", "tenant_unseen", "3", "--json")
+    assert (refused.status, refused.json["error"]["code"]) != (1, "internal")
+    assert "tenant_*" in refused.json["error"]["message"]

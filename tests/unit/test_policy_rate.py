@@ -261,3 +261,13 @@ def test_a_limit_that_was_told_to_rest_rests_and_is_remembered_as_long(kind: str
     assert free_at_ms(rate, resting, 1, START_MS + HOUR_MS) <= START_MS + HOUR_MS
     assert forgotten_at_ms(rate, resting) == START_MS + HOUR_MS
     assert granted(rate, resting, 1, START_MS + HOUR_MS).shut_until_ms == START_MS + HOUR_MS
+
+
+def test_steps_of_a_window_mean_the_same_under_another_period() -> None:
+    before, after = Rate(2, 640, WINDOW), Rate(2, 60_000, WINDOW)
+    bucket = granted(before, granted(before, Bucket(), 1, START_MS), 1, START_MS)
+    free_ms = free_at_ms(after, bucket, 1, START_MS + 1_000)
+    assert START_MS + 60_000 <= free_ms <= START_MS + 60_010
+    shorter = granted(after, granted(after, Bucket(), 1, START_MS), 1, START_MS)
+    assert free_at_ms(before, shorter, 1, START_MS + 639) > START_MS + 639
+    assert free_at_ms(before, shorter, 1, START_MS + 640 + 60_000 // 64 + 1) <= START_MS + 640 + 60_000 // 64 + 1

@@ -137,15 +137,22 @@ def _cell(name: str, value: Any) -> Any:
 
 @contextmanager
 def _target(output: str | None) -> Iterator[IO[str]]:
-    """Standard output; or a file that gets its name when the block has ended well, and is gone if it has not."""
+    """Standard output; or a file that gets its name when the block has ended well, and is gone if it has not.
+
+    Links are followed; what is no file, such as a pipe or a device, is written to as it is.
+    """
     import sys
 
     if output is None:
         yield sys.stdout
         return
-    target = os.path.abspath(output)
+    target = os.path.realpath(output)
     if os.path.isdir(target):
         raise click.UsageError(f"{target} is a directory")
+    if os.path.exists(target) and not os.path.isfile(target):
+        with open(target, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        return
     draft = os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.{os.getpid()}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

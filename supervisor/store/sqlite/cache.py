@@ -7,7 +7,8 @@ use is nowhere stored: it follows from the open leases, so nothing that dies can
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from heapq import heappush
+from collections.abc import Iterator
+from heapq import heappop, heappush
 from itertools import groupby
 from typing import Any
 
@@ -31,8 +32,8 @@ Gate = tuple[str, str]
 class QueueRow:
     """A queue. `turns` counts its lanes whose first job could be leased; `home` is the lane of jobs without a key."""
 
-    __slots__ = ("clock", "discipline", "home", "id", "name", "oldest_id", "paused", "ranking", "rerank_after",
-                 "rerank_until", "shut_until_ms", "turns")  # fmt: skip
+    __slots__ = ("clock", "discipline", "home", "id", "name", "oldest_id", "oldest_kept", "paused", "ranking",
+                 "rerank_after", "rerank_until", "shut_until_ms", "turns")  # fmt: skip
 
     def __init__(self, row: tuple[Any, ...], discipline: Discipline, home: Lane) -> None:
         self.id, self.name, self.paused, self.clock, self.ranking, self.rerank_after, self.rerank_until = row
@@ -42,6 +43,8 @@ class QueueRow:
         self.shut_until_ms = 0
         self.oldest_id = 0
         """Where the search for the oldest waiting job goes on: below it none was found."""
+        self.oldest_kept = 0
+        """What the rows say of it: less, so that it need not be written with every job."""
 
 
 class Lane:
@@ -88,6 +91,8 @@ class Cache:
         """Queues that wait for a limit of theirs to have room."""
         self.naps: list[tuple[int, str, Gate | None]] = []
         """When to look again: (time, queue or "", limit at which lanes wait or None), the earliest first."""
+        self._earliest: dict[tuple[str, Gate | None], int] = {}
+        """The one among `naps` that counts; later ones are left where they are until their time."""
         self.woken_at_ms = 0
         self.sources: dict[str, dict[str, int]] = {}
         self.reranking: set[str] = set()
@@ -100,6 +105,9 @@ class Cache:
         for row in db.execute(SQL.queues).fetchall():
             self.note_queue((row[0], row[1].decode(), *row[2:4], row[4].decode(), *row[5:7]), Lane(row[7:]))
         self.sequences = {name.decode(): value for name, value in db.execute(SQL.sequences)}
+        oldest = {name.decode(): job_id for name, job_id in db.execute(SQL.meta_oldest)}
+        for queue_row in self.by_id.values() if oldest else ():
+            queue_row.oldest_id = queue_row.oldest_kept = oldest.get(oldest_name(queue_row), 0)
         for queue, state, jobs in db.execute(SQL.tally_of_queues):
             self.tally[queue, state.decode()] = jobs
         for pool, source, vtime in db.execute(SQL.sources):
@@ -141,7 +149,7 @@ class Cache:
                 queue.shut_until_ms = bucket.shut_until_ms
         for (gate,) in db.execute(SQL.lane_gates):
             self.gated.add(gate.decode())
-            heappush(self.naps, (0, "", gate_of(gate.decode())))
+            self.nap(0, "", gate_of(gate.decode()))
 
     def note_queue(self, row: tuple[Any, ...], home: Lane) -> QueueRow:
         """Remember a queue and the lane of its jobs without a key."""
@@ -198,8 +206,30 @@ class Cache:
             group.pop(queue.name, None)
 
     def nap(self, until_ms: int, queue: str, gate: Gate | None = None) -> None:
-        """Look again at a queue, or at the lanes that wait at a limit."""
-        heappush(self.naps, (until_ms, queue, gate))
+        """Look again at a queue, or at the lanes that wait at a limit, at this time if not before."""
+        known = self._earliest.get((queue, gate))
+        if known is None or until_ms < known:
+            self._earliest[queue, gate] = until_ms
+            heappush(self.naps, (until_ms, queue, gate))
+
+    def rise(self, now_ms: int, count_max: int) -> Iterator[tuple[str, Gate | None]]:
+        """What is to be looked at by now, so many at most."""
+        while self.naps and count_max and self.naps[0][0] <= now_ms:
+            until_ms, queue, gate = heappop(self.naps)
+            if self._earliest.get((queue, gate)) == until_ms:
+                del self._earliest[queue, gate]
+                count_max -= 1
+                yield queue, gate
+
+    def rouse(self) -> None:
+        """Let all that waits for a time be looked at next."""
+        self._earliest = dict.fromkeys(self._earliest, 0)
+        self.naps = sorted((0, queue, gate) for queue, gate in self._earliest)
+
+
+def oldest_name(queue: QueueRow) -> str:
+    """Under which name `oldest_kept` is stored."""
+    return f"oldest:{queue.id}"
 
 
 def gates_of(discipline: Discipline, key: str) -> list[tuple[Gate, Limit]]:

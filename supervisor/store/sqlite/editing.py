@@ -10,11 +10,12 @@ from supervisor.store.history import Edit, Search
 from supervisor.store.keyed import LANES_MAX, ROWS_MAX, lanes_of, page_after
 from supervisor.store.protocol import SOLO, TRAILED, Held
 from supervisor.store.search import matching
-from supervisor.store.sqlite.base import Base, Place, text
+from supervisor.store.sqlite.base import Place, text
 from supervisor.store.sqlite.statements import SQL
+from supervisor.store.sqlite.uniqueness import Uniqueness
 
 
-class Editing(Base):
+class Editing(Uniqueness):
     """The verbs of edits and searches."""
 
     def edit(self, job_id: int, change: Edit) -> State:
@@ -25,9 +26,12 @@ class Editing(Base):
         Raises:
             UnknownJob: there is none of that id.
             IllegalTransition: it is running, or shall be due later and is final; nothing was changed.
+            NotUnique: another job counts as the same by the new payload; nothing was changed.
         """
         row, state = self._place(job_id)
         now = after(state, Event.EDIT if change.due_at_ms is None else Event.POSTPONE)
+        if change.payload is not None:
+            self._stand_for(row, state, change.payload)
         body = (job_id, text(change.payload), change.priority, text(change.options), change.due_at_ms)
         if change.due_at_ms is not None:
             self._unplace(row, state)
@@ -40,6 +44,13 @@ class Editing(Base):
             self._line_up(row, change.priority)
         self._db.execute(SQL.edit_job, body)
         return now
+
+    def _stand_for(self, row: Place, state: State, payload: bytes) -> None:
+        """Be in the way for what it is now; a final job comes to that when it is run again."""
+        if state.final:
+            self._db.execute(SQL.uniq_leave, (row.id,))
+        else:
+            self._compete(row, payload=payload)
 
     def _schedule(self, row: Place, due_at_ms: int) -> None:
         place = Held(row.band, row.pos, TRAILED, 1)

@@ -23,7 +23,9 @@ from supervisor.store.sqlite.statements import SQL
 
 DROPPED = "dropped: the queue was full"
 LOOK_PAGE = 256
-LOOKED_AT_MAX = 20_000
+LOOKED_AT_MAX = 200_000
+"""So many jobs are looked at for the oldest that waits; mostly none, as where it was found is kept."""
+OLDEST_EVERY = 1_000
 """So many jobs are looked at for the oldest one that waits; where the search ended, the next one goes on."""
 
 
@@ -116,11 +118,9 @@ class Insertion(Operating):
         unique = queue.discipline.unique
         if unique is None or unique.on_conflict in (EXISTING, REPLACE):
             return None
-        taken = next((each for each in self._in_the_way(group.jobs) if each is not None), None)
-        said = f"job {taken} is there already, and queue {short_name(queue.name)} wants no second"
-        return (
-            None if taken is None else NotUnique(said, hint="unique in the configuration says what counts as the same")
-        )
+        hashes = [job.unique for job in group.jobs]
+        taken = next((each for each in self._in_the_way(unique, hashes) if each is not None), None)
+        return None if taken is None else self.not_unique(taken, queue.name)
 
     def _drop_oldest(self, queue: QueueRow, jobs: int) -> int:
         """Cancel jobs that wait, those enqueued first; returns how many."""
@@ -138,14 +138,16 @@ class Insertion(Operating):
             rows = cursor.fetchmany(LOOK_PAGE) if dropped < jobs else []
         if not dropped and looked < LOOKED_AT_MAX:
             queue.oldest_id = 0  # one that is older waits again
+        if queue.oldest_id >= queue.oldest_kept + OLDEST_EVERY:
+            self._keep_oldest(queue)
         return dropped
 
     def _insert_unique(self, queue: QueueRow, group: Group, pending: Pending) -> Inserted:
         """Insert a group into a queue that wants no two jobs that count as the same."""
         self._write(pending)  # what came before it in this transaction counts, too
-        found, ids = self._in_the_way(group.jobs), list[int]()
         unique = queue.discipline.unique
         assert unique is not None
+        found, ids = self._in_the_way(unique, [job.unique for job in group.jobs]), list[int]()
         if (taken := self._taken(queue, group)) is not None:
             return Inserted((), (), refused=taken)
         fresh = _first_of_each(group.jobs, found)

@@ -8,7 +8,6 @@ Jobs without a key stand in the queue's home lane, which needs no turn: where it
 from __future__ import annotations
 
 from collections.abc import Iterable
-from heapq import heappop
 from typing import Any
 
 import msgspec
@@ -16,10 +15,22 @@ import msgspec
 from supervisor.policy.rank import Rank, turn
 from supervisor.policy.rate import Bucket, Rate, corrected, forgotten_at_ms, free_at_ms, granted, refunded
 from supervisor.store.protocol import Held, OpenLease
-from supervisor.store.sqlite.cache import Cache, Gate, Lane, QueueRow, gate_text, gates_of, lane_gates, ranking_of
+from supervisor.store.sqlite.cache import (
+    Cache,
+    Gate,
+    Lane,
+    QueueRow,
+    gate_text,
+    gates_of,
+    lane_gates,
+    oldest_name,
+    ranking_of,
+)
 from supervisor.store.sqlite.statements import SQL
 
 encode = msgspec.json.encode
+WOKEN_MAX = 1_000
+"""So many that wait for a time are looked at in one pass; more follow in the next."""
 
 
 class Lanes:
@@ -243,6 +254,12 @@ class Lanes:
     def _waits_again(self, queue: QueueRow, job_id: int) -> None:
         """A job waits that did not: the search for the oldest one must not have passed it."""
         queue.oldest_id = min(queue.oldest_id, job_id)
+        if job_id < queue.oldest_kept:
+            self._keep_oldest(queue)
+
+    def _keep_oldest(self, queue: QueueRow) -> None:
+        queue.oldest_kept = queue.oldest_id
+        self._db.execute(SQL.meta_put, (oldest_name(queue), queue.oldest_id))
 
     def _mark_all(self, ids: Iterable[int]) -> None:
         for lane_id in list(ids):
@@ -253,17 +270,17 @@ class Lanes:
 
         After the clock was set back, at all of it: those times were of another clock.
         """
-        naps = self._cache.naps
-        set_back = self._now_ms < self._cache.woken_at_ms
-        self._cache.woken_at_ms = self._now_ms
-        while naps and (set_back or naps[0][0] <= self._now_ms):
-            _, name, gate = heappop(naps)
+        cache = self._cache
+        if self._now_ms < cache.woken_at_ms:
+            cache.rouse()
+        cache.woken_at_ms = self._now_ms
+        for name, gate in cache.rise(self._now_ms, WOKEN_MAX):
             if gate is not None:
                 self._open(gate)
-            elif (queue := self._cache.queues.get(name)) is not None:
-                self._cache.wake(queue)
+            elif (queue := cache.queues.get(name)) is not None:
+                cache.wake(queue)
         self._place_marked()
-        return naps[0][0] if naps else None
+        return cache.naps[0][0] if cache.naps else None
 
     def clock_set(self, step_ms: int) -> None:
         """The clock was set by so much: what was remembered by it means what it meant before, as far as it can."""
@@ -277,7 +294,7 @@ class Lanes:
         for queue in self._cache.queues.values():
             if queue.shut_until_ms:
                 queue.shut_until_ms = max(0, queue.shut_until_ms + step_ms)
-        self._cache.naps = sorted((0, name, gate) for _, name, gate in self._cache.naps)
+        self._cache.rouse()
 
     def shut(self, queue: str, key: str, until_ms: int) -> None:
         """Hand out nothing of a queue, or of one key of it, before this time."""
@@ -295,6 +312,8 @@ class Lanes:
 
     def forget_buckets(self, rows_max: int) -> int:
         """Forget limits whose state says nothing any more; returns how many."""
+        if self._spent:
+            self._write_buckets()
         gone = self._db.execute(SQL.bucket_forget, (self._now_ms, rows_max)).fetchall()
         for name, key in gone:
             self._cache.buckets.pop((name.decode(), key.decode()), None)

@@ -56,6 +56,7 @@ class Leasing(Measuring):
 
     def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int, *, solo: bool = True) -> Lease | None:
         """Hand out the first jobs of a queue that its limits let through; None if there are none, or it is paused."""
+        self.gave_up = False
         row = self._cache.queues.get(queue)
         if row is None or row.paused or self._resting(row):
             return None
@@ -129,10 +130,13 @@ class Leasing(Measuring):
             self._take_picked(merge)
             if not (more and merge.parked):
                 break
-        if not picked and parked < PARKED_MAX and not self._held_by_solo:
+        self.gave_up = not picked and parked >= PARKED_MAX
+        if not picked and not self.gave_up and not self._held_by_solo:
             self._cache.rest(queue)
         return picked
 
+    gave_up = False
+    """Whether the last lease found so many keys without room that it stopped: more may be had at once."""
     _held_by_solo = False
     """Whether the last pick found a job that must be leased alone, and could not be."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from supervisor.errors import NotUnique
 from supervisor.job import Event, State, after
 from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.store.protocol import SOLO, TRAILED, Finished, Held
@@ -57,12 +58,19 @@ class Operating(Uniqueness, Letters, Measuring):
             self._changed_lane(lane)
 
     def revive(self, job_id: int) -> None:
-        """Make a final or scheduled job ready anew, with fresh budgets; whoever held its lane comes first in it."""
+        """Make a final or scheduled job ready anew, with fresh budgets; whoever held its lane comes first in it.
+
+        Raises:
+            UnknownJob: there is none of that id.
+            IllegalTransition: it waits or runs; nothing was changed.
+            NotUnique: another job that counts as the same is in its way; nothing was changed.
+        """
         row, state = self._place(job_id)
         after(state, Event.REVIVE)
         if state is State.SCHEDULED:
             self._db.execute(SQL.due_remove, (row.due_at, job_id))
         else:
+            self._compete(row)
             self._drop_outcomes([job_id])
         queue = self._cache.queues[row.queue.decode()]
         lane, sequence = self._lane_of(row), self._sequence(1)
@@ -92,12 +100,15 @@ class Operating(Uniqueness, Letters, Measuring):
         self._drop_letters(ids)
         self._db.execute(SQL.prune_outcome, (listed,))
 
-    def move(self, old: str, new: str, ids: Sequence[int]) -> int:
-        """Move jobs that are not running to another queue; returns how many could be moved. Each keeps its key."""
+    def move(self, old: str, new: str, ids: Sequence[int], *, payload: bytes | None = None) -> int:
+        """Move jobs that are not running to another queue; returns how many could be moved. Each keeps its key.
+
+        One that the other queue has already, where they must be unique, stays; `payload`: what it is about to become.
+        """
         target, source = self._queue(new), old.encode()
         moved = 0
         for row, state, _ in self._places(ids):
-            if row.queue != source or state is State.RUNNING:
+            if row.queue != source or state is State.RUNNING or not self._fits(row, state, new, payload):
                 continue
             origin, left = self._cache.queues[old], self._lane_of(row)
             self._let_go(row)
@@ -114,6 +125,16 @@ class Operating(Uniqueness, Letters, Measuring):
             self._count(target, state, 1)
             moved += 1
         return moved
+
+    def _fits(self, row: Place, state: State, queue: str, payload: bytes | None) -> bool:
+        """Whether another queue takes the job; then it is in the way there."""
+        if state.final:
+            return True
+        try:
+            self._compete(row, queue=queue, payload=payload)
+        except NotUnique:
+            return False
+        return True
 
     def _rank_moved(self, row: Place, queue: QueueRow, lane: Lane) -> None:
         self._db.execute(SQL.ready_remove, (row.lane, row.band, row.pos, row.id))
@@ -168,8 +189,7 @@ class Operating(Uniqueness, Letters, Measuring):
         self._ended_unique(found, [state for _, state in final])
         for row, state in final:
             queue = self._cache.queues[row.queue.decode()]
-            if queue.discipline.ordered:
-                self._let_go(row)
+            self._let_go(row)  # also where order does not count now: it may again
             if row.lane != queue.home.id:
                 self._recount(self._lane_by_id(row.lane), -1)
             self._count(queue, state, -1)

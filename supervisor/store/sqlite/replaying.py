@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from supervisor.errors import NotUnique
 from supervisor.job import Event, State, after
 from supervisor.policy.rank import rank
 from supervisor.store.history import NewReplay, Replay
@@ -58,12 +59,15 @@ class Replaying(Operating):
         self._db.execute(SQL.replayed_drop, (replay_id, released, encode(ids).decode()))
 
     def release_replayed(self, replay_id: int, job_id: int, due_at_ms: int) -> bool:
-        """Make a chosen job run again, now or when it is due; False if it is not dead any more."""
+        """Make a chosen job run again, now or when it is due; False if it is not dead any more, or not unique."""
         self.drop_replayed(replay_id, CHOSEN, [job_id])
         standing = self.standing([job_id]).get(job_id)
         if standing is None or standing.state is not State.DEAD:
             return False
-        self.revive_at(job_id, due_at_ms)
+        try:
+            self.revive_at(job_id, due_at_ms)
+        except NotUnique:
+            return False
         self._db.execute(SQL.replayed_put, (replay_id, RELEASED, job_id))
         return True
 
@@ -73,9 +77,11 @@ class Replaying(Operating):
         Raises:
             UnknownJob: there is none of that id.
             IllegalTransition: it is not dead; nothing was changed.
+            NotUnique: another job that counts as the same is in its way; nothing was changed.
         """
         row, state = self._place(job_id)
         after(state, Event.REVIVE_LATER)
+        self._compete(row)
         self._drop_outcomes([job_id])
         queue = self._cache.queues[row.queue.decode()]
         place = rank(queue.discipline.order, row.priority, self._sequence(1))

@@ -11,11 +11,13 @@ from typing import Any
 
 import msgspec
 
+from supervisor.config.names import short_name
+from supervisor.errors import NotUnique
 from supervisor.job import State
-from supervisor.policy.rank import Rank, rank
-from supervisor.policy.unique import Unique, in_the_way
+from supervisor.policy.rank import HELD_BAND, Rank, rank
+from supervisor.policy.unique import MemberMissing, Unique, fingerprint, in_the_way
 from supervisor.store.protocol import SOLO, TRAILED, Held, NewJob, Standing
-from supervisor.store.sqlite.base import Base, Place, encode, text
+from supervisor.store.sqlite.base import ZERO, Base, Place, encode, text
 from supervisor.store.sqlite.cache import QueueRow
 from supervisor.store.sqlite.statements import SQL
 
@@ -23,17 +25,19 @@ from supervisor.store.sqlite.statements import SQL
 class Uniqueness(Base):
     """What insertion asks about jobs that count as the same."""
 
-    def _in_the_way(self, jobs: Sequence[NewJob]) -> list[int | None]:
-        """For each new job the stored one that keeps it out; None where there is none."""
-        hashes = list({job.unique for job in jobs})
-        rows = {row[0].decode(): row[1:] for row in self._db.execute(SQL.uniq_get, (encode(hashes).decode(),))}
+    def _in_the_way(self, unique: Unique, hashes: Sequence[str | None]) -> list[int | None]:
+        """For each of these the stored job that keeps it out; None where there is none."""
+        wanted = encode(list(set(hashes))).decode()
+        rows = {row[0].decode(): row[1:] for row in self._db.execute(SQL.uniq_get, (wanted,))}
         standing = self.standing([row[0] for row in rows.values()])
-        return [self._blocker(rows.get(job.unique or ""), standing) for job in jobs]
+        return [self._blocker(unique, rows.get(hash_ or ""), standing) for hash_ in hashes]
 
-    def _blocker(self, row: tuple[Any, ...] | None, standing: dict[int, Standing]) -> int | None:
+    def _blocker(self, unique: Unique, row: tuple[Any, ...] | None, standing: dict[int, Standing]) -> int | None:
         if row is None:
             return None
         job_id, until_ms, states, gone = row
+        if unique.debounce_ms is not None and job_id in standing and standing[job_id].history != ZERO:
+            return None  # it has begun and keeps what it has: what is new must not be lost with it
         state = standing[job_id].state.value if job_id in standing else gone and gone.decode()
         listed = msgspec.json.decode(states) if states else None
         return int(job_id) if in_the_way(until_ms, listed, state, self._now_ms) else None
@@ -45,10 +49,59 @@ class Uniqueness(Base):
         self._cache.has_unique = True
         self._db.executemany(SQL.uniq_put, [(hash_, job_id, until_ms, states) for hash_, job_id in jobs])
 
+    # -- jobs that wait anew ---------------------------------------------------------------------------------------
+
+    def rival(self, job_id: int, *, queue: str | None = None, payload: bytes | None = None) -> int | None:
+        """The other job that keeps this one out, if it waits anew: in this queue, with this payload; None: none does.
+
+        A rule that holds for a time speaks of enqueueing, and not of this.
+        """
+        row, _ = self._place(job_id)
+        hash_, unique = self._hash_of(row, queue, payload)
+        if hash_ is None or unique is None:
+            return None
+        (found,) = self._in_the_way(unique, [hash_])
+        return None if found == job_id else found
+
+    def _hash_of(self, row: Place, queue: str | None, payload: bytes | None) -> tuple[str | None, Unique | None]:
+        """What those that count as the same have in common; None: nothing keeps it out, or nobody can tell."""
+        name = queue or row.queue.decode()
+        unique = self._queue(name).discipline.unique
+        if unique is None or unique.period_ms is not None or State.QUEUED not in unique.states:
+            return None, unique
+        if payload is None:
+            payload = self._db.execute(SQL.payload_of, (row.id,)).fetchone()[0]
+        try:
+            return fingerprint(unique, name, self._lane_of(row).key, msgspec.json.decode(payload)), unique
+        except MemberMissing:
+            return None, unique
+
+    def _compete(self, row: Place, *, queue: str | None = None, payload: bytes | None = None) -> None:
+        """A job is about to wait anew: from now on it is in the way, and no more for what it was.
+
+        Raises:
+            NotUnique: another one is in its way; nothing was changed.
+        """
+        if self._queue(queue or row.queue.decode()).discipline.unique is None and not self._cache.has_unique:
+            return
+        other = self.rival(row.id, queue=queue, payload=payload)
+        if other is not None:
+            raise self.not_unique(other, queue or row.queue.decode())
+        hash_, unique = self._hash_of(row, queue, payload)
+        if queue is not None or payload is not None:
+            self._db.execute(SQL.uniq_leave, (row.id,))
+        if hash_ is not None and unique is not None:
+            self._claim(unique, [(hash_, row.id)])
+
+    def not_unique(self, other: int, queue: str) -> NotUnique:
+        """That another job is in the way."""
+        said = f"job {other} is there already, and queue {short_name(queue)} wants no second"
+        return NotUnique(said, hint="unique in the configuration says what counts as the same")
+
     def _replace(self, job_id: int, job: NewJob, fields: Sequence[str]) -> None:
         """Give a stored job chosen members of a new one, unless it has begun or ended: then it stays what it is."""
         found = self._places([job_id])
-        if not found or found[0][1] not in (State.SCHEDULED, State.QUEUED):
+        if not found or found[0][1] not in (State.SCHEDULED, State.QUEUED) or found[0][0].history != ZERO:
             return
         row, state, _ = found[0]
         payload, priority, options, due_at = self._db.execute(SQL.job_body, (job_id,)).fetchone()
@@ -61,11 +114,20 @@ class Uniqueness(Base):
         due_ms = self._unplace(row, state) if moved else row.due_at
         if "due_at" in fields:
             due_ms = job.due_at_ms if job.due_at_ms is not None and job.due_at_ms > self._now_ms else None
-        place = rank(queue.discipline.order, priority, self._sequence(1)) if moved else (row.band, row.pos)
+        place = self._rank_anew(row, queue, priority, due_ms) if moved else Rank(row.band, row.pos)
         stored = (job_id, payload.decode(), priority, text(options), due_ms if moved else due_at, *place)
         self._db.execute(SQL.job_replace, stored)
         if moved:
-            self._place_again(row, queue, due_ms, Rank(*place))
+            self._place_again(row, queue, due_ms, place)
+
+    def _rank_anew(self, row: Place, queue: QueueRow, priority: int, due_ms: int | None) -> Rank:
+        """Where it stands among those that wait; whoever held its lane, and is ready, comes first."""
+        lane, sequence = self._lane_of(row), self._sequence(1)
+        if due_ms is not None or lane.held != row.id:
+            return rank(queue.discipline.order, priority, sequence)
+        lane.held = None
+        self._changed_lane(lane)
+        return Rank(HELD_BAND, sequence)
 
     def _with_times(
         self, job_id: int, before: bytes | None, kept: bytes | None, job: NewJob, *, anew: bool
