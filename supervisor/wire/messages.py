@@ -366,6 +366,8 @@ def decode(frame: bytes) -> AnyRequest:
             raise UsageError("pace_jobs and pace_ms go together")
     elif type(request) is Edit:
         _check_edit(request)
+    elif type(request) is FreeKey and not request.job_key.isprintable():
+        raise UsageError(f"job_key must be {refusal.RULES['job_key']}")
     elif type(request) is Delete and not _names_jobs(request):
         raise UsageError("name at least one of queue, ids, state, tag, before_ms, after_ms, text and type")
     return request
