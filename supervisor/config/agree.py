@@ -195,6 +195,8 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
             "means that jobs run in the order in which they came, and lifo the contrary; keep one of them",
         )
     yield from of_demand(queue)
+    if queue.unique is not None and len(set(queue.unique.by)) < len(queue.unique.by):
+        yield ("unique", "by"), "names a member twice; write each once"
     same = [name for name in ("unique", "throttle", "debounce") if getattr(queue, UNIQUE_FIELDS[name]) is not None]
     if len(same) > 1 and same not in (["unique", "throttle"], ["unique", "debounce"]):
         yield (same[-1],), f"does not go with {same[-2]}; keep one of them"

@@ -262,14 +262,20 @@ def _read_on(value: Any, _folder: str) -> tuple[str, ...]:
     found, problems = [], []
     for position, written in enumerate(value, 1):
         try:
-            if not isinstance(written, str):
-                raise wrong(written, "the name of a kind of error")
-            found.append(read_name(written))
+            found.append(_read_counted(written))
         except ValueError as error:
             problems.append(f"element {position}: {error}")
     if problems:
         raise ValueError("; ".join(problems[:10]))
     return tuple(dict.fromkeys(found))
+
+
+def _read_counted(written: Any) -> str:
+    if not isinstance(written, str):
+        raise wrong(written, "the name of a kind of error")
+    if written == "crash":
+        raise ValueError("crashes do not open a breaker; max_crashes bounds them, so leave it out")
+    return read_name(written)
 
 
 def _read_switch(value: Any, _folder: str) -> dict[str, Any] | None:

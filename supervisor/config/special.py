@@ -231,4 +231,4 @@ SCOPE_NAME = text(
     SCOPE_NAME_SHAPE.pattern,
 )
 PATTERN = text("a name of a queue, or its beginning and a * for all that begin so", r"(?:[a-z0-9][a-z0-9_.-]{0,61})?\*")
-MEMBER = text("the name of a payload member", high=128)
+MEMBER = text("the name of a payload member, or a path such as user.id", r"[^.]+(?:\.[^.]+)*", high=128)

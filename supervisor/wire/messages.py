@@ -370,6 +370,8 @@ def decode(frame: bytes) -> AnyRequest:
             raise UsageError("pace_jobs and pace_ms go together")
     elif type(request) is Edit:
         _check_edit(request)
+    elif type(request) is FreeKey:
+        _check_key("job_key", request.job_key)
     elif type(request) is Delete:
         if not _names_jobs(request):
             raise UsageError("name at least one of queue, ids, state, tag, before_ms, after_ms, text, type and key")

@@ -166,17 +166,21 @@ class Lanes:
     def set_clock(self, step: int) -> None:
         """The clock was set back: no limit is used up for longer than it can be, and what is shut is so for as long."""
         self.now += step
-        for (name, _), bucket in self.buckets.items():
-            limit = self.limit_named(name)
-            if limit is not None and limit.rate is not None:
-                bucket.full_us = self.settled(limit, bucket)
-                if limit.rate.algorithm == "window" and any(
-                    end > self.now + limit.rate.period_ms for end in bucket.steps
-                ):
-                    bucket.steps = self.window(limit, bucket, keep_old=True)
+        self.correct_buckets()
         self.shut = {queue: until + step for queue, until in self.shut.items()}
         for line in self.lines.values():
             line.shut_until += step
+
+    def correct_buckets(self) -> None:
+        """The clock, or a rate, is another one: nothing is used up for longer than it can be."""
+        for (name, _), bucket in self.buckets.items():
+            limit = self.limit_named(name)
+            if limit is None or limit.rate is None:
+                continue
+            if limit.rate.algorithm != "window":
+                bucket.full_us = self.settled(limit, bucket)
+            elif any(end > self.now + limit.rate.period_ms for end in bucket.steps):
+                bucket.steps = self.window(limit, bucket, keep_old=True)
 
     def limit_named(self, name: str) -> Limit | None:
         every = (limit for rules in self.rules.values() for limit in (*rules.limits, *rules.key_limits))

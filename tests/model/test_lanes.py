@@ -482,6 +482,7 @@ class LanesMachine(RuleBasedStateMachine):
         if size % 4:
             return
         self.model.rules[queue] = data.draw(disciplines(queue))
+        self.model.correct_buckets()
         for store in self.stores:
             store.govern(lambda name: self.model.rules[name])
         more = True

@@ -137,6 +137,7 @@ def test_it_may_close_its_side_and_still_gets_every_reply(scratch: Scratch) -> N
         ("frobnicate", {}, "protocol"), ("job", {}, "usage"), ("job", {"job": 2**70}, "usage"),
         ("job", {"job": 12}, "unknown_job"), ("job", {"job": 1, "more": 1}, "usage"),
         ("enqueue", {"queue": "nix", "key": "k", "jobs": [{"payload": 1}]}, "unknown_queue"),
+        ("key", {"queue": "emails", "job_key": "a\x01", "action": "pause"}, "usage"),
         ("enqueue", {"queue": "emails", "key": "k", "jobs": [{"payload": float("nan")}]}, "invalid_payload"),
         ("enqueue", {"queue": "emails", "key": "k", "jobs": [{"payload": "\ud800"}]}, "invalid_payload"),
         ("enqueue", {"queue": "emails", "key": "k", "jobs": [{"payload": "\0"}]}, "invalid_payload"),

@@ -18,7 +18,7 @@ from supervisor.config.queue_keys import QUEUE, TOP
 from supervisor.errors import ConfigError
 from tests.support.config_files import write
 
-LINE = re.compile(r"(?:/.+|--set):[1-9][0-9]*: .+: .+")
+LINE = re.compile(r"(?:/.+|--set):[1-9][0-9]*: .+: .+|[1-9][0-9]* more problems are not listed")
 
 texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12) | st.sampled_from(
     [

@@ -92,6 +92,7 @@ REFUSED = [
     ("breaker = { failures = 0 }", "breaker.failures: 0 is out of range"),
     ('breaker = { cooldown = "1h" }', "breaker.max_cooldown: 10m is below cooldown, 1h; raise one or lower the other"),
     ('breaker = { on = ["x y"] }', "breaker.on: element 1: names no error"),
+    ('breaker = { on = ["crash"] }', "breaker.on: element 1: crashes do not open a breaker"),
     ("breaker = { on = [5] }", "breaker.on: element 1: 5 is an integer; write the name of a kind of error"),
     ('breaker = { on = "OSError" }', "breaker.on: "),
     (f"breaker = {{ on = {['A'] * 101} }}", "breaker.on: has 101 elements; write at most 100"),

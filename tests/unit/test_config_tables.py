@@ -35,6 +35,7 @@ CONFLICTS = [
     ('throttle = "1m"\ndebounce = "1m"', 4, "debounce", "does not go with throttle; keep one of them"),
     ('unique = {}\nthrottle = "1m"\ndebounce = "1m"', 5, "debounce", "does not go with throttle; keep one of them"),
     ('unique = { while = ["queued"], period = "1m" }', 3, "unique.while", "does not go with period"),
+    ('unique = { by = ["id", "id"] }', 3, "unique.by", "names a member twice; write each once"),
     ('unique = { replace = ["payload"] }', 3, "unique.replace", 'write on_conflict = "replace", or remove it'),
     ('unique = { on_conflict = "refuse" }\nthrottle = "1m"', 3, "unique.on_conflict", "does not go with throttle"),
     ('unique = { while = ["queued"] }\ndebounce = "1m"', 3, "unique.while", "does not go with debounce"),

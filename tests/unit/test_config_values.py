@@ -138,6 +138,8 @@ REFUSED = [
         "weights = { " + ", ".join(f"k{number} = 1" for number in range(1_001)) + " }",
         "weights: has 1001 members; write at most 1000",
     ),
+    ('unique = { by = ["a..b"] }', 'unique.by: element 1: "a..b" is not right here'),
+    ('unique = { by = ["."] }', 'unique.by: element 1: "." is not right here'),
     ('after_dead = "stop"', 'after_dead: "stop" is not known here; known are block, dead_letter, skip'),
     ("concurrency = 0", "concurrency: 0 is out of range; write an integer from 1 to 100000"),
     ("key_concurrency = -1", "key_concurrency: -1 is out of range; write an integer from 1 to 100000"),

@@ -94,6 +94,8 @@ class Cache:
         self._earliest: dict[tuple[str, Gate | None], int] = {}
         """The one among `naps` that counts; later ones are left where they are until their time."""
         self.woken_at_ms = 0
+        self.buckets_checked = False
+        """Whether the buckets have been held against the rates of now, which may be others than before."""
         self.sources: dict[str, dict[str, int]] = {}
         self.reranking: set[str] = set()
         self.has_unique = connection.execute(SQL.uniq_any).fetchone() is not None

@@ -271,6 +271,8 @@ class Lanes:
         After the clock was set back, at all of it: those times were of another clock.
         """
         cache = self._cache
+        if not cache.buckets_checked:
+            self._check_buckets()
         if self._now_ms < cache.woken_at_ms:
             cache.rouse()
         cache.woken_at_ms = self._now_ms
@@ -281,6 +283,15 @@ class Lanes:
                 cache.wake(queue)
         self._place_marked()
         return cache.naps[0][0] if cache.naps else None
+
+    def _check_buckets(self) -> None:
+        """What was remembered of a limit may go by another rate, or another clock: no more of it than there can be."""
+        self._cache.buckets_checked = True
+        for gate, bucket in list(self._cache.buckets.items()):
+            rate = self._cache.rates.get(gate[0])
+            known = corrected(rate, bucket, self._now_ms) if rate else bucket
+            if known is not bucket:
+                self._spend(gate, known)
 
     def clock_set(self, step_ms: int) -> None:
         """The clock was set by so much: what was remembered by it means what it meant before, as far as it can."""
