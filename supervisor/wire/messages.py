@@ -373,9 +373,7 @@ def decode(frame: bytes) -> AnyRequest:
     elif type(request) is FreeKey:
         _check_key("job_key", request.job_key)
     elif type(request) is Delete:
-        if not _names_jobs(request):
-            raise UsageError("name at least one of queue, ids, state, tag, before_ms, after_ms, text, type and key")
-        _check_key("key", request.key)
+        _check_delete(request)
     return request
 
 
@@ -394,9 +392,12 @@ def _check_edit(request: Edit) -> None:
         raise UsageError("name something to change: payload, queue, priority, time, timeout_ms, max_attempts or tags")
 
 
-def _names_jobs(request: Delete) -> bool:
+def _check_delete(request: Delete) -> None:
+    """Refuse a deletion that names no jobs: it would mean all there are; and a key that no job can have."""
     members = ("queue", "ids", "state", "tag", "before_ms", "after_ms", "text", "type", "key")
-    return any(getattr(request, name) is not None for name in members)
+    if all(getattr(request, name) is None for name in members):
+        raise UsageError("name at least one of queue, ids, state, tag, before_ms, after_ms, text, type and key")
+    _check_key("key", request.key)
 
 
 def _check_options(number: int, job: NewJob) -> None:
