@@ -39,7 +39,7 @@ def due_times(database: Path) -> list[int]:
     """What the jobs of the schedule that keeps them stand for, in the order in which they were inserted."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
         rows = db.execute(
-            "SELECT job.options FROM job JOIN lane ON lane.id = job.lane WHERE lane.queue = 'k' ORDER BY job.id"
+            "SELECT job.options FROM job JOIN queue ON queue.id = job.queue WHERE queue.name = 'k' ORDER BY job.id"
         )
         tags = [tag for (options,) in rows for tag in json.loads(options)["tags"]]
     return [instant_ms(tag.removeprefix("due:")) for tag in tags if tag.startswith("due:")]
@@ -72,7 +72,7 @@ def test_a_planted_double_and_a_planted_gap_are_found(tmp_path: Path) -> None:
         until(lambda: counted(client)["b"][0] >= 3)
     assert in_order(due_times(daemon.database))
     of_b = "FROM job WHERE options LIKE '%schedule:b%'"
-    columns = "lane, band, pos, priority, enqueued_at, due_at, options, payload"
+    columns = "lane, band, pos, priority, enqueued_at, due_at, options, payload, queue"
     planted = {
         f"INSERT INTO job SELECT id + 1000, {columns} {of_b} ORDER BY id DESC LIMIT 1": False,
         "DELETE FROM job WHERE id > 1000": True,
