@@ -195,11 +195,19 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
             "means that jobs run in the order in which they came, and lifo the contrary; keep one of them",
         )
     yield from of_demand(queue)
+    yield from _of_limits(queue)
     same = [name for name in ("unique", "throttle", "debounce") if getattr(queue, UNIQUE_FIELDS[name]) is not None]
     if len(same) > 1 and same not in (["unique", "throttle"], ["unique", "debounce"]):
         yield (same[-1],), f"does not go with {same[-2]}; keep one of them"
     for kind in ("rate", "key_rate"):
         yield from _of_rate(kind, getattr(queue, kind))
+
+
+def _of_limits(queue: Queue) -> Iterator[Conflict]:
+    """Whether each shared limit is named once: every job would have to pass it, and pay for it, more than once."""
+    again = sorted({name for name in queue.limits if queue.limits.count(name) > 1})
+    if again:
+        yield ("limits",), f"names {', '.join(again)} more than once; name each limit once"
 
 
 def of_demand(queue: Queue) -> Iterator[Conflict]:

@@ -77,6 +77,14 @@ def test_a_limit_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> 
     assert found == "queues.toml:3: queues.q.limits: there is no [limits.smtp]; write one"
 
 
+def test_a_limit_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    limits = '[limits.smtp]\nconcurrency = 2\n[limits.api]\nconcurrency = 2\n'
+    (found,) = problems_of(tmp_path, QUEUE + 'limits = ["smtp", "api", "smtp"]\n' + limits)
+    assert found == "queues.toml:3: queues.q.limits: names smtp more than once; name each limit once"
+    (found,) = problems_of(tmp_path, QUEUE + 'limits = ["smtp", "api", "smtp", "api"]\n' + limits)
+    assert found == "queues.toml:3: queues.q.limits: names api, smtp more than once; name each limit once"
+
+
 def test_a_limit_with_a_problem_is_not_called_missing(tmp_path: Path) -> None:
     (found,) = problems_of(tmp_path, QUEUE + 'limits = ["smtp"]\n[limits.smtp]\nconcurrency = 0\n')
     assert found == ("queues.toml:5: limits.smtp.concurrency: 0 is out of range; write an integer from 1 to 100000")
