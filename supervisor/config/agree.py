@@ -169,6 +169,27 @@ def of_idle(written: Mapping[str, Any], queue: Queue) -> Iterator[Conflict]:
             yield key, text
 
 
+def of_limited(
+    queues: Mapping[str, Queue], limits: Mapping[str, Limit], own: Mapping[str, Any]
+) -> Iterator[Conflict]:
+    """Queues whose own table (`own`) demands what their limits do not let through."""
+    for name, queue in queues.items():
+        text = idle_demand(queue, limits)
+        if text is not None and _stands(own[name], ("demand",)):
+            yield ("queues", name, "demand"), text
+
+
+def idle_demand(queue: Queue, limits: Mapping[str, Limit]) -> str | None:
+    """What is wrong with a demand for several jobs where a limit of the queue lets one be handed out at a time."""
+    if queue.demand.min == 1 and queue.demand.max in (None, 1):
+        return None
+    why = [name for name in ("concurrency", "rate") if getattr(queue, name) is not None]
+    why += [dotted(("limits", name)) for name in queue.limits if name in limits and not limits[name].per_key]
+    if not why:
+        return None
+    return f"means nothing beside {why[0]}, by which a worker is handed one job at a time; remove it"
+
+
 def _stands(written: Any, key: KeyPath) -> bool:
     return isinstance(written, dict) and key[0] in written and (len(key) == 1 or _stands(written[key[0]], key[1:]))
 
