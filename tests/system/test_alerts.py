@@ -126,6 +126,27 @@ def test_a_crash_loop_is_told_of_when_it_begins_and_when_it_is_over(tmp_path: Pa
         assert len(told.of("circuit", "open")) == len(told.of("circuit", "recovered")) == 1
 
 
+BREAKER = 'breaker = { failures = 1, cooldown = "1h", max_cooldown = "1h" }\nmax_attempts = 9\n'
+
+
+def test_the_end_of_a_breaker_is_told_when_it_leaves_the_configuration(tmp_path: Path, told: Told) -> None:
+    extra = '[queues.down]\nhandler = "tasks:fail"\n'
+    with Daemon(tmp_path, toml(told, extra + BREAKER), app=APP) as daemon:
+        daemon.enqueue("down", {})
+        told.wait("breaker", "open")
+        daemon.configure(toml(told, extra))
+        assert daemon.ctl("reload").status == 0
+        assert told.wait("breaker", "recovered")["queue"] == "down"
+        assert alerts_of(daemon)["open"] == []
+        os.kill(pid_of(daemon, "keeper"), signal.SIGKILL)
+        daemon.configure(toml(told, extra + BREAKER))
+        until(lambda: daemon.ctl("reload").status == 0, what="a reload by the next keeper")
+        assert daemon.ctl("status", "--json").json["queues"]["down"]["breaker"]["state"] == "closed"
+        daemon.enqueue("fail", {})
+        told.wait("dead")
+        assert len(told.of("breaker", "open")) == 1
+
+
 def test_a_disk_that_fills_up_is_told_of_until_there_is_room(tmp_path: Path, told: Told) -> None:
     with (
         small_disk(tmp_path / "var", "16m") as place,
