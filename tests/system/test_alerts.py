@@ -233,6 +233,17 @@ def test_a_reload_that_is_refused_is_told_of(tmp_path: Path, told: Told) -> None
         assert alert["queue"] is None
 
 
+def test_a_due_time_whose_job_is_refused_is_told_of(tmp_path: Path, told: Told) -> None:
+    extra = '[queues.full]\nhandler = "tasks:work"\nmax_size = 1\n[schedules.often]\nqueue = "full"\nevery = "1s"\n'
+    with Daemon(tmp_path, toml(told, extra), app=APP) as daemon:
+        assert daemon.ctl("pause", "full").status == 0
+        alert = told.wait("missed", timeout=3 + REPORTED_S)
+        assert alert["queue"] == "full"
+        assert alert["summary"].startswith("schedules of full missed runs (")
+        assert "schedule often could not run at" in alert["detail"]
+        assert "queue full holds 1 waiting jobs" in alert["detail"]
+
+
 def test_a_worker_that_does_not_die_is_told_of_once(tmp_path: Path, told: Told) -> None:
     extra = '[queues.undead]\nhandler = "tasks:stop"\ntimeout = "100ms"\nkill_grace = "100ms"\n'
     env = {"JOBSUP_FAILPOINTS": "ladder.kill=skip@*"}
