@@ -6,7 +6,8 @@ from pathlib import Path
 
 from supervisor.policy.discipline import PLAIN, Discipline, Limit
 from supervisor.policy.rate import Rate
-from supervisor.store.protocol import Group, NewJob
+from supervisor.store.explain import Explainer
+from supervisor.store.protocol import Group, Lease, NewJob
 from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
 
@@ -45,3 +46,22 @@ def test_jobs_without_a_key_can_be_paused_where_there_are_no_keys(tmp_path: Path
         assert tx.free_key("q", "", paused=False)
         assert tx.lease("q", 1, 1, 1_000) is not None
     store.close()
+
+
+def test_a_job_that_has_two_slots_is_listed_once(tmp_path: Path) -> None:
+    twice = Discipline(group="q", limits=(Limit("limit:dup", 4), Limit("limit:dup", 4)))
+    store = opened(tmp_path, twice)
+    with store.transaction(NOW) as tx:
+        (inserted,) = tx.insert([Group("q", [NewJob(b"1")] * 3)])
+        leased = [tx.lease("q", 1, 1, 1_000) for _ in range(3)]
+    have = [job.id for lease in leases_of(leased) for job in lease.jobs]
+    found = Explainer(store.connection, lambda _: twice, NOW).explain(inserted.ids[-1])
+    assert found is not None
+    slots = [reason for reason in found.reasons if reason.kind == "slots"]
+    assert [reason.facts["jobs"] for reason in slots] == [have, have]
+    assert f"and jobs {have[0]}, {have[1]} have all slots" in slots[0].sentence
+    store.close()
+
+
+def leases_of(found: list[Lease | None]) -> list[Lease]:
+    return [lease for lease in found if lease is not None]
