@@ -169,9 +169,7 @@ def of_idle(written: Mapping[str, Any], queue: Queue) -> Iterator[Conflict]:
             yield key, text
 
 
-def of_limited(
-    queues: Mapping[str, Queue], limits: Mapping[str, Limit], own: Mapping[str, Any]
-) -> Iterator[Conflict]:
+def of_limited(queues: Mapping[str, Queue], limits: Mapping[str, Limit], own: Mapping[str, Any]) -> Iterator[Conflict]:
     """Queues whose own table (`own`) demands what their limits do not let through."""
     for name, queue in queues.items():
         text = idle_demand(queue, limits)

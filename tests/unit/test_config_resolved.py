@@ -224,7 +224,7 @@ def test_what_is_shown_loads_as_the_same_spec(tmp_path: Path, spec: Spec) -> Non
 
 
 def test_a_demand_that_means_nothing_is_not_shown(tmp_path: Path) -> None:
-    limited = '[limits.api]\nconcurrency = 5\n' + QUEUE + 'limits = ["api"]\n'
+    limited = "[limits.api]\nconcurrency = 5\n" + QUEUE + 'limits = ["api"]\n'
     spec = load_text(tmp_path, "[defaults]\ndemand = { min = 4 }\n" + limited)
     assert "demand" not in as_toml_data(spec)["queues"]["q"]
     load_text(tmp_path, tomli_w.dumps(as_toml_data(spec)))

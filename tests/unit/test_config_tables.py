@@ -78,7 +78,7 @@ def test_a_limit_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> 
 
 
 def test_a_limit_that_is_named_twice_is_refused(tmp_path: Path) -> None:
-    limits = '[limits.smtp]\nconcurrency = 2\n[limits.api]\nconcurrency = 2\n'
+    limits = "[limits.smtp]\nconcurrency = 2\n[limits.api]\nconcurrency = 2\n"
     (found,) = problems_of(tmp_path, QUEUE + 'limits = ["smtp", "api", "smtp"]\n' + limits)
     assert found == "queues.toml:3: queues.q.limits: names smtp more than once; name each limit once"
     (found,) = problems_of(tmp_path, QUEUE + 'limits = ["smtp", "api", "smtp", "api"]\n' + limits)
