@@ -169,6 +169,25 @@ def of_idle(written: Mapping[str, Any], queue: Queue) -> Iterator[Conflict]:
             yield key, text
 
 
+def of_limited(queues: Mapping[str, Queue], limits: Mapping[str, Limit], own: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Queues whose own table (`own`) demands what their limits do not let through."""
+    for name, queue in queues.items():
+        text = idle_demand(queue, limits)
+        if text is not None and _stands(own[name], ("demand",)):
+            yield ("queues", name, "demand"), text
+
+
+def idle_demand(queue: Queue, limits: Mapping[str, Limit]) -> str | None:
+    """What is wrong with a demand for several jobs where a limit of the queue lets one be handed out at a time."""
+    if queue.demand.min == 1 and queue.demand.max in (None, 1):
+        return None
+    why = [name for name in ("concurrency", "rate") if getattr(queue, name) is not None]
+    why += [dotted(("limits", name)) for name in queue.limits if name in limits and not limits[name].per_key]
+    if not why:
+        return None
+    return f"means nothing beside {why[0]}, by which a worker is handed one job at a time; remove it"
+
+
 def _stands(written: Any, key: KeyPath) -> bool:
     return isinstance(written, dict) and key[0] in written and (len(key) == 1 or _stands(written[key[0]], key[1:]))
 
@@ -197,11 +216,19 @@ def of_inherited(queue: Queue) -> Iterator[Conflict]:
     yield from of_demand(queue)
     if queue.unique is not None and len(set(queue.unique.by)) < len(queue.unique.by):
         yield ("unique", "by"), "names a member twice; write each once"
+    yield from _of_limits(queue)
     same = [name for name in ("unique", "throttle", "debounce") if getattr(queue, UNIQUE_FIELDS[name]) is not None]
     if len(same) > 1 and same not in (["unique", "throttle"], ["unique", "debounce"]):
         yield (same[-1],), f"does not go with {same[-2]}; keep one of them"
     for kind in ("rate", "key_rate"):
         yield from _of_rate(kind, getattr(queue, kind))
+
+
+def _of_limits(queue: Queue) -> Iterator[Conflict]:
+    """Whether each shared limit is named once: every job would have to pass it, and pay for it, more than once."""
+    again = sorted({name for name in queue.limits if queue.limits.count(name) > 1})
+    if again:
+        yield ("limits",), f"names {', '.join(again)} more than once; name each limit once"
 
 
 def of_demand(queue: Queue) -> Iterator[Conflict]:

@@ -218,7 +218,8 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Hom
     known = {*limits, *(layers.main.data["limits"] if isinstance(layers.main.data.get("limits"), dict) else ())}
     for key, text in agree.of_tables(queues, known, pools, layers.queues):
         report.problem(*_written(key, layers), text)
-    for key, text in agree.of_targets(queues, {name: queue_table(layers, name) for name in layers.queues}):
+    own = {name: queue_table(layers, name) for name in layers.queues}
+    for key, text in (*agree.of_targets(queues, own), *agree.of_limited(queues, limits, own)):
         report.problem(*_written(key, layers), text)
     if not layers.queues:
         report.warn(Place(layers.main.path), ("queues",), "there is no queue; write a [queues.NAME]")

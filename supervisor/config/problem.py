@@ -135,5 +135,5 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
     names = sorted(known)
     if close := difflib.get_close_matches(name[:_SHOWN_MAX], names, n=1, cutoff=0.6):
-        return f"did you mean {close[0]}?"
-    return f"known are {', '.join(names)}"
+        return f"did you mean {printable(close[0])}?"
+    return f"known are {', '.join(map(printable, names))}"

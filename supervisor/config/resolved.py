@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from supervisor.config.agree import HANDLER_ONLY, POOL_ONLY, idle
+from supervisor.config.agree import HANDLER_ONLY, POOL_ONLY, idle, idle_demand
 from supervisor.config.alert_keys import ALERTS
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
@@ -14,7 +15,7 @@ from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Section
 from supervisor.config.queue_keys import LIMIT, MAIN_ONLY, POOL, QUEUE, RETENTION, SCOPE
 from supervisor.config.schedule_keys import SCHEDULE
 from supervisor.config.scopes import alone
-from supervisor.config.spec import Queue, Schedule, Spec
+from supervisor.config.spec import Limit, Queue, Schedule, Spec
 
 
 def as_toml_data(spec: Spec) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def _all(spec: Spec) -> dict[str, Any]:
         "stats": _table(STATS, spec.stats),
         **({"alerts": _table(ALERTS, spec.alerts)} if spec.alerts.configured else {}),
         **_named(spec),
-        "queues": {name: _queue(queue) for name, queue in spec.queues.items()},
+        "queues": {name: _queue(queue, spec.limits) for name, queue in spec.queues.items()},
         **(
             {"schedules": {name: schedule_table(each) for name, each in spec.schedules.items()}}
             if spec.schedules
@@ -73,11 +74,13 @@ def schedule_table(schedule: Schedule) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name != "timezone" or schedule.cron is not None}
 
 
-def _queue(queue: Queue) -> dict[str, Any]:
+def _queue(queue: Queue, limits: Mapping[str, Limit]) -> dict[str, Any]:
     """The keys that this queue may have: those for handlers only are errors elsewhere."""
     foreign = set(HANDLER_ONLY) if queue.handler is None else set()
     if queue.handler is None and queue.command is None:
         foreign |= set(POOL_ONLY)
+    if idle_demand(queue, limits):
+        foreign.add("demand")
     return {name: value for name, value in _busy(QUEUE, queue).items() if name not in foreign}
 
 

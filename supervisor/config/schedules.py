@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from supervisor.config.build import Scope, construct, read_section
+from supervisor.config.discipline import unique_of
 from supervisor.config.keys import Section
 from supervisor.config.layers import Layers
 from supervisor.config.problem import KeyPath, dotted, shown, suggestion
@@ -15,6 +17,7 @@ from supervisor.config.special import QUEUE_NAME
 from supervisor.config.zones import zone
 from supervisor.policy.duration import show
 from supervisor.policy.schedule import Cron, Every, Plan, Times, read_cron
+from supervisor.policy.unique import lacks
 
 SCHEDULES_MAX = 1_024
 
@@ -125,6 +128,10 @@ def of_schedule(schedule: Schedule, queue: Queue | None) -> Iterator[Conflict]:
     if size > queue.max_payload_bytes:
         text = f"is {size:,} bytes as JSON; queue {queue.name} takes at most {queue.max_payload_bytes:,} (max_payload)"
         yield ("payload",), text
+    unique = unique_of(queue)
+    member = None if unique is None else lacks(unique, json.loads(schedule.payload or "null"))
+    if member is not None:
+        yield ("payload",), f"has no member {member}, by which jobs of queue {queue.name} are unique; add it"
     if schedule.priority and "priority" not in queue.order:
         yield (
             ("priority",),

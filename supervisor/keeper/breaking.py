@@ -22,6 +22,9 @@ from supervisor.store.protocol import Facts, Lease
 AGAIN_MS = 10
 """What is on its way to a worker cannot be taken back yet: it is looked at again."""
 
+FORGET_AT_ONCE = 100
+"""Breakers that left the configuration and are forgotten in one transaction."""
+
 REASON_MAX = 500
 Stage = policy.Phase
 
@@ -32,8 +35,26 @@ def adopt(work: Work) -> None:
     state.breakers = work.tx.breakers()
     state.standstill.queues = {queue for queue, known in state.breakers.items() if known.phase is Stage.OPEN}
     for queue, known in state.breakers.items():
-        why = None if known.phase is Stage.CLOSED else known.reason or "jobs failed"
+        stands = known.phase is not Stage.CLOSED and state.queue(queue).breaker is not None
+        why = known.reason or "jobs failed" if stands else None
         work.afterwards(partial(state.alerts.breaker, queue, why))
+
+
+def forget(work: Work) -> None:
+    """Drop breakers of queues that have none in this configuration, as if each had closed; once for each configuration.
+
+    One that was written again begins anew, as what it knew may be long past.
+    """
+    state = work.state
+    if state.standstill.taken is state.spec:
+        return
+    gone = [queue for queue in state.breakers if state.queue(queue).breaker is None]
+    for queue in gone[:FORGET_AT_ONCE]:
+        _put(work, queue, CLOSED)
+    if len(gone) <= FORGET_AT_ONCE:
+        work.afterwards(partial(setattr, state.standstill, "taken", state.spec))
+    else:  # there is another pass at once
+        work.afterwards(partial(setattr, state, "wants_lease", True))
 
 
 def jobs_allowed(work: Work, queue: str) -> int | None:

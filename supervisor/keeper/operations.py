@@ -309,12 +309,14 @@ class Key:
 
     def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:  # noqa: ARG002 - the interface of operations
         """Do it."""
+        before = tx.key_stops(self.queue, self.key)
         known = tx.free_key(self.queue, self.key, paused=None if self.action == "free" else self.action == "pause")
+        changed = tx.key_stops(self.queue, self.key) != before
 
         def effect() -> bool:
             self.state.wants_lease = True
             if known:
-                self.reply({"queue": self.queue, "key": self.key or None, "action": self.action})
+                self.reply({"queue": self.queue, "key": self.key or None, "action": self.action, "changed": changed})
             else:
                 self.refuse(
                     WrongState(f"queue {self.queue} has no jobs of key {self.key}", hint="jobsctl keys lists them")

@@ -112,6 +112,7 @@ class Passes:
         if intake:
             timetable.keep_time(work)
         if state.leasing:
+            breaking.forget(work)
             self._recall(work, now_ms)
         withdraw(work)
         standstill.take_back(work)

@@ -39,12 +39,13 @@ def _no_bell(_: KeeperSlot) -> None:
 class Standstill:
     """`queues` are those whose breaker has opened, and of which workers may still hold jobs that they have not begun.
 
-    `at_ms`: when a breaker is to be looked at again.
+    `at_ms`: when a breaker is to be looked at again. `taken`: the configuration whose breakers alone are known.
     """
 
     def __init__(self) -> None:
         self.queues: set[str] = set()
         self.at_ms: int | None = None
+        self.taken: Spec | None = None
 
 
 class Overdue:

@@ -306,6 +306,8 @@ def _run(work: Work, row: ScheduleRow, schedule: Schedule, due_ms: int) -> Sched
     except JobsupError as error:
         work.tx.settle_claim(row.name, due_ms, "failed", None)
         _say(work, "schedule.failed", schedule=row.name, due=due, reason=error.message)
+        detail = f"schedule {row.name} could not run at {due}: {error.message}"
+        work.afterwards(partial(work.state.alerts.missed, schedule.queue, detail))
         return row._replace(outcome="failed", outcome_ms=work.now_ms, reason=error.message, failed=row.failed + 1)
     work.tx.settle_claim(row.name, due_ms, "fired", job_id)
     work.state.wants_lease = True

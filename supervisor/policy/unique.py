@@ -47,6 +47,14 @@ def fingerprint(unique: Unique, queue: str, key: str, payload: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def lacks(unique: Unique, payload: Any) -> str | None:
+    """The first member named in `by` that a payload does not have; None if it has all of them."""
+    for name in unique.by:
+        if name != "key" and not _has(payload, name):
+            return name
+    return None
+
+
 def _member(payload: Any, name: str) -> Any:
     found = payload
     for part in name.split("."):
@@ -54,6 +62,14 @@ def _member(payload: Any, name: str) -> Any:
             raise MemberMissing(f"the payload has no member {name}, by which jobs of this queue are unique")
         found = found[part]
     return found
+
+
+def _has(payload: Any, name: str) -> bool:
+    try:
+        _member(payload, name)
+    except MemberMissing:
+        return False
+    return True
 
 
 def in_the_way(until_ms: int | None, states: Sequence[str] | None, state: str | None, now_ms: int) -> bool:

@@ -163,8 +163,9 @@ class Explainer:
     def _limits(self, limits: list[tuple[Gate, Limit]], cost: int) -> Iterator[Reason]:
         for gate, limit in limits:
             facts = {"name": limit.name, "key": gate[1]}
-            if limit.concurrency is not None and len(self._holders(gate)) >= limit.concurrency:
-                yield Reason("slots", {**facts, "limit": limit.concurrency, "jobs": self._holders(gate)})
+            if limit.concurrency is not None and len(holders := self._holders(gate)) >= limit.concurrency:
+                once = list(dict.fromkeys(holders))  # a job has two slots where rules name a limit twice
+                yield Reason("slots", {**facts, "limit": limit.concurrency, "jobs": once})
             if limit.rate is None:
                 continue
             spent = self._bucket(gate)._replace(shut_until_ms=0)  # that a handler shut it is a reason of its own

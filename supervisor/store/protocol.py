@@ -290,6 +290,9 @@ class Tx(Protocol):
     def free_key(self, queue: str, key: str, *, paused: bool | None = None) -> bool:
         """Let a key go on whatever held it, or pause or resume it; False if there is no such key."""
 
+    def key_stops(self, queue: str, key: str) -> tuple[bool, int | None, int | None]:
+        """What stops a key: whether it is paused, the job that holds it, the dead job that takes it along."""
+
     def leased_jobs(self, token: int) -> Lease | None:
         """An open lease with the bodies of what it still holds, to send it anew; None if it holds nothing."""
 

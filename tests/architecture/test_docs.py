@@ -245,6 +245,18 @@ def completed(block: str) -> str:
     return tomli_w.dumps(data)
 
 
+FEATURES = (
+    "alerts", "autoscaling", "dynamic-queues", "explain", "history", "keys", "limits", "order", "retries", "schedules",
+    "scopes", "statistics", "unique",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("language", ["toml", "python"])
+def test_every_page_of_a_feature_shows_it_in_a_configuration_and_in_python(language: str) -> None:
+    shown = {page for page, _ in blocks(language)}
+    assert [name for name in FEATURES if f"{name}.md" not in shown] == []
+
+
 @pytest.mark.parametrize(("page", "block"), blocks("toml"), ids=str)
 def test_every_example_of_a_configuration_loads(tmp_path: Path, page: str, block: str) -> None:
     main = tmp_path / "queues.toml"

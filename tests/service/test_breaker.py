@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from supervisor.config.spec import Breaker, ErrorRule
+from supervisor.keeper.breaking import FORGET_AT_ONCE
 from tests.support.rig import Rig, a_queue
 from tests.support.waiting import opened
 
@@ -186,3 +187,22 @@ def test_only_the_errors_that_are_named_count(tmp_path: Path, down: Path) -> Non
         rig.enqueue([{"down": str(down)}] * 5)
         rig.until(rig.drained, 20, "all jobs to end")
         assert (rig.counts()["dead"], breaker(rig)["state"]) == (5, "closed")
+
+
+def test_breakers_that_are_not_in_the_configuration_are_forgotten(tmp_path: Path, down: Path) -> None:
+    with a_rig(tmp_path, SLOW) as rig:
+        rig.enqueue([{"down": str(down)}] * 5)
+        opens(rig)
+        rig.kill_keeper()
+        with closing(sqlite3.connect(rig.database)) as db:
+            names = [(f"gone{number:03}",) for number in range(2 * FORGET_AT_ONCE + 1)]
+            columns = [row[1] for row in db.execute("PRAGMA table_info(breaker)")]
+            copied = ", ".join(columns[1:])
+            db.executemany(
+                f"INSERT INTO breaker ({columns[0]}, {copied}) SELECT ?, {copied} FROM breaker LIMIT 1", names
+            )
+            db.commit()
+            rig.start_keeper()
+            left = "SELECT queue FROM breaker"
+            rig.until(lambda: db.execute(left).fetchall() == [("q",)], 20, "one breaker")
+        assert breaker(rig)["state"] == "open"

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from supervisor.config.spec import Queue, Schedule, Spec
+from supervisor.config.schedule_keys import show_instant
+from supervisor.config.spec import Alerts, Queue, Schedule, Spec, Unique
 from supervisor.errors import Busy, JobsupError, StoreError, UnknownQueue, UsageError, WrongState
 from supervisor.job import State as JobState
 from supervisor.keeper import schedules, timetable
@@ -399,6 +400,36 @@ def test_a_schedule_that_is_removed_while_a_run_waits_waits_no_more(store: Sqlit
     keeper.end(1)
     keeper.turns()
     assert (keeper.due(), keeper.table.watched) == ([1], {})
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ({"max_size": 1}, "queue q holds 1 waiting jobs and takes at most 1 (max_size)"),
+        ({"unique": Unique(on_conflict="refuse")}, "job 1 is there already"),
+        ({"unique": Unique(by=("user",))}, "the payload has no member user"),
+        ({"max_payload_bytes": 3}, "takes at most 3 (max_payload)"),
+    ],
+    ids=["full", "not unique", "no member", "too large"],
+)
+def test_people_are_told_of_a_due_time_whose_job_is_refused(
+    store: SqliteStore, rules: dict[str, Any], why: str
+) -> None:
+    keeper = Keeper(store, MINUTELY)
+    keeper.state.alerts.use(Alerts(command=("tell",)))
+    keeper.configure(MINUTELY, q=msgspec.structs.replace(QUEUE, **rules))
+    keeper.state.use(keeper.state.spec)
+    keeper.turns()
+    keeper.later(MINUTE)
+    keeper.later(MINUTE)
+    failed = keeper.row().failed
+    assert failed == 2 - len(keeper.due())
+    assert failed > 0
+    (message,) = keeper.state.alerts.desk.due(NEVER_MS)
+    assert (message.kind, message.queue, message.events) == ("missed", "q", failed)
+    due = show_instant(NOW + 2 * MINUTE)
+    assert message.detail.startswith(f"schedule s could not run at {due}: ")
+    assert why in message.detail
 
 
 def test_a_due_time_whose_queue_is_gone_fails_by_itself(store: SqliteStore) -> None:

@@ -126,6 +126,27 @@ def test_a_crash_loop_is_told_of_when_it_begins_and_when_it_is_over(tmp_path: Pa
         assert len(told.of("circuit", "open")) == len(told.of("circuit", "recovered")) == 1
 
 
+BREAKER = 'breaker = { failures = 1, cooldown = "1h", max_cooldown = "1h" }\nmax_attempts = 9\n'
+
+
+def test_the_end_of_a_breaker_is_told_when_it_leaves_the_configuration(tmp_path: Path, told: Told) -> None:
+    extra = '[queues.down]\nhandler = "tasks:fail"\n'
+    with Daemon(tmp_path, toml(told, extra + BREAKER), app=APP) as daemon:
+        daemon.enqueue("down", {})
+        told.wait("breaker", "open")
+        daemon.configure(toml(told, extra))
+        assert daemon.ctl("reload").status == 0
+        assert told.wait("breaker", "recovered")["queue"] == "down"
+        assert alerts_of(daemon)["open"] == []
+        os.kill(pid_of(daemon, "keeper"), signal.SIGKILL)
+        daemon.configure(toml(told, extra + BREAKER))
+        until(lambda: daemon.ctl("reload").status == 0, what="a reload by the next keeper")
+        assert daemon.ctl("status", "--json").json["queues"]["down"]["breaker"]["state"] == "closed"
+        daemon.enqueue("fail", {})
+        told.wait("dead")
+        assert len(told.of("breaker", "open")) == 1
+
+
 def test_a_disk_that_fills_up_is_told_of_until_there_is_room(tmp_path: Path, told: Told) -> None:
     with (
         small_disk(tmp_path / "var", "16m") as place,
@@ -210,6 +231,17 @@ def test_a_reload_that_is_refused_is_told_of(tmp_path: Path, told: Told) -> None
         alert = told.wait("reload")
         assert "nonsense: unknown key" in alert["summary"]
         assert alert["queue"] is None
+
+
+def test_a_due_time_whose_job_is_refused_is_told_of(tmp_path: Path, told: Told) -> None:
+    extra = '[queues.full]\nhandler = "tasks:work"\nmax_size = 1\n[schedules.often]\nqueue = "full"\nevery = "1s"\n'
+    with Daemon(tmp_path, toml(told, extra), app=APP) as daemon:
+        assert daemon.ctl("pause", "full").status == 0
+        alert = told.wait("missed", timeout=3 + REPORTED_S)
+        assert alert["queue"] == "full"
+        assert alert["summary"].startswith("schedules of full missed runs (")
+        assert "schedule often could not run at" in alert["detail"]
+        assert "queue full holds 1 waiting jobs" in alert["detail"]
 
 
 def test_a_worker_that_does_not_die_is_told_of_once(tmp_path: Path, told: Told) -> None:

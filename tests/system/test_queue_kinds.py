@@ -242,6 +242,20 @@ def test_a_key_is_paused_and_goes_on(daemon: Daemon) -> None:
     assert daemon.ctl("keys", "ranked", "--free", "nobody").status == 1
 
 
+def test_what_frees_or_resumes_nothing_says_so(daemon: Daemon) -> None:
+    assert daemon.ctl("keys", "ranked", "--pause", "idle", "--json").json["changed"] is True
+    for action, why in (("pause", "is paused already"), ("free", "is not held by any job")):
+        ran = daemon.ctl("keys", "ranked", f"--{action}", "idle")
+        assert (ran.status, ran.err.strip()) == (0, f"jobsctl: nothing is changed: key idle of queue ranked {why}")
+        assert daemon.ctl("keys", "ranked", f"--{action}", "idle", "--json").json["changed"] is False
+    held = add(daemon, "orders", {"fail": True}, "--key", "idle")
+    daemon.wait_state(held, "scheduled")
+    ran = daemon.ctl("keys", "orders", "--free", "idle")
+    assert (ran.status, ran.err) == (0, "")
+    assert daemon.ctl("keys", "orders", "--free", "idle", "--json").json["changed"] is False
+    assert daemon.ctl("keys", "ranked", "--resume", "idle", "--json").json["changed"] is True
+
+
 # -- order ----------------------------------------------------------------------------------------------------------
 
 

@@ -164,6 +164,8 @@ def with_idle_keys_unset(queue: Queue) -> Queue:
         changes["when_full"] = "refuse"
     if not queue.ordered:
         changes["after_dead"] = "block"
+    if queue.concurrency is not None or queue.rate is not None:
+        changes["demand"] = Demand()
     unique = queue.unique
     if unique is not None and queue.debounce_ms is not None:
         unique = Unique(by=unique.by, across_queues=unique.across_queues)
@@ -219,6 +221,15 @@ def test_what_is_shown_loads_as_the_same_spec(tmp_path: Path, spec: Spec) -> Non
     path = write(tmp_path, tomli_w.dumps(as_toml_data(spec)))
     again = load(path, environ={})
     assert msgspec.structs.replace(again, files=(), warnings=()) == spec
+
+
+def test_a_demand_that_means_nothing_is_not_shown(tmp_path: Path) -> None:
+    limited = "[limits.api]\nconcurrency = 5\n" + QUEUE + 'limits = ["api"]\n'
+    spec = load_text(tmp_path, "[defaults]\ndemand = { min = 4 }\n" + limited)
+    assert "demand" not in as_toml_data(spec)["queues"]["q"]
+    load_text(tmp_path, tomli_w.dumps(as_toml_data(spec)))
+    free = load_text(tmp_path, "[defaults]\ndemand = { min = 4 }\n" + QUEUE)
+    assert as_toml_data(free)["queues"]["q"]["demand"] == {"min": 4}
 
 
 def test_keys_without_a_value_are_left_out(tmp_path: Path) -> None:

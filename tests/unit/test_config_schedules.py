@@ -11,7 +11,7 @@ import pytest
 
 from supervisor.config import codec, resolved
 from supervisor.config.schedules import SCHEDULES_MAX, from_values, plan_of
-from supervisor.config.spec import Queue, Schedule
+from supervisor.config.spec import Queue, Schedule, Unique
 from supervisor.config.zones import zone
 from supervisor.policy.schedule import Cron, Every
 from tests.support.config_files import QUEUE, load_text, problems, problems_of, write
@@ -139,6 +139,26 @@ every = "1m"
         ["16", "schedules.Three"],
         ["16", "schedules.Three"],
     ]
+
+
+@pytest.mark.parametrize("queue", ['unique.by = ["a", "b.c"]', 'unique.by = ["b.c"]\nthrottle = "1m"',
+                                   'unique.by = ["key", "b.c"]\ndebounce = "1m"'])  # fmt: skip
+def test_a_payload_has_what_its_queue_tells_jobs_apart_by(tmp_path: Path, queue: str) -> None:
+    text = f'[schedules.s]\nqueue = "q"\nevery = "1m"\npayload = {{ a = 1, b = {{ d = 2 }} }}\n{QUEUE}{queue}\n'
+    (found,) = problems_of(tmp_path, text)
+    said = "has no member b.c, by which jobs of queue q are unique; add it"
+    assert found == f"queues.toml:4: schedules.s.payload: {said}"
+    (found,) = problems_of(tmp_path, f'[schedules.s]\nqueue = "q"\nevery = "1m"\n{QUEUE}unique.by = ["a"]\n')
+    assert found == f"queues.toml:1: schedules.s.payload: {said.replace('b.c', 'a')}"
+    load_text(tmp_path, text.replace("d = 2", "c = 2"))
+
+
+def test_a_schedule_that_is_added_has_what_its_queue_tells_jobs_apart_by() -> None:
+    queue = Queue(name="q", handler="m:f", unique=Unique(by=("user",)))
+    values = {"queue": "q", "every": "1m"}
+    with pytest.raises(ValueError, match="payload: has no member user, by which jobs of queue q are unique; add it"):
+        from_values("s", values, queue)
+    assert from_values("s", {**values, "payload": {"user": 1}}, queue).payload == '{"user":1}'
 
 
 def test_a_wrong_queue_is_not_an_unknown_one(tmp_path: Path) -> None:

@@ -276,6 +276,10 @@ def test_what_is_wrong_with_a_scope_is_said_in_the_main_file(tmp_path: Path, wri
         ('[queues."a/b"]\nhandler = "m:f"\n', 'queues."a/b"'),
         ('[queues.q]\nhandler = "m:f"\nlimits = ["main"]\n', "there is no [limits.main]"),
         ('[queues.q]\nhandler = "m:f"\nlimits = ["shop/api"]\n', "limits"),
+        (
+            '[queues.q]\nhandler = "m:f"\nlimits = ["a", "a"]\n[limits.a]\nconcurrency = 2\n',
+            "limits: names a more than once; name each limit once",
+        ),
         ('[pools.p]\nhandler = "m:f"\nsources = ["../emails"]\n', "sources"),
     ],
 )

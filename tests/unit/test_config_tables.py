@@ -78,6 +78,41 @@ def test_a_limit_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> 
     assert found == "queues.toml:3: queues.q.limits: there is no [limits.smtp]; write one"
 
 
+def test_a_limit_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    limits = "[limits.smtp]\nconcurrency = 2\n[limits.api]\nconcurrency = 2\n"
+    (found,) = problems_of(tmp_path, QUEUE + 'limits = ["smtp", "api", "smtp"]\n' + limits)
+    assert found == "queues.toml:3: queues.q.limits: names smtp more than once; name each limit once"
+    (found,) = problems_of(tmp_path, QUEUE + 'limits = ["smtp", "api", "smtp", "api"]\n' + limits)
+    assert found == "queues.toml:3: queues.q.limits: names api, smtp more than once; name each limit once"
+
+
+@pytest.mark.parametrize("demand", ["{ min = 2 }", "{ max = 5 }", "{ min = 1, max = 2 }"])
+@pytest.mark.parametrize(
+    ("limit", "named"),
+    [("concurrency = 9", "concurrency"), ("rate = { limit = 5 }", "rate"), ('limits = ["api"]', "limits.api")],
+)
+def test_a_demand_for_several_jobs_means_nothing_beside_a_limit(
+    tmp_path: Path, limit: str, named: str, demand: str
+) -> None:
+    shared = "[limits.api]\nconcurrency = 9\n"
+    (found,) = problems_of(tmp_path, f"{QUEUE}demand = {demand}\n{limit}\n{shared}")
+    text = f"means nothing beside {named}, by which a worker is handed one job at a time; remove it"
+    assert found == f"queues.toml:3: queues.q.demand: {text}"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["demand = { max = 1 }\nconcurrency = 9", "demand = { min = 2 }\nkey_concurrency = 9",
+     'demand = { min = 2 }\nlimits = ["api"]\n[limits.api]\nconcurrency = 9\nper_key = true'],
+)  # fmt: skip
+def test_a_demand_that_a_limit_does_not_take_away_is_kept(tmp_path: Path, lines: str) -> None:
+    load_text(tmp_path, f"{QUEUE}{lines}\n")
+
+
+def test_a_demand_that_is_inherited_may_mean_nothing(tmp_path: Path) -> None:
+    load_text(tmp_path, f"[defaults]\ndemand = {{ min = 2 }}\n{QUEUE}concurrency = 9\n")
+
+
 def test_a_limit_with_a_problem_is_not_called_missing(tmp_path: Path) -> None:
     (found,) = problems_of(tmp_path, QUEUE + 'limits = ["smtp"]\n[limits.smtp]\nconcurrency = 0\n')
     assert found == ("queues.toml:5: limits.smtp.concurrency: 0 is out of range; write an integer from 1 to 100000")

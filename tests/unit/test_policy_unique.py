@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.policy.unique import MemberMissing, Unique, fingerprint, in_the_way
+from supervisor.policy.unique import MemberMissing, Unique, fingerprint, in_the_way, lacks
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -67,6 +67,19 @@ def test_queues_are_told_apart_unless_they_are_not_to_be() -> None:
 def test_a_payload_without_the_member_is_refused_with_its_name(payload: Any) -> None:
     with pytest.raises(MemberMissing, match=r"the payload has no member user\.id"):
         fingerprint(Unique(("user.id",)), "q", "", payload)
+
+
+@pytest.mark.parametrize(
+    ("by", "payload", "missing"),
+    [
+        ((), None, None), (("key",), None, None), (("key", "a"), {"a": None}, None), (("a", "b.c"), {"a": 1}, "b.c"),
+        (("a", "b.c"), {"b": {"c": 1}}, "a"), (("a.b",), {"a": [1]}, "a.b"),
+    ],
+)  # fmt: skip
+def test_what_a_payload_lacks_is_the_first_member_that_it_does_not_have(
+    by: tuple[str, ...], payload: Any, missing: str | None
+) -> None:
+    assert lacks(Unique(by), payload) == missing
 
 
 @pytest.mark.parametrize(("now_ms", "kept_out"), [(999, True), (1_000, False), (2_000, False)])

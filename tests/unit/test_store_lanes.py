@@ -10,7 +10,8 @@ from supervisor.job import State
 from supervisor.policy.discipline import PLAIN, Discipline, Limit
 from supervisor.policy.rate import Rate
 from supervisor.policy.settle import History
-from supervisor.store.protocol import AttemptError, Completion, Group, NewJob
+from supervisor.store.explain import Explainer
+from supervisor.store.protocol import AttemptError, Completion, Group, Lease, NewJob
 from supervisor.store.sqlite import insertion, leasing
 from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
@@ -146,3 +147,22 @@ def test_a_lease_that_stops_at_keys_without_room_says_so(tmp_path: Path, monkeyp
         assert tx.lease("q", 1, 1, 1_000) is None
         assert not tx.gave_up
     store.close()
+
+
+def test_a_job_that_has_two_slots_is_listed_once(tmp_path: Path) -> None:
+    twice = Discipline(group="q", limits=(Limit("limit:dup", 4), Limit("limit:dup", 4)))
+    store = opened(tmp_path, twice)
+    with store.transaction(NOW) as tx:
+        (inserted,) = tx.insert([Group("q", [NewJob(b"1")] * 3)])
+        leased = [tx.lease("q", 1, 1, 1_000) for _ in range(3)]
+    have = [job.id for lease in leases_of(leased) for job in lease.jobs]
+    found = Explainer(store.connection, lambda _: twice, NOW).explain(inserted.ids[-1])
+    assert found is not None
+    slots = [reason for reason in found.reasons if reason.kind == "slots"]
+    assert [reason.facts["jobs"] for reason in slots] == [have, have]
+    assert f"and jobs {have[0]}, {have[1]} have all slots" in slots[0].sentence
+    store.close()
+
+
+def leases_of(found: list[Lease | None]) -> list[Lease]:
+    return [lease for lease in found if lease is not None]

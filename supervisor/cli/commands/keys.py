@@ -8,6 +8,8 @@ from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocati
 from supervisor.cli.parameters import QUEUE
 
 SHOWN = ("key", "waiting", "held_by", "held_state", "due_at", "paused", "buried", "limit")
+NOTHING = {"pause": "is paused already", "resume": "is not paused", "free": "is not held by any job"}
+"""Why an action has changed nothing."""
 
 
 @jobsctl_command(
@@ -42,10 +44,13 @@ def command(
     if chosen:
         action, key = chosen[0]
         reply = invocation.ask("key", queue=queue, job_key=key, action=action)
-        if invocation.json:
-            from supervisor.cli.render import put_json
+        from supervisor.cli.render import note, put_json
 
+        if invocation.json:
             put_json(reply)
+        elif reply.get("changed") is False:
+            named = f"key {key}" if key else "what has no key"
+            note(f"nothing is changed: {named} of queue {queue} {NOTHING[action]}")
         return
     _list(invocation, queue, limit, everything=everything)
 

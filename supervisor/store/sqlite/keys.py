@@ -131,6 +131,14 @@ class Keys(Operating):
         self._changed_lane(lane)
         return True
 
+    def key_stops(self, queue: str, key: str) -> tuple[bool, int | None, int | None]:
+        """What stops a key: whether it is paused, the job that holds it, the dead job that takes it along."""
+        found = self._cache.queues.get(queue)
+        if found is None or (key and not self._known_key(found, key)):
+            return False, None, None
+        lane = self._lane(found, key)
+        return bool(lane.paused), lane.held, lane.doom
+
     def _known_key(self, queue: QueueRow, key: str) -> bool:
         return self._db.execute(SQL.lane_find, (queue.id, key)).fetchone() is not None
 
