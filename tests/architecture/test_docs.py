@@ -66,7 +66,7 @@ def test_the_command_reference_is_what_the_commands_say() -> None:
     assert text_of("cli.md") == markdown(), "run: python -m supervisor.cli.reference > docs/cli.md"
 
 
-@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=str)
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[path for path, _ in COMMANDS])
 def test_every_command_and_option_is_documented(path: str, command: click.Command) -> None:
     page = text_of("cli.md")
     assert f"### {path}\n" in page
@@ -74,7 +74,7 @@ def test_every_command_and_option_is_documented(path: str, command: click.Comman
         assert option in page, f"{path} {option}"
 
 
-@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=str)
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[path for path, _ in COMMANDS])
 def test_every_command_has_help_with_examples(path: str, command: click.Command) -> None:
     assert (command.help or "").strip(), path
     examples = (command.epilog or "").split("Examples:\n")[1].splitlines()
@@ -100,7 +100,7 @@ def key_names(section: Section) -> Iterator[str]:
     ("heading", "section"),
     [*((f"### `[{name}]`", section) for name, section in TOP.items() if name != "defaults"),
      ("### `[queues.NAME]` and `[defaults]`", QUEUE)],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "keys",
 )  # fmt: skip
 def test_every_key_of_the_configuration_is_documented(heading: str, section: Section) -> None:
     page = text_of("config.md")
