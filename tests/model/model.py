@@ -5,6 +5,7 @@ It is what the store is compared with, so it shares no code with it; only the wo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,12 @@ class Refused(Exception):
 
 class Unknown(Exception):
     """There is no such job."""
+
+
+def renewed(options: bytes | None, now: int) -> bytes:
+    """Budgets of time begin anew with a job that was revived; what was over for it is forgotten."""
+    kept = {name: value for name, value in json.loads(options or b"{}").items() if name != "since_ms"}
+    return json.dumps(kept | {"since_ms": now}, separators=(",", ":")).encode()
 
 
 @dataclass
@@ -241,6 +248,7 @@ class Model:
         if job.state in (State.QUEUED, State.RUNNING):
             raise Refused
         job.spent, job.solo, job.cancel_at = (0, 0, 0), False, None
+        job.options = renewed(job.options, self.now)
         self.arrive(job)
 
     def known(self, job_id: int) -> ModelJob:
