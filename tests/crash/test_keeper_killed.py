@@ -71,7 +71,7 @@ def kill_again_and_again(rig: Rig, rounds: int, campaign: Campaign) -> int:
 @pytest.mark.campaign
 @pytest.mark.timeout(1200)
 def test_a_keeper_killed_at_any_moment_changes_nothing(tmp_path: Path, campaign: Campaign) -> None:
-    for number, rounds in enumerate(campaign.batches(short=40, full=500, batch=50)):
+    for number, rounds in enumerate(campaign.batches(short=25, full=500, batch=50)):
         with Rig(tmp_path / str(number), [a_queue(tmp_path / str(number))]) as rig:
             begin(rig)
             acknowledged = kill_again_and_again(rig, rounds, campaign)
@@ -106,7 +106,7 @@ def test_a_keeper_killed_at_a_failpoint_changes_nothing(tmp_path: Path, campaign
 @pytest.mark.timeout(1200)
 def test_a_worker_that_dies_while_no_keeper_lives_is_charged_once(tmp_path: Path, campaign: Campaign) -> None:
     """Its death is certified to the next keeper, which has seen nothing of it."""
-    for number, rounds in enumerate(campaign.batches(short=15, full=200, batch=25)):
+    for number, rounds in enumerate(campaign.batches(short=10, full=200, batch=25)):
         with Rig(tmp_path / str(number), [a_queue(tmp_path / str(number), max_crashes=1000)]) as rig:
             begin(rig, mix=[*MIX, [6, {"do": "rest", "ms": 40}]])
             killed = set()

@@ -69,7 +69,7 @@ def lines(path: Path) -> list[str]:
 @pytest.mark.campaign
 @pytest.mark.timeout(7200)
 def test_no_slot_leaks_and_no_key_is_blocked_for_ever(tmp_path: Path, campaign: Campaign) -> None:
-    for number, rounds in enumerate(campaign.batches(short=12, full=600, batch=40)):
+    for number, rounds in enumerate(campaign.batches(short=5, full=600, batch=40)):
         folder = tmp_path / str(number)
         locks = folder / "locks"
         locks.mkdir(parents=True)

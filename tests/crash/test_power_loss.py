@@ -164,7 +164,7 @@ def replay(recorded: Recorded, folder: Path, points: int, chance: random.Random)
 @pytest.mark.parametrize("durability", ["full", "relaxed"])
 def test_power_lost_at_any_moment(tmp_path: Path, campaign: Campaign, durability: str) -> None:
     """At `relaxed` losses must show: they are the control of the checker, and end a second before the crash."""
-    for rounds in campaign.batches(short=40, full=1_000, batch=1_000):
+    for rounds in campaign.batches(short=25, full=1_000, batch=1_000):
         recorded = record(tmp_path / "recorded", durability, size(800, 20_000))
         assert recorded.checkpoints >= size(2, 10)
         found = replay(recorded, tmp_path, rounds, campaign.chance)

@@ -114,7 +114,9 @@ def kill_at(client: Client[int], offset_ms: int) -> None:
     os.kill(keeper, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("point", ["keeper.schedule=kill@4", "store.after_commit=kill@16", "store.before_commit=kill@16"])
+@pytest.mark.parametrize(
+    "point", ["keeper.schedule=kill@4", "store.after_commit=kill@16", "store.before_commit=kill@16"]
+)
 def test_a_keeper_that_dies_at_a_boundary_of_its_firing(tmp_path: Path, point: str) -> None:
     """Every keeper dies at the same boundary, again and again, until enough has fired."""
     daemon = Daemon(tmp_path, TOML + KEPT, app=APP, env={"JOBSUP_FAILPOINTS": point})
