@@ -256,6 +256,18 @@ def test_what_frees_or_resumes_nothing_says_so(daemon: Daemon) -> None:
     assert daemon.ctl("keys", "ranked", "--resume", "idle", "--json").json["changed"] is True
 
 
+@pytest.mark.parametrize(
+    "words", [("enqueue", "orders", "{}", "--key"), ("list", "--key"), ("dead", "retry", "--key"),
+              ("keys", "orders", "--pause"), ("keys", "orders", "--free")], ids=" ".join)  # fmt: skip
+def test_a_key_of_ten_kilobytes_is_refused(daemon: Daemon, words: tuple[str, ...]) -> None:
+    newest = daemon.ctl("list", "--limit", 1, "--json").out
+    ran = daemon.ctl(*words, "k" * 10_000)
+    assert ran.status == 2
+    assert "at most 200 printable characters" in ran.err
+    assert len(ran.err) < 500
+    assert daemon.ctl("list", "--limit", 1, "--json").out == newest
+
+
 # -- order ----------------------------------------------------------------------------------------------------------
 
 
