@@ -3,57 +3,22 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
-from supervisor.errors import StoreError
 from supervisor.policy.discipline import Discipline
 from supervisor.policy.rank import Rank
 from supervisor.policy.rate import Bucket
 from supervisor.store import explain
-from supervisor.store.library import sqlite3
 from supervisor.store.sqlite import insertion, keys, lanes, leasing, operating, uniqueness
 from supervisor.store.sqlite.cache import Cache, Lane
-from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.transaction import Transaction
+from tests.model.planted import Plant, must_find, statement
 from tests.model.test_lanes import LanesMachine
 
 CAMPAIGN = os.environ.get("JOBSUP_CAMPAIGN") == "full"
-SYMPTOMS = (AssertionError, StoreError, KeyError, sqlite3.Error)
-Plant = Callable[[pytest.MonkeyPatch], None]
-
-
-class Found(KeyboardInterrupt):
-    """Ends the search at once: Hypothesis would run what failed again, and some faults do not fail twice alike."""
-
-
-class Watched(LanesMachine):
-    """The machine, which stops at the first symptom."""
-
-    def teardown(self) -> None:
-        symptom = sys.exc_info()[1]
-        try:
-            super().teardown()
-        except SYMPTOMS as late:
-            symptom = symptom or late
-        if isinstance(symptom, SYMPTOMS):
-            raise Found from symptom
-
-
-def statement(name: str, old: str, new: str) -> Plant:
-    """A fault in one statement."""
-
-    def plant(patch: pytest.MonkeyPatch) -> None:
-        text = getattr(SQL, name)
-        assert old in text
-        patch.setattr(SQL, name, text.replace(old, new))
-
-    return plant
 
 
 def replaced(owner: Any, name: str, fault: Callable[..., Any]) -> Plant:
@@ -122,8 +87,8 @@ def dead_are_skipped(_right: Any, *_args: Any) -> None:
     """What `after_dead` says is not done."""
 
 
-def gone_is_free(right: Any, tx: Any, row: Any, standing: Any) -> Any:
-    return right(tx, row, standing) if row and row[0] in standing else None
+def gone_is_free(right: Any, tx: Any, unique: Any, row: Any, standing: Any) -> Any:
+    return right(tx, unique, row, standing) if row and row[0] in standing else None
 
 
 def period_is_ignored(right: Any, until_ms: Any, states: Any, state: Any, now_ms: int) -> bool:
@@ -160,17 +125,17 @@ FAULTS: dict[str, Plant] = {
     "a failing job that does not hold its line": statement("lane_put", "held = ?5", "held = NULL"),
     "a limit that wakes nobody": replaced(lanes.Lanes, "_open", nothing),
     "a time that wakes nobody": replaced(Cache, "nap", nothing),
-    "a new order that ranks nobody anew": replaced(keys.Keys, "_rerank_one", nothing),
     "a pause that a queue forgets": statement("queue_put", "paused = ?2", "paused = 0 * ?2"),
     "a job that is unique only while it is kept": replaced(uniqueness.Uniqueness, "_blocker", gone_is_free),
     "a period that is ignored": replaced(uniqueness, "in_the_way", period_is_ignored),
     "a claim that nobody makes": replaced(uniqueness.Uniqueness, "_claim", nothing),
     "keys that never come to their turn": replaced(leasing.Leasing, "first_lanes", one_lane_first),
-    "a leaky rate that comes in bursts": replaced(lanes, "granted", in_bursts),
     "slots that are counted wrongly when a keeper comes anew": statement("lease_open", "ORDER BY", "AND 0 ORDER BY"),
 }  # fmt: skip
 
 RARE: dict[str, Plant] = {
+    "a new order that ranks nobody anew": replaced(keys.Keys, "_rerank_one", nothing),
+    "a leaky rate that comes in bursts": replaced(lanes, "granted", in_bursts),
     "a retry that loses the head of its line": replaced(insertion.Insertion, "_rank_of_due", without_front),
     "a window that forgets when the clock is set back": replaced(lanes, "corrected", forgets_when_set_back),
     "a new order that leaves lanes where they were": replaced(keys.Keys, "_rerank_lanes", lambda right, tx, queue, *_: (
@@ -191,15 +156,4 @@ RARE: dict[str, Plant] = {
 @pytest.mark.timeout(3_600 if CAMPAIGN else 180)
 def test_the_machine_finds(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (FAULTS | RARE)[fault](monkeypatch)
-    size = settings(
-        max_examples=20_000 if CAMPAIGN else 3_000,
-        stateful_step_count=60,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-    )
-    with pytest.raises(Found):
-        run_state_machine_as_test(Watched, settings=size)
+    must_find(LanesMachine, examples=20_000 if CAMPAIGN else 3_000, steps=60)

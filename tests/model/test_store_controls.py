@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
-from supervisor.errors import StoreError
-from supervisor.job import IllegalTransition
-from supervisor.store.library import sqlite3
 from supervisor.store.sqlite import base, cache, leasing
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.store import SqliteStore
 from supervisor.store.sqlite.transaction import Transaction
+from tests.model.planted import Plant, must_find, statement
 from tests.model.test_store import StoreMachine
 
 CAMPAIGN = os.environ.get("JOBSUP_CAMPAIGN") == "full"
-
-
-SYMPTOMS = (AssertionError, StoreError, IllegalTransition, KeyError, sqlite3.Error)
-"""How a fault may show: an answer that is not the model's, or a refusal where the model expected none."""
-
-
-def statement(name: str, old: str, new: str) -> Callable[[pytest.MonkeyPatch], None]:
-    """A fault in one statement."""
-
-    def plant(patch: pytest.MonkeyPatch) -> None:
-        text = getattr(SQL, name)
-        assert old in text
-        patch.setattr(SQL, name, text.replace(old, new))
-
-    return plant
 
 
 def keep_cache_after_others_wrote(patch: pytest.MonkeyPatch) -> None:
@@ -68,7 +48,7 @@ def let_suspects_have_company(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(leasing, "SOLO", 9)
 
 
-FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+FAULTS: dict[str, Plant] = {
     "a cache that outlives a rollback": keep_cache_after_rollback,
     "a cache that outlives another owner's commit": keep_cache_after_others_wrote,
     "a lease that is not rewritten after a retry": statement("lease_rewrite", "jobs = ?2", "jobs = coalesce(jobs, ?2)"),
@@ -90,7 +70,7 @@ FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a pause that is not stored": statement("queue_put", "paused = ?2", "paused = 0 * ?2"),
     "a read position that is not stored": statement("owner_advance", "read_offset = ?3", "read_offset = 0 * ?3"),
 }
-RARE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
+RARE: dict[str, Plant] = {
     "a removed job that its old lease still names": drop_outcomes_carelessly,
     "a wish to cancel forgotten": statement("trail_put", "solo = ", "cancel_at = NULL, solo = "),
     "a suspicion forgotten": statement("trail_put", "solo = excluded.solo", "solo = 0"),
@@ -105,15 +85,4 @@ RARE: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
 @pytest.mark.timeout(1_800 if CAMPAIGN else 120)
 def test_the_machine_finds(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (FAULTS | RARE)[fault](monkeypatch)
-    size = settings(
-        max_examples=1_000,
-        stateful_step_count=40,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-        report_multiple_bugs=False,
-    )
-    with pytest.raises(SYMPTOMS):
-        run_state_machine_as_test(StoreMachine, settings=size)
+    must_find(StoreMachine, examples=1_000, steps=40)
