@@ -6,6 +6,7 @@ alone reads takes effect without touching a worker, and another number of worker
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -56,6 +57,10 @@ TOLD = frozenset({"workers", "scale"})
 RETUNED = KEEPER_ONLY | TOLD
 """Fields that take effect without a restart of the pool."""
 
+SECTIONS = ("daemon", "intake", "log", "access", "stats", "alerts")
+NAMED = ("limits", "schedules", "scopes")
+"""Tables of a spec beside those of queues and pools."""
+
 RESTART_ONLY = {"daemon": ("database", "run_dir", "durability"), "log": ("target", "level", "format")}
 """Keys by section that are fixed while the daemon runs."""
 
@@ -67,6 +72,8 @@ class Changes(NamedTuple):
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     retuned: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    """Other tables that differ: sections, and members of those that have names, as "section.name"."""
     restart_needed: tuple[str, ...] = ()
 
 
@@ -81,8 +88,20 @@ def diff(old: Spec, new: Spec) -> Changes:
         removed=tuple(name for name in before if name not in after),
         changed=tuple(name for name in both if name in touched),
         retuned=tuple(name for name in both if differing[name] and name not in touched),
+        settings=tuple(_settings(old, new)),
         restart_needed=(*_fixed("daemon", old.daemon, new.daemon), *_fixed("log", old.log, new.log)),
     )
+
+
+def _settings(old: Spec, new: Spec) -> Iterator[str]:
+    """Tables other than those of queues and pools that read otherwise, as far as a reload takes them over."""
+    taken = in_force(old, new)
+    for section in SECTIONS:
+        if getattr(old, section) != getattr(taken, section):
+            yield section
+    for section in NAMED:
+        before, after = getattr(old, section), getattr(taken, section)
+        yield from (f"{section}.{name}" for name in {**after, **before} if before.get(name) != after.get(name))
 
 
 def _touches_pool(old: Queue, new: Queue, differing: frozenset[str]) -> bool:

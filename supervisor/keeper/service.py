@@ -375,7 +375,8 @@ class Service:
                 error = ConfigError("\n".join(done.problems), hint="the old configuration stays in force")
                 self._refuse(connection, request.id, error)
                 return
-            shown = {name: list(getattr(done, name)) for name in ("added", "removed", "changed", "retuned", "warnings")}
+            listed = ("added", "removed", "changed", "retuned", "settings", "warnings")
+            shown = {name: list(getattr(done, name)) for name in listed}
             self._reply(connection, request.id, shown)
 
         self.private.reloads[number] = answer

@@ -278,6 +278,7 @@ class Master:
                     removed=changes.removed,
                     changed=changes.changed,
                     retuned=changes.retuned,
+                    settings=changes.settings,
                     warnings=warnings,
                 )
             )
@@ -287,8 +288,9 @@ class Master:
             removed=_names(changes.removed),
             changed=_names(changes.changed),
             retuned=_names(changes.retuned),
+            settings=_names(changes.settings),
         )
-        self.processes.resize({name: new.queues[name] for name in changes.retuned})
+        self.processes.resize({name: pool for name, pool in new.workplaces.items() if name in changes.retuned})
         self.state.events.append(on.Reshape(shape(new, self.state.versions)))
         self.state.events.extend(on.Probe(group.id) for group in self.state.tree.groups)
         self.processes.ask_to_probe()

@@ -33,7 +33,10 @@ WORDING: dict[str, tuple[int, str]] = {
     "master.role_died": (WARNING, "{role} (pid {pid}) ended with {status}; {then}"),
     "master.killing": (WARNING, "killing {role}: {reason}"),
     "master.no_slots": (ERROR, "no spare slot can be made for pool {pool}: {error}; trying again"),
-    "reload.done": (INFO, "reloaded; added: {added}; removed: {removed}; changed: {changed}; retuned: {retuned}"),
+    "reload.done": (
+        INFO,
+        "reloaded; added: {added}; removed: {removed}; changed: {changed}; retuned: {retuned}; settings: {settings}",
+    ),
     "reload.refused": (ERROR, "reload refused, the old configuration stays: {problem}"),
     "config.warning": (WARNING, "{text}"),
     "keeper.ready": (INFO, "keeper ready: SQLite {sqlite}, {jobs} jobs unfinished, {adopted} leases adopted"),

@@ -118,6 +118,8 @@ class ReloadDone(Message, frozen=True):
     changed: tuple[str, ...] = ()
     retuned: tuple[str, ...] = ()
     """Queues of which only that has changed which the keeper reads, or the number of workers: workers run on."""
+    settings: tuple[str, ...] = ()
+    """Other tables that differ, such as "alerts" and "schedules.nightly"."""
     warnings: tuple[str, ...] = ()
 
 

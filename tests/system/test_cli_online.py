@@ -248,6 +248,7 @@ def test_a_reload_says_what_changed_and_refuses_what_is_wrong(daemon: Daemon) ->
         "removed": [],
         "changed": [],
         "retuned": [],
+        "settings": [],
         "warnings": [],
         "broken": {},
     }

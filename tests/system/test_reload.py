@@ -74,6 +74,32 @@ def test_a_reload_adds_changes_and_removes_queues_while_jobs_run(tmp_path: Path)
             assert (job["attempt"], job["failures"], job["crashes"], job["interruptions"]) == (1, 0, 0, 0)
 
 
+def test_a_reload_changes_a_pool_of_several_queues(tmp_path: Path) -> None:
+    """What the keeper reads, and the number of workers, touch nobody; another handler restarts it."""
+    queues = HEAD + "[queues.a]\n[queues.b]\n[pools.shared]\n"
+    first = queues + 'handler = "jobs:answer"\nworkers = 1\nsources = { a = 1, b = 1 }\n'
+    with Daemon(tmp_path, first, app=APP) as daemon:
+        (pid,) = until(lambda: pids(daemon, "shared"))
+        for toml in (
+            queues + 'handler = "jobs:answer"\nworkers = 1\nsources = { a = 1, b = 5 }\n',
+            queues + 'handler = "jobs:answer"\nworkers = 2\nsources = { a = 1, b = 5 }\n',
+        ):
+            daemon.configure(toml)
+            assert daemon.ctl("reload").out == "retuned\tshared\n"
+            assert daemon.wait_state(daemon.enqueue("b", {}), "completed")["result"] == "first"
+        assert until(lambda: found if len(found := pids(daemon, "shared")) == 2 else None) > {pid}
+        daemon.configure(queues + 'handler = "jobs:other"\nworkers = 2\nsources = { a = 1, b = 5 }\n')
+        assert daemon.ctl("reload").out == "changed\tshared\n"
+        assert daemon.wait_state(daemon.enqueue("b", {}), "completed")["result"] == "second"
+
+
+def test_a_reload_names_other_tables_that_are_in_force_as_they_read_now(tmp_path: Path) -> None:
+    first = HEAD + KEPT + '[limits.api]\nconcurrency = 1\n[schedules.nightly]\nqueue = "kept"\nevery = "1h"\n'
+    with Daemon(tmp_path, first, app=APP) as daemon:
+        daemon.configure(HEAD + KEPT + '[limits.api]\nconcurrency = 2\n[alerts]\ncommand = ["true"]\n')
+        assert daemon.ctl("reload").out == "settings\talerts\nsettings\tlimits.api\nsettings\tschedules.nightly\n"
+
+
 def test_a_bad_file_changes_nothing_and_status_says_so(tmp_path: Path) -> None:
     with Daemon(tmp_path, HEAD + KEPT, app=APP) as daemon:
         before = pids(daemon, "kept")

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from supervisor.config import codec
-from supervisor.config.diff import KEEPER_ONLY, RETUNED, TOLD, Changes, diff, differences
+from supervisor.config.diff import KEEPER_ONLY, NAMED, RETUNED, SECTIONS, TOLD, Changes, diff, differences
 from supervisor.config.spec import (
     Access,
+    Alerts,
     Backoff,
     Breaker,
     Daemon,
@@ -109,6 +110,22 @@ def test_a_pool_is_touched_only_if_its_processes_read_what_differs(field: str) -
 def test_all_that_the_keeper_alone_reads_together_restarts_no_pool_nor_does_what_a_foreman_is_told() -> None:
     changed = msgspec.structs.replace(BASE, **{name: OTHER[name] for name in RETUNED})
     assert diff(spec(BASE), spec(changed)) == Changes(retuned=("q",))
+
+
+def test_every_other_table_is_looked_at() -> None:
+    beside = {field.name for field in msgspec.structs.fields(Spec)} - {"files", "queues", "pools", "scope", "warnings"}
+    assert beside == {*SECTIONS, *NAMED}
+
+
+def test_other_tables_that_differ_are_listed() -> None:
+    old = spec(BASE, limits={"a": Limit(name="a"), "b": Limit(name="b")})
+    new = spec(BASE, limits={"b": Limit(name="b", concurrency=1), "c": Limit(name="c")}, alerts=Alerts(limit=9))
+    assert diff(old, new) == Changes(settings=("alerts", "limits.b", "limits.c", "limits.a"))
+
+
+def test_what_needs_a_restart_is_no_setting_that_is_in_force() -> None:
+    found = diff(spec(BASE), spec(BASE, log=Log(level="debug")))
+    assert (found.settings, found.restart_needed) == ((), ("log.level",))
 
 
 def test_of_a_backoff_the_function_alone_touches_the_pool() -> None:

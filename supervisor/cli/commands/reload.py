@@ -7,6 +7,7 @@ from typing import Any
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 
 TIMEOUT_S = 60.0
+WHAT = ("added", "removed", "changed", "retuned", "settings")
 LOOK_S = 0.05
 WAIT_S = 10.0
 """How long new and changed pools are watched: one that drains first, or imports for longer, is left to `status`."""
@@ -19,7 +20,8 @@ def command(invocation: Invocation) -> int:
 
     Prints what changed. A configuration that cannot be used changes nothing, and every problem is listed. Pools that
     are new or changed are watched until they work; where one cannot, its cause is said, and the exit status is 1.
-    Tab-separated lines: what happened (added, removed, changed, or retuned where workers run on), and the queue.
+    Tab-separated lines: what happened (added, removed, changed, or retuned where workers run on), and the queue or
+    pool; or `settings`, and another table that is in force as it reads now, such as `alerts` or `schedules.nightly`.
     """
     from supervisor.cli.render import note, put_json, put_line
 
@@ -35,9 +37,9 @@ def command(invocation: Invocation) -> int:
         return int(bool(broken))
     import sys
 
-    lines = [(what, queue) for what in ("added", "removed", "changed", "retuned") for queue in reply.get(what, ())]
-    for what, queue in lines:
-        sys.stdout.write(f"{what}\t{queue}\n")
+    lines = [(what, name) for what in WHAT for name in reply.get(what, ())]
+    for what, name in lines:
+        sys.stdout.write(f"{what}\t{name}\n")
     if not lines and sys.stdout.isatty():
         put_line("nothing changed")
     return int(bool(broken))
