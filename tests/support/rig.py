@@ -119,6 +119,7 @@ class Rig:
     ) -> None:
         self.end_loads()
         for hand in self.hands.values():
+            os.kill(hand.pid, signal.SIGKILL)  # one that was just forked may have no session of its own yet
             kill_session(hand.pid)
             os.waitpid(hand.pid, 0)
             os.close(hand.pidfd)
