@@ -307,6 +307,12 @@ class Lanes:
         assert line.vtime < vtime == clock, f"{queue}/{key}: {vtime} instead of {line.vtime}"
         line.vtime, line.limited = vtime, False
 
+    def follow_home(self, queue: str, *, present: bool) -> None:
+        """Whether a lease that took the last job without a key looked once more is the store's choice: follow it."""
+        home = self.line(queue, "")
+        if home.present and not present and not self.ready(queue, ""):
+            home.present = False
+
     def look_home(self, queue: str) -> None:
         home = self.line(queue, "")
         if self.is_shut(home):

@@ -114,6 +114,7 @@ counted: Counter[str] = Counter()
 """How often each rule changed something, over all runs of this process."""
 
 
+HOMES = "SELECT name, b FROM lane JOIN queue ON queue.id = queue WHERE key = '' AND a IS NULL"
 VTIMES = "SELECT name, key, vtime FROM lane JOIN queue ON queue.id = queue WHERE key <> ''"
 
 
@@ -192,6 +193,8 @@ class LanesMachine(RuleBasedStateMachine):
             changed = False
         else:
             self.model.settle_lines()
+            for queue, present in self.stores[at].connection.execute(HOMES):
+                self.model.follow_home(text(queue), present=bool(present))
         if changed:
             counted[rule_name] += 1
             if detail:
