@@ -109,16 +109,16 @@ def test_a_worker_that_dies_while_no_keeper_lives_is_charged_once(tmp_path: Path
     for number, rounds in enumerate(campaign.batches(short=10, full=200, batch=25)):
         with Rig(tmp_path / str(number), [a_queue(tmp_path / str(number), max_crashes=1000)]) as rig:
             begin(rig, mix=[*MIX, [6, {"do": "rest", "ms": 40}]])
-            killed = set()
-            while len(killed) < rounds:
+            killed, cut_off = set(), 0
+            while cut_off < rounds:
                 acknowledged = rig.acks.read()
                 rig.until(lambda before=acknowledged: busy(rig, before + 20), what="load")
                 victim = rig.until(lambda: busy_hand(rig), what="a worker at work")
                 rig.kill_keeper()
                 rig.kill_worker(victim)
                 rig.until(lambda gone=victim: gone.slot.number not in rig.hands, what="the death")
-                if any(run.pid == victim.pid for run in rig.ledger.running):
-                    killed.add(victim.pid)
+                killed.add(victim.pid)
+                cut_off += any(run.pid == victim.pid for run in rig.ledger.running)  # else between two runs
                 rig.start_keeper()
             problems = stop_all(rig)
             charged = check_crashes(read_database(rig.database, integrity=False).jobs, rig.ledger, killed)
