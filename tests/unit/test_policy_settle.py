@@ -24,6 +24,7 @@ from supervisor.policy.settle import (
     after_crash,
     after_failure,
     after_interruption,
+    after_outage,
     settle,
 )
 
@@ -73,6 +74,11 @@ def test_an_outcome_decides_what_becomes_of_the_job(history: History, outcome: O
 )
 def test_a_crash_makes_a_suspect_and_then_a_dead_job(history: History, expected: Decision) -> None:
     assert after_crash(history, BUDGETS, NOW, 0.5) == expected
+
+
+def test_a_failure_while_the_breaker_is_not_closed_charges_nothing() -> None:
+    assert after_outage(History(2), BUDGETS, 1_000) == Later(1_000)
+    assert after_outage(History(2), BUDGETS._replace(deadline_ms=1_000), 1_000) == Bury(History(2), "deadline")
 
 
 @pytest.mark.parametrize(

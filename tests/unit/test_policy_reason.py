@@ -1,0 +1,67 @@
+"""Every reason why a job is not running, as people are told it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from supervisor.policy.reason import SENTENCES, Reason
+
+SLOTS = {"name": "queue:q", "key": "", "limit": 1, "jobs": [7]}
+RATE = {"name": "limit:api", "key": "", "limit": 3, "period_ms": 1_000, "in_ms": 450}
+BUSY = {"pool": "p", "workers": 1}
+
+CASES: list[tuple[str, dict[str, Any], str]] = [
+    ("final", {"state": "completed"}, "it is completed"),
+    ("final", {"state": "dead", "reason": "max_crashes"}, "it is dead: max_crashes"),
+    ("running", {"token": 3}, "it is running (lease 3)"),
+    ("handed_out", {"token": 3}, "a worker has it and has not begun it (lease 3)"),
+    ("due_later", {"in_ms": 9_999}, "it is due in 9s999ms"),
+    ("due_later", {"in_ms": 10_001}, "it is due in 11s"),
+    ("due_later", {"in_ms": -5}, "it is due in 0s"),
+    ("due_later", {"in_ms": 60_000, "attempt": 2, "error": "it broke"}, "it is due in 1m, attempt 2 after: it broke"),
+    ("orphaned", {"queue": "q"}, "queue q is not in the configuration; jobsctl move takes its jobs elsewhere"),
+    ("paused", {"queue": "q"}, "queue q is paused; jobsctl resume q lets it go on"),
+    ("breaker", {"queue": "q", "said": "breaker open: it is down"}, "of queue q, the breaker is open: it is down"),
+    ("shut", {"in_ms": 3_000}, "its handler has asked for no more for another 3s"),
+    ("key_paused", {"queue": "q", "key": "a b"}, "key a b is paused; jobsctl keys q --resume 'a b' lets them go on"),
+    ("key_paused", {"queue": "q", "key": ""},
+     "jobs without a key are paused; jobsctl keys q --resume '' lets them go on"),
+    ("held", {"key": "k", "job": 7, "state": "dead"},
+     "key k waits for job 7, which is dead: retry or delete it, or let the key go on with jobsctl keys"),
+    ("held", {"key": "k", "job": 7, "state": "scheduled", "in_ms": 20},
+     "key k waits for job 7, which is tried again in 20ms"),
+    ("held", {"key": "", "job": 7, "state": "running"},
+     "the queue, which is ordered, waits for job 7, which is running"),
+    ("doomed", {"job": 7}, "it goes to the dead letters with its key, as job 7 is dead"),
+    ("behind_key", {"key": "k", "count": 1, "more": False}, "1 job of key k comes first"),
+    ("behind_key", {"key": "k", "count": 1_000, "more": True}, "more than 1,000 jobs of key k come first"),
+    ("slots", SLOTS, "the queue lets 1 run at once, and job 7 has that slot"),
+    ("slots", SLOTS | {"limit": 6, "name": "limit:api", "jobs": [1, 2, 3, 4, 5, 6]},
+     "limit api lets 6 run at once, and jobs 1, 2, 3, 4, 5, ... have all slots"),
+    ("slots", SLOTS | {"name": "key:q", "key": "k"}, "the key lets 1 run at once, and job 7 has that slot"),
+    ("rate", RATE, "limit api lets 3 begin in 1s; the next may begin in 450ms"),
+    ("rate", RATE | {"key": "k"}, "limit api (key k) lets 3 begin in 1s; the next may begin in 450ms"),
+    ("behind", {"count": 2, "more": False}, "2 jobs of the queue come first"),
+    ("behind_lanes", {"count": 1}, "1 key has an earlier turn"),
+    ("behind_lanes", {"count": 2}, "2 keys have an earlier turn"),
+    ("not_running", {}, "no daemon runs"),
+    ("circuit", {"pool": "p", "circuit": "open", "reason": "no module"}, "the circuit of pool p is open: no module"),
+    ("no_worker", {"pool": "p"}, "no worker of pool p is ready"),
+    ("no_worker", {"pool": "p", "reason": "boot"}, "no worker of pool p is ready: boot"),
+    ("busy", BUSY, "the worker of pool p is busy"),
+    ("busy", BUSY | {"workers": 4}, "all 4 workers of pool p are busy"),
+    ("stopping", {}, "the daemon is stopping and hands out nothing more"),
+    ("store", {"error": "disk full"}, "the database cannot be written: disk full"),
+    ("next", {}, "it is next, and is being handed out"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "facts", "sentence"), CASES)
+def test_a_reason_is_one_sentence_with_its_numbers(kind: str, facts: dict[str, Any], sentence: str) -> None:
+    assert Reason(kind, facts).sentence == sentence
+
+
+def test_every_kind_is_shown_here() -> None:
+    assert {kind for kind, _, _ in CASES} == set(SENTENCES)
