@@ -184,7 +184,7 @@ class JobTimeout(Exception):
     """Raised inside a handler whose deadline has passed; what follows, soon, is SIGTERM and then SIGKILL."""
 
 
-DEADLINE_PASSED = "the job's deadline has passed"
+OUT_OF_TIME = "the job ran out of time: its timeout or its deadline has passed"
 
 
 class Child(NamedTuple):

@@ -20,9 +20,14 @@ class QueueName(click.ParamType):  # type: ignore[type-arg] # generic only in ne
 
     name = "queue"
 
+    def __init__(self, *, pattern: bool = True) -> None:
+        self.pattern = pattern
+
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not value or len(value) > QUEUE_NAME_MAX:
             self.fail(f"the name of a queue has 1 to {QUEUE_NAME_MAX} characters", param, ctx)
+        if not self.pattern and value.endswith("*"):
+            self.fail(f"{value!r} is a pattern; name a queue that it stands for", param, ctx)
         return value
 
     def shell_complete(self, ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -167,12 +172,17 @@ def _now_ms() -> int:
 
 
 class JobKeyText(click.ParamType):  # type: ignore[type-arg] # as above
-    """What a job belongs to; empty for jobs that belong to nothing."""
+    """What a job belongs to; where it says which jobs are meant, it is empty for those that belong to nothing."""
 
     name = "key"
 
+    def __init__(self, *, empty: bool = True) -> None:
+        self.empty = empty
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
+        if not (text or self.empty):
+            self.fail("a key has at least one character; a job without --key belongs to nothing", param, ctx)
         if len(text) > JOB_KEY_LENGTH_MAX or not text.isprintable():
             self.fail(
                 f"{text[:40]!r} is no key; keys have at most {JOB_KEY_LENGTH_MAX} printable characters", param, ctx
@@ -181,7 +191,10 @@ class JobKeyText(click.ParamType):  # type: ignore[type-arg] # as above
 
 
 QUEUE = QueueName()
+ONE_QUEUE = QueueName(pattern=False)
+"""Where a pattern would only find nothing."""
 JOB_KEY = JobKeyText()
+OWN_KEY = JobKeyText(empty=False)
 DURATION = DurationText()
 DELAYS = Delays()
 DEADLINE = Deadline()
@@ -207,7 +220,7 @@ def search_options(function: F) -> F:
         click.option("--key", metavar="KEY", type=JOB_KEY, help="Only jobs of this key; '' for those without one."),
         click.option("--tag", metavar="TEXT", help="Only jobs with this tag."),
         click.option("--state", type=click.Choice([state.value for state in State]), help="Only jobs in this state."),
-        click.option("--queue", metavar="QUEUE", type=QUEUE, help="Only jobs of this queue."),
+        click.option("--queue", metavar="QUEUE", type=ONE_QUEUE, help="Only jobs of this queue."),
     ):  # fmt: skip
         function = option(function)
     return function

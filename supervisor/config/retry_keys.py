@@ -10,7 +10,7 @@ from typing import Any
 from supervisor.config import special
 from supervisor.config.keys import Key, Section
 from supervisor.config.kinds import REFERENCE, Kind, choice, duration, integer, listed, number, wrong
-from supervisor.config.problem import dotted, shown, suggestion
+from supervisor.config.problem import dotted, printable, shown, suggestion
 from supervisor.config.spec import DAY_MS, Backoff, Breaker, ErrorRule
 from supervisor.policy.duration import show
 
@@ -44,6 +44,9 @@ FUNCTION = special.REFERENCE_TO_CODE
 def _read_short_backoff(value: Any, folder: str) -> dict[str, Any]:
     """A list of delays or a function, in place of the table: it replaces what was inherited of either."""
     if isinstance(value, str):
+        if value[:1].isdigit():
+            one = printable(value)
+            raise ValueError(f'{shown(value)} is no array; write ["{one}"], or {{ base = "{one}" }}')
         return {"function": FUNCTION.read(value, folder), "delays_ms": ()}
     if isinstance(value, list):
         if not value:

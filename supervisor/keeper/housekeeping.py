@@ -88,16 +88,24 @@ def promote(work: Work, chores: Chores) -> None:
 
 
 def wake(work: Work, chores: Chores) -> None:
-    """Look again at what waited for a limit until now, and note when the next is due."""
+    """Look again at what waited for a limit until now."""
     if chores.clock_step_ms:
         work.tx.clock_set(chores.clock_step_ms)
         work.afterwards(lambda: setattr(chores, "clock_step_ms", 0))
-    due_ms = work.tx.wake()
-    wait_ms = CLOCK_LOOK_MS if due_ms is None else min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS)
-    at_ms = work.boot_ms + wait_ms
+    work.tx.wake()
     if chores.wake_at_ms <= work.boot_ms:
         work.state.wants_lease = True
-    work.afterwards(lambda: setattr(chores, "wake_at_ms", at_ms))
+
+
+def note_naps(work: Work, chores: Chores) -> None:
+    """Be back when the next of what waits for a limit is due; what has to wait is known when all is committed."""
+
+    def effect() -> None:
+        due_ms = work.tx.asleep_until_ms
+        wait_ms = CLOCK_LOOK_MS if due_ms is None else min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS)
+        chores.wake_at_ms = work.boot_ms + wait_ms
+
+    work.afterwards(effect)
 
 
 def tidy_lanes(work: Work, chores: Chores) -> None:

@@ -100,10 +100,13 @@ def _insert_groups(work: Work, taken: list[PendingGroup]) -> None:
 
 
 def _not_inserted(state: State, pending: PendingGroup, error: JobsupError) -> None:
-    """A group was refused: where its queue lets callers wait for room, it waits as long as its caller does."""
+    """A group was refused: where its queue lets callers wait for room, it waits as long as its caller does.
+
+    Where no daemon leases jobs, nothing makes room.
+    """
     discipline = state.discipline(pending.group.queue)
     fits = discipline.max_size is not None and len(pending.group.jobs) <= discipline.max_size
-    waits = isinstance(error, QueueFull) and discipline.when_full == WAIT and fits
+    waits = isinstance(error, QueueFull) and discipline.when_full == WAIT and fits and state.leasing
     if waits and pending.until_ms is not None and len(state.unfit) < UNFIT_MAX:
         state.unfit.append((pending, error))
     else:

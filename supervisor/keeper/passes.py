@@ -124,6 +124,7 @@ class Passes:
         housekeeping.tidy_lanes(work, self._chores)
         archiving.look_after(work)
         housekeeping.note_scheduled(work, self._chores)
+        housekeeping.note_naps(work, self._chores)
         breaking.note_next(work)
 
     def _own(self, work: Work) -> None:

@@ -86,7 +86,7 @@ def _charge(work: Work, facts: Facts, token: int, started_at_ms: int, certificat
             breaking.failed(work, facts, Failed(error.message, kind=CRASH, classes=(CRASH,)))
             decision = policy.after_crash(facts.history, budgets, work.now_ms, chance())
         case Charge.FAILURE:
-            failed = Failed("the job's deadline passed and its worker had to be killed", kind="timeout")
+            failed = Failed("the job ran out of time, and its worker had to be killed", kind="timeout")
             error = _with_stacks(error_of(failed), certificate)
             if breaking.failed(work, facts, failed):
                 decision, error = policy.after_outage(facts.history, budgets, work.now_ms), None

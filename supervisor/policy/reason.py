@@ -54,6 +54,10 @@ def _line(facts: Mapping[str, Any]) -> str:
     return f"key {facts['key']}" if facts["key"] else "the queue, which is ordered,"
 
 
+def _of_key(facts: Mapping[str, Any]) -> str:
+    return f" of key {facts['key']}" if facts["key"] else ""
+
+
 def _slots(facts: Mapping[str, Any]) -> str:
     holders = ", ".join(map(str, facts["jobs"][:FEW])) + (", ..." if len(facts["jobs"]) > FEW else "")
     who = f"job {holders}" if len(facts["jobs"]) == 1 else f"jobs {holders}"
@@ -97,8 +101,8 @@ SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "due_later": _due,
     "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs elsewhere",
     "paused": lambda f: f"queue {f['queue']} is paused; jobsctl resume {f['queue']} lets it go on",
-    "breaker": lambda f: f"of queue {f['queue']}, the {f['said'].replace(' ', ' is ', 1)}",
-    "shut": lambda f: f"its handler has asked for no more for another {_soon(f)}",
+    "breaker": lambda f: f"the breaker of queue {f['queue']} is {f['said'].removeprefix('breaker ')}",
+    "shut": lambda f: f"its handler has asked for no more{_of_key(f)} for another {_soon(f)}",
     "key_paused": _key_paused,
     "held": _held,
     "doomed": lambda f: f"it goes to the dead letters with its key, as job {f['job']} is dead",

@@ -129,7 +129,8 @@ class Explainer:
     def _shut(self, gate: Gate) -> Iterator[Reason]:
         until_ms = self._bucket(gate).shut_until_ms
         if until_ms > self._now_ms:
-            yield Reason("shut", {"until_at_ms": until_ms, "in_ms": until_ms - self._now_ms})
+            facts = {"key": gate[1], "until_at_ms": until_ms, "in_ms": until_ms - self._now_ms}
+            yield Reason("shut", facts)
 
     def _line(self, job: Job, discipline: Discipline) -> Iterator[Reason]:
         where = {"queue": job.queue, "key": job.key}

@@ -272,8 +272,12 @@ class Tx(Protocol):
     def charge_source(self, pool: str, source: str, vtime: int, clock: int) -> None:
         """Note the virtual time of a source, and that of its pool."""
 
-    def wake(self) -> int | None:
-        """Look again at what waited for a limit until now; when to do so next, None if nothing waits for a time."""
+    def wake(self) -> None:
+        """Look again at what waited for a limit until now."""
+
+    @property
+    def asleep_until_ms(self) -> int | None:
+        """When to do so next; None if nothing waits for a time. Leases, and the commit, find out what has to wait."""
 
     def clock_set(self, step_ms: int) -> None:
         """The clock was set by so much: what was remembered by it means what it meant before, as far as it can."""

@@ -25,9 +25,9 @@ import msgspec
 from supervisor.config.names import short_name
 from supervisor.errors import PayloadTooLarge
 from supervisor.job import (
-    DEADLINE_PASSED,
     GROUP_BYTES_MAX,
     GROUP_JOBS_MAX,
+    OUT_OF_TIME,
     Cancel,
     Child,
     Done,
@@ -143,7 +143,7 @@ class Worker:
         if self._interruptible and self._memory.targeted and not self._executor.defer():
             self._interruptible = False
             self._executor.interrupt()
-            raise JobTimeout(DEADLINE_PASSED)
+            raise JobTimeout(OUT_OF_TIME)
 
     # -- the loop ----------------------------------------------------------------------------------------------
 

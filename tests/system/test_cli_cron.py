@@ -212,7 +212,7 @@ def test_without_a_daemon_the_same_is_shown_and_done(site: Site) -> None:
     job = site.job(int(site.ctl("cron", "run", "new").out))
     assert (job["state"], job["priority"], job["tags"]) == ("queued", 7, ["schedule:new"])
     status = site.ctl("status", "--json").json["schedules"]
-    assert (status["count"], status["paused"]) == (4, 1)
+    assert (status["count"], status["paused"]) == (4, 2)
     assert site.ctl("cron", "remove", "added").status == 0
     assert site.ctl("cron", "remove", "new").status == 1
     assert site.ctl("cron", "resume", "new").status == 0

@@ -14,6 +14,7 @@ NOT_HERE = {
     "test_tree_shows_every_process": "a scope sees its own processes, and those that all share",
     "test_a_reload_says_what_changed_and_refuses_what_is_wrong": "reload concerns all scopes",
     "test_queues_add_can_reload_at_once": "reload concerns all scopes",
+    "test_queues_add_says_at_once_that_a_new_queue_cannot_work": "reload concerns all scopes",
     "test_a_backup_of_a_running_daemon_can_be_started_on": "a backup is of the whole database",
 }
 """Tests of what is done over the main socket only; that a scope is refused it, test_scopes shows."""

@@ -283,6 +283,16 @@ def test_queues_add_can_reload_at_once(daemon: Daemon) -> None:
         daemon.ctl("reload")
 
 
+def test_queues_add_says_at_once_that_a_new_queue_cannot_work(daemon: Daemon) -> None:
+    ran = daemon.ctl("queues", "add", "broken", "--handler", "tasks:nothing", "--reload")
+    try:
+        assert ran.status == 1
+        assert "broken: circuit open: " in ran.err
+    finally:
+        Path(ran.out.strip()).unlink()
+        daemon.ctl("reload")
+
+
 def test_a_backup_of_a_running_daemon_can_be_started_on(daemon: Daemon, tmp_path: Path) -> None:
     job_id = daemon.wait_state(daemon.enqueue("ok", "kept"), "completed")["id"]
     (tmp_path / "var").mkdir()

@@ -388,6 +388,15 @@ def test_a_rate_is_kept_and_says_when_the_next_may_begin(daemon: Daemon) -> None
     assert 3000 < found["reasons"][0]["in_s"] <= 3700
 
 
+@pytest.mark.parametrize("algorithm", ["bucket", "leaky", "window"])
+def test_a_rate_lets_the_next_begin_when_it_may_though_nothing_else_happens(tmp_path: Path, algorithm: str) -> None:
+    rate = f'rate = {{ limit = 10, period = "500ms", algorithm = "{algorithm}" }}'
+    toml = f'[daemon]\npython_path = ["../app"]\n[queues.q]\nhandler = "jobs:run"\n{rate}\n'
+    with Daemon(tmp_path, toml, app=APP) as daemon, daemon.client() as client:
+        last = client.enqueue_many("q", [{}] * 60)[-1]
+        assert client.wait(last, timeout=20)["state"] == "completed"
+
+
 def test_a_handler_that_is_told_to_slow_down_shuts_its_queue_and_is_not_charged(daemon: Daemon, tmp_path: Path) -> None:
     job_id = add(daemon, "slowed", {"mark": str(tmp_path / "mark")})
     job = daemon.wait_state(job_id, "completed")
@@ -479,6 +488,26 @@ def test_enqueueing_waits_for_room_as_long_as_its_caller_does(daemon: Daemon) ->
     gate.open()
     thread.join(20)
     daemon.wait_state(answers[0], "completed")
+
+
+def test_without_a_daemon_nobody_waits_for_room(tmp_path: Path) -> None:
+    """Nothing would make it."""
+    toml = '[daemon]\npython_path = ["../app"]\n[queues.q]\nhandler = "jobs:run"\nmax_size = 1\nwhen_full = "wait"\n'
+    with Daemon(tmp_path, toml, app=APP) as daemon:
+        daemon.ctl("pause", "q")
+        add(daemon, "q", {})
+        daemon.stop()
+        ran = daemon.ctl("enqueue", "q", "{}", "--json")
+        assert (ran.status, ran.lines[0]["error"]["code"]) == (75, "queue_full")
+        with daemon.client(timeout=20) as client, pytest.raises(QueueFull):
+            client.enqueue("q", {})
+
+
+def test_what_reads_a_queue_takes_no_pattern(daemon: Daemon) -> None:
+    """It would find nothing, and that says something else."""
+    for words in (("list", "--queue"), ("dead", "list", "--queue"), ("stats",), ("keys",), ("delete", "--queue")):
+        ran = daemon.ctl(*words, "tenant_*")
+        assert (ran.status, "is a pattern; name a queue that it stands for" in ran.err) == (2, True), words
 
 
 def test_whoever_waits_for_room_in_a_queue_that_leaves_the_file_is_told_at_once(tmp_path: Path) -> None:

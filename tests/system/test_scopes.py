@@ -671,6 +671,7 @@ def test_scopes_come_and_go_with_a_reload_and_their_jobs_wait_for_them(tmp_path:
         assert "1 job of scope blog waiting" in world.ctl("", "doctor").out
         write(tmp_path, ("shop", "blog", "new"))
         assert ["added", "new/emails"] in world.ctl("", "reload").rows
+        assert "config_not_loaded" not in world.ctl("", "doctor").out
         with world.client("new") as new, world.client("blog") as again:
             assert new.wait(new.enqueue("emails", {"do": "tell"}), timeout=30)["state"] == "completed"
             assert again.status(job_id)["state"] == "scheduled"

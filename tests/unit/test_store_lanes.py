@@ -119,11 +119,13 @@ def test_what_waits_for_a_time_is_remembered_once(tmp_path: Path) -> None:
     for _ in range(50):
         with store.transaction(NOW) as tx:
             tx.insert([Group("q", [NewJob(b"1", key="k")])])
-            due.add(tx.wake())
+            tx.wake()
+            due.add(tx.asleep_until_ms)
             assert len(tx._cache.naps) == 1
     assert due == {NOW + 60_000}
     with store.transaction(NOW + 60_000) as tx:
-        assert tx.wake() is None
+        tx.wake()
+        assert tx.asleep_until_ms is None
         assert tx.lease("q", 1, 1, 1_000) is not None
     store.close()
 

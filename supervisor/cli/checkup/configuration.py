@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from supervisor.cli.checkup.finding import Finding, problem, warning
 from supervisor.cli.checkup.site import Site
+from supervisor.config.names import scope_of
 
 
 def package_clash(_site: Site) -> Iterator[Finding]:
@@ -87,7 +88,8 @@ def config_not_loaded(site: Site) -> Iterator[Finding]:
     """The daemon works by another configuration than the file's."""
     if not (site.hello and site.spec):
         return
-    running, written = set(site.hello["queues"]), set(site.spec.queues)
+    running = set(site.hello["queues"])
+    written = {name for name in site.spec.queues if scope_of(name) == ""}  # other scopes answer for themselves
     if missing := sorted(written - running):
         yield warning("config_not_loaded", f"the daemon does not know {', '.join(missing)}", "run jobsctl reload")
     if extra := sorted(running - written):

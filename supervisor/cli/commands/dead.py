@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import FINGERPRINT, INSTANT_OR_AGE, JOB_ID, JOB_KEY, PACE, QUEUE
+from supervisor.cli.parameters import FINGERPRINT, INSTANT_OR_AGE, JOB_ID, JOB_KEY, ONE_QUEUE, PACE
 
 if TYPE_CHECKING:
     from supervisor.store.archive import Archive
@@ -32,7 +32,7 @@ def _filter(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--type", "kind", metavar="CLASS", help="Whose last error is of this exception class."),
         click.option("--key", metavar="KEY", type=JOB_KEY, help="Of this key; '' for those without one."),
-        click.option("--queue", metavar="QUEUE", type=QUEUE, help="Of this queue."),
+        click.option("--queue", metavar="QUEUE", type=ONE_QUEUE, help="Of this queue."),
         click.argument("ids", metavar="[ID]...", type=JOB_ID, nargs=-1),
     ):
         function = option(function)
@@ -132,7 +132,7 @@ def retry(
 @jobsctl_command(
     name="groups", examples=["jobsctl dead groups", "jobsctl dead groups --queue emails --json | jq -r .fingerprint"]
 )
-@click.option("--queue", metavar="QUEUE", type=QUEUE, help="Of this queue.")
+@click.option("--queue", metavar="QUEUE", type=ONE_QUEUE, help="Of this queue.")
 @pass_invocation
 def groups(invocation: Invocation, queue: str | None) -> None:
     """Show dead letters by error, the most frequent first.

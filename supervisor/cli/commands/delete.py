@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import INSTANT_OR_AGE, JOB_ID, JOB_KEY, QUEUE
+from supervisor.cli.parameters import INSTANT_OR_AGE, JOB_ID, JOB_KEY, ONE_QUEUE
 from supervisor.job import State
 
 
@@ -20,7 +20,7 @@ from supervisor.job import State
     ]
 )
 @click.argument("ids", metavar="[ID]...", type=JOB_ID, nargs=-1)
-@click.option("--queue", metavar="QUEUE", type=QUEUE, help="Of this queue.")
+@click.option("--queue", metavar="QUEUE", type=ONE_QUEUE, help="Of this queue.")
 @click.option(
     "--state",
     type=click.Choice([state.value for state in State]),

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import DEADLINE, DELAYS, DURATION, INSTANT, JOB_KEY, QUEUE
+from supervisor.cli.parameters import DEADLINE, DELAYS, DURATION, INSTANT, OWN_KEY, QUEUE
 from supervisor.job import COST_MAX, PRIORITY_MAX, PRIORITY_MIN
 
 INPUT_BYTES_MAX = 16 * 1024 * 1024
@@ -40,7 +40,7 @@ ATTEMPTS_MAX = 1_000
 @click.option("--ttl", metavar="DURATION", type=DURATION, help="Cancel it if not started this long after it was due.")
 @click.option("--expires", metavar="TIME", type=INSTANT, help="Cancel it if not started by this time.")
 @click.option("--deadline", metavar="DURATION|TIME", type=DEADLINE, help="Dead if not done by then; a run is cut.")
-@click.option("--key", metavar="TEXT", type=JOB_KEY, help="What it belongs to: order, turns and limits may be by key.")
+@click.option("--key", metavar="TEXT", type=OWN_KEY, help="What it belongs to: order, turns and limits may be by key.")
 @click.option("--cost", metavar="N", type=click.IntRange(1, COST_MAX), help="How many jobs it counts for in a rate.")
 @click.option("--tag", metavar="TEXT", multiple=True, help="A tag to find it by; may be repeated.")
 @pass_invocation

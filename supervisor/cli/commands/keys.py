@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import QUEUE
+from supervisor.cli.parameters import ONE_QUEUE
 
 SHOWN = ("key", "waiting", "held_by", "held_state", "due_at", "paused", "buried", "limit")
 NOTHING = {"pause": "is paused already", "resume": "is not paused", "free": "is not held by any job"}
@@ -20,7 +20,7 @@ NOTHING = {"pause": "is paused already", "resume": "is not paused", "free": "is 
         "jobsctl keys emails --free acme    # what comes after the dead job runs",
     ]
 )
-@click.argument("queue", type=QUEUE)
+@click.argument("queue", type=ONE_QUEUE)
 @click.option("--all", "everything", is_flag=True, help="Also those that nothing keeps waiting.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=0), default=50, show_default=True, help="0: all.")
 @click.option("--pause", metavar="KEY", help="Hand out no more jobs of this key.")

@@ -16,7 +16,7 @@ def command(invocation: Invocation, old: str, new: str) -> None:
     """Move jobs from one queue to another.
 
     Prints how many. OLD may have left the configuration: its jobs stay, shown as orphaned, until they are moved.
-    Running jobs are not moved.
+    All go with their history, those that have ended too; running jobs are not moved.
     """
     reply = invocation.ask("move", old=old, new=new)
     if invocation.json:

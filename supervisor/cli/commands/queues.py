@@ -38,12 +38,15 @@ def command() -> None:
 def add(
     invocation: Invocation, name: str, handler: str | None, argv: str | None, workers: int | dict[str, int] | None,
     timeout: int | None, max_attempts: int | None, keys: tuple[str, ...], reload_now: bool,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
     """Add a queue, and print the path of its file.
 
     It is a drop-in, queues.d/50-NAME.toml beside the configuration. The whole configuration is
-    checked with it first; if it could not be used, nothing is written.
+    checked with it first; if it could not be used, nothing is written. A handler that cannot be
+    imported yet is written, and said. With --reload the queue is watched until it works; where it
+    cannot, the exit status is 1.
     """
+    from supervisor.cli.commands.reload import reload
     from supervisor.cli.render import note, put_json, put_line
     from supervisor.config.dropin import add_queue
 
@@ -53,16 +56,17 @@ def add(
     for written in keys:
         _put(table, written)
     path = add_queue(invocation.config, name, table)
-    reply = invocation.ask_daemon("reload", timeout_s=60) if reload_now else None
+    if not invocation.json:
+        put_line(str(path))
+        for warning in _doubts(invocation, str(path)):
+            note(warning)
+    broken = reload(invocation)[1] if reload_now else {}
     if invocation.json:
-        put_json({"queue": name, "file": str(path), "reloaded": reply is not None})
-        return
-    put_line(str(path))
-    for warning in (*_doubts(invocation, str(path)), *(reply or {}).get("warnings", ())):
-        note(warning)
-    if not reload_now:
+        put_json({"queue": name, "file": str(path), "reloaded": reload_now})
+    elif not reload_now:
         main = invocation.spec().daemon.scope_of
         note(f"jobsctl -c {main} reload applies it" if main else "jobsctl reload applies it")
+    return int(bool(broken))
 
 
 def _doubts(invocation: Invocation, path: str) -> list[str]:

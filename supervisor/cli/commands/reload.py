@@ -23,15 +23,9 @@ def command(invocation: Invocation) -> int:
     Tab-separated lines: what happened (added, removed, changed, or retuned where workers run on), and the queue or
     pool; or `settings`, and another table that is in force as it reads now, such as `alerts` or `schedules.nightly`.
     """
-    from supervisor.cli.render import note, put_json, put_line
+    from supervisor.cli.render import put_json, put_line
 
-    before = _foremen(invocation)
-    reply = invocation.ask_daemon("reload", timeout_s=TIMEOUT_S)
-    for warning in reply.get("warnings", ()):
-        note(warning)
-    broken = _broken(invocation, {*reply.get("added", ()), *reply.get("changed", ())}, before)
-    for queue, reason in broken.items():
-        note(f"{queue}: circuit open: {reason}")
+    reply, broken = reload(invocation)
     if invocation.json:
         put_json(reply | {"broken": broken})
         return int(bool(broken))
@@ -43,6 +37,20 @@ def command(invocation: Invocation) -> int:
     if not lines and sys.stdout.isatty():
         put_line("nothing changed")
     return int(bool(broken))
+
+
+def reload(invocation: Invocation) -> tuple[dict[str, Any], dict[str, str]]:
+    """Reload, and watch new and changed pools; the reply, and what keeps which pool from working. Both are told."""
+    from supervisor.cli.render import note
+
+    before = _foremen(invocation)
+    reply = invocation.ask_daemon("reload", timeout_s=TIMEOUT_S)
+    for warning in reply.get("warnings", ()):
+        note(warning)
+    broken = _broken(invocation, {*reply.get("added", ()), *reply.get("changed", ())}, before)
+    for queue, reason in broken.items():
+        note(f"{queue}: circuit open: {reason}")
+    return reply, broken
 
 
 def _foremen(invocation: Invocation) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
-from supervisor.cli.parameters import INSTANT_OR_AGE, QUEUE
+from supervisor.cli.parameters import INSTANT_OR_AGE, ONE_QUEUE
 
 if TYPE_CHECKING:
     from supervisor.cli.render import Column
@@ -28,7 +28,7 @@ SELDOM = ("crashed", "retried", "cancelled", "interrupted")
         "jobsctl stats --since 7d --by hour --json | jq 'select(.dead > 0)'",
     ]
 )
-@click.argument("queue", metavar="[QUEUE]", type=QUEUE, required=False)
+@click.argument("queue", metavar="[QUEUE]", type=ONE_QUEUE, required=False)
 @click.option("--since", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="From then on; an hour ago by default.")
 @click.option("--until", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Until then; now by default.")
 @click.option("--by", type=click.Choice(list(SPANS)), help="A row for each minute or hour, not one for each queue.")

@@ -265,8 +265,14 @@ class Lanes:
         for lane_id in list(ids):
             self._mark(self._lane_by_id(lane_id))
 
-    def wake(self) -> int | None:
-        """Look again at what waited for a time; when to do so next, None if nothing waits for a time.
+    @property
+    def asleep_until_ms(self) -> int | None:
+        """When the next of what waits for a time is to be looked at."""
+        naps = self._cache.naps
+        return naps[0][0] if naps else None
+
+    def wake(self) -> None:
+        """Look again at what waited for a time.
 
         After the clock was set back, at all of it: those times were of another clock.
         """
@@ -282,7 +288,6 @@ class Lanes:
             elif (queue := cache.queues.get(name)) is not None:
                 cache.wake(queue)
         self._place_marked()
-        return cache.naps[0][0] if cache.naps else None
 
     def _check_buckets(self) -> None:
         """What was remembered of a limit may go by another rate, or another clock: no more of it than there can be."""

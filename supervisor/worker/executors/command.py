@@ -17,7 +17,7 @@ import msgspec
 
 from supervisor.config.command import Argument, Field, parse_command
 from supervisor.config.spec import Queue
-from supervisor.job import DEADLINE_PASSED, Done, Failed, Job, JobTimeout, Outcome, Snooze
+from supervisor.job import OUT_OF_TIME, Done, Failed, Job, JobTimeout, Outcome, Snooze
 from supervisor.unix.clock import boot_ms
 from supervisor.unix.inheritance import HandlerUnusable
 
@@ -106,7 +106,7 @@ class CommandExecutor:
             self._starting = False
             if self._overdue:
                 self.interrupt()
-                raise JobTimeout(DEADLINE_PASSED)  # noqa: TRY301 - as the signal would have, a moment ago
+                raise JobTimeout(OUT_OF_TIME)  # noqa: TRY301 - as the signal would have, a moment ago
             output.collect()
             _kill_group(process.pid, signal.SIGKILL)
             return self._outcome(process.wait(), output)

@@ -1,1 +1,1 @@
-SELECT count(*), coalesce(sum(paused), 0) FROM schedule
+SELECT count(*), coalesce(sum(paused OR CAST(definition AS TEXT) ->> 'paused'), 0) FROM schedule
