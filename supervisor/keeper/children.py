@@ -47,6 +47,8 @@ def nearest(spec: Spec, name: str) -> str:
 
     if is_pattern(name):
         return "that is a pattern; name a queue that it stands for"
+    if name in spec.pools:
+        return f"that is a pool; it draws from {', '.join(map(short_name, spec.pools[name].sources))}"
     known = [short_name(queue) for queue in spec.queues if scope_of(queue) == scope_of(name)]
     close = difflib.get_close_matches(short_name(name), known, 1)
     if close:

@@ -16,6 +16,8 @@ def check(queue: Queue, workers: int | None) -> None:
     least, most = queue.workers_min, queue.workers_max
     if not queue.autoscaled:
         hint = "edit workers in the configuration, then jobsctl reload: it restarts nothing"
-        raise WrongState(f"queue {queue.name} has {most} workers, whatever the load is", hint=hint)
+        raise WrongState(
+            f"queue {queue.name} has {most} {'worker' if most == 1 else 'workers'}, whatever the load is", hint=hint
+        )
     if workers is not None and not least <= workers <= most:
         raise UsageError(f"queue {queue.name} may have {least} to {most} workers, not {workers}")

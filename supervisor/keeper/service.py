@@ -272,7 +272,7 @@ class Service:
         self._start(operations.Key(self.state, request.queue, request.job_key, request.action, *ways), request)
 
     def _resume(self, connection: Connection, request: messages.Resume) -> None:
-        known_queue(self.state.spec, request.queue)
+        self._known(request.queue)
         pool = self.state.pools.get(request.queue)
         if pool is not None and pool.circuit != "closed":
             for link in (self.state.links.get(request.queue), self.state.control):

@@ -74,6 +74,26 @@ def test_a_reload_adds_changes_and_removes_queues_while_jobs_run(tmp_path: Path)
             assert (job["attempt"], job["failures"], job["crashes"], job["interruptions"]) == (1, 0, 0, 0)
 
 
+def test_a_queue_that_left_the_file_can_be_resumed_and_moved(tmp_path: Path) -> None:
+    gone = '[queues.gone]\nhandler = "jobs:answer"\n'
+    with Daemon(tmp_path, HEAD + KEPT + gone, app=APP) as daemon:
+        daemon.ctl("pause", "gone")
+        job_id = daemon.enqueue("gone", {})
+        daemon.configure(HEAD + KEPT)
+        daemon.ctl("reload")
+        assert daemon.ctl("resume", "gone").status == 0
+        daemon.configure(HEAD + KEPT + gone)
+        daemon.ctl("reload")
+        assert daemon.wait_state(job_id, "completed")["result"] == "first"
+
+
+def test_the_name_of_a_pool_is_no_queue_and_the_error_says_what_it_is(tmp_path: Path) -> None:
+    toml = HEAD + '[queues.a]\n[queues.b]\n[pools.shared]\nhandler = "jobs:answer"\nsources = ["a", "b"]\n'
+    with Daemon(tmp_path, toml, app=APP) as daemon:
+        ran = daemon.ctl("enqueue", "shared", "{}")
+        assert (ran.status, "that is a pool; it draws from a, b" in ran.err) == (3, True)
+
+
 def test_a_reload_changes_a_pool_of_several_queues(tmp_path: Path) -> None:
     """What the keeper reads, and the number of workers, touch nobody; another handler restarts it."""
     queues = HEAD + "[queues.a]\n[queues.b]\n[pools.shared]\n"
