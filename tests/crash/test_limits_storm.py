@@ -24,13 +24,15 @@ QUEUES = {
 }
 KEYS = [f"k{number}" for number in range(8)]
 ROLES = ("worker", "worker", "worker", "foreman", "keeper", "master")
+KEEPERS_ALLOWED = 5
+"""A master gives up when more of its keepers die within a minute."""
 SLACK_S = 1.0
 """How much later than it was handed out a job may begin, while everything around it is being killed."""
 
 
 def storm(field: Field, campaign: Campaign, rounds: int) -> Counter[str]:
     killed: Counter[str] = Counter()
-    counts = dict.fromkeys(KEYS, 0)
+    counts, keepers = dict.fromkeys(KEYS, 0), 0
     for _ in range(rounds):
         for key in KEYS:
             jobs = []
@@ -44,6 +46,9 @@ def storm(field: Field, campaign: Campaign, rounds: int) -> Counter[str]:
         field.add([{"ms": 1}] * 10, "paced")
         moment(campaign.chance, 0.15)
         role = campaign.chance.choice(ROLES)
+        if role == "keeper" and keepers == KEEPERS_ALLOWED:
+            role = "master"
+        keepers = 0 if role == "master" else keepers + (role == "keeper")
         killed[role] += 1
         strike(field, campaign, role)
     return killed
