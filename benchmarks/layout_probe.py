@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.report import Report, median, parser, workplace
 from supervisor.job import State
-from supervisor.policy.rank import Rank, rank
+from supervisor.policy.discipline import Discipline
 from supervisor.policy.settle import History
 from supervisor.store.open import open_store
 from supervisor.store.protocol import AttemptError, Completion, Group, Lease, LeasedJob, NewJob, Owner, Tx
@@ -32,10 +32,6 @@ RARE_EVERY = 10_000
 BUSY, RARE = "busy", "rare"
 
 
-def by_arrival(_queue: str, priority: int, sequence: int) -> Rank:
-    return rank("fifo", priority, sequence)
-
-
 class Site(NamedTuple):
     """One database, with a writer and a reader on it."""
 
@@ -44,9 +40,14 @@ class Site(NamedTuple):
     owner: int
 
 
+def by_arrival(queue: str) -> Discipline:
+    return Discipline(group=queue)
+
+
 def build(path: Path, waiting: int, finished: int) -> Site:
     """History first, then the backlog: the oldest ids are final, as they are in a queue that cannot keep up."""
     store = open_store(str(path), "relaxed", create=True, migrate=True)
+    store.govern(by_arrival)
     with store.transaction(wall_ms()) as tx:
         owner = tx.own(Owner("host", "boot", 1, 1, 1, BUSY, "/", 1, 1))
     for begin in range(0, finished, BUILD_BATCH):
@@ -60,14 +61,15 @@ def build(path: Path, waiting: int, finished: int) -> Site:
             store.checkpoint("TRUNCATE")
     store.close()
     store = open_store(str(path), "full", create=False, migrate=False)
-    return Site(store, Reader(connect_reader(str(path)), {}), owner)
+    store.govern(by_arrival)
+    return Site(store, Reader(connect_reader(str(path)), lambda _: None), owner)
 
 
 def _put(store: SqliteStore, jobs: int) -> None:
     with store.transaction(wall_ms()) as tx:
-        tx.insert([Group(BUSY, [NewJob(PAYLOAD)] * jobs)], by_arrival)
+        tx.insert([Group(BUSY, [NewJob(PAYLOAD)] * jobs)])
         if jobs >= RARE_EVERY:
-            tx.insert([Group(RARE, [NewJob(PAYLOAD)])], by_arrival)
+            tx.insert([Group(RARE, [NewJob(PAYLOAD)])])
 
 
 def _finish(store: SqliteStore, owner: int) -> None:
@@ -98,7 +100,7 @@ def transact(site: Site, act: Callable[[Tx], Any], now_ms: int | None = None) ->
 
 
 def lease_hundred(site: Site) -> Lease:
-    lease = transact(site, lambda tx: tx.lease(BUSY, site.owner, BATCH, PLENTY))
+    lease: Lease | None = transact(site, lambda tx: tx.lease(BUSY, site.owner, BATCH, PLENTY))
     assert lease is not None
     return lease
 
@@ -106,14 +108,14 @@ def lease_hundred(site: Site) -> Lease:
 def insert(site: Site) -> Iterator[None]:
     group = Group(BUSY, [NewJob(PAYLOAD)] * BATCH)
     yield
-    transact(site, lambda tx: tx.insert([group], by_arrival))
+    transact(site, lambda tx: tx.insert([group]))
     yield
     finish_hundred(site)
 
 
 def refill(site: Site) -> None:
     """A hundred more wait, as many as were taken."""
-    transact(site, lambda tx: tx.insert([Group(BUSY, [NewJob(PAYLOAD)] * BATCH)], by_arrival))
+    transact(site, lambda tx: tx.insert([Group(BUSY, [NewJob(PAYLOAD)] * BATCH)]))
 
 
 def finish_hundred(site: Site) -> None:
@@ -159,7 +161,7 @@ def retry(site: Site) -> Iterator[None]:
     with site.store.transaction(now_ms) as tx:
         for job in found.jobs:
             tx.reschedule(found.token, job.id, now_ms, History(1), error, solo=False)
-    transact(site, lambda tx: tx.promote(BATCH, by_arrival), now_ms)
+    transact(site, lambda tx: tx.promote(BATCH), now_ms)
 
 
 def prune(site: Site) -> Iterator[None]:
@@ -221,7 +223,7 @@ def revive(site: Site) -> Iterator[None]:
 
     def all_of_them(tx: Tx) -> None:
         for job in found:
-            tx.revive(job.id, by_arrival)
+            tx.revive(job.id)
 
     transact(site, all_of_them)
 
@@ -230,9 +232,9 @@ def move(site: Site) -> Iterator[None]:
     """A hundred of those that wait go to another queue, and back."""
     ids = [job.id for job in first_hundred(site)]
     yield
-    transact(site, lambda tx: tx.move(BUSY, RARE, ids, by_arrival))
+    transact(site, lambda tx: tx.move(BUSY, RARE, ids))
     yield
-    transact(site, lambda tx: tx.move(RARE, BUSY, ids, by_arrival))
+    transact(site, lambda tx: tx.move(RARE, BUSY, ids))
 
 
 def first_hundred(site: Site) -> Sequence[LeasedJob]:
@@ -243,7 +245,7 @@ def first_hundred(site: Site) -> Sequence[LeasedJob]:
 
 
 def cancel(site: Site) -> Iterator[None]:
-    (job_id,) = transact(site, lambda tx: tx.insert([Group(BUSY, [NewJob(PAYLOAD)])], by_arrival))[0].ids
+    (job_id,) = transact(site, lambda tx: tx.insert([Group(BUSY, [NewJob(PAYLOAD)])]))[0].ids
     yield
     transact(site, lambda tx: tx.cancel(job_id))
 

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from supervisor.policy.rank import Rank, rank
+from supervisor.policy.discipline import Discipline
 from supervisor.store.open import open_store
 from supervisor.store.protocol import Completion, Group, Lease, NewJob, Owner
 from supervisor.store.sqlite.store import SqliteStore
@@ -24,21 +24,18 @@ PLENTY = 1 << 40
 def drain_per_s(folder: Path, payload: bytes, jobs: int) -> float:
     """Jobs per second from a full queue to an empty one."""
     store = open_store(str(folder / "raw.db"), "full", create=True, migrate=True)
+    store.govern(lambda queue: Discipline(group=queue))
     try:
         return jobs / _drain_s(store, _fill(store, payload, jobs), jobs)
     finally:
         store.close()
 
 
-def _by_arrival(_queue: str, priority: int, sequence: int) -> Rank:
-    return rank("fifo", priority, sequence)
-
-
 def _fill(store: SqliteStore, payload: bytes, jobs: int) -> int:
     """Insert the jobs; returns the owner that will lease them."""
     for start in range(0, jobs, GROUP):
         with store.transaction(wall_ms()) as tx:
-            tx.insert([Group("noop", [NewJob(payload)] * min(GROUP, jobs - start))], _by_arrival)
+            tx.insert([Group("noop", [NewJob(payload)] * min(GROUP, jobs - start))])
     with store.transaction(wall_ms()) as tx:
         return tx.own(Owner("host", "boot", 1, 1, 1, "noop", "/", 1, 1))
 

@@ -81,7 +81,7 @@ def test_a_breaker_stops_its_queue_and_no_other_of_the_pool(daemon: Daemon) -> N
     assert daemon.job(waiting)["state"] == "queued"
     explained = daemon.ctl("explain", waiting, "--json").json
     assert explained["reasons"][0]["kind"] == "breaker"
-    assert "breaker is open, next probe at" in explained["sentence"]
+    assert "the breaker of queue down is open, next probe at" in explained["sentence"]
     assert daemon.ctl("resume", "down").status == 0
     daemon.wait_state(waiting, "completed")
     assert daemon.ctl("cancel", failed).status == 0

@@ -1,0 +1,26 @@
+"""What the README and docs tell people to measure with runs, in its smallest form."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "drain": ["--jobs", "300", "--huey-jobs", "20", "--rounds", "1", "--json"],
+    "layout_probe": ["--short", "500", "--long", "2000", "--finished", "500"],
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", f"benchmarks.{name}", *SMALL[name]]
+    ran = subprocess.run([*words, "--dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout
+    if "--json" in words:
+        assert json.loads(ran.stdout)["figures"]
