@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from supervisor.config.names import short_name
 from supervisor.errors import Busy, JobsupError, PayloadTooLarge, QueueFull, UnknownQueue
 from supervisor.job import GROUP_BYTES_MAX
 from supervisor.job import State as JobState
@@ -121,9 +120,10 @@ def _retry_unfit(work: Work) -> None:
     state.room_made = False
     waiting, state.unfit = state.unfit, []
     for pending, _ in reversed(waiting):
-        if state.spec.queue(pending.group.queue) is None:  # a reload has taken it out of the file
-            name = short_name(pending.group.queue)
-            pending.refuse(UnknownQueue(f"there is no queue {name} any more", hint="jobsctl queues lists them"))
+        try:
+            known_queue(state.spec, pending.group.queue)
+        except UnknownQueue as error:  # a reload has taken it out of the file
+            pending.refuse(error)
         else:
             state.intake.appendleft(pending)
 
