@@ -88,13 +88,10 @@ class Change:
         options = _joined(own, job.options)
         given = payload if request.payload is not msgspec.UNSET else None
         moves = request.queue if request.queue != facts.queue else None
-        if (given or moves) and not tx.standing([request.job])[request.job].state.final:
-            self._check_rival(tx, request.queue or facts.queue, tx.rival(request.job, queue=moves, payload=given))
+        competes = (given or moves) and not tx.standing([request.job])[request.job].state.final
+        if competes and (rival := tx.rival(request.job, queue=moves, payload=given)) is not None:
+            raise tx.not_unique(rival, request.queue or facts.queue)
         return Edit(given, priority, options, job.due_at_ms)
-
-    def _check_rival(self, tx: Transaction, queue: str, rival: int | None) -> None:
-        if rival is not None:
-            raise tx.not_unique(rival, queue)
 
     def _payload(self, tx: Transaction) -> bytes:
         """The new payload, or the old one where another queue may not take it."""
