@@ -14,7 +14,7 @@ import msgspec
 
 from supervisor.job import State as JobState
 from supervisor.keeper import callbacks, recall
-from supervisor.keeper.housekeeping import CLOCK_LOOK_MS, Chores
+from supervisor.keeper.housekeeping import CLOCK_LOOK_MS, Chores, back_at_ms
 from supervisor.keeper.slots import Phase
 from supervisor.keeper.work import SETTLE_UNTIL_US, Work
 from supervisor.policy.expiry import Fate, fate
@@ -62,7 +62,7 @@ def _next_ms(work: Work, waiting: set[Expiry]) -> int:
 
 
 def _be_back(work: Work, chores: Chores, due_ms: int, *, sooner: bool) -> None:
-    at_ms = work.boot_ms + min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS)
+    at_ms = back_at_ms(work, due_ms)
 
     def effect() -> None:
         chores.expire_at_ms = min(chores.expire_at_ms, at_ms) if sooner else at_ms

@@ -97,7 +97,7 @@ def wake(work: Work, chores: Chores) -> None:
         work.state.wants_lease = True
 
 
-def _back_at_ms(work: Work, due_ms: int | None) -> int:
+def back_at_ms(work: Work, due_ms: int | None) -> int:
     """When to be back for what is due on the wall clock, on the boot clock; soon enough to see that it was set."""
     return work.boot_ms + (CLOCK_LOOK_MS if due_ms is None else min(max(due_ms - work.now_ms, 0), CLOCK_LOOK_MS))
 
@@ -106,7 +106,7 @@ def note_naps(work: Work, chores: Chores) -> None:
     """Be back when the next of what waits for a limit is due; what has to wait is known when all is committed."""
 
     def effect() -> None:
-        chores.wake_at_ms = _back_at_ms(work, work.tx.asleep_until_ms)
+        chores.wake_at_ms = back_at_ms(work, work.tx.asleep_until_ms)
 
     work.afterwards(effect)
 
@@ -141,7 +141,7 @@ def watch_clock(state: State, chores: Chores, wall_ms: int, boot_ms: int) -> Non
 
 def note_due(work: Work, chores: Chores) -> None:
     """Remember when the next scheduled job is due, in both clocks."""
-    at_ms = _back_at_ms(work, work.tx.next_due_ms())
+    at_ms = back_at_ms(work, work.tx.next_due_ms())
     work.afterwards(lambda: setattr(chores, "promote_at_ms", at_ms))
 
 
@@ -150,7 +150,7 @@ def note_scheduled(work: Work, chores: Chores) -> None:
     due_ms = work.tx.earliest_due_ms
     if due_ms is None:
         return
-    at_ms = _back_at_ms(work, due_ms)
+    at_ms = back_at_ms(work, due_ms)
 
     def effect() -> None:
         chores.promote_at_ms = min(chores.promote_at_ms, at_ms)

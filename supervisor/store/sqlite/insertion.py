@@ -26,7 +26,7 @@ LOOK_PAGE = 256
 LOOKED_AT_MAX = 200_000
 """So many jobs are looked at for the oldest that waits; mostly none, as where it was found is kept."""
 OLDEST_EVERY = 1_000
-"""So many jobs are looked at for the oldest one that waits; where the search ended, the next one goes on."""
+"""So many ids further the search for the oldest must be before that is written down again."""
 
 
 class Pending:

@@ -57,11 +57,13 @@ class Uniqueness(Base):
         A rule that holds for a time speaks of enqueueing, and not of this.
         """
         row, _ = self._place(job_id)
-        hash_, unique = self._hash_of(row, queue, payload)
+        return self._rival_of(row, *self._hash_of(row, queue, payload))
+
+    def _rival_of(self, row: Place, hash_: str | None, unique: Unique | None) -> int | None:
         if hash_ is None or unique is None:
             return None
         (found,) = self._in_the_way(unique, [hash_])
-        return None if found == job_id else found
+        return None if found == row.id else found
 
     def _hash_of(self, row: Place, queue: str | None, payload: bytes | None) -> tuple[str | None, Unique | None]:
         """What those that count as the same have in common; None: nothing keeps it out, or nobody can tell."""
@@ -84,10 +86,10 @@ class Uniqueness(Base):
         """
         if self._queue(queue or row.queue.decode()).discipline.unique is None and not self._cache.has_unique:
             return
-        other = self.rival(row.id, queue=queue, payload=payload)
+        hash_, unique = self._hash_of(row, queue, payload)
+        other = self._rival_of(row, hash_, unique)
         if other is not None:
             raise self.not_unique(other, queue or row.queue.decode())
-        hash_, unique = self._hash_of(row, queue, payload)
         if queue is not None or payload is not None:
             self._db.execute(SQL.uniq_leave, (row.id,))
         if hash_ is not None and unique is not None:
