@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from supervisor.store.library import sqlite_version
+from supervisor.store.driver import sqlite_version
 from supervisor.store.open import file_system_of
 from supervisor.version import VERSION
 

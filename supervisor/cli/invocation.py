@@ -136,7 +136,7 @@ class Invocation:
         """
         from supervisor.errors import StoreError
         from supervisor.store.archive import Archive
-        from supervisor.store.library import sqlite3
+        from supervisor.store.driver import sqlite3
         from supervisor.store.reader import connect_reader
 
         spec = self.spec()

@@ -22,7 +22,7 @@ from supervisor.keeper.state import State
 from supervisor.keeper.tasks import PendingGroup
 from supervisor.policy.alerts import TEST, Message, Open
 from supervisor.policy.duration import show
-from supervisor.store.library import sqlite3
+from supervisor.store.driver import sqlite3
 from supervisor.store.protocol import Group, Inserted
 from supervisor.store.reader import Reader, instant
 from supervisor.unix.clock import boot_ms, wall_ms

@@ -29,7 +29,7 @@ from supervisor.keeper.undertaker import bury_all
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
 from supervisor.observe.log import Log
-from supervisor.store.library import sqlite_version
+from supervisor.store.driver import sqlite_version
 from supervisor.store.open import open_store
 from supervisor.store.reader import Reader
 from supervisor.unix.clock import boot_ms, wall_ms

@@ -27,7 +27,7 @@ from supervisor.keeper.state import State
 from supervisor.keeper.verdicts import give_verdict
 from supervisor.keeper.withdrawal import withdraw
 from supervisor.keeper.work import SETTLE_UNTIL_US, Work
-from supervisor.store.library import sqlite3
+from supervisor.store.driver import sqlite3
 from supervisor.store.protocol import Owner
 from supervisor.store.sqlite.store import BUSY_TIMEOUT_MS, FAILING_TIMEOUT_MS
 from supervisor.unix.clock import boot_ms, wall_ms

@@ -14,6 +14,7 @@ import msgspec
 from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.duration import show
 from supervisor.policy.redact import redact
+from supervisor.store.driver import plain_text
 from supervisor.store.history import Figures, Replay, Search
 from supervisor.store.keyed import Row, lanes_of, page_before
 from supervisor.store.reader import Reader, instant
@@ -97,7 +98,7 @@ class Archive(Reader):
         if self._scope is None:
             return ids
         rows = self._db.execute(SQL.read_queues_of_jobs, (msgspec.json.encode(ids).decode(),))
-        own = {job_id for job_id, queue in rows if self._has(_text(queue))}
+        own = {job_id for job_id, queue in rows if self._has(plain_text(queue))}
         return [job_id for job_id in ids if job_id in own]
 
     def _all_before(self, ids: Sequence[int], search: Search) -> bool:
@@ -139,7 +140,7 @@ class Archive(Reader):
         listed = msgspec.json.encode(list(ids)).decode()
         found = {}
         for row in Database(self._db, execute_plugins=False).query(SQL.read_bodies, (listed,)):
-            spec = self.queue_of(self._named(_text(row["queue"])))
+            spec = self.queue_of(self._named(plain_text(row["queue"])))
             found[row["id"]] = redact(msgspec.json.decode(row["payload"]), spec.redact if spec else ())
         return found
 
@@ -149,12 +150,12 @@ class Archive(Reader):
         for mark, name, jobs, kind, message, first_at, last_at, sample in self._db.execute(
             SQL.read_groups, {"queue": queue and self._inner(queue)}
         ):
-            if not self._has(_text(name)):
+            if not self._has(plain_text(name)):
                 continue
             found.append(
                 {
-                    "fingerprint": _text(mark), "queue": self._named(_text(name)), "count": jobs,
-                    "type": None if kind is None else _text(kind), "message": _text(message),
+                    "fingerprint": plain_text(mark), "queue": self._named(plain_text(name)), "count": jobs,
+                    "type": None if kind is None else plain_text(kind), "message": plain_text(message),
                     "first_at": instant(first_at), "last_at": instant(last_at), "sample_id": sample,
                 }
             )  # fmt: skip
@@ -164,7 +165,7 @@ class Archive(Reader):
         """The fingerprint and the queue of each of these that is dead."""
         listed = msgspec.json.encode(list(ids)).decode()
         rows = self._db.execute(SQL.read_fingerprints, (listed,))
-        return {job_id: (_text(mark), self._named(_text(queue))) for job_id, mark, queue in rows}
+        return {job_id: (plain_text(mark), self._named(plain_text(queue))) for job_id, mark, queue in rows}
 
     def dead(
         self, *, ids: Sequence[int] = (), queue: str | None = None, kind: str | None = None, before: int | None = None,
@@ -201,8 +202,8 @@ class Archive(Reader):
         """Statistics, by queue and time."""
         asked = {"queue": queue and self._inner(queue), "since": since_ms // 60_000, "until": -(-until_ms // 60_000)}
         for name, minute, span, *figures in self._db.execute(SQL.read_stats, asked):
-            if self._has(_text(name)):
-                yield Period(self._named(_text(name)), minute, span, figures_of(figures))
+            if self._has(plain_text(name)):
+                yield Period(self._named(plain_text(name)), minute, span, figures_of(figures))
 
 
 def _shown_replay(replay: Replay) -> dict[str, Any]:
@@ -224,7 +225,3 @@ def _shown_replay(replay: Replay) -> dict[str, Any]:
         "ended_at": instant(replay.ended_at_ms),
         "reason": replay.reason,
     }
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -16,6 +16,7 @@ from supervisor.policy.discipline import Discipline, Limit
 from supervisor.policy.rank import Rank, Turn, turn
 from supervisor.policy.rate import Bucket, free_at_ms
 from supervisor.policy.reason import Reason
+from supervisor.store.driver import plain_text
 from supervisor.store.sqlite.cache import Gate, gates_of, lane_gates
 from supervisor.store.sqlite.statements import SQL
 
@@ -63,12 +64,7 @@ def cost_of(options: str | bytes | None) -> int:
 
 
 def _job(row: tuple[Any, ...]) -> Job:
-    return Job._make(map(_text, row))
-
-
-def _text(value: Any) -> Any:
-    """A value of a row; text may come as bytes."""
-    return value.decode() if isinstance(value, bytes) else value
+    return Job._make(map(plain_text, row))
 
 
 class Explained(NamedTuple):
@@ -180,7 +176,7 @@ class Explainer:
         if self._held is None:
             self._held = {}
             for job_id, queue, key in self._db.execute(SQL.explain_leased).fetchall():
-                for passed, _ in gates_of(self._discipline_of(_text(queue)), _text(key)):
+                for passed, _ in gates_of(self._discipline_of(plain_text(queue)), plain_text(key)):
                     self._held.setdefault(passed, []).append(job_id)
         return self._held.get(gate, [])
 
@@ -205,7 +201,7 @@ class Explainer:
         count = int(self._db.execute(SQL.explain_turns, (*place, COUNT_MAX)).fetchone()[0])
         if discipline.key_limits:
             rows = self._db.execute(SQL.explain_first, (*place, LANES_MAX)).fetchall()
-            count -= sum(not self._lets(discipline, _text(key), cost_of(options)) for key, options in rows)
+            count -= sum(not self._lets(discipline, plain_text(key), cost_of(options)) for key, options in rows)
         return count + bool(job.key and self._home_comes_first(job, discipline, at))
 
     def _lets(self, discipline: Discipline, key: str, cost: int) -> bool:

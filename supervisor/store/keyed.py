@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from supervisor.job import State
+from supervisor.store.driver import plain_text
 from supervisor.store.sqlite.statements import SQL
 
 LANES_MAX = 16
@@ -33,7 +34,7 @@ def lanes_of(connection: Any, key: str, queue: str | None, lanes_max: int) -> li
         rows = connection.execute(SQL.key_lanes, (key, lanes_max + 1)).fetchall()
     else:
         rows = connection.execute(SQL.key_lane, (key, queue)).fetchall()
-    return None if len(rows) > lanes_max else [(lane, _text(name)) for lane, name in rows]
+    return None if len(rows) > lanes_max else [(lane, plain_text(name)) for lane, name in rows]
 
 
 def page_after(connection: Any, lanes: Sequence[tuple[int, str]], job_id: int, rows_max: int) -> list[Row]:
@@ -56,8 +57,4 @@ def _pages(
     """Some jobs of each lane, and how many there may be of each: what lies behind the end of one is not known."""
     size = max(rows_max // max(len(lanes), 1), 1)
     found = [connection.execute(statement, (lane, job_id, size)).fetchall() for lane, _ in lanes]
-    return [[(row[0], None if row[1] is None else State(_text(row[1]))) for row in page] for page in found], size
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return [[(row[0], None if row[1] is None else State(plain_text(row[1]))) for row in page] for page in found], size

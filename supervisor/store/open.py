@@ -8,7 +8,7 @@ import stat
 from typing import Any
 
 from supervisor.errors import NoDatabase, StoreError
-from supervisor.store.library import sqlite3
+from supervisor.store.driver import sqlite3
 from supervisor.store.sqlite.store import BUSY_TIMEOUT_MS, SqliteStore
 
 NETWORK_FILE_SYSTEMS = frozenset(

@@ -19,8 +19,8 @@ from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.redact import redact
+from supervisor.store.driver import plain_text, sqlite3
 from supervisor.store.explain import Explained, Explainer
-from supervisor.store.library import sqlite3
 from supervisor.store.open import read_only
 from supervisor.store.protocol import Claim, ScheduleRow
 from supervisor.store.sqlite.breaking import breaker_of
@@ -369,7 +369,7 @@ def instant(ms: int | None) -> str | None:
 
 def _plain(row: Sequence[Any]) -> list[Any]:
     """Text columns as text, whichever way the connection gives them."""
-    return [value.decode() if isinstance(value, bytes) else value for value in row]
+    return [plain_text(value) for value in row]
 
 
 def connect_reader(path: str) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from supervisor.policy.redact import redact
+from supervisor.store.driver import plain_text
 from supervisor.store.history import Search
 from supervisor.store.sqlite.statements import SQL
 
@@ -29,7 +30,7 @@ def matching(
     }  # fmt: skip
     found = set()
     for job_id, queue, payload, _, in_error in connection.execute(SQL.matching, asked).fetchall():
-        names = hidden(_text(queue)) if hidden else ()
+        names = hidden(plain_text(queue)) if hidden else ()
         if in_error or not names or _shown_has(payload, names, search.text or "", quoted or ""):
             found.add(job_id)
     return [job_id for job_id in ids if job_id in found]
@@ -39,7 +40,3 @@ def _shown_has(payload: str | bytes, names: Sequence[str], text: str, quoted: st
     """Whether a payload has the text once what is redacted is hidden."""
     shown = msgspec.json.encode(redact(msgspec.json.decode(payload), names)).decode()
     return text in shown or quoted in shown
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.policy.discipline import DisciplineOf
-from supervisor.store.library import sqlite3 as library
+from supervisor.store.driver import sqlite3 as library
 from supervisor.store.open import open_store
 from supervisor.store.sqlite.store import SqliteStore
 from tests.support.disciplines import by_name

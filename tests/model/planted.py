@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from supervisor.errors import StoreError
 from supervisor.job import IllegalTransition
-from supervisor.store.library import sqlite3
+from supervisor.store.driver import sqlite3
 from supervisor.store.sqlite.statements import SQL
 
 Plant = Callable[[pytest.MonkeyPatch], None]

@@ -179,7 +179,7 @@ def wal_large(stage: Stage) -> None:
 
 
 def sqlite_faulty(stage: Stage) -> None:
-    stage.patch = "import supervisor.store.library as library; library.WAL_RESET_SAFE = False"
+    stage.patch = "import supervisor.store.driver as library; library.WAL_RESET_SAFE = False"
 
 
 def disk_nearly_full(stage: Stage) -> None:

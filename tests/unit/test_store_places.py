@@ -17,8 +17,8 @@ from sqlite_utils import Database
 from supervisor.errors import EXIT_IO, EXIT_NEWER, NoDatabase, StoreError, StoreNewer
 from supervisor.job import State
 from supervisor.store import open as opening
+from supervisor.store.driver import sqlite3
 from supervisor.store.history import Search
-from supervisor.store.library import sqlite3
 from supervisor.store.open import file_system_of, open_store
 from supervisor.store.protocol import Completion, Group, NewJob
 from supervisor.store.sqlite.migrations import APPLICATION_ID, MIGRATIONS, known
@@ -192,7 +192,7 @@ def test_a_newer_database_is_refused_unchanged(path: Path) -> None:
 def test_a_newer_database_that_was_killed_is_refused_with_its_wal_unchanged(path: Path) -> None:
     insert = "INSERT INTO _sqlite_migrations VALUES (99, 'jobsup', 'm999_from_the_future', 'now')"
     code = (
-        f"import os, signal; from supervisor.store.library import sqlite3; db = sqlite3.connect({str(made(path))!r})\n"
+        f"import os, signal; from supervisor.store.driver import sqlite3; db = sqlite3.connect({str(made(path))!r})\n"
     )
     code += f"db.execute({insert!r}); db.commit(); os.kill(os.getpid(), signal.SIGKILL)"
     subprocess.run([sys.executable, "-c", code], check=False)

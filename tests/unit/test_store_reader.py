@@ -14,7 +14,7 @@ from supervisor.errors import Denied, NoDatabase, StoreError
 from supervisor.job import State
 from supervisor.policy.settle import History
 from supervisor.store import reader as reading
-from supervisor.store.library import sqlite3
+from supervisor.store.driver import sqlite3
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob, Owner, Tx
 from supervisor.store.reader import DETAILS, Reader, connect_reader, instant
 from supervisor.store.sqlite.store import SqliteStore

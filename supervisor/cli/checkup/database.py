@@ -86,7 +86,7 @@ def database_newer(site: Site) -> Iterator[Finding]:
 
 def database_damaged(site: Site) -> Iterator[Finding]:
     """Its pages or indexes do not fit together, or its counts are not those of its rows."""
-    from supervisor.store.library import sqlite3
+    from supervisor.store.driver import sqlite3
 
     remedy = "stop jobsupd and restore the newest backup; docs/backup-and-upgrade.md has the steps"
     try:
@@ -126,7 +126,7 @@ def wal_large(site: Site) -> Iterator[Finding]:
 
 def sqlite_faulty(_site: Site) -> Iterator[Finding]:
     """This SQLite can corrupt a database that several processes write; ours has one writer."""
-    from supervisor.store.library import WAL_RESET_SAFE, sqlite_version
+    from supervisor.store.driver import WAL_RESET_SAFE, sqlite_version
 
     if not WAL_RESET_SAFE:
         version = ".".join(map(str, sqlite_version))

@@ -80,7 +80,7 @@ def _copy(source: Any, draft: str) -> dict[str, Any]:
     from sqlite_utils import Database
 
     from supervisor.errors import StoreError
-    from supervisor.store.library import sqlite3
+    from supervisor.store.driver import sqlite3
 
     try:
         copy = sqlite3.connect(draft, isolation_level=None)

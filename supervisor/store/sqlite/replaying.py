@@ -8,6 +8,7 @@ from typing import Any
 from supervisor.errors import NotUnique
 from supervisor.job import Event, State, after
 from supervisor.policy.rank import rank
+from supervisor.store.driver import plain_text
 from supervisor.store.history import NewReplay, Replay
 from supervisor.store.protocol import TRAILED, Held
 from supervisor.store.sqlite.base import ZERO, encode, text
@@ -102,11 +103,8 @@ def replay_of(row: Sequence[Any]) -> Replay:
     """A row of the table as a value."""
     found = Replay._make(row)
     return found._replace(
-        chosen=_text(found.chosen).encode(), state=_text(found.state), stop_on_failure=bool(found.stop_on_failure),
-        reason=None if found.reason is None else _text(found.reason),
-    )  # fmt: skip
-
-
-def _text(value: str | bytes) -> str:
-    """Text, whichever way the connection gives it."""
-    return value.decode() if isinstance(value, bytes) else value
+        chosen=plain_text(found.chosen).encode(),
+        state=plain_text(found.state),
+        stop_on_failure=bool(found.stop_on_failure),
+        reason=plain_text(found.reason),
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from supervisor.store.driver import plain_text
 from supervisor.store.protocol import Claim, ScheduleRow
 from supervisor.store.sqlite.base import Base
 from supervisor.store.sqlite.statements import SQL
@@ -76,13 +77,12 @@ def schedule_row(found: Any) -> ScheduleRow:
     """A schedule from its columns, of which those of text may come as bytes or as text."""
     raw = ScheduleRow._make(value.encode() if isinstance(value, str) else value for value in found)
     return raw._replace(
-        name=str(_text(found[0])), origin=str(_text(found[1])), outcome=_text(found[11]), reason=_text(found[13]),
+        name=plain_text(found[0]),
+        origin=plain_text(found[1]),
+        outcome=plain_text(found[11]),
+        reason=plain_text(found[13]),
         paused=bool(raw.paused),
-    )  # fmt: skip
-
-
-def _text(value: Any) -> str | None:
-    return value.decode() if isinstance(value, bytes) else value
+    )
 
 
 def _value(value: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from supervisor.errors import StoreError
 from supervisor.observe.failpoint import hit
 from supervisor.policy.discipline import PLAIN, DisciplineOf
-from supervisor.store.library import sqlite3
+from supervisor.store.driver import sqlite3
 from supervisor.store.sqlite.cache import Cache
 from supervisor.store.sqlite.transaction import Transaction
 

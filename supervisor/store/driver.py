@@ -6,12 +6,14 @@ file through one copy would drop the locks that the other one holds).
 
 from __future__ import annotations
 
+from typing import Any
+
 try:
     from pysqlite3 import dbapi2 as sqlite3
 except ImportError:  # no wheel for this machine
     import sqlite3
 
-__all__ = ["WAL_RESET_SAFE", "sqlite3", "sqlite_version"]
+__all__ = ["WAL_RESET_SAFE", "plain_text", "sqlite3", "sqlite_version"]
 
 sqlite_version: tuple[int, ...] = tuple(sqlite3.sqlite_version_info)
 
@@ -20,3 +22,8 @@ WAL_RESET_SAFE = sqlite_version >= (3, 51, 3) or (sqlite_version[:2] in ((3, 44)
 
 That is how jobsup works anyway: the keeper is the only writer and the only one that checkpoints.
 """
+
+
+def plain_text(value: Any) -> Any:
+    """A value of a row, text as text: a connection may give it as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
