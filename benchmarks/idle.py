@@ -30,7 +30,10 @@ def main() -> None:
 
 
 def measure(folder: Path, seconds: float) -> Report:
-    """Watch a daemon that has been left alone for a while; no process may come or go meanwhile."""
+    """Watch a daemon that has been left alone for a while; no process may come or go meanwhile.
+
+    The sleeps are what is measured: there is no event to wait for where nothing happens.
+    """
     with Daemon(folder, _toml(), app=APP) as daemon:
         time.sleep(SETTLE_S)
         before, begun = _cpu_ns(daemon), time.perf_counter()

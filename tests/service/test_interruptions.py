@@ -28,6 +28,7 @@ APP = {
 import time
 
 def run(job):
+    "A run of `s` seconds: that it takes time is the case; it comes back to Python often, where it can be interrupted."
     wanted = job.payload or {}
     with open(wanted["log"], "a") as log:
         log.write(f"{job.id}\n")

@@ -86,7 +86,8 @@ def test_sigquit_waits_for_no_job_even_after_sigterm(tmp_path: Path) -> None:
 
 def test_a_stop_while_an_import_hangs_does_not_wait_for_it(tmp_path: Path) -> None:
     began = tmp_path / "began"
-    app = {"slow.py": f"import time\nopen({str(began)!r}, 'w').close()\ntime.sleep(60)\ndef run(job): pass\n"}
+    hanging = f"import threading\nopen({str(began)!r}, 'w').close()\nthreading.Event().wait()\ndef run(job): pass\n"
+    app = {"slow.py": hanging}
     daemon = a_daemon(tmp_path, '[queues.slow]\nhandler = "slow:run"\n', app=app)
     try:
         daemon.start(ready=False)

@@ -152,8 +152,8 @@ def test_signals_have_names() -> None:
 
 
 def test_a_session_is_killed_with_everything_in_it() -> None:
-    grandchild = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
-    code = f"import subprocess, sys, time; {grandchild}; time.sleep(60)"
+    grandchild = "subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()'])"
+    code = f"import signal, subprocess, sys; {grandchild}; signal.pause()"
 
     def family() -> int:
         return subprocess.run([sys.executable, "-c", code], check=False).returncode

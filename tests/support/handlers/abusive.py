@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ def come_back_twice() -> None:
 
 
 def leave_a_thread() -> None:
-    threading.Thread(target=time.sleep, args=(3_600,)).start()
+    threading.Thread(target=threading.Event().wait).start()
 
 
 def leave_a_process() -> None:
@@ -81,7 +80,7 @@ def leave_a_process() -> None:
         os.setsid()
         if os.fork():
             os._exit(0)
-        time.sleep(3_600)
+        signal.pause()
         os._exit(0)
 
 

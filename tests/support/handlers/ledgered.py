@@ -50,7 +50,7 @@ def spin(_job: Any, payload: dict[str, Any]) -> None:
 
 
 def rest(_job: Any, payload: dict[str, Any]) -> None:
-    """Let `ms` milliseconds pass."""
+    """Take `ms` milliseconds and no processor: how long runs are is what loads are mixed of; nobody waits by this."""
     time.sleep(payload["ms"] / 1000)
 
 
