@@ -52,7 +52,7 @@ def of_breaker(spec: Spec, queue: str, known: Breaker | None) -> list[Reason]:
     """Whether the breaker of a queue keeps its jobs waiting."""
     table = spec.queue(queue)
     breaker = breaker_view.shown(table.breaker if table else None, known, wall_ms())
-    said = breaker_view.sentence(breaker)
+    said = breaker_view.standing(breaker)
     return [Reason("breaker", {"queue": queue, "state": breaker["state"], "said": said})] if breaker and said else []
 
 

@@ -101,7 +101,7 @@ SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "due_later": _due,
     "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs elsewhere",
     "paused": lambda f: f"queue {f['queue']} is paused; jobsctl resume {f['queue']} lets it go on",
-    "breaker": lambda f: f"the breaker of queue {f['queue']} is {f['said'].removeprefix('breaker ')}",
+    "breaker": lambda f: f"the breaker of queue {f['queue']} is {f['said']}",
     "shut": lambda f: f"its handler has asked for no more{_of_key(f)} for another {_soon(f)}",
     "key_paused": _key_paused,
     "held": _held,

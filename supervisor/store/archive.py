@@ -81,7 +81,7 @@ class Archive(Reader):
         """The next jobs of a key; None where they are looked for among others. Of what runs there is never much."""
         if not key or state is State.RUNNING:
             return None
-        lanes = lanes_of(self._db, key, queue, JOB_ID_MAX)
+        lanes = lanes_of(self._db, key, queue)
         own = [lane for lane in lanes or () if self._has(lane[1])]
         return page_before(self._db, own, before, jobs_max) if len(own) <= LANES_READ_MAX else None
 

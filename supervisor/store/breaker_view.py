@@ -27,9 +27,15 @@ def shown(configured: object | None, known: Breaker | None, now_ms: int) -> dict
 
 def sentence(breaker: dict[str, Any] | None) -> str | None:
     """Why a queue stands still, where its breaker is the reason."""
+    said = standing(breaker)
+    return said and f"breaker {said}"
+
+
+def standing(breaker: dict[str, Any] | None) -> str | None:
+    """How a breaker stands that is not closed, until when, and why."""
     if breaker is None or breaker["state"] == Phase.CLOSED:
         return None
     if breaker["state"] == Phase.OPEN:
-        return f"breaker open, next probe at {breaker['next_probe_at']}: {breaker['reason']}"
+        return f"open, next probe at {breaker['next_probe_at']}: {breaker['reason']}"
     probe = f"job {breaker['probe']} is the probe" if breaker["probe"] else "the next job is the probe"
-    return f"breaker half-open, {probe}: {breaker['reason']}"
+    return f"half-open, {probe}: {breaker['reason']}"

@@ -23,7 +23,9 @@ Row = tuple[int, State | None]
 """A job's id, and its state if that is final."""
 
 
-def lanes_of(connection: Any, key: str, queue: str | None, lanes_max: int) -> list[tuple[int, str]] | None:
+def lanes_of(
+    connection: Any, key: str, queue: str | None, lanes_max: int | None = None
+) -> list[tuple[int, str]] | None:  # fmt: skip
     """The lanes of a key, each with its queue: of one queue or of all.
 
     None for jobs without a key, whose lanes are not those of a key, and where there are more than `lanes_max`.
@@ -31,10 +33,12 @@ def lanes_of(connection: Any, key: str, queue: str | None, lanes_max: int) -> li
     if not key:
         return None
     if queue is None:
-        rows = connection.execute(SQL.key_lanes, (key, lanes_max + 1)).fetchall()
+        rows = connection.execute(SQL.key_lanes, (key, -1 if lanes_max is None else lanes_max + 1)).fetchall()
     else:
         rows = connection.execute(SQL.key_lane, (key, queue)).fetchall()
-    return None if len(rows) > lanes_max else [(lane, plain_text(name)) for lane, name in rows]
+    return (
+        None if lanes_max is not None and len(rows) > lanes_max else [(lane, plain_text(name)) for lane, name in rows]
+    )
 
 
 def page_after(connection: Any, lanes: Sequence[tuple[int, str]], job_id: int, rows_max: int) -> list[Row]:

@@ -45,7 +45,7 @@ def test_one_whose_cooldown_is_over_is_half_open_with_or_without_its_probe() -> 
 
 
 def test_a_job_behind_it_says_so() -> None:
-    said = "breaker half-open, job 7 is the probe: it is down"
+    said = "half-open, job 7 is the probe: it is down"
     assert Reason("breaker", {"queue": "q", "said": said}).sentence == (
         "the breaker of queue q is half-open, job 7 is the probe: it is down"
     )

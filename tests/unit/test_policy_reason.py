@@ -23,7 +23,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("due_later", {"in_ms": 60_000, "attempt": 2, "error": "it broke"}, "it is due in 1m, attempt 2 after: it broke"),
     ("orphaned", {"queue": "q"}, "queue q is not in the configuration; jobsctl move takes its jobs elsewhere"),
     ("paused", {"queue": "q"}, "queue q is paused; jobsctl resume q lets it go on"),
-    ("breaker", {"queue": "q", "said": "breaker open: it is down"}, "the breaker of queue q is open: it is down"),
+    ("breaker", {"queue": "q", "said": "open: it is down"}, "the breaker of queue q is open: it is down"),
     ("shut", {"key": "", "in_ms": 3_000}, "its handler has asked for no more for another 3s"),
     ("shut", {"key": "k", "in_ms": 3_000}, "its handler has asked for no more of key k for another 3s"),
     ("key_paused", {"queue": "q", "key": "a b"}, "key a b is paused; jobsctl keys q --resume 'a b' lets them go on"),

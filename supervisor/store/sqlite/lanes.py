@@ -198,10 +198,7 @@ class Lanes:
         bucket = self._cache.buckets.get(gate)
         if bucket is None:
             return 0
-        known = corrected(rate, bucket, self._now_ms)
-        if known is not bucket:
-            self._spend(gate, known)
-        return free_at_ms(rate, known, cost, self._now_ms)
+        return free_at_ms(rate, self._check_bucket(gate, rate, bucket), cost, self._now_ms)
 
     def _shut_until_ms(self, gate: Gate) -> int:
         bucket = self._cache.buckets.get(gate)
@@ -293,20 +290,21 @@ class Lanes:
         """What was remembered of a limit may go by another rate, or another clock: no more of it than there can be."""
         self._cache.buckets_checked = True
         for gate, bucket in list(self._cache.buckets.items()):
-            rate = self._cache.rates.get(gate[0])
-            known = corrected(rate, bucket, self._now_ms) if rate else bucket
-            if known is not bucket:
-                self._spend(gate, known)
+            self._check_bucket(gate, self._cache.rates.get(gate[0]), bucket)
+
+    def _check_bucket(self, gate: Gate, rate: Rate | None, bucket: Bucket) -> Bucket:
+        """What is right of a bucket, which is stored if it is other than it was."""
+        known = corrected(rate, bucket, self._now_ms) if rate else bucket
+        if known is not bucket:
+            self._spend(gate, known)
+        return known
 
     def clock_set(self, step_ms: int) -> None:
         """The clock was set by so much: what was remembered by it means what it meant before, as far as it can."""
         for gate, bucket in list(self._cache.buckets.items()):
-            rate = self._cache.rates.get(gate[0])
-            known = corrected(rate, bucket, self._now_ms) if rate else bucket
+            known = self._check_bucket(gate, self._cache.rates.get(gate[0]), bucket)
             if bucket.shut_until_ms:
-                known = known._replace(shut_until_ms=max(0, bucket.shut_until_ms + step_ms))
-            if known != bucket:
-                self._spend(gate, known)
+                self._spend(gate, known._replace(shut_until_ms=max(0, bucket.shut_until_ms + step_ms)))
         for queue in self._cache.queues.values():
             if queue.shut_until_ms:
                 queue.shut_until_ms = max(0, queue.shut_until_ms + step_ms)
