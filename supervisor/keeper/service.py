@@ -375,8 +375,7 @@ class Service:
                 error = ConfigError("\n".join(done.problems), hint="the old configuration stays in force")
                 self._refuse(connection, request.id, error)
                 return
-            listed = ("added", "removed", "changed", "retuned", "settings", "warnings")
-            shown = {name: list(getattr(done, name)) for name in listed}
+            shown = {name: list(getattr(done, name)) for name in (*control.RELOADED, "warnings")}
             self._reply(connection, request.id, shown)
 
         self.private.reloads[number] = answer

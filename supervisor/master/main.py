@@ -270,26 +270,10 @@ class Master:
         if keeper:
             keeper.tell_spec(codec.encode(new))
         warnings += self.processes.change_doors(new.scopes)
+        done = {what: getattr(changes, what) for what in control.RELOADED}
         if keeper:
-            keeper.link.send(
-                control.ReloadDone(
-                    request,
-                    added=changes.added,
-                    removed=changes.removed,
-                    changed=changes.changed,
-                    retuned=changes.retuned,
-                    settings=changes.settings,
-                    warnings=warnings,
-                )
-            )
-        self.state.log.emit(
-            "reload.done",
-            added=_names(changes.added),
-            removed=_names(changes.removed),
-            changed=_names(changes.changed),
-            retuned=_names(changes.retuned),
-            settings=_names(changes.settings),
-        )
+            keeper.link.send(control.ReloadDone(request, warnings=warnings, **done))
+        self.state.log.emit("reload.done", **{what: _names(names) for what, names in done.items()})
         self.processes.resize({name: pool for name, pool in new.workplaces.items() if name in changes.retuned})
         self.state.events.append(on.Reshape(shape(new, self.state.versions)))
         self.state.events.extend(on.Probe(group.id) for group in self.state.tree.groups)

@@ -36,9 +36,9 @@ def lanes_of(
         rows = connection.execute(SQL.key_lanes, (key, -1 if lanes_max is None else lanes_max + 1)).fetchall()
     else:
         rows = connection.execute(SQL.key_lane, (key, queue)).fetchall()
-    return (
-        None if lanes_max is not None and len(rows) > lanes_max else [(lane, plain_text(name)) for lane, name in rows]
-    )
+    if lanes_max is not None and len(rows) > lanes_max:
+        return None
+    return [(lane, plain_text(name)) for lane, name in rows]
 
 
 def page_after(connection: Any, lanes: Sequence[tuple[int, str]], job_id: int, rows_max: int) -> list[Row]:

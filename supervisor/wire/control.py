@@ -108,6 +108,10 @@ class ReloadAsked(Message, frozen=True):
     request: int
 
 
+RELOADED = ("added", "removed", "changed", "retuned", "settings")
+"""What a reload did: members of ReloadDone, and of what people and the log are told, each a list of names."""
+
+
 class ReloadDone(Message, frozen=True):
     """Master to keeper: the answer to ReloadAsked, or what a SIGHUP did (request 0)."""
 

@@ -7,7 +7,6 @@ from typing import Any
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 
 TIMEOUT_S = 60.0
-WHAT = ("added", "removed", "changed", "retuned", "settings")
 LOOK_S = 0.05
 WAIT_S = 10.0
 """How long new and changed pools are watched: one that drains first, or imports for longer, is left to `status`."""
@@ -31,7 +30,9 @@ def command(invocation: Invocation) -> int:
         return int(bool(broken))
     import sys
 
-    lines = [(what, name) for what in WHAT for name in reply.get(what, ())]
+    from supervisor.wire.control import RELOADED
+
+    lines = [(what, name) for what in RELOADED for name in reply.get(what, ())]
     for what, name in lines:
         sys.stdout.write(f"{what}\t{name}\n")
     if not lines and sys.stdout.isatty():
