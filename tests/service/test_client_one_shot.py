@@ -125,7 +125,7 @@ def test_all_that_a_keeper_says_is_passed_on_its_hint_apart(place: Place, monkey
 
 def test_a_database_that_another_holds_is_waited_for(place: Place, stand_in: list[list[str]]) -> None:
     place.behave("exit 75 held by process 12")
-    with place.client("300ms") as client, pytest.raises(Busy, match="held by process 12"):
+    with place.client("3s") as client, pytest.raises(Busy, match="held by process 12"):
         client.cancel(1)
     assert len(stand_in) > 1
     with place.client() as client:

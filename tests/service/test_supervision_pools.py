@@ -139,7 +139,7 @@ def test_a_worker_that_survives_sigkill_is_replaced_and_judged_once(tmp_path: Pa
     env = {"JOBSUP_FAILPOINTS": "ladder.kill=skip"}
     with a_daemon(tmp_path, '[queues.q]\nhandler = "tasks:run"\nworkers = 1\n', env=env) as daemon:
         go = tmp_path / "go"
-        job = daemon.enqueue("q", {"wait_for": str(go)}, "--timeout", "300ms")
+        job = daemon.enqueue("q", {"wait_for": str(go)}, "--timeout", "3s")  # it must be stopped by then
         undead = running(daemon, job)
         os.kill(undead, signal.SIGSTOP)
         go.touch()

@@ -235,6 +235,8 @@ def test_dead_letters_are_listed_retried_and_deleted_by_filter(daemon: Daemon) -
 
 
 def test_list_pages_through_everything(daemon: Daemon) -> None:
+    for _ in range(7):
+        daemon.enqueue("ok")
     everything = [row["id"] for row in daemon.ctl("list", "--limit", 0, "--json").lines]
     assert everything == sorted(everything, reverse=True)
     first = [row["id"] for row in daemon.ctl("list", "--limit", 3, "--json").lines]
