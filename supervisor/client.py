@@ -166,6 +166,8 @@ class Client(Generic[Ticket]):
         deadline: datetime | Duration | None = None,
         key: str | None = None,
         cost: int | None = None,
+        task: str | None = None,
+        version: int | None = None,
         request_key: str | None = None,
     ) -> Ticket:
         """Enqueue one job; its id, returned when the daemon has acknowledged it. Buffered: a receipt, at once.
@@ -186,6 +188,8 @@ class Client(Generic[Ticket]):
             deadline: dead, if it is not done by then: an instant, or how long from now. A run is cut there.
             key: what it belongs to, such as a customer: order, fairness and limits may hold for each key.
             cost: how many jobs it counts for where the queue has a rate.
+            task: which of the queue's tasks shall run it, where its handler is a module of tasks.
+            version: that of the payload, as the task's own code counts; else the newest one that is known.
             request_key: your own key for this request. Within 10 minutes the same key returns the same job, so
                 that you can repeat what ended with Unconfirmed; without it, a repetition is another job.
 
@@ -199,7 +203,7 @@ class Client(Generic[Ticket]):
         given = members(
             {"delay": delay, "at": at, "priority": priority, "timeout": timeout,
              "max_attempts": max_attempts, "tags": tags, "backoff": backoff, "retry_for": retry_for, "ttl": ttl,
-             "expires": expires, "deadline": deadline, "key": key, "cost": cost}
+             "expires": expires, "deadline": deadline, "key": key, "cost": cost, "task": task, "version": version}
         )  # fmt: skip
         return self._enqueue(queue, [job_text(payload, given)], request_key)[0]
 

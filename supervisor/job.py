@@ -20,13 +20,15 @@ TAGS_MAX = 32
 TAG_LENGTH_MAX = 64
 JOB_KEY_LENGTH_MAX = 200
 COST_MAX = 1_000_000
+TASK_NAME_MAX = 200
+VERSION_MAX = 1_000_000
 
 Duration = str | int | float | timedelta
 """A duration as users write it: "1h30m", or seconds, or a timedelta."""
 
 
 class State(StrEnum):
-    """Where a job stands. `blocked` waits for jobs it depends on; a retry is `scheduled` with attempt > 0."""
+    """Where a job stands. `blocked` waits for code that knows its task; a retry is `scheduled` with attempt > 0."""
 
     BLOCKED = "blocked"
     SCHEDULED = "scheduled"
@@ -43,6 +45,7 @@ class State(StrEnum):
 
 
 FINAL = frozenset({State.COMPLETED, State.DEAD, State.CANCELLED})
+WAITING = frozenset({State.BLOCKED, State.SCHEDULED, State.QUEUED})
 
 
 class Event(StrEnum):
@@ -61,12 +64,19 @@ class Event(StrEnum):
     REVIVE = "revive"
     REVIVE_LATER = "revive later"
     EDIT = "edit"
+    PARK = "park"
+    UNBLOCK = "unblock"
     POSTPONE = "postpone"
 
 
 TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
     None: {Event.ENQUEUE: State.QUEUED, Event.ENQUEUE_LATER: State.SCHEDULED},
-    State.BLOCKED: {Event.EDIT: State.BLOCKED},
+    State.BLOCKED: {
+        Event.UNBLOCK: State.QUEUED,
+        Event.CANCEL: State.CANCELLED,
+        Event.BURY: State.DEAD,
+        Event.EDIT: State.BLOCKED,
+    },
     State.SCHEDULED: {
         Event.PROMOTE: State.QUEUED,
         Event.CANCEL: State.CANCELLED,
@@ -88,6 +98,7 @@ TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
         Event.SNOOZE: State.SCHEDULED,
         Event.BURY: State.DEAD,
         Event.RELEASE: State.QUEUED,
+        Event.PARK: State.BLOCKED,
         Event.CANCEL: State.CANCELLED,
     },
     State.COMPLETED: {Event.REVIVE: State.QUEUED, Event.EDIT: State.COMPLETED},
@@ -177,7 +188,17 @@ class Dead(NamedTuple):
     reason: str
 
 
-Outcome = Done | Failed | Snooze | RateLimited | Cancel
+class Unknown(NamedTuple):
+    """The code that a worker has does not know the job's task, or not in this version of its payload.
+
+    Not for handlers. The job waits until code arrives that does; nothing is charged.
+    """
+
+    task: str
+    version: int
+
+
+Outcome = Done | Failed | Snooze | RateLimited | Cancel | Unknown
 
 
 class JobTimeout(Exception):
@@ -196,11 +217,14 @@ class Child(NamedTuple):
 
 
 class Job:
-    """What a handler receives. Frozen; `enqueued_at`, `due_at` and `deadline` are datetimes in UTC."""
+    """What a handler receives. Frozen; `enqueued_at`, `due_at` and `deadline` are datetimes in UTC.
+
+    `task` is the name that it was enqueued with, `version` that of its payload, in a queue of tasks.
+    """
 
     __slots__ = (
         "_enqueue", "attempt", "deadline", "due_at", "enqueued_at", "id", "key", "max_attempts", "payload",
-        "previous_error", "priority", "queue", "tags", "token",
+        "previous_error", "priority", "queue", "tags", "task", "token", "version",
     )  # fmt: skip
 
     id: int
@@ -216,13 +240,15 @@ class Job:
     due_at: Any
     deadline: Any
     previous_error: str | None
+    task: str | None
+    version: int
     _enqueue: Callable[[Child], None] | None
 
     def __init__(
         self, *, id: int, queue: str, payload: Any, attempt: int = 1, max_attempts: int = 5, token: int = 0,  # noqa: A002
         priority: int = 0, tags: Sequence[str] = (), enqueued_at: Any = None, due_at: Any = None,
         deadline: Any = None, previous_error: str | None = None, enqueue: Callable[[Child], None] | None = None,
-        key: str | None = None,
+        key: str | None = None, task: str | None = None, version: int = 1,
     ) -> None:  # fmt: skip
         put = object.__setattr__
         put(self, "id", id)
@@ -239,6 +265,8 @@ class Job:
         put(self, "deadline", deadline)
         put(self, "previous_error", previous_error)
         put(self, "_enqueue", enqueue)
+        put(self, "task", task)
+        put(self, "version", version)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a job is frozen: {name} cannot be set")
@@ -249,11 +277,16 @@ class Job:
     def __repr__(self) -> str:
         return f"<Job {self.id} of {self.queue}, attempt {self.attempt} of {self.max_attempts}>"
 
+    def with_payload(self, payload: Any, version: int) -> Job:
+        """The same job with another payload: an upgraded one."""
+        values = {name.lstrip("_"): getattr(self, name) for name in self.__slots__}
+        return Job(**values | {"payload": payload, "version": version})
+
     def enqueue(self, queue: str, payload: Any = None, **options: Any) -> None:
         """Enqueue another job, which becomes one only if this job completes: both are one commit.
 
         Options are those of `Client.enqueue`: delay, at, priority, timeout, max_attempts, tags, backoff, retry_for,
-        ttl, expires, deadline, key, cost.
+        ttl, expires, deadline, key, cost, task, version.
 
         Raises:
             RuntimeError: this job was not started by a worker.

@@ -19,9 +19,9 @@ from supervisor.cli.streams import open_standard_streams
 from supervisor.errors import EXIT_FAILED, JobsupError, UsageError
 
 COMMANDS = (
-    "enqueue", "status", "list", "explain", "wait", "cancel", "retry", "edit", "dead", "keys", "pause", "resume",
-    "move", "purge", "delete", "cron", "export", "stats", "workers", "tree", "scale", "queues", "config", "reload",
-    "alerts", "doctor", "backup", "completion",
+    "enqueue", "status", "list", "explain", "wait", "cancel", "retry", "edit", "dead", "keys", "tasks", "pause",
+    "resume", "move", "purge", "delete", "cron", "export", "stats", "workers", "tree", "scale", "queues", "config",
+    "reload", "alerts", "doctor", "backup", "completion",
 )  # fmt: skip
 """In the order in which help shows them."""
 

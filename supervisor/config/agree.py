@@ -252,6 +252,9 @@ def of_alerts(written: Mapping[str, Any], alerts: Alerts, queues: Collection[str
         yield ("queue",), f"names {shown(taker)}, which is no queue; {suggestion(taker, queues)}"
 
 
+NAMES_NONE = "what it would get names none; name a queue with one function, or with a command"
+
+
 def of_targets(queues: Mapping[str, Queue], own: Mapping[str, Any]) -> Iterator[Conflict]:
     """Whether callbacks go to queues that exist; `own` are the tables of all queues as they were written."""
     for name, queue in queues.items():
@@ -260,6 +263,8 @@ def of_targets(queues: Mapping[str, Queue], own: Mapping[str, Any]) -> Iterator[
                 yield ("queues", name, key), f"there is no queue {target}; {suggestion(target, own)}"
             elif target == name and key in own[name]:
                 yield ("queues", name, key), "is the queue itself; name another one"
+            elif target is not None and target in queues and queues[target].has_tasks:
+                yield ("queues", name, key), f"{target} runs tasks, and {NAMES_NONE}"
 
 
 def _speaks_of(target: str, names: Iterable[str]) -> bool:

@@ -120,7 +120,7 @@ def _names(queue: Queue) -> Iterator[Said]:
     for key, reference in _references(queue):
         module, _, name = reference.partition(":")
         source = source_of(module, queue.python_path)
-        if source and not defines(source, name):
+        if name and source and not defines(source, name):
             yield (key,), f"{printable(source)} seems not to define {name}; name a function of that module"
 
 

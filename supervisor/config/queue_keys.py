@@ -128,7 +128,9 @@ QUEUE = Section(
     Queue,
     "A queue, and the pool of workers that serves it. Names are `[a-z0-9][a-z0-9_.-]{0,62}`.",
     {
-        "handler": Key("handler", special.REFERENCE_TO_CODE, "Python callable that takes the job; this or `command`"),
+        "handler": Key(
+            "handler", special.HANDLER, "Python callable that takes the job, or a module of tasks; this or `command`"
+        ),
         "command": Key(
             "command",
             special.COMMAND,

@@ -13,7 +13,7 @@ from supervisor.config.keys import Key, Section
 from supervisor.config.kinds import Kind, boolean, choice, duration, integer, listed, text, wrong
 from supervisor.config.problem import shown
 from supervisor.config.spec import DAY_MS, Schedule
-from supervisor.job import PRIORITY_MAX, PRIORITY_MIN, TAG_LENGTH_MAX
+from supervisor.job import PRIORITY_MAX, PRIORITY_MIN, TAG_LENGTH_MAX, TASK_NAME_MAX
 from supervisor.policy.options import instant_ms
 from supervisor.policy.schedule import EXPRESSION_MAX, LAST_MS, read_cron
 
@@ -110,6 +110,7 @@ def _check_payload(value: Any) -> None:
 
 
 PAYLOAD = Kind("what the payload of its jobs is: any value but a date or time", _read_payload, {}, json.loads)
+TASK = text("the name of a task", r"[!-~]+", TASK_NAME_MAX)
 TAG = text("a tag", r"\S(.*\S)?", TAG_LENGTH_MAX)
 
 
@@ -135,6 +136,7 @@ SCHEDULE = Section(
             "-",
         ),
         "timezone": Key("timezone", ZONE, "the zone whose clock `cron` means"),
+        "task": Key("task", TASK, "which task of the queue runs its jobs, where its handler is a module of tasks", "-"),
         "payload": Key("payload", PAYLOAD, "what its jobs get; at most 64 KiB as JSON", "null"),
         "jitter": Key(
             "jitter_ms",

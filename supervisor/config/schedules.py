@@ -124,6 +124,11 @@ def of_schedule(schedule: Schedule, queue: Queue | None) -> Iterator[Conflict]:
         yield ("missed_within",), 'means something for missed = "once" or "all" only; remove it, or set missed'
     if queue is None:
         return
+    own = queue.handler is not None or queue.command is not None
+    if queue.has_tasks and schedule.task is None:
+        yield (), f'says no task, and queue {queue.name} runs tasks; write task = "NAME"'
+    elif own and schedule.task is not None and not queue.has_tasks:
+        yield ("task",), f"means nothing in queue {queue.name}, which has no tasks; remove it"
     size = len((schedule.payload or "null").encode())
     if size > queue.max_payload_bytes:
         text = f"is {size:,} bytes as JSON; queue {queue.name} takes at most {queue.max_payload_bytes:,} (max_payload)"

@@ -256,6 +256,11 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """None: as `[alerts]` says; 0: never."""
 
     @property
+    def has_tasks(self) -> bool:
+        """Whether its jobs name a task: its handler is a module, of which any task may be meant."""
+        return self.handler is not None and ":" not in self.handler
+
+    @property
     def workers_min(self) -> int:
         """The least number of workers."""
         return self.workers if isinstance(self.workers, int) else self.workers.min
@@ -279,6 +284,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cron: str | None = None
     every_ms: int | None = None
     timezone: str = "UTC"
+    task: str | None = None
     payload: str | None = None
     jitter_ms: int = 0
     start_ms: int | None = None
@@ -344,6 +350,13 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """Every pool of workers by its name: of queues that have their own, and of `[pools.NAME]`."""
         own = {name: queue for name, queue in self.queues.items() if queue.handler or queue.command}
         return {**own, **self.pools}
+
+    def pool_of(self, name: str) -> str | None:
+        """The pool that draws from a queue; None for one that no table speaks of."""
+        table = self.queue(name)
+        if table is None:
+            return None
+        return next((pool for pool in self.workplaces if table.name in self.sources_of(pool)), None)
 
     def sources_of(self, pool: str) -> dict[str, int]:
         """The tables of queues that a pool draws from, with their weights: its own queue, if it says nothing else."""

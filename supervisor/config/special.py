@@ -107,6 +107,22 @@ def _read_reference(value: Any, _folder: str) -> str:
     return written
 
 
+def _read_handler(value: Any, folder: str) -> str:
+    """A function, or a module of which the functions marked as tasks are meant."""
+    if isinstance(value, str) and value and all(_is_name(part) for part in value.split(".")):
+        return value
+    return _read_reference(value, folder)
+
+
+def _is_name(part: str) -> bool:
+    return part.isidentifier() and not keyword.iskeyword(part)
+
+
+HANDLER = Kind(
+    '"module:function", or "module" for its tasks',
+    _read_handler,
+    {"anyOf": [{"type": "string", "pattern": r"^[^\s:]+(:[^\s:]+)?$"}, REFERENCE]},
+)
 REFERENCE_TO_CODE = Kind(
     '"module:function"',
     _read_reference,

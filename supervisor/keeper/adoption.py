@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 
-from supervisor.keeper import breaking
+from supervisor.keeper import breaking, parking
 from supervisor.keeper.settling import settle_to_end
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
@@ -28,6 +28,7 @@ def adopt(work: Work) -> int:
     hit("keeper.adopt")
     state = work.state
     breaking.adopt(work)
+    parking.adopt(work)
     living = {slot.incarnation: slot for slot in state.slots.values()}
     adopted = 0
     for owner in work.tx.owners():

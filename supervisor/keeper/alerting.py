@@ -17,9 +17,9 @@ import msgspec
 from supervisor.errors import Busy, JobsupError, StoreError, WrongState
 from supervisor.keeper.alert_text import alert_of, payload_of
 from supervisor.keeper.children import known_queue, new_job
+from supervisor.keeper.pending import PendingGroup
 from supervisor.keeper.private import Private
 from supervisor.keeper.state import State
-from supervisor.keeper.tasks import PendingGroup
 from supervisor.policy.alerts import TEST, Message, Open
 from supervisor.policy.duration import show
 from supervisor.store.driver import sqlite3

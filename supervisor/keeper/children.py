@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,9 +13,13 @@ from supervisor.config.names import SEPARATOR, internal_name, scope_of, short_na
 from supervisor.config.spec import Queue, Spec, is_pattern
 from supervisor.errors import InvalidPayload, PayloadTooLarge, UnknownQueue
 from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX
+from supervisor.keeper.fitting import fitted
 from supervisor.policy.unique import MemberMissing, Unique, fingerprint
 from supervisor.store.protocol import Group, NewJob
 from supervisor.wire import messages
+
+if TYPE_CHECKING:
+    from supervisor.keeper.state import State
 
 
 def known_queue(spec: Spec, name: str) -> Queue:
@@ -57,7 +61,7 @@ def nearest(spec: Spec, name: str) -> str:
 
 
 def children_of(
-    spec: Spec, listed: Sequence[tuple[str, bytes, Mapping[str, Any]]], now_ms: int, scope: str = ""
+    state: State, listed: Sequence[tuple[str, bytes, Mapping[str, Any]]], now_ms: int, scope: str = ""
 ) -> list[Group]:
     """The groups that a handler's own enqueues make, in its own scope.
 
@@ -69,12 +73,12 @@ def children_of(
     groups = []
     for written, payload, options in listed:
         name = inner(scope, written)
-        queue = known_queue(spec, name)
+        queue = known_queue(state.spec, name)
         try:
-            job = msgspec.convert({"payload": msgspec.Raw(payload), **options}, messages.NewJob)
+            asked = msgspec.convert({"payload": msgspec.Raw(payload), **options}, messages.NewJob)
         except msgspec.ValidationError as error:
             raise InvalidPayload(f"a job for {written}: {error}") from error
-        groups.append(Group(name, [new_job(queue, job, now_ms, name)]))
+        groups.append(Group(name, [new_job(queue, job, now_ms, name) for job in fitted(state, name, [asked])]))
     return groups
 
 
@@ -105,6 +109,10 @@ def new_job(
         own["tags"] = job.tags
     if job.cost is not None and job.cost != 1:
         own["cost"] = job.cost
+    if job.task is not None:
+        own["task"] = job.task
+        if job.version is not None:
+            own["version"] = job.version
     key, unique, name = job.key or "", unique_of(queue), queue.name if name is None else name
     same = None if unique is None else _same(unique, name, key, payload)
     if unique is not None and unique.debounce_ms is not None:

@@ -11,6 +11,7 @@ from supervisor.errors import InvalidPayload, JobsupError, UnknownJob, WrongStat
 from supervisor.job import TAGS_MAX
 from supervisor.job import State as JobState
 from supervisor.keeper.children import known_queue, new_job
+from supervisor.keeper.fitting import fitted, runs_tasks
 from supervisor.keeper.operations import Refuse, Reply
 from supervisor.keeper.state import State
 from supervisor.store.history import Edit
@@ -45,6 +46,7 @@ class Change:
             return lambda: self.refuse(refusal) is None
         target = self.request.queue
         if target is not None and target != facts.queue:
+            self.state.tasks.look_again()
             tx.move(facts.queue, target, [job_id], payload=change.payload)
         then = tx.edit(job_id, change)
 
@@ -84,6 +86,8 @@ class Change:
             timeout_ms=request.timeout_ms or own.get("timeout_ms"),
             max_attempts=request.max_attempts or own.get("max_attempts"), tags=self._tags(own),
         )  # fmt: skip
+        if request.payload is not msgspec.UNSET and "task" in own:
+            self._fit(own, facts.queue if request.queue is None else request.queue, wanted)
         job: NewJob = new_job(queue, wanted, now_ms, request.queue or facts.queue)
         options = _joined(own, job.options)
         given = payload if request.payload is not msgspec.UNSET else None
@@ -92,6 +96,12 @@ class Change:
         if competes and (rival := tx.rival(request.job, queue=moves, payload=given)) is not None:
             raise tx.not_unique(rival, request.queue or facts.queue)
         return Edit(given, priority, options, job.due_at_ms)
+
+    def _fit(self, own: dict[str, Any], queue: str, wanted: messages.NewJob) -> None:
+        """Refuse a payload that the job's task would not take, where its queue runs tasks."""
+        if runs_tasks(self.state, queue):
+            task = msgspec.structs.replace(wanted, task=own["task"], version=own.get("version", 1))
+            fitted(self.state, queue, [task])
 
     def _payload(self, tx: Transaction) -> bytes:
         """The new payload, or the old one where another queue may not take it."""

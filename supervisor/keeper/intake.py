@@ -13,8 +13,9 @@ from supervisor.errors import Busy, JobsupError, PayloadTooLarge, QueueFull, Unk
 from supervisor.job import GROUP_BYTES_MAX
 from supervisor.job import State as JobState
 from supervisor.keeper.children import known_queue, new_job
+from supervisor.keeper.fitting import fitted
+from supervisor.keeper.pending import PendingGroup
 from supervisor.keeper.state import State
-from supervisor.keeper.tasks import PendingGroup
 from supervisor.keeper.work import INSERT_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
 from supervisor.policy.discipline import WAIT
@@ -38,7 +39,8 @@ def accept(
         UnknownQueue, InvalidPayload, PayloadTooLarge: nothing of the group is kept.
     """
     queue = known_queue(state.spec, request.queue)
-    jobs = [new_job(queue, job, now_ms, request.queue) for job in request.jobs]
+    asked = fitted(state, request.queue, request.jobs)
+    jobs = [new_job(queue, job, now_ms, request.queue) for job in asked]
     size = sum(len(job.payload) for job in jobs)
     if size > GROUP_BYTES_MAX:
         raise PayloadTooLarge(f"the group has {size} bytes of payloads, the limit is {GROUP_BYTES_MAX}")

@@ -20,11 +20,11 @@ from supervisor.keeper import adoption, dispatch, housekeeping
 from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.intake import refuse_overdue, refuse_unfit
 from supervisor.keeper.passes import FAILURE_PAUSE_MS, Passes
+from supervisor.keeper.pending import Operation, PendingGroup
 from supervisor.keeper.private import Private
 from supervisor.keeper.service import Service
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.state import State
-from supervisor.keeper.tasks import Operation, PendingGroup
 from supervisor.keeper.undertaker import bury_all
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -238,6 +238,7 @@ class Keeper:
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
         due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, state.loads.next_ms]
+        due.append(state.tasks.unblock_at_ms)
         due += [self.alerting.next_ms(boot_ms()), state.timetable.wake_ms(leasing=state.leasing)]
         due += [pending.until_ms for pending, _ in state.unfit]
         for at in (*due, self.server.next_deadline_ms(), self.service.waits.next_ms):
@@ -263,7 +264,10 @@ class Keeper:
         if self._wanted():
             return True
         schedules_ms = state.timetable.wake_ms(leasing=state.leasing)
-        due = (state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, schedules_ms)
+        due = (
+            state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, schedules_ms,
+            state.tasks.unblock_at_ms,
+        )  # fmt: skip
         if any(at is not None and now_ms >= at for at in due):
             return True
         if housekeeping.chores_due(self.chores, now_ms):

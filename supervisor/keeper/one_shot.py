@@ -29,6 +29,8 @@ def run_one_shot(spec: Spec, sock: socket.socket, *, create: bool, scope: str = 
     state = State(spec, _open(spec, create=create), log, boot_id(), boot_ms())
     state.leasing = False
     keeper = Keeper(state)
+    state.tasks.learn(keeper.reader.tasks())
+    state.tasks.unblock_at_ms = None  # nobody is here who could run them
     keeper.serve_one(sock, scope)
     return keeper.finish()
 

@@ -163,7 +163,8 @@ class Move(Sweep):
         return tx.ids_of(self.old, self.after_id, STEP_JOBS)
 
     def act(self, tx: Transaction, ids: list[int]) -> int:
-        """Move them."""
+        """Move them; where they go there may be code that they wait for."""
+        self.state.tasks.look_again()
         return tx.move(self.old, self.new, ids)
 
 

@@ -14,6 +14,7 @@ from supervisor.keeper import (
     dispatch,
     expiring,
     housekeeping,
+    parking,
     recall,
     sources,
     standstill,
@@ -107,6 +108,7 @@ class Passes:
         if intake:
             insert(work, flush=flush)
             self._operate(work)
+        parking.keep_up(work)
         housekeeping.promote(work, self._chores)
         housekeeping.wake(work, self._chores)
         if intake:

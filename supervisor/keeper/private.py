@@ -9,10 +9,13 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from supervisor.config import codec
 from supervisor.errors import NotRunning
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
+from supervisor.policy.tasks import TASKS_MAX, Known
 from supervisor.unix.clock import boot_ms
 from supervisor.unix.slot import Slot
 from supervisor.wire import control
@@ -47,6 +50,7 @@ class Private:
             control.PoolState: self._pool_state,
             control.PoolScaled: self._pool_scaled,
             control.Stopping: self._stopping,
+            control.TasksKnown: self._tasks_known,
             control.Certificate: self._certificate,
         }
 
@@ -214,6 +218,14 @@ class Private:
 
     def _pool_scaled(self, said: control.PoolScaled, _d: list[int], _: Link) -> None:
         self.state.scaled[said.pool] = said
+
+    def _tasks_known(self, said: control.TasksKnown, descriptors: list[int], _: Link) -> None:
+        """What code knows; a list that is none comes from a process that ran user code, and is passed over."""
+        try:
+            known = msgspec.json.decode(read_memory_file(descriptors.pop()), type=tuple[Known, ...])
+        except (msgspec.MsgspecError, LookupError, OSError):
+            return
+        self.state.tasks.publish(said.pool, known[:TASKS_MAX])
 
     def _stopping(self, stopping: control.Stopping, _d: list[int], _: Link) -> None:
         for number in stopping.slots:

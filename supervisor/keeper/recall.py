@@ -88,7 +88,7 @@ def _recall_unread(work: Work, slot: KeeperSlot, chunks: list[Chunk]) -> int:
     others = [chunk for chunk in chunks if chunk.token in slot.resent]
     taken = 0
     for chunk in mine:
-        released = give_back(work, chunk.token, [task.id for task in chunk.tasks])
+        released = give_back(work, chunk.token, [job.id for job in chunk.jobs])
         work.ended(slot, released, chunk.token)
         taken += len(released)
     slot.pinged = True

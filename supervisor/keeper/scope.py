@@ -19,7 +19,7 @@ from supervisor.config.names import SEPARATOR, internal_name, scope_of, short_na
 from supervisor.config.spec import Access, Spec
 from supervisor.errors import Denied, JobsupError, NotRunning, UnknownJob, UnknownSchedule
 from supervisor.keeper.children import inner
-from supervisor.keeper.tasks import Operation
+from supervisor.keeper.pending import Operation
 from supervisor.store.history import Replay
 from supervisor.store.protocol import Standing
 from supervisor.store.reader import Reader

@@ -30,10 +30,10 @@ from supervisor.keeper import (
 from supervisor.keeper.access import allowed
 from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.children import known_queue
+from supervisor.keeper.pending import Operation
 from supervisor.keeper.private import Private
 from supervisor.keeper.scope import Boundary, means_scope, refused_to, shown_to
 from supervisor.keeper.state import State
-from supervisor.keeper.tasks import Operation
 from supervisor.keeper.waits import FINAL_VALUES, Waits
 from supervisor.store.protocol import Inserted
 from supervisor.store.reader import Reader

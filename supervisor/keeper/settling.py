@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from supervisor.config.names import scope_of
 from supervisor.errors import JobsupError
-from supervisor.job import Cancel, Done, Failed, Outcome, RateLimited, Snooze, State
-from supervisor.keeper import breaking, callbacks
+from supervisor.job import TASK_NAME_MAX, Cancel, Done, Failed, Outcome, RateLimited, Snooze, State, Unknown
+from supervisor.keeper import breaking, callbacks, parking
 from supervisor.keeper.allowance import budgets_of
 from supervisor.keeper.children import children_of
 from supervisor.keeper.slots import KeeperSlot
@@ -25,6 +25,7 @@ from supervisor.store.protocol import AttemptError, Completion, Expiry, Facts, G
 from supervisor.unix import ring
 from supervisor.unix.ring import Record, RingDamaged
 from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
+from supervisor.wire.messages import Version
 
 chance = random.SystemRandom().random
 decode = msgspec.msgpack.decode
@@ -39,6 +40,8 @@ UNREADABLE = (
 )  # fmt: skip
 """All that reading bytes of somebody else's making may raise."""
 
+TaskNeeded = Annotated[str, msgspec.Meta(max_length=TASK_NAME_MAX)]
+"""Empty: the job names no task."""
 SnoozeMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_MS)]
 
 
@@ -197,7 +200,7 @@ def write(
     """Write a decision about a leased job, and say what people should hear of it."""
     tx, job_id = work.tx, facts.id
     ended = counted(decision, error.kind if error else None)
-    if not isinstance(decision, policy.Complete):
+    if not isinstance(decision, (policy.Complete, policy.Park)):  # what was parked has not begun
         tx.count_run(facts.queue, token, job_id, started_at_ms, ended.names, measured=ended.measured)
     match decision:
         case policy.Complete(result):
@@ -219,6 +222,8 @@ def write(
             if (history.failures, history.crashes) != facts.history[:2]:
                 callbacks.failed(work, facts, history, error, reason)
             callbacks.dead(work, facts, history, error, reason)
+        case policy.Park(need):
+            parking.park(work, facts, token, need)
         case policy.Withdraw(reason):
             tx.finish(token, job_id, State.CANCELLED, started_at_ms, reason, facts.history, error)
 
@@ -251,7 +256,7 @@ def _report(work: Work, slot: KeeperSlot, record: Record) -> Report:
     try:
         outcome, listed = _outcome(work, slot, record)
         if listed:
-            children = children_of(work.state.spec, listed, work.now_ms, scope_of(slot.pool))
+            children = children_of(work.state, listed, work.now_ms, scope_of(slot.pool))
     except JobsupError as error:
         outcome = Failed(f"job.enqueue: {error.message}", type=type(error).__name__)
     except UNREADABLE as error:
@@ -269,22 +274,12 @@ def _outcome(work: Work, slot: KeeperSlot, record: Record) -> tuple[Outcome, lis
         data = read_file(slot.folder, name, FILE_BYTES_MAX)
         work.afterwards(lambda: remove_file(slot.folder, name))
         kind &= ~ring.SPILLED
-    match kind:
-        case ring.DONE:
-            return Done(_checked_result(data)), []
-        case ring.DONE_WITH_CHILDREN:
-            result, listed = decode(data, type=tuple[bytes | None, list[tuple[str, bytes, dict[str, Any]]]])
-            return Done(_checked_result(result)), listed
-        case ring.FAILED:
-            return Failed(**msgspec.structs.asdict(decode(data, type=FailedFields))), []
-        case ring.SNOOZE:
-            return Snooze(decode(data, type=SnoozeMs) / 1000), []
-        case ring.RATE_LIMITED:
-            delay_ms, key_only = decode(data, type=tuple[SnoozeMs, bool])
-            return RateLimited(delay_ms / 1000, key_only), []
-        case ring.CANCEL:
-            return Cancel(decode(data, type=str)), []
-    raise ValueError(f"there is no outcome of kind {kind}")
+    if kind == ring.DONE_WITH_CHILDREN:
+        result, listed = decode(data, type=tuple[bytes | None, list[tuple[str, bytes, dict[str, Any]]]])
+        return Done(_checked_result(result)), listed
+    if kind not in READERS:
+        raise ValueError(f"there is no outcome of kind {kind}")
+    return READERS[kind](data), []
 
 
 def _checked_result(result: bytes | None) -> bytes | None:
@@ -301,3 +296,19 @@ def _is_json(data: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return True
+
+
+def _rate_limited(data: bytes) -> RateLimited:
+    delay_ms, key_only = decode(data, type=tuple[SnoozeMs, bool])
+    return RateLimited(delay_ms / 1000, key_only)
+
+
+READERS: Mapping[int, Callable[[bytes], Outcome]] = {
+    ring.DONE: lambda data: Done(_checked_result(data)),
+    ring.FAILED: lambda data: Failed(**msgspec.structs.asdict(decode(data, type=FailedFields))),
+    ring.SNOOZE: lambda data: Snooze(decode(data, type=SnoozeMs) / 1000),
+    ring.RATE_LIMITED: _rate_limited,
+    ring.CANCEL: lambda data: Cancel(decode(data, type=str)),
+    ring.UNKNOWN: lambda data: Unknown(*decode(data, type=tuple[TaskNeeded, Version])),
+}
+"""What is read of a record, by its kind; each raises one of `UNREADABLE` where that is nothing."""

@@ -19,7 +19,7 @@ from supervisor.unix.chunk import (
     CHUNK_JOBS_MAX,
     INLINE_BYTES_MAX,
     Chunk,
-    Task,
+    ChunkJob,
     decode_chunk,
     encode_chunk,
     payload_file,
@@ -111,28 +111,28 @@ class KeeperSlot:
     def _chunks(self, lease: Lease, queue: Queue, mean_us: float) -> list[Chunk]:
         jobs_max = max(1, min(CHUNK_JOBS_MAX, int(CHUNK_WORK_US / max(mean_us, 1.0))))
         chunks: list[Chunk] = []
-        tasks: list[Task] = []
+        sending: list[ChunkJob] = []
         size, max_attempts = 0, queue.max_attempts
         drawn = None if lease.queue == self.pool else {"queue": lease.queue, "timeout_ms": queue.timeout_ms}
         for job in lease.jobs:
-            task = self._task(lease.token, job, drawn)
-            weight = _weight(task, job)
-            if tasks and (len(tasks) >= jobs_max or size + weight > CHUNK_BYTES_MAX):
-                chunks.append(self._chunk(lease.token, tasks, max_attempts))
-                tasks, size = [], 0
-            tasks.append(task)
+            sent = self._sent(lease.token, job, drawn)
+            weight = _weight(sent, job)
+            if sending and (len(sending) >= jobs_max or size + weight > CHUNK_BYTES_MAX):
+                chunks.append(self._chunk(lease.token, sending, max_attempts))
+                sending, size = [], 0
+            sending.append(sent)
             size += weight
-        chunks.append(self._chunk(lease.token, tasks, max_attempts))
+        chunks.append(self._chunk(lease.token, sending, max_attempts))
         return chunks
 
-    def _chunk(self, token: int, tasks: list[Task], max_attempts: int) -> Chunk:
+    def _chunk(self, token: int, sending: list[ChunkJob], max_attempts: int) -> Chunk:
         self.serial += 1
-        return Chunk(token, self.serial, tasks, max_attempts)
+        return Chunk(token, self.serial, sending, max_attempts)
 
-    def _task(self, token: int, job: LeasedJob, drawn: dict[str, object] | None) -> Task:
+    def _sent(self, token: int, job: LeasedJob, drawn: dict[str, object] | None) -> ChunkJob:
         """A job as it is sent. What finds no room in the slot travels in the message, if that can hold it."""
-        task = Task(job.id, job.attempt, job.enqueued_at_ms, job.payload, extra_of(job, drawn))
-        return self._outsourced(token, task)
+        sent = ChunkJob(job.id, job.attempt, job.enqueued_at_ms, job.payload, extra_of(job, drawn))
+        return self._outsourced(token, sent)
 
     def ping(self) -> None:
         """Send an empty chunk: a worker that takes it rings."""
@@ -157,22 +157,22 @@ class KeeperSlot:
     def _lighten(self) -> bool:
         """Try again to put the large payloads of the first chunk into files; whether any of them went."""
         chunk = self.unsent[0]
-        tasks = [self._outsourced(chunk.token, task) for task in chunk.tasks]
-        self.unsent[0] = msgspec.structs.replace(chunk, tasks=tasks)
-        if tasks != chunk.tasks:
+        sending = [self._outsourced(chunk.token, sent) for sent in chunk.jobs]
+        self.unsent[0] = msgspec.structs.replace(chunk, jobs=sending)
+        if sending != chunk.jobs:
             return True
         self.no_room = f"its payload finds no room in {self.directory} ({self._refused})"
         return False
 
-    def _outsourced(self, token: int, task: Task) -> Task:
-        if task.payload is None or len(task.payload) < INLINE_BYTES_MAX:
-            return task
+    def _outsourced(self, token: int, sent: ChunkJob) -> ChunkJob:
+        if sent.payload is None or len(sent.payload) < INLINE_BYTES_MAX:
+            return sent
         try:
-            write_file(self.folder, payload_file(token, task.id), task.payload)
+            write_file(self.folder, payload_file(token, sent.id), sent.payload)
         except OSError as error:
             self._refused = os.strerror(error.errno or errno.EIO)
-            return task
-        return msgspec.structs.replace(task, payload=None)
+            return sent
+        return msgspec.structs.replace(sent, payload=None)
 
     def take_back(self) -> list[Chunk]:
         """Chunks that nobody has begun: unsent ones, and those still in the socket. The kernel decides who got each."""
@@ -186,7 +186,7 @@ class KeeperSlot:
             if not data:
                 break
             chunks.append(decode_chunk(data))
-        return sorted((chunk for chunk in chunks if chunk.tasks), key=lambda chunk: chunk.serial)
+        return sorted((chunk for chunk in chunks if chunk.jobs), key=lambda chunk: chunk.serial)
 
     def holds(self, job_id: int, token: int) -> bool:
         """Whether this job was handed out through this slot under this token."""
@@ -235,13 +235,13 @@ class KeeperSlot:
                 end.close()
 
 
-def _weight(task: Task, job: LeasedJob) -> int:
-    """About the bytes that a task takes in a message. An error's text may be far longer than the payload."""
-    return len(task.payload or b"") + len(job.options or b"") + len(job.previous_error or b"") + 256
+def _weight(sent: ChunkJob, job: LeasedJob) -> int:
+    """About the bytes that a job takes in a message. An error's text may be far longer than the payload."""
+    return len(sent.payload or b"") + len(job.options or b"") + len(job.previous_error or b"") + 256
 
 
 def extra_of(job: LeasedJob, drawn: dict[str, object] | None = None) -> dict[str, object] | None:
-    """What most jobs do not have, for a task; `drawn` is what its queue says where the pool has another name."""
+    """What most jobs do not have, for a chunk; `drawn` is what its queue says where the pool has another name."""
     few = job.options is None and not job.priority and job.due_at_ms is None and job.previous_error is None
     if few and not job.key and drawn is None:
         return None

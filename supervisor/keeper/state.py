@@ -12,8 +12,9 @@ from supervisor.errors import JobsupError
 from supervisor.keeper.alerts import Alerts
 from supervisor.keeper.archive_times import Archiving
 from supervisor.keeper.load import Loads
+from supervisor.keeper.pending import Operation, PendingGroup
+from supervisor.keeper.published import Tasks
 from supervisor.keeper.slots import KeeperSlot, Phase
-from supervisor.keeper.tasks import Operation, PendingGroup
 from supervisor.keeper.timetable import Timetable
 from supervisor.observe.log import Log
 from supervisor.policy.breaker import Breaker
@@ -103,6 +104,7 @@ class State:
         self.standstill = Standstill()
         self.overdue = Overdue()
         self.timetable = Timetable()
+        self.tasks = Tasks()
         self.wants_lease = True
         self.lease_first: str | None = None
         self.use(spec)
@@ -124,6 +126,7 @@ class State:
         self.store.govern(self.discipline)
         self.room_made = True  # whoever waits for room is looked at by the new rules
         self.wants_lease = True
+        self.tasks.look_again()  # a queue may run something else now
 
     def queue(self, name: str) -> Queue:
         """The queue's spec; defaults for one that left the file, whose jobs stay and may still be settled."""

@@ -19,6 +19,7 @@ from supervisor.config.schedules import plan_of
 from supervisor.config.spec import Schedule, Spec
 from supervisor.errors import JobsupError
 from supervisor.keeper.children import known_queue, new_job
+from supervisor.keeper.fitting import fitted
 from supervisor.observe.failpoint import hit
 from supervisor.policy.schedule import Decision, Outage, Plan, decide, overlapping
 from supervisor.store.protocol import Group, ScheduleRow
@@ -330,7 +331,9 @@ def enqueue(state: State, tx: Transaction, schedule: Schedule, due_ms: int | Non
     due = () if due_ms is None else (f"due:{show_instant(due_ms)}",)
     payload = msgspec.Raw((schedule.payload or "null").encode())
     tags = (*schedule.tags, f"schedule:{schedule.name}", *due)
-    job = new_job(queue, messages.NewJob(payload, priority=schedule.priority, tags=tags), now_ms, schedule.queue)
+    asked = messages.NewJob(payload, priority=schedule.priority, tags=tags, task=schedule.task)
+    (wanted,) = fitted(state, schedule.queue, [asked])
+    job = new_job(queue, wanted, now_ms, schedule.queue)
     (inserted,) = tx.insert([Group(schedule.queue, [job])])
     if inserted.refused is not None:
         raise inserted.refused

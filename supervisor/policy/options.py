@@ -11,7 +11,7 @@ from supervisor.policy.duration import to_ms
 
 NAMES = (
     "delay", "at", "priority", "timeout", "max_attempts", "tags", "backoff", "retry_for", "ttl", "expires", "deadline",
-    "key", "cost",
+    "key", "cost", "task", "version",
 )  # fmt: skip
 EXCLUDING = (
     ("delay_ms", "due_at_ms", "delay or at"),

@@ -36,6 +36,13 @@ def _due(facts: Mapping[str, Any]) -> str:
     return f"it is due in {_soon(facts)}{why}"
 
 
+def _no_code(facts: Mapping[str, Any]) -> str:
+    if not facts["task"]:
+        return "it names no task, and its queue runs tasks only: move it to another queue, or cancel it"
+    what = f"task {facts['task']}" + (f" in version {facts['version']}" if facts["version"] > 1 else "")
+    return f"no worker at hand knows {what}; it runs as soon as code is there that does"
+
+
 def _held(facts: Mapping[str, Any]) -> str:
     head = f"{_line(facts)} waits for job {facts['job']}"
     if facts["state"] == "dead":
@@ -99,6 +106,7 @@ SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "running": lambda f: f"it is running (lease {f['token']})",
     "handed_out": lambda f: f"a worker has it and has not begun it (lease {f['token']})",
     "due_later": _due,
+    "no_code": _no_code,
     "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs elsewhere",
     "paused": lambda f: f"queue {f['queue']} is paused; jobsctl resume {f['queue']} lets it go on",
     "breaker": lambda f: f"the breaker of queue {f['queue']} is {f['said']}",

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from supervisor.job import Cancel, Done, Failed, Outcome, RateLimited, Snooze
+from supervisor.job import Cancel, Done, Failed, Outcome, RateLimited, Snooze, Unknown
 from supervisor.policy import on_error
 from supervisor.policy.backoff import Backoff, delay_ms
 from supervisor.policy.duration import to_ms
 from supervisor.policy.on_error import CRASH, Rule, rule_for
+from supervisor.policy.tasks import Need
 
 
 class Budgets(NamedTuple):
@@ -86,7 +87,13 @@ class Withdraw(NamedTuple):
     reason: str
 
 
-Decision = Complete | Retry | Later | Release | Bury | Withdraw
+class Park(NamedTuple):
+    """The job waits for code that knows its task; nothing is charged."""
+
+    need: Need
+
+
+Decision = Complete | Retry | Later | Release | Bury | Withdraw | Park
 
 
 def settle(history: History, budgets: Budgets, outcome: Outcome, now_ms: int, chance: float) -> Decision:
@@ -98,6 +105,8 @@ def settle(history: History, budgets: Budgets, outcome: Outcome, now_ms: int, ch
             return _later(history, budgets, now_ms + to_ms(delay))
         case Cancel(reason):
             return Withdraw(reason)
+        case Unknown(task, version):
+            return Park(Need(task, version))
         case failed:
             return after_failure(history, budgets, failed, now_ms, chance)
 

@@ -85,6 +85,8 @@ class Foreman:
     def serve(self) -> int:
         """Turn until the pool has stopped; returns the exit status."""
         self._voice.state(self._tree, None)
+        if self._kit.executor is not None:
+            self._voice.publish(self._kit.executor.known)
         self._turn()
         while not self._over():
             for key, _ in self._selector.select(self._timeout_s()):
@@ -266,6 +268,8 @@ class Foreman:
     def _hear_worker(self, member: Member) -> None:
         self._selector.unregister(member.ready_fd)
         if member.hear():
+            if self._queue.has_tasks and self._kit.executor is None:
+                self._voice.publish(member.known)
             self._watch.soon()
             self._obey(on.Ready(member.child, member.run))
 

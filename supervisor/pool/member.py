@@ -10,11 +10,14 @@ import os
 import signal
 from collections import deque
 
+import msgspec
+
+from supervisor.policy.tasks import Known
 from supervisor.pool.fork import UNUSABLE, UP, Forked, Place
 from supervisor.pool.ladder import Climb
 from supervisor.unix.memory import W_DONE, W_TARGET, W_TARGET_TOKEN, W_WATCH, Cell, MemoryFile
 from supervisor.unix.session import kill_session
-from supervisor.unix.slot import STACKS_FILE, open_memory, read_file
+from supervisor.unix.slot import STACKS_FILE, TASKS_FILE, open_memory, read_file
 
 READ_BYTES = 64 * 1024
 OUTPUT_BYTES_MAX = 4 * 1024
@@ -74,6 +77,14 @@ class Member:
         except ValueError:
             return "the handler cannot be used", None
         return message, detail
+
+    @property
+    def known(self) -> tuple[Known, ...]:
+        """The tasks that its code knows, as it left them in the slot; it has imported by itself."""
+        try:
+            return msgspec.json.decode(read_file(self.folder, TASKS_FILE), type=tuple[Known, ...])
+        except (OSError, msgspec.MsgspecError):
+            return ()
 
     def hear_output(self, now_ms: int) -> bool:
         """Read what it wrote to its standard streams and keep the tail; False if there will be no more."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
+import msgspec
+
 from supervisor.config.spec import Queue
+from supervisor.policy.tasks import Known
 from supervisor.pool.burial import Unanswered
 from supervisor.pool.crew import Crew
 from supervisor.pool.member import Member
 from supervisor.tree.model import CircuitState, Tree
 from supervisor.wire import control
-from supervisor.wire.control import Link
+from supervisor.wire.control import Link, memory_file
 
 PROGRESS_MS = 5_000
 CONGESTED_MS = 10
@@ -24,11 +29,27 @@ class Voice:
         self.unanswered = Unanswered(keeper)
         self._unpreloaded = unpreloaded
         self._progress_at_ms = 0
+        self._known: tuple[Known, ...] | None = None
 
     def say(self, message: control.AnyMessage) -> None:
         """Tell both."""
         self.keeper.send(message)
         self.master.send(message)
+
+    def publish(self, known: tuple[Known, ...]) -> None:
+        """Tell the keeper what tasks the code knows, if it has not been told so before."""
+        if known != self._known:
+            self._known = known
+            self._tell_known()
+
+    def _tell_known(self) -> None:
+        if self._known is None:
+            return
+        fd = memory_file("tasks", msgspec.json.encode(self._known))
+        try:
+            self.keeper.send(control.TasksKnown(self._queue.name), [fd])
+        finally:
+            os.close(fd)
 
     def introduce(self, member: Member, tree: Tree) -> None:
         """A worker was forked on its slot."""
@@ -63,6 +84,7 @@ class Voice:
                 self.keeper.send(control.WorkerReady(member.slot))
         self.keeper.send(control.Stopping(tuple(member.slot for member in crew if member.leaving)))
         self.state(tree, detail)
+        self._tell_known()
         self.unanswered.repeat(now_ms, at_once=True)
 
     def turn(self, now_ms: int) -> None:

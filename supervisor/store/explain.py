@@ -51,6 +51,8 @@ class Job(NamedTuple):
     last_error: str | None
     attempts: int
     ready: int
+    task: str | None
+    version: int | None
 
     @property
     def cost(self) -> int:
@@ -94,6 +96,9 @@ class Explainer:
         if job.outcome is not None:
             facts = {"state": job.outcome, "reason": job.reason}
             return Explained(job.queue, job.key, State(job.outcome), [Reason("final", facts)])
+        if job.task is not None:
+            needed = {"queue": job.queue, "task": job.task, "version": job.version}
+            return Explained(job.queue, job.key, State.BLOCKED, [Reason("no_code", needed)])
         if not job.ready and job.due_at is None:
             token = self._token(job_id)
             return Explained(job.queue, job.key, State.RUNNING, [Reason("handed_out", {"token": token})])
@@ -147,6 +152,8 @@ class Explainer:
         holder = _job(row)
         if holder.outcome is not None:
             return {"state": holder.outcome, "in_ms": None}
+        if holder.task is not None:
+            return {"state": "blocked", "in_ms": None}
         if holder.ready:
             return {"state": "queued", "in_ms": None}
         in_ms = None if holder.due_at is None else holder.due_at - self._now_ms

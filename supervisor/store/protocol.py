@@ -16,6 +16,7 @@ from supervisor.job import State
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.settle import History
+from supervisor.policy.tasks import Known, Need
 from supervisor.store.history import Edit, NewReplay, Replay, Search
 
 FRESH, TRAILED, SOLO = 0, 1, 2
@@ -328,6 +329,21 @@ class Tx(Protocol):
 
     def interrupt(self, token: int, job_id: int, history: History, error: AttemptError) -> bool:
         """Hand a started job back to the place it had and count the interruption."""
+
+    def park(self, token: int, job_id: int, need: Need) -> bool:
+        """Let a leased job wait for code that can run it, with nothing charged; False if the lease does not hold it."""
+
+    def needs(self) -> dict[str, list[Need]]:
+        """What code the blocked jobs of each queue wait for."""
+
+    def unblock(self, queue: str, need: Need, jobs_max: int) -> int:
+        """Make jobs ready that wait for this, the oldest first; returns how many."""
+
+    def publish(self, pool: str, known: Sequence[Known]) -> None:
+        """Store what tasks the code of a pool knows, in the place of what it knew."""
+
+    def tasks(self) -> dict[str, list[Known]]:
+        """What tasks the code of each pool knows, as it was published last."""
 
     def promote(self, jobs_max: int) -> int:
         """Make due jobs ready, in the order of their times; returns how many."""

@@ -19,10 +19,12 @@ from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.redact import redact
+from supervisor.policy.tasks import Known
 from supervisor.store.driver import plain_text, sqlite3
 from supervisor.store.explain import Explained, Explainer
 from supervisor.store.open import read_only
 from supervisor.store.protocol import Claim, ScheduleRow
+from supervisor.store.sqlite.blocking import known_tasks
 from supervisor.store.sqlite.breaking import breaker_of
 from supervisor.store.sqlite.scheduling import schedule_row
 from supervisor.store.sqlite.statements import SQL
@@ -135,8 +137,6 @@ class Reader:
 
     def _ids(self, queue: str | None, state: State | None, before: int, limit: int) -> list[int]:
         statement = _statement(queue, state)
-        if statement is None:
-            return []
         asked = {"queue": queue, "state": state and state.value, "before": before, "limit": limit}
         return [row[0] for row in self._db.execute(statement, asked)]
 
@@ -262,6 +262,20 @@ class Reader:
         name = name if of is None or name is None else short_name(name)
         return {"count": count, "paused": paused, "next": name, "next_at": instant(next_ms)}
 
+    def tasks(self) -> dict[str, list[Known]]:
+        """What tasks the code of each pool knows; none in a file of an earlier version."""
+        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'task'").fetchone():
+            return {}
+        return {self._named(pool): known for pool, known in known_tasks(self._db).items() if self._has(pool)}
+
+    def blocked_needs(self) -> Iterator[tuple[str, str, int, int]]:
+        """What blocked jobs wait for: queue, task, version, and how many jobs."""
+        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'blocked'").fetchone():
+            return
+        for queue, task, version, jobs in map(_plain, self._db.execute(SQL.read_blocked_needs).fetchall()):
+            if self._has(queue):
+                yield self._named(queue), task, version, jobs
+
     def setting(self, name: str) -> int:
         """A stored number."""
         row = self._db.execute(SQL.meta_get, (name,)).fetchone()
@@ -299,7 +313,8 @@ class Reader:
 
     def _present(self, row: Sequence[Any], leased: Mapping[int, Sequence[Any]]) -> dict[str, Any]:
         (job_id, queue, payload, priority, options, enqueued_at, due_at, state, attempt, token, started_at, finished_at,
-         result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed, key) = row  # fmt: skip
+         result, reason, failures, crashes, interruptions, trail_due_at, last_error, trailed, key,
+         blocked) = row  # fmt: skip
         queue = self._named(queue)
         spec = self.queue_of(queue)
         own = msgspec.json.decode(options) if options else {}
@@ -308,7 +323,7 @@ class Reader:
         due = trail_due_at if trailed else due_at
         hidden = spec.redact if spec else ()
         if state is None:
-            state = "running" if lease else "queued" if due is None else "scheduled"
+            state = "running" if lease else "blocked" if blocked else "queued" if due is None else "scheduled"
             attempt = lease[4] if lease else failures + crashes
             token = lease[1] if lease else None
         return {
@@ -319,6 +334,8 @@ class Reader:
             "result": redact(msgspec.json.decode(result), hidden) if result is not None else None,
             "priority": priority,
             "key": key or None,
+            "task": own.get("task"),
+            "version": own.get("version", 1) if "task" in own else None,
             "tags": own.get("tags", []),
             "attempt": attempt,
             "max_attempts": own.get("max_attempts", spec.max_attempts if spec else None),
@@ -338,9 +355,8 @@ class Reader:
         }
 
 
-def _statement(queue: str | None, state: State | None) -> str | None:
-    """What finds the ids of a listing; None where nothing can be found."""
-    found: str | None
+def _statement(queue: str | None, state: State | None) -> str:
+    """What finds the ids of a listing."""
     match state:
         case None:
             found = SQL.read_queue if queue else SQL.read_all
@@ -355,7 +371,7 @@ def _statement(queue: str | None, state: State | None) -> str | None:
         case State.DEAD | State.CANCELLED:
             found = SQL.read_ended
         case State.BLOCKED:
-            found = None
+            found = SQL.read_blocked
     return found
 
 

@@ -16,7 +16,7 @@ INLINE_BYTES_MAX = 16 * 1024
 """Payloads of this size and more travel as files of the slot."""
 
 
-class Task(msgspec.Struct, array_like=True, frozen=True):
+class ChunkJob(msgspec.Struct, array_like=True, frozen=True):
     """One job of a chunk. `payload` is JSON text, or None when it is a file of the slot.
 
     `extra` has what most jobs do not have: priority, tags, due_at_ms, timeout_ms, max_attempts, previous_error.
@@ -37,7 +37,7 @@ class Chunk(msgspec.Struct, array_like=True, frozen=True):
 
     token: int
     serial: int
-    tasks: list[Task]
+    jobs: list[ChunkJob]
     max_attempts: int
 
 

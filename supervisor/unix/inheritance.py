@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from supervisor.config.spec import Alerts, Queue, Spec
 from supervisor.job import Job, Outcome
 from supervisor.observe.log import Log
+from supervisor.policy.tasks import Known
 from supervisor.unix.slot import Slot
 
 FOREMAN_UNUSABLE = 69
@@ -22,6 +23,11 @@ FOREMAN_ESCALATED = 73
 
 class Executor(Protocol):
     """Runs one job of a queue: a Python callable or a command."""
+
+    @property
+    def known(self) -> tuple[Known, ...]:
+        """The tasks that it runs, where its queue has tasks."""
+        ...
 
     def prepare(self) -> None:
         """Called once in each worker, after it was forked and before its first job."""

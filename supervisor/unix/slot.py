@@ -19,6 +19,8 @@ from typing import NamedTuple
 from supervisor.unix.memory import MEMORY_FILE, format_memory
 
 CERTIFICATE_FILE = "certificate"
+TASKS_FILE = "tasks"
+"""What a worker that imports by itself has found: the tasks of its code, as JSON."""
 STACKS_FILE = "stacks"
 FILE_BYTES_MAX = 64 * 1024 * 1024
 SPARE_SLOTS = 2

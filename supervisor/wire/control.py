@@ -158,6 +158,12 @@ class PoolState(Message, frozen=True):
     preloaded: bool = True
 
 
+class TasksKnown(Message, frozen=True):
+    """Foreman to keeper (descriptor: a memfd with the list as JSON): what tasks the code of the pool knows."""
+
+    pool: str
+
+
 class Stopping(Message, frozen=True):
     """Foreman to keeper: these workers take no more; lease nothing to their slots."""
 
@@ -301,7 +307,7 @@ AnyMessage = (
     Hello | Ready | Progress | SlotGiven | SlotClosed | LinkGiven | LinkGone | SpecChanged | TreeChanged | Drain
     | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
     | ScopeGiven | ScopeGone | Certificate | Answered | CancelRunning | RecycleWorker | PoolLoad | PoolScaled | Resized
-    | ScaleAsked | AlerterGiven | AlerterGone | AlertsKnown | Tell | Told
+    | ScaleAsked | TasksKnown | AlerterGiven | AlerterGone | AlertsKnown | Tell | Told
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -22,6 +22,8 @@ from supervisor.job import (
     PRIORITY_MIN,
     TAG_LENGTH_MAX,
     TAGS_MAX,
+    TASK_NAME_MAX,
+    VERSION_MAX,
     State,
 )
 from supervisor.policy.duration import MAX_MS
@@ -58,6 +60,8 @@ JobKey = Annotated[str, Meta(min_length=1, max_length=JOB_KEY_LENGTH_MAX)]
 AskedKey = Annotated[str, Meta(max_length=JOB_KEY_LENGTH_MAX)]
 """What a job belongs to, in a filter; empty for jobs that belong to nothing."""
 Cost = Annotated[int, Meta(ge=1, le=COST_MAX)]
+TaskName = Annotated[str, Meta(pattern=rf"^[!-~]{{1,{TASK_NAME_MAX}}}\Z")]
+Version = Annotated[int, Meta(ge=1, le=VERSION_MAX)]
 Tag = Annotated[str, Meta(min_length=1, max_length=TAG_LENGTH_MAX)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=TAGS_MAX)]
 
@@ -80,6 +84,8 @@ class NewJob(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     deadline_at_ms: Instant | None = None
     key: JobKey | None = None
     cost: Cost | None = None
+    task: TaskName | None = None
+    version: Version | None = None
 
 
 Fingerprint = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]

@@ -62,10 +62,12 @@ RULES = {
     "tag": "a text of 1 to 64 characters",
     "untag": "a list of at most 32 texts of 1 to 64 characters",
     "tags": "a list of at most 32 texts of 1 to 64 printable characters",
+    "task": "the name of a task, 1 to 200 printable ASCII characters without blanks",
     "text": "a text of 1 to 1000 characters",
     "timeout_ms": "whole milliseconds, from 1 to 36500 days for a job, from 0 to one day for wait",
     "ttl_ms": "whole milliseconds, 1 to 36500 days",
     "type": "a text of 1 to 1000 characters",
+    "version": "an integer from 1 to 1000000",
     "workers": "an integer from 1 to 256, or null",
     "within_ms": "whole milliseconds, 0 to one day",
 }

@@ -37,17 +37,26 @@ from supervisor.job import (
     Outcome,
     RateLimited,
     Snooze,
+    Unknown,
 )
 from supervisor.observe.failpoint import hit
 from supervisor.policy.duration import to_ms
 from supervisor.policy.options import to_wire
 from supervisor.unix import barrier, ring
-from supervisor.unix.chunk import Chunk, Task, decode_chunk, outcome_file, payload_file
+from supervisor.unix.chunk import Chunk, ChunkJob, decode_chunk, outcome_file, payload_file
 from supervisor.unix.clock import boot_ns, wall_offset_ms
 from supervisor.unix.inheritance import Executor, WorkerInheritance
 from supervisor.unix.memory import W_CLAIM, W_DONE, W_LIMIT, Memory
 from supervisor.unix.ring import RingWriter
-from supervisor.unix.slot import FILE_BYTES_MAX, STACKS_FILE, open_memory, read_file, remove_file, write_file
+from supervisor.unix.slot import (
+    FILE_BYTES_MAX,
+    STACKS_FILE,
+    TASKS_FILE,
+    open_memory,
+    read_file,
+    remove_file,
+    write_file,
+)
 from supervisor.wire import payload as payloads
 
 CHUNK_MESSAGE_MAX = 256 * 1024
@@ -117,6 +126,8 @@ class Worker:
         faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True, chain=False)
         faulthandler.enable(file=stacks, all_threads=True)
         self._executor = self._given.executor or self._given.load(self._queue)
+        if self._given.executor is None and self._queue.has_tasks:
+            write_file(self._folder, TASKS_FILE, msgspec.json.encode(self._executor.known))
         self._executor.prepare()
         barrier.register()
         self._sock.setblocking(False)
@@ -175,25 +186,25 @@ class Worker:
 
     def _run_chunk(self, chunk: Chunk) -> None:
         hit("worker.after_take")
-        if not chunk.tasks:
+        if not chunk.jobs:
             self._unrung += 1  # the keeper asks whether we take anything at all
         self._max_attempts = chunk.max_attempts
         had = self._remember(chunk.token)
         serial = chunk.serial << 16
         offset_ms = wall_offset_ms()
-        for index, task in enumerate(chunk.tasks):
+        for index, sent in enumerate(chunk.jobs):
             self._words[W_CLAIM] = serial | index
             limit = self._words[W_LIMIT]
             recalled = limit >> 16 == chunk.serial and index >= limit & 0xFFFF
             if recalled or self._stopping or self._recycled():
-                left = [later.id for later in chunk.tasks[index:] if later.id not in had]
+                left = [later.id for later in chunk.jobs[index:] if later.id not in had]
                 self._hand_back(chunk.token, left)
                 # A new keeper may have sent them anew before it read that: they are another worker's now.
                 had.update(left)
                 break
-            if task.id not in had:
-                had.add(task.id)
-                self._run_job(chunk.token, task, offset_ms)
+            if sent.id not in had:
+                had.add(sent.id)
+                self._run_job(chunk.token, sent, offset_ms)
         self._ring_bell()
         self._take_signals()
 
@@ -217,23 +228,23 @@ class Worker:
 
     # -- one job -----------------------------------------------------------------------------------------------
 
-    def _run_job(self, token: int, task: Task, offset_ms: int) -> None:
-        extra = task.extra or {}
+    def _run_job(self, token: int, sent: ChunkJob, offset_ms: int) -> None:
+        extra = sent.extra or {}
         timeout_ms = extra.get("timeout_ms") or self._queue.timeout_ms
         started_ns = boot_ns()
         started_ms = started_ns // 1_000_000
         if "deadline_at_ms" in extra:
             timeout_ms = min(timeout_ms, max(extra["deadline_at_ms"] - started_ms - offset_ms, 0))
         deadline_ms = started_ms + timeout_ms
-        self._memory.begin(0, task.id, token, started_ms, deadline_ms)
+        self._memory.begin(0, sent.id, token, started_ms, deadline_ms)
         if deadline_ms < self._memory.watch_until_ms:
             self._ring_foreman()
         hit("worker.after_begin")
         children = Children()
         try:
-            outcome = self._execute(token, task, extra, timeout_ms, started_ms + offset_ms, children)
+            outcome = self._execute(token, sent, extra, timeout_ms, started_ms + offset_ms, children)
         except SlotLost:
-            self._give_up(token, task.id)
+            self._give_up(token, sent.id)
             return
         if os.getpid() != self._pid:
             os._exit(0)  # the job has forked, and came back twice: the job is the first one's, and so is the ring
@@ -241,9 +252,9 @@ class Worker:
         hit("worker.after_run")
         ended_ns = boot_ns()
         try:
-            self._record(token, task.id, outcome, children, started_ms + offset_ms, (ended_ns - started_ns) // 1000)
+            self._record(token, sent.id, outcome, children, started_ms + offset_ms, (ended_ns - started_ns) // 1000)
         except SlotLost:
-            self._give_up(token, task.id)
+            self._give_up(token, sent.id)
             return
         hit("worker.after_record")
         self._memory.end(0)
@@ -260,11 +271,11 @@ class Worker:
         self._stopping = True
 
     def _execute(
-        self, token: int, task: Task, extra: dict[str, Any], timeout_ms: int, started_at_ms: int, children: Children
+        self, token: int, sent: ChunkJob, extra: dict[str, Any], timeout_ms: int, started_at_ms: int, children: Children
     ) -> Outcome:
         try:
-            payload = task.payload if task.payload is not None else self._large_payload(token, task.id)
-            job = self._job(token, task, extra, payload, started_at_ms + timeout_ms, children)
+            payload = sent.payload if sent.payload is not None else self._large_payload(token, sent.id)
+            job = self._job(token, sent, extra, payload, started_at_ms + timeout_ms, children)
             if not timeout_ms:
                 raise JobTimeout(TOO_LATE)  # noqa: TRY301 - as if it had passed a moment later
             self._interruptible = True
@@ -285,20 +296,22 @@ class Worker:
         return payload
 
     def _job(
-        self, token: int, task: Task, extra: dict[str, Any], payload: bytes, deadline_at_ms: int, children: Children
+        self, token: int, sent: ChunkJob, extra: dict[str, Any], payload: bytes, deadline_at_ms: int, children: Children
     ) -> Job:
         due_at_ms = extra.get("due_at_ms")
         return Job(
-            id=task.id,
+            id=sent.id,
             queue=short_name(extra["queue"]) if "queue" in extra else self._name,
             payload=msgspec.json.decode(payload),
-            attempt=task.attempt,
+            attempt=sent.attempt,
             max_attempts=extra.get("max_attempts") or self._max_attempts,
             token=token,
             priority=extra.get("priority", 0),
             tags=tuple(extra.get("tags", ())),
             key=extra.get("key"),
-            enqueued_at=_instant(task.enqueued_at_ms),
+            task=extra.get("task"),
+            version=extra.get("version", 1),
+            enqueued_at=_instant(sent.enqueued_at_ms),
             due_at=_instant(due_at_ms) if due_at_ms else None,
             deadline=_instant(deadline_at_ms),
             previous_error=extra.get("previous_error"),
@@ -359,19 +372,21 @@ def wire_outcome(outcome: Outcome, children: list[Child]) -> tuple[int, bytes]:
     match outcome:
         case Done(result) if children:
             listed = [(child.queue, child.payload, child.options) for child in children]
-            return ring.DONE_WITH_CHILDREN, encode((result, listed))
+            found = ring.DONE_WITH_CHILDREN, encode((result, listed))
         case Done(result):
-            return ring.DONE, result or b""
+            found = ring.DONE, result or b""
         case Failed():
-            return ring.FAILED, encode(
-                {name: clipped(value) for name, value in outcome._asdict().items() if value is not None}
-            )
+            given = {name: clipped(value) for name, value in outcome._asdict().items() if value is not None}
+            found = ring.FAILED, encode(given)
         case Snooze(delay):
-            return ring.SNOOZE, encode(to_ms(delay))
+            found = ring.SNOOZE, encode(to_ms(delay))
         case RateLimited(delay, key_only):
-            return ring.RATE_LIMITED, encode((to_ms(delay), key_only))
+            found = ring.RATE_LIMITED, encode((to_ms(delay), key_only))
         case Cancel(reason):
-            return ring.CANCEL, encode(clipped(reason))
+            found = ring.CANCEL, encode(clipped(reason))
+        case Unknown():
+            found = ring.UNKNOWN, encode(tuple(outcome))
+    return found
 
 
 def clipped(value: Any) -> Any:

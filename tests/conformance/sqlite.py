@@ -19,6 +19,7 @@ from tests.support.disciplines import by_name
 ONE_PLACE_EACH = """
 SELECT id, 'queued' AS place FROM ready
 UNION ALL SELECT id, 'scheduled' FROM scheduled
+UNION ALL SELECT id, 'blocked' FROM blocked
 UNION ALL SELECT id, state FROM outcome
 """
 
@@ -126,6 +127,8 @@ def _misviewed(db: Any) -> Iterator[str]:
 
 
 def _orphans(db: Any) -> Iterator[str]:
+    for row in db.execute("SELECT blocked.id FROM blocked JOIN job USING (id) WHERE blocked.queue <> job.queue"):
+        yield f"blocked job {row[0]} is filed under another queue"
     for table in ("outcome", "trail", "attempt"):
         for row in db.execute(f"SELECT DISTINCT id FROM {table} WHERE id NOT IN (SELECT id FROM job)").fetchall():
             yield f"{table} has a row of job {row[0]}, which does not exist"

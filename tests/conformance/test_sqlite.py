@@ -13,9 +13,10 @@ from tests.conformance.history import HistoryConformance
 from tests.conformance.retry_verbs import RetryVerbs
 from tests.conformance.sqlite import SqliteBackend
 from tests.conformance.suite import Conformance
+from tests.conformance.task_verbs import TaskVerbs
 
 
-class TestSqlite(Conformance, RetryVerbs):
+class TestSqlite(Conformance, RetryVerbs, TaskVerbs):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> SqliteBackend:
         return SqliteBackend(tmp_path / "jobs.db")

@@ -44,7 +44,7 @@ class Forger:
         self.sock.setblocking(True)
         os.write(given.ready_fd, b"r")
         self.chunk: Chunk = decode_chunk(self.sock.recv(1 << 18))
-        self.id = self.chunk.tasks[0].id
+        self.id = self.chunk.jobs[0].id
         self.token = self.chunk.token
 
     def record(self, kind: int, data: bytes) -> None:
@@ -315,8 +315,8 @@ def test_what_was_finished_before_the_damage_counts(tmp_path: Path) -> None:
     """Two whole records, then one that is none: the two are kept, the rest runs elsewhere."""
 
     def deed(it: Forger) -> None:
-        for task in it.chunk.tasks[:2]:
-            it.ring.append(ring.DONE, task.id, it.token, 0, 0, b'"kept"')
+        for sent in it.chunk.jobs[:2]:
+            it.ring.append(ring.DONE, sent.id, it.token, 0, 0, b'"kept"')
         it.memory.words[W_PUBLISHED] = 3
 
     with Rig(tmp_path, [a_queue(tmp_path, workers=1)]) as rig:
@@ -345,7 +345,7 @@ def test_a_large_outcome_after_the_end_of_the_ring_is_read_after_death(tmp_path:
 
     def deed(it: Forger) -> None:
         size = ring.DATA_MAX
-        first = it.chunk.tasks[0].id
+        first = it.chunk.jobs[0].id
         for _ in range(7):
             it.ring.append(ring.DONE, 1 << 40, it.token, 0, 0, b"x" * size)
         it.sock.send(b"\0")

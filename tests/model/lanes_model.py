@@ -16,7 +16,7 @@ from supervisor.policy.discipline import Discipline, Limit
 
 TICKS = 1024
 SHARE = 1 << 20
-UNFINISHED = (State.SCHEDULED, State.QUEUED, State.RUNNING)
+WAITING = (State.BLOCKED, State.SCHEDULED, State.QUEUED)
 
 
 @dataclass
@@ -362,9 +362,7 @@ class Lanes:
         self.ticks += 1
 
     def waiting(self, queue: str) -> int:
-        return sum(
-            1 for job in self.jobs.values() if job.queue == queue and job.state in (State.QUEUED, State.SCHEDULED)
-        )
+        return sum(1 for job in self.jobs.values() if job.queue == queue and job.state in WAITING)
 
     def insert(self, queue: str, new: list[tuple[str, int, int | None, int, str | None]]) -> list[int] | str:
         """Ids of the group's jobs, or why it is refused. A job: key, priority, due, cost, what it is compared by."""
@@ -383,7 +381,7 @@ class Lanes:
             if over > 0 and (len(fresh) > rules.max_size or rules.when_full != "drop_oldest"):
                 return "queue_full"
             for job_id in sorted(i for i, job in self.jobs.items() if job.queue == queue)[:]:
-                if over > 0 and self.jobs[job_id].state in (State.QUEUED, State.SCHEDULED):
+                if over > 0 and self.jobs[job_id].state in WAITING:
                     self.withdraw(self.jobs[job_id])
                     over -= 1
         self.ticks = max(self.ticks, self.now * TICKS)
@@ -414,7 +412,7 @@ class Lanes:
     def replace(
         self, job: Job | None, new: tuple[str, int, int | None, int, str | None], fields: tuple[str, ...]
     ) -> None:
-        if job is None or job.state not in (State.SCHEDULED, State.QUEUED) or job.tried:
+        if job is None or job.state not in WAITING or job.tried:
             return
         _, priority, due, _, _ = new
         moved = "due_at" in fields or ("priority" in fields and priority != job.priority and job.state is State.QUEUED)
@@ -424,7 +422,10 @@ class Lanes:
         later = due if due is not None and due > self.now else None
         if "due_at" not in fields:
             later = None
-        self.arrive(job)
+        line = self.line(job.queue, job.key)
+        front = line.held == job.id and later is None
+        line.held = None if front else line.held
+        self.arrive(job, front=front)
         if later is not None:
             job.state, job.due = State.SCHEDULED, later
 
@@ -486,6 +487,24 @@ class Lanes:
         job.state = State.QUEUED
         for limit, key in self.limits(job.queue, job.key):
             self.refund(limit, key, job)
+
+    def park(self, job: Job) -> None:
+        """It was not begun, as no code knows its task: it waits, with nothing spent, and holds its line."""
+        self.release(job)
+        job.state = State.BLOCKED
+        if self.rules[job.queue].ordered:
+            self.line(job.queue, job.key).held = job.id
+
+    def unblock(self, queue: str, jobs_max: int) -> int:
+        """Code has arrived: what waited for it is ready, the oldest first."""
+        blocked = sorted((job for job in self.jobs.values() if job.queue == queue), key=lambda job: job.id)
+        chosen = [job for job in blocked if job.state is State.BLOCKED][:jobs_max]
+        for job in chosen:
+            line = self.line(job.queue, job.key)
+            front = line.held == job.id
+            line.held = None if front else line.held
+            self.arrive(job, front=front)
+        return len(chosen)
 
     def interrupt(self, job: Job) -> None:
         job.state, job.tried = State.QUEUED, True

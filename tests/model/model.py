@@ -53,6 +53,8 @@ class ModelJob:
     last_error: str | None = None
     errors: list[tuple[int, str]] = field(default_factory=list)
     cancel_at: int | None = None
+    need: tuple[str, int] | None = None
+    """The task and version that it waits for, if it is blocked."""
     ended_in: int = 0
     """The attempt in which it reached the final state that it is in."""
 
@@ -209,6 +211,28 @@ class Model:
                 back.append(job_id)
         return back
 
+    def park(self, token: int, job_id: int, need: tuple[str, int]) -> bool:
+        job = self.end(token, job_id)
+        if job is None:
+            return False
+        job.state, job.need = State.BLOCKED, need
+        return True
+
+    def unblock(self, queue: str, need: tuple[str, int], jobs_max: int) -> int:
+        """Jobs that wait for this become ready, the oldest first, behind all that wait already."""
+        blocked = [job for _, job in sorted(self.jobs.items()) if job.state is State.BLOCKED and job.queue == queue]
+        chosen = [job for job in blocked if job.need == need][:jobs_max]
+        for job in chosen:
+            self.arrive(job)
+        return len(chosen)
+
+    def needs(self) -> dict[str, set[tuple[str, int]]]:
+        found: dict[str, set[tuple[str, int]]] = {}
+        for job in self.jobs.values():
+            if job.state is State.BLOCKED and job.need:
+                found.setdefault(job.queue, set()).add(job.need)
+        return found
+
     def interrupt(self, token: int, job_id: int, spent: tuple[int, int, int], error: tuple[str, str]) -> bool:
         job = self.end(token, job_id)
         if job is None:
@@ -245,7 +269,7 @@ class Model:
 
     def revive(self, job_id: int) -> None:
         job = self.known(job_id)
-        if job.state in (State.QUEUED, State.RUNNING):
+        if job.state in (State.QUEUED, State.RUNNING, State.BLOCKED):
             raise Refused
         job.spent, job.solo, job.cancel_at = (0, 0, 0), False, None
         job.options = renewed(job.options, self.now)

@@ -27,12 +27,13 @@ from supervisor.policy.discipline import Discipline, Limit, line_of
 from supervisor.policy.rank import Order
 from supervisor.policy.rate import Rate
 from supervisor.policy.settle import History
+from supervisor.policy.tasks import Need
 from supervisor.policy.unique import Unique, fingerprint
 from supervisor.store.explain import Explainer
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob
 from supervisor.store.sqlite.statements import SQL
 from tests.conformance.sqlite import SqliteBackend
-from tests.model.lanes_model import Job, Lanes
+from tests.model.lanes_model import WAITING, Job, Lanes
 from tests.model.test_store import FAST, template
 
 CAMPAIGN = os.environ.get("JOBSUP_CAMPAIGN") == "full"
@@ -95,7 +96,8 @@ JOB = st.tuples(
 GROUP = st.tuples(st.sampled_from(QUEUES), st.lists(JOB, min_size=1, max_size=5))
 PICK = st.integers(0, 10_000)
 ENDING = st.sampled_from(["commit"] * 12 + ["raise", "raise", "die"])
-HOWS = ("complete", "complete", "complete", "fail", "fail", "die", "release", "interrupt")
+HOWS = ("complete", "complete", "complete", "fail", "fail", "die", "release", "interrupt", "park")
+NEED = Need("t", 1)
 
 SWITCHES = (
     "pause",
@@ -240,6 +242,9 @@ class LanesMachine(RuleBasedStateMachine):
             assert said[0][0] == "due_later"
             assert said[0][1]["due_at_ms"] == job.due
             return
+        if job.state is State.BLOCKED:
+            assert [kind for kind, _ in said] == ["no_code"]
+            return
         expected = self.model.reasons(job)
         assert [each for each in map(told, said) if each[0] != "behind_lanes"] == expected
         if not expected:
@@ -248,7 +253,7 @@ class LanesMachine(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def explain(self, pick: int) -> None:
-        job = self.pick(pick, State.QUEUED, State.QUEUED, State.SCHEDULED)
+        job = self.pick(pick, State.QUEUED, State.QUEUED, State.SCHEDULED, State.BLOCKED)
         if job is not None:
             self.check_reason(job)
 
@@ -349,6 +354,9 @@ class LanesMachine(RuleBasedStateMachine):
         elif how == "die":
             assert tx.finish(token, job.id, State.DEAD, now, "why", History(1), error)
             self.model.die(job)
+        elif how == "park":
+            assert tx.park(token, job.id, NEED)
+            self.model.park(job)
         elif how == "release":
             assert tx.release(token, [job.id]) == [job.id]
             self.model.release(job)
@@ -374,7 +382,12 @@ class LanesMachine(RuleBasedStateMachine):
 
         self.do(at, "commit", verb, rule_name="time", waking=step > 0)
 
-    @rule(at=st.integers(0, 1), what=st.sampled_from(["cancel", "revive", "remove", "bury"]), pick=PICK, ending=ENDING)
+    @rule(
+        at=st.integers(0, 1),
+        what=st.sampled_from(["cancel", "revive", "remove", "bury", "unblock", "unblock"]),
+        pick=PICK,
+        ending=ENDING,
+    )
     def operate(self, at: int, what: str, pick: int, ending: str) -> None:
         def verb(tx: Any) -> Any:
             if what == "bury":
@@ -383,8 +396,14 @@ class LanesMachine(RuleBasedStateMachine):
                 assert ids == self.model.bury(at_key, size)
                 counted["buried with their key"] += len(ids)
                 return bool(ids)
+            if what == "unblock":
+                blocked = sorted({job.queue for job in self.model.jobs.values() if job.state is State.BLOCKED})
+                queue = blocked[pick % len(blocked)] if blocked else QUEUES[0]
+                count = tx.unblock(queue, NEED, pick % 3 + 1) if blocked else 0
+                assert count == (self.model.unblock(queue, pick % 3 + 1) if blocked else 0)
+                return count
             final = (State.DEAD, State.CANCELLED, State.COMPLETED)
-            wanted = {"cancel": (State.QUEUED, State.SCHEDULED), "revive": (*final, State.SCHEDULED), "remove": final}
+            wanted = {"cancel": WAITING, "revive": (*final, State.SCHEDULED), "remove": final}
             job = self.pick(pick, *wanted[what])
             if job is None:
                 return False

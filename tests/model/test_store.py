@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 from supervisor.errors import UnknownJob
 from supervisor.job import IllegalTransition, State
 from supervisor.policy.settle import History
+from supervisor.policy.tasks import Need
 from supervisor.store.open import open_store
 from supervisor.store.protocol import SOLO, AttemptError, Completion, Group, NewJob, Owner, Tx
 from supervisor.store.reader import Reader, connect_reader, instant
@@ -52,13 +53,14 @@ ENDING = st.sampled_from(["commit"] * 6 + ["stay"] * 3 + ["raise", "die"])
 ENDS = {"bury": State.DEAD, "withdraw": State.CANCELLED, "call off": State.CANCELLED}
 END = st.tuples(
     PICK,
-    st.sampled_from(["complete", "complete", "retry", "retry", "release", "interrupt", *ENDS]),
+    st.sampled_from(["complete", "complete", "retry", "retry", "release", "interrupt", "park", "park", *ENDS]),
     st.sampled_from([(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)]),
     st.sampled_from([("error", "it broke"), ("crash", "it died"), None]),
     st.sampled_from([1, -1, 0, 100, 3_000]),
     st.booleans(),
 )
 """The end of a run: which job, how, what is charged, the error, how long it took or waits, whether alone henceforth."""
+NEEDS = (Need("send", 1), Need("send", 2), Need("sum", 1))
 READ_EVERY = 5
 """The reader's view is compared every so many steps, and at the end: it costs as much as all else."""
 
@@ -273,6 +275,9 @@ class StoreMachine(RuleBasedStateMachine):
             elif how == "retry":
                 got = tx.reschedule(token, job_id, model.now + delay, history, blame, solo=solo)
                 assert got == model.reschedule(token, job_id, model.now + delay, spent, error, solo)
+            elif how == "park":
+                need = NEEDS[delay % len(NEEDS)]
+                assert tx.park(token, job_id, need) == model.park(token, job_id, need)
             elif how == "interrupt":
                 blame, error = AttemptError("interrupted", "shutdown"), ("interrupted", "shutdown")
                 assert tx.interrupt(token, job_id, history, blame) == model.interrupt(token, job_id, spent, error)
@@ -282,6 +287,15 @@ class StoreMachine(RuleBasedStateMachine):
         spent = self.model.jobs[job_id].spent if job_id in self.model.jobs else (0, 0, 0)
         failures, crashes, interruptions = (old + new for old, new in zip(spent, charge, strict=True))
         return failures, crashes, interruptions
+
+    @precondition(lambda self: self.model.needs())
+    @rule(at=st.integers(0, 1), pick=PICK, jobs_max=st.integers(1, 3), ending=ENDING)
+    def unblock(self, at: int, pick: int, jobs_max: int, ending: str) -> None:
+        """Code arrives that knows what some jobs wait for."""
+        needs = [(queue, need) for queue, wanted in sorted(self.model.needs().items()) for need in sorted(wanted)]
+        queue, need = needs[pick % len(needs)] if pick % 9 != 8 else ("fifo", NEEDS[pick % len(NEEDS)])
+        assert self.begin(at).unblock(queue, Need(*need), jobs_max) == self.model.unblock(queue, need, jobs_max)
+        self.end(ending)
 
     # -- rules: operating --------------------------------------------------------------------------------------
 
@@ -406,6 +420,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert tx.paused(queue) == (queue in model.paused)
             assert tx.waiting(queue) == (0 if queue in model.paused else len(model.ready(queue)))
             assert tx.ids_of(queue, 0, 1_000) == sorted(job.id for job in jobs if job.queue == queue)
+        assert {queue: set(needs) for queue, needs in tx.needs().items()} == model.needs()
         self.leases_agree(tx)
         assert tx.next_due_ms() == model.next_due()
         assert [(one.id, one.queue, one.state, one.finished_at_ms) for one in tx.finished_after(0, 1_000)] == [

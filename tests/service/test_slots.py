@@ -85,7 +85,7 @@ def test_a_payload_that_finds_no_room_is_sent_when_there_is_room(slot: Slot) -> 
     taken.rmdir()
     kept.send()
     assert not kept.unsent
-    assert decode_chunk(slot.worker_end.recv(1 << 18)).tasks[0].payload is None
+    assert decode_chunk(slot.worker_end.recv(1 << 18)).jobs[0].payload is None
     assert taken.stat().st_size == LARGE + 2
     kept.close()
 

@@ -14,7 +14,7 @@ a test compares the two. What is not drawn here does not happen: asking for it i
 """
 
 STATES = {
-    State.BLOCKED: "It waits for jobs that it depends on. Nothing makes a job blocked yet.",
+    State.BLOCKED: "It waits for code: no worker at hand knows its task, or not in so new a version.",
     State.SCHEDULED: "It is due later: enqueued so, to be retried (then its attempt is above 0), or snoozed.",
     State.QUEUED: "It waits for a worker, in the order of its queue.",
     State.RUNNING: "A worker has it under a lease; only a report with that lease's token counts.",
@@ -34,6 +34,8 @@ EVENTS = {
     Event.SNOOZE: "Its handler or a rule asked to run it later, or its queue's breaker is open; nothing is charged.",
     Event.BURY: "Its attempts, crashes, interruptions or time are used up, or its handler or a rule gave it up.",
     Event.RELEASE: "It goes back to the place it had: not started, or interrupted by a stop, a reload or a reboot.",
+    Event.PARK: "Its worker does not know its task, or only an earlier version of it: nothing is charged.",
+    Event.UNBLOCK: "Code has arrived that knows its task; it counts as newly arrived in its queue.",
     Event.CANCEL: "Somebody called it off (a running job when its run ends), or its time to live was over.",
     Event.REVIVE: "Somebody asked for it again (`jobsctl retry`): it keeps its id and begins with fresh budgets.",
     Event.REVIVE_LATER: "A replay of dead letters (`jobsctl dead retry --pace`) has set a time for it to run again.",

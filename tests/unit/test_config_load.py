@@ -318,7 +318,7 @@ class TestDropIns:
 
     def test_problems_of_all_files_come_together(self, tmp_path: Path) -> None:
         main = write(tmp_path, QUEUE + "workers = 0\n")
-        write(tmp_path, '[queues.r]\nhandler = "m"\n', "queues.d/1.toml")
+        write(tmp_path, '[queues.r]\nhandler = "m:"\n', "queues.d/1.toml")
         write(tmp_path, "queues = [\n", "queues.d/2.toml")
         os.mkfifo(tmp_path / "queues.d" / "3.toml")
         found = problems(main)

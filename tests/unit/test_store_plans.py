@@ -22,6 +22,7 @@ WALKS = {
     "request_forget": "the oldest keys, bounded by its limit",
 }
 SORTS = {
+    "read_blocked_needs": "tasks that are waited for",
     "explain_leased": "what is leased",
     "outcome_tokens": "the few tokens of one batch",
     "read_oldest": "queues times priorities",

@@ -107,7 +107,7 @@ def test_a_payload_stays_the_text_it_was() -> None:
 
 def test_options_not_given_are_none() -> None:
     found = read_job()
-    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [()] + [None] * 8
+    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [()] + [None] * 10
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 from supervisor.cli.parameters import DEADLINE, DELAYS, DURATION, INSTANT, OWN_KEY, QUEUE
-from supervisor.job import COST_MAX, PRIORITY_MAX, PRIORITY_MIN
+from supervisor.job import COST_MAX, PRIORITY_MAX, PRIORITY_MIN, VERSION_MAX
 
 INPUT_BYTES_MAX = 16 * 1024 * 1024
 ATTEMPTS_MAX = 1_000
@@ -20,6 +20,7 @@ ATTEMPTS_MAX = 1_000
         "jobsctl enqueue emails @letter.json --delay 5m --tag newsletter",
         "jobsctl enqueue prices --ttl 10m --deadline 1h --backoff 1s,10s,1m",
         "jobsctl enqueue reports --at 2030-01-31T08:00:00Z --priority 10",
+        'jobsctl enqueue mail --task welcome \'{"to": "a@b.c"}\'',
         "find /usr/share -type f | jq -Rc '{path: .}' | jobsctl enqueue checksum --jsonl -",
         "jobsctl enqueue checksum --jsonl big.jsonl --resume 120000",
     ]
@@ -42,6 +43,10 @@ ATTEMPTS_MAX = 1_000
 @click.option("--deadline", metavar="DURATION|TIME", type=DEADLINE, help="Dead if not done by then; a run is cut.")
 @click.option("--key", metavar="TEXT", type=OWN_KEY, help="What it belongs to: order, turns and limits may be by key.")
 @click.option("--cost", metavar="N", type=click.IntRange(1, COST_MAX), help="How many jobs it counts for in a rate.")
+@click.option("--task", metavar="NAME", help="Which task of the queue runs it, where its handler is a module of tasks.")
+@click.option(
+    "--version", metavar="N", type=click.IntRange(1, VERSION_MAX), help="That of the payload; else the newest."
+)
 @click.option("--tag", metavar="TEXT", multiple=True, help="A tag to find it by; may be repeated.")
 @pass_invocation
 def command(
@@ -69,7 +74,8 @@ def command(
 def _job_options(
     delay: int | None, at: int | None, priority: int | None, timeout: int | None, max_attempts: int | None,
     tag: tuple[str, ...], backoff: list[int] | None, retry_for: int | None, ttl: int | None, expires: int | None,
-    deadline: dict[str, int] | None, key: str | None, cost: int | None,
+    deadline: dict[str, int] | None, key: str | None, cost: int | None, task: str | None,
+    version: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The options of a job as the protocol has them; only those that were given."""
     if delay is not None and at is not None:
@@ -80,6 +86,7 @@ def _job_options(
         "delay_ms": delay, "due_at_ms": at, "priority": priority, "timeout_ms": timeout,
         "backoff_ms": backoff, "retry_for_ms": retry_for, "ttl_ms": ttl, "expires_at_ms": expires, **(deadline or {}),
         "max_attempts": max_attempts, "tags": list(tag) or None, "key": key, "cost": cost,
+        "task": task, "version": version,
     }  # fmt: skip
     return {name: value for name, value in given.items() if value is not None}
 

@@ -47,6 +47,7 @@ class Place(NamedTuple):
     failures: int
     crashes: int
     interruptions: int
+    blocked: int
 
     @property
     def history(self) -> History:
@@ -59,6 +60,8 @@ class Place(NamedTuple):
             return State(self.outcome.decode())
         if held:
             return State.RUNNING
+        if self.blocked:
+            return State.BLOCKED
         return State.QUEUED if self.due_at is None else State.SCHEDULED
 
 
@@ -151,6 +154,8 @@ class Base(Lanes):
         """Take a waiting job from where it stands; returns when it was due."""
         if state is State.SCHEDULED:
             self._db.execute(SQL.due_remove, (row.due_at, row.id))
+        elif state is State.BLOCKED:
+            self._db.execute(SQL.blocked_remove, (row.id,))
         else:
             self._db.execute(SQL.ready_remove, (row.lane, row.band, row.pos, row.id))
             self._mark(self._lane_of(row))

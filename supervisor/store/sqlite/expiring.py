@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from supervisor.job import Event, State, after
+from supervisor.job import WAITING, Event, State, after
 from supervisor.policy.discipline import BURY, SKIP
 from supervisor.store.protocol import Expiry
 from supervisor.store.sqlite.base import Place
@@ -37,7 +37,7 @@ class Expiring(Operating):
         event = Event.BURY if state is State.DEAD else Event.CANCEL
         places = {row.id: (row, stands) for row, stands, _ in self._places(ids)}
         waiting = [places[job_id] for job_id in dict.fromkeys(ids) if job_id in places]
-        waiting = [(row, stands) for row, stands in waiting if stands in (State.QUEUED, State.SCHEDULED)]
+        waiting = [(row, stands) for row, stands in waiting if stands in WAITING]
         assert all(after(stands, event) is state for _, stands in waiting)
         for row, stands in waiting:
             held = self._lane_of(row).held == row.id

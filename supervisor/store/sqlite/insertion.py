@@ -10,7 +10,7 @@ import msgspec
 
 from supervisor.config.names import short_name
 from supervisor.errors import JobsupError, NotUnique, QueueFull
-from supervisor.job import Event, State, after
+from supervisor.job import WAITING, Event, State, after
 from supervisor.policy.discipline import DROP_OLDEST
 from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.policy.settle import History
@@ -101,7 +101,7 @@ class Insertion(Operating):
         return self._full(queue, jobs, dropping=False)
 
     def _waiting(self, queue: QueueRow) -> int:
-        return self._counted(queue, State.QUEUED) + self._counted(queue, State.SCHEDULED)
+        return sum(self._counted(queue, state) for state in WAITING)
 
     def _full(self, queue: QueueRow, jobs: int, *, dropping: bool = True) -> QueueFull | None:
         """That the queue has no room for so many; `dropping`: room can still be made, if it is that kind of queue."""

@@ -240,6 +240,42 @@ CREATE INDEX job_of_key ON job (lane) WHERE lane > queue;
 queue, and numbers grow. A home lane has its queue's number (an older one may have a higher): so a job without a key is
 in no index more than it was."""
 
+BLOCKED = """
+CREATE TABLE blocked (
+  id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, task TEXT NOT NULL, version INTEGER NOT NULL
+) STRICT;
+CREATE INDEX blocked_for_task ON blocked (queue, task, version);
+CREATE TABLE task (
+  pool TEXT NOT NULL, name TEXT NOT NULL, version INTEGER NOT NULL, oldest INTEGER NOT NULL, aliases TEXT NOT NULL,
+  schema TEXT,
+  PRIMARY KEY (pool, name)
+) STRICT, WITHOUT ROWID;
+"""
+
+VIEW_WITH_BLOCKED = """
+DROP VIEW jobs;
+CREATE VIEW jobs AS
+SELECT job.id, queue.name AS queue, lane.key,
+       CASE WHEN outcome.id IS NOT NULL THEN outcome.state
+            WHEN EXISTS (
+              SELECT 1 FROM scheduled WHERE scheduled.id = job.id
+              AND scheduled.due_at = CASE WHEN trail.id IS NULL THEN job.due_at ELSE trail.due_at END
+            ) THEN 'scheduled'
+            WHEN EXISTS (
+              SELECT 1 FROM ready WHERE ready.lane = job.lane AND ready.id = job.id
+              AND ready.band = coalesce(trail.band, job.band) AND ready.pos = coalesce(trail.pos, job.pos)
+            ) THEN 'queued'
+            WHEN EXISTS (SELECT 1 FROM blocked WHERE blocked.id = job.id) THEN 'blocked'
+            ELSE 'running'
+       END AS state,
+       job.priority, job.enqueued_at, CASE WHEN trail.id IS NULL THEN job.due_at ELSE trail.due_at END AS due_at,
+       outcome.started_at, outcome.finished_at, outcome.reason, job.options, job.payload, outcome.result,
+       coalesce(trail.failures, 0) AS failures, coalesce(trail.crashes, 0) AS crashes,
+       coalesce(trail.interruptions, 0) AS interruptions, trail.last_error
+FROM job JOIN queue ON queue.id = job.queue JOIN lane ON lane.id = job.lane
+LEFT JOIN outcome ON outcome.id = job.id LEFT JOIN trail ON trail.id = job.id;
+"""
+
 
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
@@ -291,6 +327,14 @@ def m007_keys(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m008_blocked(db: Database) -> None:
+    """Jobs wait for code that knows their task; what the code of each pool knows."""
+    db.executescript(BLOCKED)
+    db.executescript(VIEW_WITH_BLOCKED)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -323,6 +367,7 @@ def known() -> list[str]:
         "m005_retry",
         "m006_history",
         "m007_keys",
+        "m008_blocked",
     ]
 
 

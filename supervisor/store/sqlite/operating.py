@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from supervisor.errors import NotUnique
-from supervisor.job import Event, State, after
+from supervisor.job import WAITING, Event, State, after
 from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.store.protocol import SOLO, TRAILED, Finished, Held
 from supervisor.store.sqlite.base import ZERO, Place, encode
@@ -33,7 +33,7 @@ class Operating(Uniqueness, Letters, Measuring):
     def withdraw(self, job_id: int, reason: str) -> bool:
         """Cancel a job that waits, for a reason of ours; False if it does not wait."""
         found = self._places([job_id])
-        if not found or found[0][1] not in (State.QUEUED, State.SCHEDULED):
+        if not found or found[0][1] not in WAITING:
             return False
         self._withdraw(*found[0][:2], reason)
         return True
@@ -118,6 +118,8 @@ class Operating(Uniqueness, Letters, Measuring):
                 self._rank_moved(row, target, lane)
             if state is State.DEAD:
                 self._move_letter(row.id, new)
+            if state is State.BLOCKED:
+                self._db.execute(SQL.blocked_move, (row.id, target.id))
             self._waits_again(target, row.id)
             self._recount(left, -1)
             self._recount(lane, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from supervisor.store.sqlite.blocking import Blocking
 from supervisor.store.sqlite.breaking import Breaking
 from supervisor.store.sqlite.editing import Editing
 from supervisor.store.sqlite.expiring import Expiring
@@ -13,5 +14,5 @@ from supervisor.store.sqlite.scheduling import Scheduling
 from supervisor.store.sqlite.settling import Settling
 
 
-class Transaction(Insertion, Leasing, Settling, Keys, Expiring, Breaking, Replaying, Editing, Scheduling):
+class Transaction(Insertion, Leasing, Settling, Keys, Expiring, Breaking, Replaying, Editing, Scheduling, Blocking):
     """One transaction with all the verbs of `store.protocol.Tx`; made by the store, which commits it."""

@@ -13,7 +13,7 @@ import msgspec
 
 from supervisor.config.names import short_name
 from supervisor.errors import NotUnique
-from supervisor.job import State
+from supervisor.job import WAITING, State
 from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.policy.unique import MemberMissing, Unique, fingerprint, in_the_way
 from supervisor.store.protocol import SOLO, TRAILED, Held, NewJob, Standing
@@ -103,7 +103,7 @@ class Uniqueness(Base):
     def _replace(self, job_id: int, job: NewJob, fields: Sequence[str]) -> None:
         """Give a stored job chosen members of a new one, unless it has begun or ended: then it stays what it is."""
         found = self._places([job_id])
-        if not found or found[0][1] not in (State.SCHEDULED, State.QUEUED) or found[0][0].history != ZERO:
+        if not found or found[0][1] not in WAITING or found[0][0].history != ZERO:
             return
         row, state, _ = found[0]
         payload, priority, options, due_at = self._db.execute(SQL.job_body, (job_id,)).fetchone()
@@ -120,7 +120,7 @@ class Uniqueness(Base):
         stored = (job_id, payload.decode(), priority, text(options), due_ms if moved else due_at, *place)
         self._db.execute(SQL.job_replace, stored)
         if moved:
-            self._place_again(row, queue, due_ms, place)
+            self._place_again(row, state, queue, due_ms, place)
 
     def _rank_anew(self, row: Place, queue: QueueRow, priority: int, due_ms: int | None) -> Rank:
         """Where it stands among those that wait; whoever held its lane, and is ready, comes first."""
@@ -146,9 +146,8 @@ class Uniqueness(Base):
         others = {name: value for name, value in options_of(kept).items() if name not in TIMES}
         return encode(others | times)
 
-    def _place_again(self, row: Place, queue: QueueRow, due_ms: int | None, place: Rank) -> None:
+    def _place_again(self, row: Place, before: State, queue: QueueRow, due_ms: int | None, place: Rank) -> None:
         """A job that was taken from where it stood waits anew: for a time, or in its lane."""
-        before = State.QUEUED if row.due_at is None else State.SCHEDULED
         now = State.QUEUED if due_ms is None else State.SCHEDULED
         mark = SOLO if row.solo else TRAILED
         self._put_trail(row.id, row.history, Held(*place, mark, 1), due_ms, None, solo=bool(row.solo))

@@ -18,6 +18,7 @@ import msgspec
 from supervisor.config.command import Argument, Field, parse_command
 from supervisor.config.spec import Queue
 from supervisor.job import OUT_OF_TIME, Done, Failed, Job, JobTimeout, Outcome, Snooze
+from supervisor.policy.tasks import Known
 from supervisor.unix.clock import boot_ms
 from supervisor.unix.inheritance import HandlerUnusable
 
@@ -43,6 +44,11 @@ class CommandExecutor:
         self._queue = queue
         self._running: subprocess.Popen[bytes] | None = None
         self._starting = self._overdue = False
+
+    @property
+    def known(self) -> tuple[Known, ...]:
+        """A command is no task."""
+        return ()
 
     def prepare(self) -> None:
         """Nothing: each command is a process of its own."""

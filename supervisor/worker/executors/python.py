@@ -16,6 +16,7 @@ import msgspec
 from supervisor.config.spec import Queue
 from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome, RateLimited, Retry, Snooze
 from supervisor.policy.duration import show, to_ms
+from supervisor.policy.tasks import Known
 from supervisor.unix.inheritance import HandlerUnusable
 
 _encode = msgspec.json.encode
@@ -38,6 +39,11 @@ class PythonExecutor:
         self._backoff = backoff
         self._backoff_name = backoff_name
 
+    @property
+    def known(self) -> tuple[Known, ...]:
+        """One function is no task."""
+        return ()
+
     def prepare(self) -> None:
         """Call what the queue names as `after_fork`: to open connections that must not be shared."""
         if self._after_fork:
@@ -51,10 +57,10 @@ class PythonExecutor:
                 return Done(None)
             return self._outcome(returned)
         except JobTimeout as error:
-            return Failed(str(error), kind="timeout", type="JobTimeout", traceback=_trace(error))
+            return Failed(str(error), kind="timeout", type="JobTimeout", traceback=trace_of(error))
         except BaseException as error:  # noqa: BLE001 - the executor boundary: user code may raise anything
             failed = Failed(
-                _said(error), type=type(error).__qualname__, traceback=_trace(error), classes=classes_of(error)
+                message_of(error), type=type(error).__qualname__, traceback=trace_of(error), classes=classes_of(error)
             )
             return failed if self._backoff is None else self._with_backoff(failed, job, error)
 
@@ -64,7 +70,7 @@ class PythonExecutor:
         try:
             return failed._replace(backoff_ms=to_ms(self._backoff(job, error)))
         except BaseException as problem:  # noqa: BLE001 - user code; the job has failed already, of something else
-            name, said = type(problem).__qualname__, _said(problem)
+            name, said = type(problem).__qualname__, message_of(problem)
             said = said if said.startswith(name) else f"{name}: {said}"
             return failed._replace(backoff_error=f"{self._backoff_name} gave no delay: {said}")
 
@@ -149,11 +155,18 @@ def load(queue: Queue) -> PythonExecutor:
     """
     assert queue.handler is not None
     with within(queue.boot_timeout_ms):
-        handler = resolve(queue.handler)
-        after_fork = resolve(queue.after_fork) if queue.after_fork else None
-        function = queue.backoff.function
-        backoff = resolve(function) if function else None
-    return PythonExecutor(handler, queue.max_result_bytes, after_fork, backoff, function)
+        return PythonExecutor(resolve(queue.handler), *beside(queue))
+
+
+def beside(queue: Queue) -> tuple[int, Callable[[], Any] | None, Backoff | None, str | None]:
+    """What an executor has beside its handler, the functions imported.
+
+    Raises:
+        HandlerUnusable: one cannot be imported or is not callable; with the traceback.
+    """
+    after_fork = resolve(queue.after_fork) if queue.after_fork else None
+    function = queue.backoff.function
+    return queue.max_result_bytes, after_fork, resolve(function) if function else None, function
 
 
 class ImportOverdue(BaseException):
@@ -191,7 +204,7 @@ def resolve(name: str) -> Callable[..., Any]:
         for part in path.split("."):
             found = getattr(found, part)
     except BaseException as error:
-        raise HandlerUnusable(f"{name} cannot be imported: {_said(error)}", _trace(error)) from error
+        raise HandlerUnusable(f"{name} cannot be imported: {message_of(error)}", trace_of(error)) from error
     if not callable(found):
         raise HandlerUnusable(f"{name} is not callable: it is of type {type(found).__name__}")
     return found  # type: ignore[no-any-return]
@@ -200,11 +213,11 @@ def resolve(name: str) -> Callable[..., Any]:
 def _words(reason: Any) -> str:
     """A reason as text: handlers also give the exception itself."""
     if isinstance(reason, BaseException):
-        return _said(reason)
+        return message_of(reason)
     return reason if isinstance(reason, str) else repr(reason)
 
 
-def _said(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What an exception says, or its name where it says nothing; its own __str__ may fail.
 
     A KeyError says its key and no more, which is no sentence where the class is not shown beside it.
@@ -218,7 +231,7 @@ def _said(error: BaseException) -> str:
         return type(error).__qualname__
 
 
-def _trace(error: BaseException) -> str:
+def trace_of(error: BaseException) -> str:
     """The traceback from the handler on: our own frames say nothing to its author."""
     try:
         frames = error.__traceback__.tb_next if error.__traceback__ else None

@@ -1,0 +1,79 @@
+"""What the code of each pool knows: tasks as foremen published them, and what checks payloads by their schemas."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from supervisor.policy.tasks import Known, Table, table_of
+
+Check = Callable[[Any], None]
+"""Raises ValueError if a payload does not fit."""
+
+
+class Tasks:
+    """What the code of each pool knows; and which pools have just published. Shared by the keeper's parts."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Known, ...]] = {}
+        self._tables: dict[str, Table] = {}
+        self._checks: dict[str, Check | None] = {}
+        self.news: dict[str, tuple[Known, ...]] = {}
+        """Published, and not in the rows yet."""
+        self.unblock_at_ms: int | None = 0
+        """When to look for parked jobs that can run now; a new keeper does at once."""
+
+    def learn(self, known: Mapping[str, Sequence[Known]]) -> None:
+        """Take over what the rows say."""
+        for pool, listed in known.items():
+            self._know(pool, tuple(listed))
+
+    def publish(self, pool: str, known: tuple[Known, ...]) -> None:
+        """Hear from a foreman what the code of its pool knows."""
+        if known != self._known.get(pool, ()):
+            self.news[pool] = known
+            self._know(pool, known)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look in the next pass whether parked jobs can run now."""
+        self.unblock_at_ms = 0
+
+    def _know(self, pool: str, known: tuple[Known, ...]) -> None:
+        self._known[pool] = known
+        self._tables[pool] = table_of(known)
+
+    def table(self, pool: str | None) -> Table:
+        """The tasks of a pool by all of their names; none of what is no pool."""
+        return {} if pool is None else self._tables.get(pool, {})
+
+    def check(self, schema: str) -> Check | None:
+        """What raises if a payload does not fit; None for a schema that nobody can read."""
+        if schema not in self._checks:
+            self._checks[schema] = check_of(schema)
+        return self._checks[schema]
+
+
+def check_of(schema: str) -> Check | None:
+    """What raises ValueError if a value does not fit a schema. Nothing is fetched for it, whatever it refers to.
+
+    It comes from a process that has run user code: one that cannot be read checks nothing.
+    """
+    import jsonschema_rs
+
+    def nothing(_: str) -> Any:
+        raise ValueError("a schema must not refer to anything outside of it")
+
+    try:
+        validator = jsonschema_rs.validator_for(json.loads(schema), retriever=nothing)
+    except (ValueError, RecursionError):
+        return None
+
+    def check(value: Any) -> None:
+        error = next(validator.iter_errors(value), None)
+        if error is not None:
+            where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
+            raise ValueError(f"{error.message}" + (f", at {where.lstrip('.')}" if where else ""))
+
+    return check

@@ -1,0 +1,1 @@
+UPDATE blocked SET queue = ?2 WHERE id = ?1

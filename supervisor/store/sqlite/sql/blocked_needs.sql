@@ -1,0 +1,1 @@
+SELECT DISTINCT queue, task, version FROM blocked

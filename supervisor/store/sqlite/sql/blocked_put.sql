@@ -1,0 +1,1 @@
+INSERT INTO blocked (id, queue, task, version) VALUES (?, ?, ?, ?)

@@ -1,0 +1,1 @@
+INSERT INTO task (pool, name, version, oldest, aliases, schema) VALUES (?, ?, ?, ?, ?, ?)

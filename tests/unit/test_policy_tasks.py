@@ -1,0 +1,26 @@
+"""What code knows, and whether that is what a job needs."""
+
+from __future__ import annotations
+
+from supervisor.policy.tasks import Known, Need, meets, table_of
+
+SEND = Known("send", version=3, oldest=2, aliases=("mail", "post"))
+POST = Known("post", version=1)
+
+
+def test_a_task_goes_by_its_name_and_by_its_aliases() -> None:
+    table = table_of([SEND])
+    assert {name: table[name] for name in ("send", "mail", "post")} == dict.fromkeys(("send", "mail", "post"), SEND)
+
+
+def test_a_name_goes_before_an_alias_and_the_first_alias_before_a_later_one() -> None:
+    assert table_of([SEND, POST])["post"] is POST
+    other = Known("other", aliases=("mail",))
+    assert table_of([SEND, other])["mail"] is SEND
+
+
+def test_code_meets_what_it_knows_from_its_oldest_version_to_its_own() -> None:
+    table = table_of([SEND])
+    assert [meets(table, Need("mail", version)) for version in (1, 2, 3, 4)] == [False, True, True, False]
+    assert not meets(table, Need("unheard", 1))
+    assert not meets({}, Need("", 1))
