@@ -225,11 +225,14 @@ class Client(Generic[Ticket]):
     def enqueue_each(self, queue: str, payloads: Iterable[Any], **options: Any) -> list[int | JobsupError]:
         """Enqueue many jobs, each for itself: its id, or the error that kept it out. Options as `enqueue`.
 
-        An error that is no job's fault (Busy, UnknownQueue) stands for each job that it hit. Never buffered.
+        Of more than a bounded queue has room for, the first go in. An error that is no job's fault (Busy,
+        UnknownQueue) stands for each job that it hit. Never buffered.
         """
         given = members(options)
         jobs = [_text_or_error(payload, given) for payload in payloads]
-        sent = iter(sift([job for job in jobs if isinstance(job, str)], lambda part: self._send(queue, part)["ids"]))
+        until_ms = boot_ms() + within_ms(self._timeout_ms)  # of all parts, should the queue have to make room
+        texts = [job for job in jobs if isinstance(job, str)]
+        sent = iter(sift(texts, lambda part: self._send(queue, part, until_ms=until_ms)["ids"]))
         return [next(sent) if isinstance(job, str) else job for job in jobs]
 
     def insert(
@@ -408,12 +411,14 @@ class Client(Generic[Ticket]):
             raise UsageError("request_key needs a client that is not buffered")
         return cast("list[Ticket]", self._buffer.add(queue, jobs))
 
-    def _send(self, queue: str, jobs: Sequence[str], request_key: str | None = None) -> dict[str, Any]:
-        """One group, all or none. The daemon is told to answer a little earlier than we stop waiting."""
+    def _send(
+        self, queue: str, jobs: Sequence[str], request_key: str | None = None, *, until_ms: int | None = None
+    ) -> dict[str, Any]:
+        """One group, all or none. The daemon is told to answer a little earlier than we stop waiting, or by then."""
         given = {
             "queue": queue,
             "key": request_key or self._channel.new_key(),
-            "within_ms": within_ms(self._timeout_ms),
+            "within_ms": within_ms(self._timeout_ms) if until_ms is None else max(until_ms - boot_ms(), 0),
         }
         return self._channel.ask("enqueue", f'{_text_of(given)[1:-1]},"jobs":[{",".join(jobs)}]', self._timeout_ms)
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import click
 
 from supervisor.cli.failure import EXIT_INTERRUPTED, as_object, status_of
-from supervisor.errors import EXIT_FAILED, InvalidPayload, JobsupError, Unconfirmed
+from supervisor.errors import EXIT_FAILED, InvalidPayload, JobsupError, QueueFull, Unconfirmed
 from supervisor.observe.sanitise import sanitise
 from supervisor.wire.payload import Encoded, parse
 
@@ -94,15 +94,20 @@ class Loader:
         self.committed_line = chunk.last
 
     def _insert(self, numbered: Sequence[tuple[int, Encoded]]) -> None:
-        """Insert payloads; where the queue refuses one of them, find it by halves, so that its neighbours get in."""
+        """Insert payloads; where the queue refuses one of them, find it by halves, so that its neighbours get in.
+
+        Where it has no room for so many, as many go in as it has room for.
+        """
         if not numbered:
             return
         self.uncertain_line = numbered[-1][0]
         try:
             reply = self._client.insert(self._queue, [{"payload": payload, **self._options} for _, payload in numbered])
-        except InvalidPayload as error:
+        except (InvalidPayload, QueueFull) as error:
             self.uncertain_line = None
             if len(numbered) == 1:
+                if isinstance(error, QueueFull):
+                    raise
                 self.rejected.append(Rejected(numbered[0][0], error.message))
                 return
             middle = len(numbered) // 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from supervisor.job import State
@@ -18,18 +18,19 @@ def absent(holder_pid: int | None) -> dict[str, Any]:
 def overview(
     queues: Collection[str], counts: Mapping[str, Mapping[str, int]], oldest_ms: Mapping[str, int],
     paused: Collection[str], now_ms: int, breakers: Mapping[str, dict[str, Any] | None],
+    spoken_of: Callable[[str], bool],
 ) -> dict[str, Any]:  # fmt: skip
-    """Every queue of the configuration, then those that only the database knows."""
-    orphaned = sorted(set(counts) - set(queues))
+    """Every queue of the configuration, then those that only the database knows; a pattern may speak of these, too."""
+    others = sorted(set(counts) - set(queues))
     return {
         name: _queue(counts.get(name, {}), oldest_ms.get(name), now_ms)
         | {
             "paused": name in paused,
-            "orphaned": name not in queues,
-            "reason": sentence(breakers.get(name)) if name in queues else ORPHANED,
+            "orphaned": not spoken_of(name),
+            "reason": sentence(breakers.get(name)) if spoken_of(name) else ORPHANED,
         }
         | {"breaker": breakers.get(name)}
-        for name in (*queues, *orphaned)
+        for name in (*queues, *others)
         if name in queues or any(counts[name].values())
     }
 

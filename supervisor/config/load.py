@@ -355,7 +355,7 @@ def _pools(defaults: Fields, daemon: Daemon, scope: Scope) -> dict[str, Queue]:
         inherited = {field: value for field, value in defaults.items() if field in fields_of_pools}
         if "handler" not in fields:
             inherited = {field: value for field, value in inherited.items() if field not in agree.HANDLER_ONLY}
-        own = {"name": name, "python_path": daemon.python_path, "strict": isinstance(table.get("sources"), list)}
+        own = {"name": name, "python_path": _path_of(fields, daemon), "strict": isinstance(table.get("sources"), list)}
         pool = construct(POOL, {**own, **inherit(inherited, fields)})
         if isinstance(pool.workers, int):
             pool = msgspec.structs.replace(pool, scale=Scale())
@@ -373,6 +373,11 @@ def _timed_by_pools(
         for name in pool.sources:
             if name in queues and "timeout" not in queue_table(layers, name):
                 yield name, msgspec.structs.replace(queues[name], timeout_ms=pool.timeout_ms)
+
+
+def _path_of(fields: Mapping[str, Any], daemon: Daemon) -> tuple[str, ...]:
+    """Where a pool imports from: a command imports nothing, and goes on whatever becomes of `python_path`."""
+    return daemon.python_path if "handler" in fields else ()
 
 
 def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: Scope) -> Queue | None:
@@ -394,7 +399,7 @@ def _queue(name: str, layers: Layers, defaults: Fields, daemon: Daemon, scope: S
         defaults = {field: value for field, value in defaults.items() if field not in agree.HANDLER_ONLY}
         defaults = agree.without_function(defaults)
     meant = inherit(defaults, fields)
-    queue: Queue = construct(QUEUE, {"name": name, "python_path": daemon.python_path, **meant})
+    queue: Queue = construct(QUEUE, {"name": name, "python_path": _path_of(fields, daemon), **meant})
     if isinstance(queue.workers, int):
         queue = msgspec.structs.replace(queue, scale=Scale())  # [defaults] may speak of it for other queues
     for key, text in (

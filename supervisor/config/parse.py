@@ -96,6 +96,7 @@ _REMEDIES = {
     "Unterminated": "close the quotes on the same line",
     "Illegal character": "close the quotes on the same line, and write control characters as escapes",
     "Unclosed": "close the bracket",
+    "Expected ']'": "close the bracket",
     "Cannot": "write each table and each key once",
 }
 
@@ -103,4 +104,4 @@ _REMEDIES = {
 def _remedy(what: str) -> str:
     """What would be right, for the mistakes that are made most."""
     known = (remedy for beginning, remedy in _REMEDIES.items() if what.startswith(beginning))
-    return next(known, "see etc/queues.toml for a file that is valid")
+    return next(known, "write [table] headers in brackets, and one key = value a line")

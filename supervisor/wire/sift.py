@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
-from supervisor.errors import InvalidPayload, JobsupError
+from supervisor.errors import InvalidPayload, JobsupError, QueueFull
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -15,16 +15,32 @@ def sift(items: Sequence[Item], send: Callable[[Sequence[Item]], Sequence[Answer
     """What `send` answers for each item, or the error that kept it from being sent.
 
     `send` takes all or none. A group that is refused for what is in it, or for its size, is halved until the
-    culprits stand alone: few more requests where few are bad. Any other error hits all that were sent together.
+    culprits stand alone: few more requests where few are bad. Where a queue is full, as many go in as it has room for,
+    the first ones. Any other error hits all that were sent together.
     """
-    if not items:
-        return []
-    try:
-        return list(send(items))
-    except InvalidPayload as refusal:
-        if len(items) == 1:
-            return [refusal]
-    except JobsupError as error:
-        return [error] * len(items)
-    half = len(items) // 2
-    return sift(items[:half], send) + sift(items[half:], send)
+    return _Sieve(send).sift(items)
+
+
+class _Sieve(Generic[Item, Answer]):
+    """`full`: a single item found no room, so that whatever finds none after it need not be halved."""
+
+    def __init__(self, send: Callable[[Sequence[Item]], Sequence[Answer]]) -> None:
+        self._send = send
+        self._full = False
+
+    def sift(self, items: Sequence[Item]) -> list[Answer | JobsupError]:
+        if not items:
+            return []
+        try:
+            return list(self._send(items))
+        except QueueFull as error:
+            self._full |= len(items) == 1
+            if self._full:
+                return [error] * len(items)
+        except InvalidPayload as refusal:
+            if len(items) == 1:
+                return [refusal]
+        except JobsupError as error:
+            return [error] * len(items)
+        half = len(items) // 2
+        return self.sift(items[:half]) + self.sift(items[half:])

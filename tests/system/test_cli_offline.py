@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.client import Client
-from tests.support.daemon import Ran, Site, environment, jobsctl
+from tests.support.daemon import Daemon, Ran, Site, environment, jobsctl
 
 TOML = """
 [queues.emails]
@@ -42,6 +42,16 @@ def error_of(ran: Ran) -> dict[str, str]:
     assert only["error"]["message"] in ran.err
     found: dict[str, str] = only["error"]
     return found
+
+
+def test_a_queue_that_a_pattern_speaks_of_is_not_orphaned(tmp_path: Path) -> None:
+    site = Site(tmp_path, '[queues."tenant_*"]\ncommand = ["true"]\n')
+    with Daemon(tmp_path, site.config.read_text()) as daemon:
+        daemon.ctl("pause", "tenant_acme")
+        daemon.enqueue("tenant_acme", {})
+        daemon.stop()
+        found = site.ctl("status", "--json").json["queues"]["tenant_acme"]
+        assert (found["queued"], found["orphaned"], found["reason"]) == (1, False, None)
 
 
 def test_enqueue_prints_the_id(site: Site) -> None:

@@ -503,6 +503,32 @@ def test_without_a_daemon_nobody_waits_for_room(tmp_path: Path) -> None:
             client.enqueue("q", {})
 
 
+def test_as_many_go_in_as_there_is_room_for(tmp_path: Path) -> None:
+    """Each for itself, by the client; line by line, from a file."""
+    toml = '[daemon]\npython_path = ["../app"]\n' + "".join(
+        f'[queues.{name}]\nhandler = "jobs:run"\nmax_size = 10\nwhen_full = "{how}"\n'
+        for name, how in (("refuses", "refuse"), ("waits", "wait"))
+    )
+    with Daemon(tmp_path, toml, app=APP) as daemon, daemon.client(timeout=2) as client:
+        for name in ("refuses", "waits"):
+            daemon.ctl("pause", name)
+            answers = client.enqueue_each(name, [{"n": n} for n in range(14)])
+            assert [type(answer) for answer in answers] == [int] * 10 + [QueueFull] * 4
+            assert client.status()["queues"][name]["queued"] == 10
+            daemon.ctl("purge", name, "--state", "queued")
+        lines = "".join(f'{{"n": {n}}}\n' for n in range(20))
+        ran = daemon.ctl("enqueue", "refuses", "--jsonl", "-", "--json", stdin=lines)
+        assert (ran.status, ran.lines[0]["accepted"], ran.lines[0]["last_line"]) == (75, 10, 10)
+        assert ran.lines[0]["error"]["code"] == "queue_full"
+        daemon.ctl("resume", "refuses")
+        until(lambda: client.status()["queues"]["refuses"]["completed"] == 10, 10, "there is room again")
+        ran = daemon.ctl("enqueue", "refuses", "--jsonl", "-", "--resume", 10, "--json", stdin=lines)
+        assert (ran.status, ran.lines[0]["accepted"]) == (0, 10)
+        daemon.ctl("resume", "waits")
+        ran = daemon.ctl("enqueue", "waits", "--jsonl", "-", "--json", stdin=lines)
+        assert (ran.status, ran.lines[0]["accepted"]) == (0, 20)
+
+
 def test_what_reads_a_queue_takes_no_pattern(daemon: Daemon) -> None:
     """It would find nothing, and that says something else."""
     for words in (("list", "--queue"), ("dead", "list", "--queue"), ("stats",), ("keys",), ("delete", "--queue")):

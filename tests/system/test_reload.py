@@ -183,10 +183,22 @@ def test_a_reload_that_breaks_a_pool_says_so_and_fails(tmp_path: Path) -> None:
         assert reloaded.status == 1
         assert sorted(reloaded.json["broken"]) == ["added", "changed"]
         assert "changed: circuit open: jobs:nothing cannot be imported" in reloaded.err
+        daemon.configure(HEAD + KEPT + changed.format("neither"))  # mended, and no better: its pool had given up
+        still = daemon.ctl("reload", "--json")
+        assert (still.status, list(still.json["broken"])) == (1, ["changed"])
+        assert "jobs:neither cannot be imported" in still.err
         daemon.configure(HEAD + KEPT + changed.format("other"))
         again = daemon.ctl("reload", "--json")
         assert (again.status, again.json["broken"]) == (0, {})
         assert daemon.wait_state(daemon.enqueue("changed", {}), "completed")["result"] == "second"
+
+
+def test_another_python_path_restarts_what_imports_and_nothing_else(tmp_path: Path) -> None:
+    tool = '[queues.tool]\ncommand = ["true"]\nworkers = 1\n'
+    with Daemon(tmp_path, HEAD + KEPT + tool, app=APP) as daemon:
+        (tmp_path / "more").mkdir()
+        daemon.configure((HEAD + KEPT + tool).replace('["../app"]', '["../app", "../more"]'))
+        assert daemon.ctl("reload", "--json").json["changed"] == ["kept"]
 
 
 def test_a_reload_by_signal_does_the_same(tmp_path: Path) -> None:

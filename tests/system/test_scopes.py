@@ -525,6 +525,7 @@ CALLS: dict[str, list[list[str]]] = {
     "jobsctl dead retry": [["dead", "retry", "--all"], ["dead", "retry", "--key", SECRET]],
     "jobsctl dead delete": [["dead", "delete", "--all"], ["dead", "delete", "--key", SECRET]],
     "jobsctl keys": [["keys", "ordered", "--all"], ["keys", "emails", "--all"], ["keys", "shop/ordered", "--all"]],
+    "jobsctl tasks": [["tasks"], ["tasks", "emails"], ["tasks", "shop/emails"]],
     "jobsctl pause": [["pause", "shop/emails"]],
     "jobsctl resume": [["resume", "shop/later"]],
     "jobsctl move": [["move", "shop/later", "emails"], ["move", "emails", "shop/later"]],

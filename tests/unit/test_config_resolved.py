@@ -58,6 +58,7 @@ scales = st.builds(
     cpu_max=st.floats(0.01, 1),
     memory_min_bytes=st.integers(1, 2**40),
 )
+members = st.lists(lines.filter(lambda text: "." not in text), min_size=1, max_size=2).map(".".join)
 counts = st.none() | st.integers(1, 1000)
 rates = st.none() | st.builds(
     Rate,
@@ -67,7 +68,7 @@ rates = st.none() | st.builds(
 )
 uniques = st.builds(
     Unique,
-    by=st.lists(lines, max_size=3).map(tuple),
+    by=st.lists(members, max_size=3).map(tuple),
     states=st.sampled_from([("queued",), ("running", "dead")]),
     on_conflict=st.sampled_from(["existing", "refuse", "replace"]),
     replace=st.sampled_from([("payload",), ("priority", "tags")]),
@@ -140,7 +141,7 @@ plain_queues = st.builds(
     user=st.none() | users,
     network=st.booleans(),
     on_crash_loop=st.sampled_from(["backoff", "escalate"]),
-    redact=st.lists(lines, max_size=3).map(tuple),
+    redact=st.lists(members, max_size=3).map(tuple),
     recycle_jobs=st.none() | st.integers(1, 10**9),
     on_error=st.dictionaries(st.sampled_from(["ValueError", "a.b.Error", "exit 3", "signal 9", "timeout"]), rules),
     retry_for_ms=st.none() | times,

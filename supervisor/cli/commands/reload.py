@@ -60,6 +60,11 @@ def _foremen(invocation: Invocation) -> dict[str, dict[str, Any]]:
     return {node["queue"]: node for node in nodes if node["role"] == "foreman"}
 
 
+def _start(foreman: dict[str, Any]) -> tuple[int | None, int]:
+    """What tells one start of a foreman from another; one that has ended has no pid, and was started anew since."""
+    return foreman["pid"], foreman["restarts"]
+
+
 def _broken(invocation: Invocation, queues: set[str], before: dict[str, dict[str, Any]]) -> dict[str, str]:
     """Those of these queues whose pools cannot work, with the reason; waits until each is known, but not for ever.
 
@@ -74,7 +79,7 @@ def _broken(invocation: Invocation, queues: set[str], before: dict[str, dict[str
     while queues and boot_ms() < until_ms:
         shown, foremen = invocation.ask_daemon("status")["queues"], _foremen(invocation)
         for queue in sorted(queues & foremen.keys()):
-            if queue in before and foremen[queue]["pid"] == before[queue]["pid"]:
+            if queue in before and _start(foremen[queue]) == _start(before[queue]):
                 continue
             said = shown.get(queue, foremen[queue])  # the queues of scopes are in the tree, and not in our status
             if said["circuit"] == "open":

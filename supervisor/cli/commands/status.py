@@ -61,17 +61,24 @@ def _overview(invocation: Invocation) -> dict[str, Any]:
         return invocation.ask_at_once("status")
     except NotRunning:
         pass
-    queues, now_ms = invocation.spec().queues, wall_ms()
+    spec, now_ms = invocation.spec(), wall_ms()
+    queues = spec.queues
+
+    def spoken_of(name: str) -> bool:
+        return name in queues or spec.queue(name) is not None
+
     try:
         with invocation.reader() as reader:
             known = reader.breakers()
             breakers = {name: shown(queue.breaker, known.get(name), now_ms) for name, queue in queues.items()}
-            found = overview(queues, reader.counts(), reader.oldest_queued_ms(), reader.paused(), now_ms, breakers)
+            found = overview(
+                queues, reader.counts(), reader.oldest_queued_ms(), reader.paused(), now_ms, breakers, spoken_of
+            )
             schedules = reader.schedules_overview()
     except NoDatabase:
         breakers = {name: shown(queue.breaker, None, now_ms) for name, queue in queues.items()}
         schedules = {"count": 0, "paused": 0, "next": None, "next_at": None}
-        found = overview(queues, {}, {}, (), 0, breakers)
+        found = overview(queues, {}, {}, (), 0, breakers, spoken_of)
     holder = invocation.holder()
     daemon = absent(holder.pid if holder else None)
     return {"daemon": daemon, "queues": found, "schedules": schedules, "alerts": None}
