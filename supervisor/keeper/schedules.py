@@ -103,7 +103,7 @@ def _explanation(row: ScheduleRow, schedule: Schedule, last: str | None, now_ms:
     )  # fmt: skip
     coming = next_run(row.name, _rest(row, schedule), row.next_ms, row.fires_ms, now_ms, place)
     held = "; a run waits for the end of that job" if row.waiting_ms is not None and row.outcome != "waiting" else ""
-    return f"{coming}; it is due {words}; {last_run(row.outcome, facts)}{held}"
+    return f"{coming}; it is due {words[:1].lower()}{words[1:]}; {last_run(row.outcome, facts)}{held}"
 
 
 def _rest(row: ScheduleRow, schedule: Schedule) -> str | None:

@@ -298,9 +298,15 @@ def summary(message: Message) -> str:
     )
     if message.kind == "dead" and message.events > 1:
         text = f"{message.events:,} jobs of {message.queue} are dead, such as {_some(message.ids)}: {message.detail}"
+    elif message.events > 1 and message.kind in _REPEATED:
+        text = f"{message.events:,} times, the last time: {text}"
     if message.kind != MORE and message.more:
         text += f"; and {message.more:,} more"
     return text
+
+
+_REPEATED = ("reload", "undead")
+"""Events of which a message gathers many that have no count in their sentence."""
 
 
 def _some(ids: tuple[int, ...]) -> str:

@@ -31,6 +31,12 @@ def _soon(facts: Mapping[str, Any]) -> str:
     return show(in_ms if in_ms < EXACT_MS else -(-in_ms // 1000) * 1000)
 
 
+def _final(facts: Mapping[str, Any]) -> str:
+    said = f"it is {facts['state']}" + (f": {facts['reason']}" if facts.get("reason") else "")
+    error = (facts.get("error") or "").partition("\n")[0]
+    return f"{said}; its last error: {error}" if facts["state"] == "dead" and error else said
+
+
 def _due(facts: Mapping[str, Any]) -> str:
     why = f", attempt {facts['attempt']} after: {facts['error']}" if facts.get("error") else ""
     return f"it is due in {_soon(facts)}{why}"
@@ -46,7 +52,8 @@ def _no_code(facts: Mapping[str, Any]) -> str:
 def _held(facts: Mapping[str, Any]) -> str:
     head = f"{_line(facts)} waits for job {facts['job']}"
     if facts["state"] == "dead":
-        return f"{head}, which is dead: retry or delete it, or let the key go on with jobsctl keys"
+        free = f"jobsctl keys {facts['queue']} --free {shlex.quote(facts['key'])}"
+        return f"{head}, which is dead: retry or delete it, or let what comes after it run with {free}"
     if facts.get("in_ms") is not None:
         return f"{head}, which is tried again in {_soon(facts)}"
     return f"{head}, which is {facts['state']}"
@@ -102,7 +109,7 @@ def _come(count: int) -> str:
 
 
 SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "final": lambda f: f"it is {f['state']}" + (f": {f['reason']}" if f.get("reason") else ""),
+    "final": _final,
     "running": lambda f: f"it is running (lease {f['token']})",
     "handed_out": lambda f: f"a worker has it and has not begun it (lease {f['token']})",
     "due_later": _due,

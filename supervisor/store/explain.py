@@ -94,7 +94,7 @@ class Explainer:
             return None
         job = _job(row)
         if job.outcome is not None:
-            facts = {"state": job.outcome, "reason": job.reason}
+            facts = {"state": job.outcome, "reason": job.reason, "error": job.last_error}
             return Explained(job.queue, job.key, State(job.outcome), [Reason("final", facts)])
         if job.task is not None:
             needed = {"queue": job.queue, "task": job.task, "version": job.version}

@@ -133,7 +133,7 @@ def test_the_file_has_the_last_word_at_runtime(daemon: Daemon) -> None:
 def test_explain_says_when_why_and_what_was_last(daemon: Daemon) -> None:
     text = daemon.ctl("cron", "explain", "nightly").out
     assert text.startswith("nightly runs next at 2")
-    assert "it is due At 02:30 every day (30 2 * * *, Europe/Berlin); nothing has been due yet" in text
+    assert "it is due at 02:30 every day (30 2 * * *, Europe/Berlin); nothing has been due yet" in text
     assert (
         daemon.ctl("cron", "explain", "resting", "--json")
         .json["explanation"]

@@ -374,6 +374,10 @@ def test_there_are_words_for_every_kind(kind: str) -> None:
             a_message(MORE, left_out={"missed": 1, "dead": 9_983}),
             "events were left out of earlier messages: 9,983 dead, 1 missed",
         ),
+        (
+            a_message("reload", events=8),
+            "8 times, the last time: a reload was refused, the old configuration stays: why",
+        ),
         (a_message("dead", detail="{detail} {0}"), "job 7 of emails is dead: {detail} {0}"),
     ],
 )

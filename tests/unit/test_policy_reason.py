@@ -15,6 +15,9 @@ BUSY = {"pool": "p", "workers": 1}
 CASES: list[tuple[str, dict[str, Any], str]] = [
     ("final", {"state": "completed"}, "it is completed"),
     ("final", {"state": "dead", "reason": "max_crashes"}, "it is dead: max_crashes"),
+    ("final", {"state": "dead", "reason": "max_attempts", "error": "no route\n  to host"},
+     "it is dead: max_attempts; its last error: no route"),
+    ("final", {"state": "completed", "error": "of an earlier attempt"}, "it is completed"),
     ("running", {"token": 3}, "it is running (lease 3)"),
     ("handed_out", {"token": 3}, "a worker has it and has not begun it (lease 3)"),
     ("due_later", {"in_ms": 9_999}, "it is due in 9s999ms"),
@@ -35,8 +38,9 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("key_paused", {"queue": "q", "key": "a b"}, "key a b is paused; jobsctl keys q --resume 'a b' lets them go on"),
     ("key_paused", {"queue": "q", "key": ""},
      "jobs without a key are paused; jobsctl keys q --resume '' lets them go on"),
-    ("held", {"key": "k", "job": 7, "state": "dead"},
-     "key k waits for job 7, which is dead: retry or delete it, or let the key go on with jobsctl keys"),
+    ("held", {"queue": "q", "key": "a b", "job": 7, "state": "dead"},
+     ("key a b waits for job 7, which is dead: retry or delete it, "
+     "or let what comes after it run with jobsctl keys q --free 'a b'")),
     ("held", {"key": "k", "job": 7, "state": "scheduled", "in_ms": 20},
      "key k waits for job 7, which is tried again in 20ms"),
     ("held", {"key": "", "job": 7, "state": "running"},
