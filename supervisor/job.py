@@ -241,14 +241,14 @@ class Job:
     deadline: Any
     previous_error: str | None
     task: str | None
-    version: int
+    version: int | None
     _enqueue: Callable[[Child], None] | None
 
     def __init__(
         self, *, id: int, queue: str, payload: Any, attempt: int = 1, max_attempts: int = 5, token: int = 0,  # noqa: A002
         priority: int = 0, tags: Sequence[str] = (), enqueued_at: Any = None, due_at: Any = None,
         deadline: Any = None, previous_error: str | None = None, enqueue: Callable[[Child], None] | None = None,
-        key: str | None = None, task: str | None = None, version: int = 1,
+        key: str | None = None, task: str | None = None, version: int | None = None,
     ) -> None:  # fmt: skip
         put = object.__setattr__
         put(self, "id", id)

@@ -21,9 +21,8 @@ from typing import Any, NoReturn, overload
 import msgspec
 
 from supervisor.job import TASK_NAME_MAX, VERSION_MAX, Dead, Job
-from supervisor.policy.tasks import Known
+from supervisor.policy.tasks import ALIASES_MAX, SCHEMA_BYTES_MAX, Known
 
-SCHEMA_BYTES_MAX = 64 * 1024
 Upgrade = Callable[[Any], Any]
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
@@ -36,6 +35,8 @@ class Task:
         self.name = _name(name)
         self.version = _version(version)
         self.aliases = tuple(map(_name, aliases))
+        if len(aliases) > ALIASES_MAX:
+            raise ValueError(f"task {self.name} has {len(aliases)} aliases; at most {ALIASES_MAX} are kept")
         self._upgrades: dict[int, Upgrade] = {}
         self._takes_job, self._arguments = _arguments_of(function, self.name)
         self.__doc__ = function.__doc__
@@ -85,15 +86,18 @@ class Task:
         return text.decode() if len(text) <= SCHEMA_BYTES_MAX else None
 
     def run(self, job: Job) -> Any:
-        """Bring the job's payload up to date and call the function with it; what that returns."""
+        """Bring the job's payload up to date and call the function with it; what that returns.
+
+        A job without a version was written for the one that is at hand.
+        """
         payload = job.payload
-        for version in range(job.version, self.version):
+        for version in range(job.version or self.version, self.version):
             payload = self._upgrades[version](payload)
         job = job.with_payload(payload, self.version) if job.version != self.version else job
         if self._arguments is None:
             return self.function(job) if self._takes_job else self.function()
         try:
-            arguments = msgspec.convert(payload, self._arguments)
+            arguments = msgspec.convert(payload, self._arguments, str_keys=True)
         except msgspec.ValidationError as error:
             return Dead(f"the payload does not fit task {self.name}: {error}")
         given = {name: getattr(arguments, name) for name in arguments.__struct_fields__}
@@ -126,8 +130,8 @@ def task(
 
     def mark(marked: Callable[..., Any]) -> Task:
         if isinstance(aliases, str):
-            _refuse(f"aliases of task {name or marked.__name__}: a list of names, not one text")
-        return Task(marked, name or marked.__name__, version, tuple(aliases))
+            _refuse(f"aliases of task {name}: a list of names, not one text")
+        return Task(marked, name or str(getattr(marked, "__name__", "")), version, tuple(aliases))
 
     return mark if function is None else mark(function)
 

@@ -255,6 +255,28 @@ def of_alerts(written: Mapping[str, Any], alerts: Alerts, queues: Collection[str
 NAMES_NONE = "what it would get names none; name a queue with one function, or with a command"
 
 
+def of_tasks(spec: Spec) -> Iterator[Conflict]:
+    """Whether what makes jobs of its own names a task where the queue runs tasks; an alert and a callback name none."""
+
+    def runs_tasks(name: str | None) -> bool:
+        pool = None if name is None else spec.pool_of(name)
+        return pool is not None and spec.workplaces[pool].has_tasks
+
+    if runs_tasks(spec.alerts.queue):
+        yield ("alerts", "queue"), f"{spec.alerts.queue} runs tasks, and {NAMES_NONE}"
+    for name, queue in spec.queues.items():
+        for key, target in (("on_failure", queue.on_failure), ("on_dead", queue.on_dead)):
+            if runs_tasks(target):
+                yield ("queues", name, key), f"{target} runs tasks, and {NAMES_NONE}"
+    for name, schedule in spec.schedules.items():
+        table = spec.queue(schedule.queue)
+        drawn = table is not None and table.handler is None and table.command is None
+        if drawn and schedule.task is None and runs_tasks(schedule.queue):
+            yield ("schedules", name), f'says no task, and queue {schedule.queue} runs tasks; write task = "NAME"'
+        elif drawn and schedule.task is not None and not runs_tasks(schedule.queue):
+            yield ("schedules", name, "task"), f"means nothing in queue {schedule.queue}, which has no tasks; remove it"
+
+
 def of_targets(queues: Mapping[str, Queue], own: Mapping[str, Any]) -> Iterator[Conflict]:
     """Whether callbacks go to queues that exist; `own` are the tables of all queues as they were written."""
     for name, queue in queues.items():
@@ -263,8 +285,6 @@ def of_targets(queues: Mapping[str, Queue], own: Mapping[str, Any]) -> Iterator[
                 yield ("queues", name, key), f"there is no queue {target}; {suggestion(target, own)}"
             elif target == name and key in own[name]:
                 yield ("queues", name, key), "is the queue itself; name another one"
-            elif target is not None and target in queues and queues[target].has_tasks:
-                yield ("queues", name, key), f"{target} runs tasks, and {NAMES_NONE}"
 
 
 def _speaks_of(target: str, names: Iterable[str]) -> bool:

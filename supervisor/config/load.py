@@ -223,7 +223,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Hom
         report.problem(*_written(key, layers), text)
     if not layers.queues:
         report.warn(Place(layers.main.path), ("queues",), "there is no queue; write a [queues.NAME]")
-    return Spec(
+    spec = Spec(
         files=layers.files,
         daemon=daemon,
         intake=Intake(**sections["intake"]),
@@ -239,6 +239,9 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Hom
         scope=home.name if home else "",
         warnings=report.warnings,
     )
+    for key, text in agree.of_tasks(spec) if not report.count else ():
+        report.problem(*_written(key, layers), text)
+    return spec
 
 
 def _section(name: str, scope: Scope) -> Fields:

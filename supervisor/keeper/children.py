@@ -114,7 +114,7 @@ def new_job(
         if job.version is not None:
             own["version"] = job.version
     key, unique, name = job.key or "", unique_of(queue), queue.name if name is None else name
-    same = None if unique is None else _same(unique, name, key, payload)
+    same = None if unique is None else _same(unique, name, key, payload, job.task)
     if unique is not None and unique.debounce_ms is not None:
         due_at_ms = now_ms + unique.debounce_ms
     if (
@@ -143,9 +143,9 @@ def _with_times(queue: Queue, job: messages.NewJob, new: NewJob, own: dict[str, 
     return new._replace(options=options, expires_at_ms=expires_at_ms, deadline_at_ms=deadline_at_ms)
 
 
-def _same(unique: Unique, queue: str, key: str, payload: bytes) -> str:
+def _same(unique: Unique, queue: str, key: str, payload: bytes, task: str | None) -> str:
     """What the job has in common with those that count as the same."""
     try:
-        return fingerprint(unique, queue, key, json.loads(payload))
+        return fingerprint(unique, queue, key, json.loads(payload), task)
     except MemberMissing as error:
         raise InvalidPayload(str(error), hint="unique.by in the configuration names what a payload must have") from None

@@ -100,7 +100,7 @@ class Change:
     def _fit(self, own: dict[str, Any], queue: str, wanted: messages.NewJob) -> None:
         """Refuse a payload that the job's task would not take, where its queue runs tasks."""
         if runs_tasks(self.state, queue):
-            task = msgspec.structs.replace(wanted, task=own["task"], version=own.get("version", 1))
+            task = msgspec.structs.replace(wanted, task=own["task"], version=own.get("version"))
             fitted(self.state, queue, [task])
 
     def _payload(self, tx: Transaction) -> bytes:

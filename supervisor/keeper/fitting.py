@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -42,8 +42,9 @@ def fitted(state: State, name: str, jobs: Iterable[NewJob]) -> Iterable[NewJob]:
         InvalidPayload: a job names no task, or names one where there are none; or its payload does not fit it.
     """
     if runs_tasks(state, name):
+        bytes_max = state.queue(name).max_payload_bytes
         table = state.tasks.table(state.pool_of(name))
-        return [_fitted(state.tasks, table, name, job) for job in jobs]
+        return [_fitted(state.tasks, table, name, job, bytes_max) for job in jobs]
     for job in jobs:
         if job.task is not None or job.version is not None:
             raise InvalidPayload(
@@ -53,21 +54,30 @@ def fitted(state: State, name: str, jobs: Iterable[NewJob]) -> Iterable[NewJob]:
     return jobs
 
 
-def _fitted(tasks: Tasks, table: Table, name: str, job: NewJob) -> NewJob:
+def _read(payload: bytes) -> Any:
+    """A payload whose size is checked already; one that is no JSON is refused with the others that are none."""
+    try:
+        return json.loads(payload)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _fitted(tasks: Tasks, table: Table, name: str, job: NewJob, bytes_max: int) -> NewJob:
     if job.task is None:
         raise InvalidPayload(f"queue {short_name(name)} runs tasks, and the job names none", hint=_tasks_known(table))
     known = table.get(job.task)
     if known is None:
         return job  # accepted: code that knows it may be on its way
     version = job.version or known.version
-    check = tasks.check(known.schema) if known.schema and version == known.version else None
+    checked = known.schema is not None and version == known.version and len(bytes(job.payload)) <= bytes_max
+    check = tasks.check(known.schema) if checked and known.schema else None
     if check is not None:
         try:
-            check(json.loads(bytes(job.payload)))
+            check(_read(bytes(job.payload)))
         except ValueError as error:
             said = f"the payload does not fit task {job.task}" + (f" in version {version}" if version > 1 else "")
             raise InvalidPayload(f"{said}: {error}", hint="jobsctl tasks shows what a task takes") from None
-    return msgspec.structs.replace(job, version=None if version == 1 else version)
+    return msgspec.structs.replace(job, version=version)
 
 
 def _tasks_known(table: Table) -> str:

@@ -11,10 +11,12 @@ from functools import partial
 from supervisor.keeper.fitting import runs_one_thing
 from supervisor.keeper.published import Tasks
 from supervisor.keeper.work import Work
+from supervisor.policy.reason import Reason
 from supervisor.policy.tasks import Known, Need, meets
 from supervisor.store.protocol import Facts
 
 UNBLOCK_AT_ONCE = 128
+SAID_MAX = 1_000
 AGAIN_MS = 1_000
 """A worker of older code than was published parks what others know: that is looked at again, not at once."""
 
@@ -29,8 +31,11 @@ def park(work: Work, facts: Facts, token: int, need: Need) -> None:
     if not work.tx.park(token, facts.id, need):
         return
     state = work.state
-    state.log.emit("job.parked", id=facts.id, queue=facts.queue, task=need.task, version=need.version)
-    if meets(state.tasks.table(state.pool_of(facts.queue)), need):
+    if (facts.queue, need) not in state.tasks.said and len(state.tasks.said) < SAID_MAX:
+        state.tasks.said.add((facts.queue, need))
+        why = Reason("no_code", {"queue": facts.queue, "task": need.task, "version": need.version}).sentence
+        state.log.emit("job.parked", id=facts.id, queue=facts.queue, why=why)
+    if meets(state.tasks.table(state.pool_of(facts.queue)), need) and state.tasks.unblock_at_ms is None:
         work.afterwards(partial(setattr, state.tasks, "unblock_at_ms", work.boot_ms + AGAIN_MS))
 
 
@@ -48,6 +53,7 @@ def keep_up(work: Work) -> None:
         anything = runs_one_thing(work.state, queue)
         for need in needs:
             if left and (anything or meets(table, need)):
+                tasks.said.discard((queue, need))
                 left -= work.tx.unblock(queue, need, left)
     if left == UNBLOCK_AT_ONCE:
         work.afterwards(partial(setattr, tasks, "unblock_at_ms", None))

@@ -15,7 +15,7 @@ from supervisor.config import codec
 from supervisor.errors import NotRunning
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
-from supervisor.policy.tasks import TASKS_MAX, Known
+from supervisor.policy.tasks import Known, believable
 from supervisor.unix.clock import boot_ms
 from supervisor.unix.slot import Slot
 from supervisor.wire import control
@@ -225,7 +225,8 @@ class Private:
             known = msgspec.json.decode(read_memory_file(descriptors.pop()), type=tuple[Known, ...])
         except (msgspec.MsgspecError, LookupError, OSError):
             return
-        self.state.tasks.publish(said.pool, known[:TASKS_MAX])
+        if believable(known):
+            self.state.tasks.publish(said.pool, known)
 
     def _stopping(self, stopping: control.Stopping, _d: list[int], _: Link) -> None:
         for number in stopping.slots:

@@ -6,7 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from supervisor.policy.tasks import Known, Table, table_of
+from supervisor.policy.tasks import Known, Need, Table, table_of
+
+SAID_MAX = 300
+OUT_OF_REACH = ("pattern", "uniqueItems")
 
 Check = Callable[[Any], None]
 """Raises ValueError if a payload does not fit."""
@@ -21,6 +24,8 @@ class Tasks:
         self._checks: dict[str, Check | None] = {}
         self.news: dict[str, tuple[Known, ...]] = {}
         """Published, and not in the rows yet."""
+        self.said: set[tuple[str, Need]] = set()
+        """What was logged that jobs of a queue wait for; once for each, until its code arrives."""
         self.unblock_at_ms: int | None = 0
         """When to look for parked jobs that can run now; a new keeper does at once."""
 
@@ -58,7 +63,8 @@ class Tasks:
 def check_of(schema: str) -> Check | None:
     """What raises ValueError if a value does not fit a schema. Nothing is fetched for it, whatever it refers to.
 
-    It comes from a process that has run user code: one that cannot be read checks nothing.
+    It comes from a process that has run user code: one that cannot be read checks nothing. What it says names no value:
+    that may be long, or hidden from whoever reads the error.
     """
     import jsonschema_rs
 
@@ -66,7 +72,8 @@ def check_of(schema: str) -> Check | None:
         raise ValueError("a schema must not refer to anything outside of it")
 
     try:
-        validator = jsonschema_rs.validator_for(json.loads(schema), retriever=nothing)
+        checked = within_reach(json.loads(schema))
+        validator = jsonschema_rs.validator_for(checked, mask="this", validate_formats=True, retriever=nothing)
     except (ValueError, RecursionError):
         return None
 
@@ -74,6 +81,26 @@ def check_of(schema: str) -> Check | None:
         error = next(validator.iter_errors(value), None)
         if error is not None:
             where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
-            raise ValueError(f"{error.message}" + (f", at {where.lstrip('.')}" if where else ""))
+            raise ValueError(_clipped(error.message) + (f", at {_clipped(where.lstrip('.'))}" if where else ""))
 
     return check
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= SAID_MAX else text[:SAID_MAX] + "..."
+
+
+def within_reach(schema: Any) -> Any:
+    """A schema without what is told otherwise there than by the code itself, which has the last word.
+
+    Patterns are of another dialect; a list may fill a set; a number may fill a Decimal.
+    """
+    if isinstance(schema, list):
+        return [within_reach(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: value for name, value in schema.items() if name not in OUT_OF_REACH}
+    if kept.get("format") == "decimal":
+        kept = {**kept, "type": ["string", "number"]}
+    literal = ("enum", "const", "default", "examples")
+    return {name: value if name in literal else within_reach(value) for name, value in kept.items()}

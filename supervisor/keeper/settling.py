@@ -11,7 +11,18 @@ import msgspec
 
 from supervisor.config.names import scope_of
 from supervisor.errors import JobsupError
-from supervisor.job import TASK_NAME_MAX, Cancel, Done, Failed, Outcome, RateLimited, Snooze, State, Unknown
+from supervisor.job import (
+    TASK_NAME_MAX,
+    VERSION_MAX,
+    Cancel,
+    Done,
+    Failed,
+    Outcome,
+    RateLimited,
+    Snooze,
+    State,
+    Unknown,
+)
 from supervisor.keeper import breaking, callbacks, parking
 from supervisor.keeper.allowance import budgets_of
 from supervisor.keeper.children import children_of
@@ -25,7 +36,6 @@ from supervisor.store.protocol import AttemptError, Completion, Expiry, Facts, G
 from supervisor.unix import ring
 from supervisor.unix.ring import Record, RingDamaged
 from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
-from supervisor.wire.messages import Version
 
 chance = random.SystemRandom().random
 decode = msgspec.msgpack.decode
@@ -42,6 +52,8 @@ UNREADABLE = (
 
 TaskNeeded = Annotated[str, msgspec.Meta(max_length=TASK_NAME_MAX)]
 """Empty: the job names no task."""
+VersionNeeded = Annotated[int, msgspec.Meta(ge=0, le=VERSION_MAX)]
+"""0: any."""
 SnoozeMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_MS)]
 
 
@@ -309,6 +321,6 @@ READERS: Mapping[int, Callable[[bytes], Outcome]] = {
     ring.SNOOZE: lambda data: Snooze(decode(data, type=SnoozeMs) / 1000),
     ring.RATE_LIMITED: _rate_limited,
     ring.CANCEL: lambda data: Cancel(decode(data, type=str)),
-    ring.UNKNOWN: lambda data: Unknown(*decode(data, type=tuple[TaskNeeded, Version])),
+    ring.UNKNOWN: lambda data: Unknown(*decode(data, type=tuple[TaskNeeded, VersionNeeded])),
 }
 """What is read of a record, by its kind; each raises one of `UNREADABLE` where that is nothing."""

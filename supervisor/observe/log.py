@@ -44,10 +44,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "keeper.store_failing": (ERROR, "the database cannot be written: {error}; nothing is acknowledged until it can"),
     "keeper.store_recovered": (INFO, "the database can be written again after {seconds} s"),
     "keeper.store_lost": (ERROR, "the database {path} was {what}; stopping"),
-    "job.parked": (
-        WARNING,
-        "job {id} of {queue} waits for code: no worker at hand knows task {task} in version {version}",
-    ),
+    "job.parked": (WARNING, "job {id} of {queue} is blocked, and so are others of its task: {why}"),
     "keeper.verdict": (INFO, "worker {pid} of {pool} ended ({cause}): {jobs}"),
     "keeper.discharge": (DEBUG, "worker {pid} of {pool} ended ({cause}): {jobs}"),
     "keeper.stale": (WARNING, "a late report about job {id} changed nothing: its lease {token} is over"),

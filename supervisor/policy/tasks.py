@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+from supervisor.job import TASK_NAME_MAX, VERSION_MAX
 
 TASKS_MAX = 10_000
 
 
 class Need(NamedTuple):
-    """What runs a job: code that knows its task by this name and can read this version of its payload."""
+    """What runs a job: code that knows its task by this name and can read this version of its payload; 0: any."""
 
     task: str
     version: int
@@ -26,6 +28,27 @@ class Known(NamedTuple):
     oldest: int = 1
     aliases: tuple[str, ...] = ()
     schema: str | None = None
+
+
+ALIASES_MAX = 100
+SCHEMA_BYTES_MAX = 64 * 1024
+"""A longer schema is not published: its task is checked where it runs."""
+
+
+def believable(known: Sequence[Known]) -> bool:
+    """Whether this can be what code knows: it comes from a process that has run user code."""
+    names = {one.name for one in known}
+    return len(names) == len(known) <= TASKS_MAX and all(map(_believable, known))
+
+
+def _believable(one: Known) -> bool:
+    named = all(0 < len(name) <= TASK_NAME_MAX and name.isascii() and name.isprintable() for name in _names(one))
+    sized = len(one.aliases) <= ALIASES_MAX and len((one.schema or "").encode()) <= SCHEMA_BYTES_MAX
+    return named and sized and 1 <= one.oldest <= one.version <= VERSION_MAX
+
+
+def _names(one: Known) -> tuple[str, ...]:
+    return (one.name, *one.aliases)
 
 
 Table = Mapping[str, Known]
@@ -45,4 +68,4 @@ def table_of(known: Iterable[Known]) -> dict[str, Known]:
 def meets(table: Table, need: Need) -> bool:
     """Whether code that knows these tasks runs what needs this."""
     known = table.get(need.task)
-    return known is not None and known.oldest <= need.version <= known.version
+    return known is not None and (not need.version or known.oldest <= need.version <= known.version)

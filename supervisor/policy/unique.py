@@ -34,8 +34,8 @@ class Unique(NamedTuple):
     debounce_ms: int | None = None
 
 
-def fingerprint(unique: Unique, queue: str, key: str, payload: Any) -> str:
-    """What two jobs have in common if they count as the same.
+def fingerprint(unique: Unique, queue: str, key: str, payload: Any, task: str | None = None) -> str:
+    """What two jobs have in common if they count as the same: jobs of different tasks never do.
 
     Raises:
         MemberMissing: a member named in `by` is not in the payload.
@@ -43,6 +43,7 @@ def fingerprint(unique: Unique, queue: str, key: str, payload: Any) -> str:
     within = queue.rpartition("/")[0] or None if unique.across_queues else queue  # all queues of one scope, or this one
     parts: list[Any] = [within, list(unique.by)]
     parts += [key if name == "key" else _member(payload, name) for name in unique.by] or [key, payload]
+    parts += [] if task is None else [{"task": task}]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

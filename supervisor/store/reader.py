@@ -335,7 +335,7 @@ class Reader:
             "priority": priority,
             "key": key or None,
             "task": own.get("task"),
-            "version": own.get("version", 1) if "task" in own else None,
+            "version": own.get("version"),
             "tags": own.get("tags", []),
             "attempt": attempt,
             "max_attempts": own.get("max_attempts", spec.max_attempts if spec else None),

@@ -42,6 +42,8 @@ WORKERS_MAX = 256
 NAME_LENGTH_MAX = 255
 DELAYS_MAX = 32
 TEXT_LENGTH_MAX = 1_000
+SAID_MAX = 16 * 1024
+"""So much of what is wrong is said: it may quote what it is about."""
 
 RequestId = Annotated[int, Meta(ge=0, le=JOB_ID_MAX)]
 Id = Annotated[int, Meta(ge=1, le=JOB_ID_MAX)]
@@ -462,5 +464,5 @@ def reply(request_id: int, ok: Mapping[str, Any]) -> bytes:
 
 def failure(request_id: int | None, error: JobsupError) -> bytes:
     """The frame body that refuses a request; without an id, it speaks of the connection, which ends with it."""
-    said = {"code": error.code, "message": error.message, "hint": error.hint}
+    said = {"code": error.code, "message": error.message[:SAID_MAX], "hint": error.hint and error.hint[:SAID_MAX]}
     return _encode({"v": PROTOCOL, "id": request_id, "error": said})

@@ -317,7 +317,7 @@ class Worker:
             tags=tuple(extra.get("tags", ())),
             key=extra.get("key"),
             task=extra.get("task"),
-            version=extra.get("version", 1),
+            version=extra.get("version"),
             enqueued_at=enqueued_at,
             due_at=_instant(due_at_ms) if due_at_ms else None,
             deadline=deadline,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.errors import InvalidPayload
-from tests.support.daemon import Daemon
+from supervisor.errors import InvalidPayload, JobsupError
+from tests.support.daemon import Daemon, Site
 from tests.support.waiting import until
 
 TOML = """
@@ -85,17 +85,17 @@ def test_a_job_is_run_by_the_task_that_it_names(tmp_path: Path) -> None:
         other = daemon.enqueue("mail", [1, 2], "--task", "anything")
         found = daemon.wait_state(welcome, "completed")
         assert found["result"] == {"to": "a", "language": "de", "task": "welcome", "version": 1}
-        assert (found["task"], found["version"]) == ("welcome", 1)
+        assert found["task"] == "welcome"
         assert daemon.wait_state(other, "completed")["result"] == [1, 2]
 
 
 def test_what_code_has_published_is_checked_when_a_job_comes(tmp_path: Path) -> None:
     with daemon_of(tmp_path) as daemon:
         until(lambda: tasks(daemon), 10, "the tasks are published")
-        assert 'does not fit task welcome: 5 is not of type "string", at to' in refusal(
+        assert 'does not fit task welcome: this is not of type "string", at to' in refusal(
             daemon, "mail", '{"to": 5}', "--task", "welcome"
         )
-        assert '"fr" is not one of "de" or "en", at language' in refusal(
+        assert 'this is not one of "de" or "en", at language' in refusal(
             daemon, "mail", '{"to": "a", "language": "fr"}', "--task", "welcome"
         )
         assert '"to" is a required property' in refusal(daemon, "mail", "{}", "--task", "welcome")
@@ -126,7 +126,7 @@ def test_a_task_that_nobody_knows_waits_and_starts_by_itself_when_its_code_arriv
         assert said["state"] == "blocked"
         assert "no worker at hand knows task later" in said["sentence"]
         assert [reason["kind"] for reason in said["reasons"]] == ["no_code"]
-        row = tasks(daemon)["later", 1]
+        row = tasks(daemon)["later", None]
         assert (row["known"], row["blocked"]) == (False, 1)
         assert daemon.ctl("status", "--json").json["queues"]["mail"]["blocked"] == 1
         assert [one["id"] for one in daemon.ctl("list", "--state", "blocked", "--json").lines] == [job]
@@ -253,6 +253,91 @@ def test_a_module_whose_tasks_mean_nothing_opens_its_circuit_and_status_says_why
         reason = until(lambda: daemon.ctl("status", "--json").json["queues"]["mail"]["reason"], 15, "status says why")
         assert said in reason
         assert daemon.job(waiting)["state"] == "queued"
+
+
+def test_what_does_not_fit_is_neither_quoted_nor_too_long_to_be_said(tmp_path: Path) -> None:
+    """The value may be long, or be hidden from whoever reads the error."""
+    with daemon_of(tmp_path) as daemon, daemon.client() as client:
+        until(lambda: tasks(daemon), 10, "the tasks are published")
+        for value in (['"' * 500_000], "x" * 5_000_000, {"secret" * 20_000: 1}):
+            with pytest.raises(JobsupError) as refused:
+                client.enqueue("mail", {"to": "a", "language": value}, task="welcome")
+            assert len(refused.value.message) < 1_000
+        with pytest.raises(InvalidPayload) as refused:
+            client.enqueue("mail", {"to": 12345678}, task="welcome")
+        assert "12345678" not in refused.value.message
+        assert daemon.ctl("status", "--json").json["daemon"]["running"]
+        assert "ended with" not in daemon.log
+
+
+def test_a_job_without_a_version_runs_by_whatever_version_arrives_first(tmp_path: Path) -> None:
+    with daemon_of(tmp_path) as daemon:
+        job = daemon.enqueue("mail", {"to": ["a"]}, "--task", "greet")
+        daemon.wait_state(job, "blocked")
+        assert (tasks(daemon)["greet", None]["blocked"], daemon.job(job)["version"]) == (1, None)
+        change(daemon, NEW)
+        assert daemon.wait_state(job, "completed")["result"]["to"] == ["a"]
+
+
+def test_jobs_of_different_tasks_are_never_the_same(tmp_path: Path) -> None:
+    toml = TOML.replace('handler = "mail"', 'handler = "mail"\nunique = { on_conflict = "replace", by = ["to"] }')
+    with Daemon(tmp_path, toml, app={"mail.py": OLD, "plain.py": PLAIN}) as daemon:
+        until(lambda: tasks(daemon), 10, "the tasks are published")
+        one = daemon.enqueue("mail", {"to": "a"}, "--task", "welcome", "--delay", "1h")
+        other = daemon.enqueue("mail", {"to": "a"}, "--task", "anything", "--delay", "1h")
+        again = daemon.enqueue("mail", {"to": "a", "language": "de"}, "--task", "welcome", "--delay", "1h")
+        assert (other != one, again) == (True, one)
+        newer = daemon.enqueue("mail", {"to": "a", "x": 1}, "--task", "welcome", "--version", 7, "--delay", "1h")
+        found = daemon.job(one)
+        assert (newer, found["payload"], found["version"]) == (one, {"to": "a", "x": 1}, 7)
+
+
+def test_a_list_of_tasks_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    forged = (
+        "from supervisor.policy.tasks import Known\nfrom supervisor.worker.executors.tasks import TaskExecutor\n"
+        'TaskExecutor.known = property(lambda self: (Known("x"), Known("x"), Known("y", 2**70)))\n'
+    )
+    with daemon_of(tmp_path, forged + OLD) as daemon:
+        assert daemon.wait_state(daemon.enqueue("mail", {"to": "a"}, "--task", "welcome"), "completed")
+        assert daemon.wait_state(daemon.enqueue("plain", None), "completed")
+        assert "ended with" not in daemon.log
+
+
+DRAWN = """
+[queues.drawn]
+[pools.shared]
+handler = "mail"
+sources = ["drawn"]
+"""
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ('[alerts]\nqueue = "mail"\npayload = {}\n', "alerts.queue: mail runs tasks, and what it would get names none"),
+        ('[queues.x]\ncommand = ["true"]\non_dead = "mail"\n', "queues.x.on_dead: mail runs tasks"),
+        (DRAWN + '[queues.x]\ncommand = ["true"]\non_failure = "drawn"\n', "queues.x.on_failure: drawn runs tasks"),
+        ('[queues."t_*"]\nhandler = "mail"\n[queues.x]\ncommand = ["true"]\non_dead = "t_1"\n', "on_dead: t_1 runs"),
+        (DRAWN + '[schedules.s]\nqueue = "drawn"\nevery = "1h"\n', "schedules.s: says no task"),
+        ('[schedules.s]\nqueue = "mail"\nevery = "1h"\n', "schedules.s: says no task, and queue mail runs tasks"),
+        (
+            '[schedules.s]\nqueue = "plain"\nevery = "1h"\ntask = "t"\n',
+            "schedules.s.task: means nothing in queue plain",
+        ),
+    ],
+)
+def test_what_would_send_jobs_without_a_task_is_an_error_of_the_file(tmp_path: Path, more: str, said: str) -> None:
+    site = Site(tmp_path, TOML + more, app={"mail.py": OLD, "plain.py": PLAIN})
+    ran = site.ctl("config", "check")
+    assert (ran.status, said in ran.err + ran.out) == (2, True), ran.err + ran.out
+
+
+def test_a_schedule_can_be_added_for_a_task(tmp_path: Path) -> None:
+    with daemon_of(tmp_path) as daemon:
+        words = ("cron", "add", "s", "mail", '{"to": "x"}', "--every", "1h", "--task", "welcome", "--json")
+        assert daemon.ctl(*words).status == 0
+        job = daemon.ctl("cron", "run", "s", "--json").json["id"]
+        assert daemon.wait_state(job, "completed")["result"]["to"] == "x"
 
 
 def test_jobs_from_before_a_queue_had_tasks_wait_and_say_so(tmp_path: Path) -> None:

@@ -92,3 +92,15 @@ def test_a_job_passes_on_what_its_handler_enqueues() -> None:
 def test_a_job_of_no_worker_enqueues_nothing() -> None:
     with pytest.raises(RuntimeError, match="only while a worker runs the job"):
         Job(id=1, queue="q", payload=None).enqueue("other")
+
+
+def test_a_job_with_another_payload_is_the_same_in_everything_else() -> None:
+    children: list[Child] = []
+    job = Job(id=3, queue="q", payload=1, attempt=2, tags=("a",), key="k", task="t", version=1, enqueue=children.append)
+    other = job.with_payload({"x": 2}, 5)
+    assert (other.payload, other.version) == ({"x": 2}, 5)
+    same = [name for name in Job.__slots__ if name not in ("payload", "version")]
+    assert [getattr(other, name) for name in same] == [getattr(job, name) for name in same]
+    assert (job.payload, job.version) == (1, 1)
+    other.enqueue("q", 7)
+    assert children == [Child("q", 7, {})]

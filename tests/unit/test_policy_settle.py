@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.job import Cancel, Done, Failed, Outcome, Snooze
+from supervisor.job import Cancel, Done, Failed, Outcome, Snooze, Unknown
 from supervisor.policy.backoff import Backoff, delay_ms
 from supervisor.policy.on_error import Rule
 from supervisor.policy.settle import (
@@ -18,6 +18,7 @@ from supervisor.policy.settle import (
     Decision,
     History,
     Later,
+    Park,
     Release,
     Retry,
     Withdraw,
@@ -27,6 +28,7 @@ from supervisor.policy.settle import (
     after_outage,
     settle,
 )
+from supervisor.policy.tasks import Need
 
 NOW = 1_700_000_000_000
 STEADY = Backoff(base_ms=1_000, factor=2.0, max_ms=60_000, jitter=0.0)
@@ -48,6 +50,7 @@ ALLOWED = st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(0, 30)).
         (NEVER, Snooze(0), Later(NOW)),
         (NEVER, Cancel("not wanted"), Withdraw("not wanted")),
         (NEVER, Cancel(), Withdraw("")),
+        (NEVER, Unknown("send", 2), Park(Need("send", 2))),
         (NEVER, Failed("x"), Retry(NOW + 1_000, History(1))),
         (History(1), Failed("x"), Retry(NOW + 2_000, History(2))),
         (History(2), Failed("x"), Bury(History(3), "max_attempts")),

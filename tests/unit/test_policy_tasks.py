@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from supervisor.policy.tasks import Known, Need, meets, table_of
+import pytest
+
+from supervisor.policy.tasks import Known, Need, believable, meets, table_of
 
 SEND = Known("send", version=3, oldest=2, aliases=("mail", "post"))
 POST = Known("post", version=1)
@@ -24,3 +26,34 @@ def test_code_meets_what_it_knows_from_its_oldest_version_to_its_own() -> None:
     assert [meets(table, Need("mail", version)) for version in (1, 2, 3, 4)] == [False, True, True, False]
     assert not meets(table, Need("unheard", 1))
     assert not meets({}, Need("", 1))
+
+
+def test_a_job_of_no_version_needs_no_more_than_its_task() -> None:
+    assert meets(table_of([SEND]), Need("mail", 0))
+    assert not meets(table_of([SEND]), Need("unheard", 0))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        [Known("x"), Known("x")],
+        [Known("")],
+        [Known("x" * 201)],
+        [Known("a\nb")],
+        [Known("é")],
+        [Known("x", aliases=("",))],
+        [Known("x", aliases=tuple(map(str, range(101))))],
+        [Known("x", 2**70)],
+        [Known("x", 1, 2)],
+        [Known("x", 1, 0)],
+        [Known("x", schema="x" * (64 * 1024 + 1))],
+        [Known(str(number)) for number in range(10_001)],
+    ],
+)
+def test_what_no_code_can_know_is_not_believed(known: list[Known]) -> None:
+    assert not believable(known)
+
+
+def test_what_code_can_know_is_believed() -> None:
+    assert believable([SEND, POST, Known("z", schema="{}")])
+    assert believable([])

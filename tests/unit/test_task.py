@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import types
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from supervisor.job import Dead, Job
 from supervisor.task import Task, task, tasks_of
 
 
-def job_of(payload: Any, *, name: str = "t", version: int = 1) -> Job:
+def job_of(payload: Any, *, name: str = "t", version: int | None = 1) -> Job:
     return Job(id=7, queue="q", payload=payload, task=name, version=version)
 
 
@@ -124,6 +125,14 @@ def test_a_schema_that_is_too_long_is_not_published() -> None:
     assert task(choose).known.schema is None
 
 
+def test_keys_of_objects_may_be_more_than_texts() -> None:
+    @task
+    def ints(x: dict[int, str]) -> Any:
+        return x
+
+    assert ints.run(job_of({"x": {"1": "a"}})) == {1: "a"}
+
+
 # -- versions ----------------------------------------------------------------------------------------------------------
 
 
@@ -161,6 +170,10 @@ def test_the_oldest_version_is_the_one_from_which_upgrades_lead_on() -> None:
     assert gap.oldest == 5
 
 
+def test_a_job_of_no_version_is_of_the_one_at_hand() -> None:
+    assert versioned().run(job_of({"day": "mon", "format": "pdf"}, version=None)) == ("mon", "pdf")
+
+
 def test_the_job_that_a_handler_sees_has_the_upgraded_payload() -> None:
     @task(version=2)
     def see(job: Job) -> Any:
@@ -179,6 +192,8 @@ def test_the_job_that_a_handler_sees_has_the_upgraded_payload() -> None:
         (lambda: task(name="with blank")(lambda: None), "'with blank' is no name of a task"),
         (lambda: task(name="x" * 201)(lambda: None), "is no name of a task"),
         (lambda: task(aliases=[""])(lambda: None), "is no name of a task"),
+        (lambda: task(name="x", aliases=map(str, range(101)))(lambda: None), "task x has 101 aliases"),
+        (lambda: task(functools.partial(print)), "'' is no name of a task"),
         (lambda: task(version=0)(lambda: None), "0 is no version of a task"),
         (lambda: task(version=True)(lambda: None), "True is no version of a task"),
     ],

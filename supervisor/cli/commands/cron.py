@@ -111,6 +111,7 @@ def explain(invocation: Invocation, name: str) -> None:
 @click.option(
     "--overlap", type=click.Choice(["allow", "skip", "queue"]), help="While the job before has not ended: what to do."
 )
+@click.option("--task", metavar="NAME", help="Which task of the queue runs its jobs, where it has tasks.")
 @click.option("--priority", metavar="N", type=int, help="Priority of its jobs.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="A tag of its jobs; may be repeated.")
 @pass_invocation

@@ -37,7 +37,8 @@ def command(invocation: Invocation, queue: str | None) -> None:
             rows = list(_rows(reader, pool_of))
     except NoDatabase:
         return
-    shown = (row for row in rows if pool is None or row["pool"] == pool)
+    served = invocation.spec().workplaces
+    shown = (row for row in rows if row["pool"] in (served if pool is None else {pool}) or not row["known"])
     put_rows((row if invocation.json else _in_words(row) for row in shown), columns, as_json=invocation.json)
 
 
@@ -54,7 +55,7 @@ def _rows(reader: Any, pool_of: Callable[[str], str | None]) -> Iterator[dict[st
     for queue, name, version, jobs in reader.blocked_needs():
         pool = pool_of(queue) or queue
         yield {
-            "pool": pool, "task": name or None, "version": version, "oldest": None,
+            "pool": pool, "task": name or None, "version": version or None, "oldest": None,
             "known": meets(table_of(known.get(pool, ())), Need(name, version)), "blocked": jobs, "aliases": [],
             "schema": None,
         }  # fmt: skip

@@ -71,10 +71,10 @@ class Uniqueness(Base):
         unique = self._queue(name).discipline.unique
         if unique is None or unique.period_ms is not None or State.QUEUED not in unique.states:
             return None, unique
-        if payload is None:
-            payload = self._db.execute(SQL.payload_of, (row.id,)).fetchone()[0]
+        stored, _, options, _ = self._db.execute(SQL.job_body, (row.id,)).fetchone()
+        found = msgspec.json.decode(stored if payload is None else payload)
         try:
-            return fingerprint(unique, name, self._lane_of(row).key, msgspec.json.decode(payload)), unique
+            return fingerprint(unique, name, self._lane_of(row).key, found, options_of(options).get("task")), unique
         except MemberMissing:
             return None, unique
 
@@ -110,6 +110,8 @@ class Uniqueness(Base):
         payload = job.payload if "payload" in fields else payload
         priority = job.priority if "priority" in fields else priority
         kept = job.options if "tags" in fields else options
+        if "payload" in fields:
+            kept = _of_version(kept, job.options)
         options = self._with_times(job_id, options, kept, job, anew="due_at" in fields)
         queue = self._cache.queues[row.queue.decode()]
         moved = "due_at" in fields or (priority != row.priority and state is State.QUEUED)
@@ -180,6 +182,16 @@ def options_of(written: bytes | None) -> dict[str, Any]:
     """Options as they are stored."""
     found: dict[str, Any] = msgspec.json.decode(written) if written else {}
     return found
+
+
+def _of_version(kept: bytes | None, new: bytes | None) -> bytes | None:
+    """Options with the version that the new payload has."""
+    old, version = options_of(kept), options_of(new).get("version")
+    if version == old.get("version"):
+        return kept
+    others = {name: value for name, value in old.items() if name != "version"}
+    found = others | ({} if version is None else {"version": version})
+    return encode(found) if found else None
 
 
 def times_of(written: bytes | None) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from supervisor.config.spec import Queue
 from supervisor.job import Job, Outcome, Unknown
-from supervisor.policy.tasks import Known
+from supervisor.policy.tasks import Known, Need, meets
 from supervisor.task import Task, tasks_of
 from supervisor.unix.inheritance import HandlerUnusable
 from supervisor.worker.executors.python import PythonExecutor, beside, message_of, trace_of, within
@@ -23,6 +23,7 @@ class TaskExecutor(PythonExecutor):
     def __init__(self, tasks: Mapping[str, Task], *args: Any) -> None:
         super().__init__(self._call, *args)
         self._tasks = tasks
+        self._known = {name: task.known for name, task in tasks.items()}
 
     @property
     def known(self) -> tuple[Known, ...]:
@@ -31,9 +32,9 @@ class TaskExecutor(PythonExecutor):
 
     def run(self, job: Job, payload: bytes) -> Outcome:
         """Run the job, or say that it needs other code."""
-        task = self._tasks.get(job.task or NO_TASK)
-        if task is None or not task.oldest <= job.version <= task.version:
-            return Unknown(job.task or NO_TASK, job.version)
+        need = Need(job.task or NO_TASK, job.version or 0)
+        if not meets(self._known, need):
+            return Unknown(*need)
         return super().run(job, payload)
 
     def _call(self, job: Job) -> Any:
