@@ -252,29 +252,9 @@ CREATE TABLE task (
 ) STRICT, WITHOUT ROWID;
 """
 
-VIEW_WITH_BLOCKED = """
-DROP VIEW jobs;
-CREATE VIEW jobs AS
-SELECT job.id, queue.name AS queue, lane.key,
-       CASE WHEN outcome.id IS NOT NULL THEN outcome.state
-            WHEN EXISTS (
-              SELECT 1 FROM scheduled WHERE scheduled.id = job.id
-              AND scheduled.due_at = CASE WHEN trail.id IS NULL THEN job.due_at ELSE trail.due_at END
-            ) THEN 'scheduled'
-            WHEN EXISTS (
-              SELECT 1 FROM ready WHERE ready.lane = job.lane AND ready.id = job.id
-              AND ready.band = coalesce(trail.band, job.band) AND ready.pos = coalesce(trail.pos, job.pos)
-            ) THEN 'queued'
-            WHEN EXISTS (SELECT 1 FROM blocked WHERE blocked.id = job.id) THEN 'blocked'
-            ELSE 'running'
-       END AS state,
-       job.priority, job.enqueued_at, CASE WHEN trail.id IS NULL THEN job.due_at ELSE trail.due_at END AS due_at,
-       outcome.started_at, outcome.finished_at, outcome.reason, job.options, job.payload, outcome.result,
-       coalesce(trail.failures, 0) AS failures, coalesce(trail.crashes, 0) AS crashes,
-       coalesce(trail.interruptions, 0) AS interruptions, trail.last_error
-FROM job JOIN queue ON queue.id = job.queue JOIN lane ON lane.id = job.lane
-LEFT JOIN outcome ON outcome.id = job.id LEFT JOIN trail ON trail.id = job.id;
-"""
+QUEUED = "THEN 'queued'"
+OR_BLOCKED = "WHEN EXISTS (SELECT 1 FROM blocked WHERE blocked.id = job.id) THEN 'blocked'"
+"""What the view of jobs says of those that wait for code."""
 
 
 @MIGRATIONS()
@@ -331,7 +311,8 @@ def m007_keys(db: Database) -> None:
 def m008_blocked(db: Database) -> None:
     """Jobs wait for code that knows their task; what the code of each pool knows."""
     db.executescript(BLOCKED)
-    db.executescript(VIEW_WITH_BLOCKED)
+    db.execute("DROP VIEW jobs")
+    db.executescript(VIEW_OF_JOBS.replace(QUEUED, f"{QUEUED} {OR_BLOCKED}"))
     hit("migrate.step")
 
 
