@@ -68,6 +68,7 @@ FAULTS: dict[str, Plant] = {
     "a moved job counted where it was": statement("move_jobs", "queue = ?2", "queue = max(queue, min(queue, ?2))"),
     "keys that are never forgotten": statement("request_forget", "at < ?1", "at < ?1 - 9999999999"),
     "a pause that is not stored": statement("queue_put", "paused = ?2", "paused = 0 * ?2"),
+    "an unblocked job that stays blocked": statement("blocked_remove", "id = ?", "id = -?"),
     "a read position that is not stored": statement("owner_advance", "read_offset = ?3", "read_offset = 0 * ?3"),
 }
 RARE: dict[str, Plant] = {
@@ -75,6 +76,11 @@ RARE: dict[str, Plant] = {
     "a wish to cancel forgotten": statement("trail_put", "solo = ", "cancel_at = NULL, solo = "),
     "a suspicion forgotten": statement("trail_put", "solo = excluded.solo", "solo = 0"),
     "a wish to cancel remembered for ever": statement("cancel_withdraw", "= NULL", "= cancel_at"),
+    "code that lets go on what waits for other code": statement("blocked_of", "AND blocked.version = ?", "AND ? > 0"),
+    "the newest unblocked first": statement("blocked_of", "BY blocked.id", "BY blocked.id DESC"),
+    "a blocked job that its code looks for in its old queue": statement(
+        "blocked_move", "queue = ?2", "queue = queue + 0 * ?2"
+    ),
     "an error forgotten": statement("trail_put", "coalesce(excluded.last_error, last_error)", "excluded.last_error"),
 }
 """Faults that take the machine ten seconds and more to find."""
