@@ -72,6 +72,9 @@ class TaskVerbs:
         assert ids_of(lease(one)) == [1, 4, 5]
         assert asked(one, lambda tx: tx.needs()) == {"fifo": [SEND_2, SUM]}
 
+    def test_nothing_waits_in_a_queue_that_never_was(self, one: Store) -> None:
+        assert unblock(one, queue="never") == 0
+
     def test_what_was_parked_counts_as_newly_arrived(self, one: Store, two: Store) -> None:
         put(one, b"1", b"2")
         token = leased(one, jobs=1).token

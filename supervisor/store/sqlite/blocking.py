@@ -58,7 +58,9 @@ class Blocking(Operating):
 
         They count as newly arrived; whoever held its lane comes first in it.
         """
-        row = self._cache.queues[queue]
+        row = self._cache.queues.get(queue)
+        if row is None:
+            return 0
         rows = self._db.execute(SQL.blocked_of, (row.id, *need, jobs_max)).fetchall()
         sequence = self._sequence(len(rows)) if rows else 0
         for job_id, lane_id, priority, failures, crashes, interruptions, solo in rows:
