@@ -37,6 +37,7 @@ FEW = 2_000
 GROUP = 1_000
 ROLES = ("keeper", "worker")
 POLL_S = 0.5
+"""Between looks from outside: whoever waited in the daemon itself would be counted."""
 TIMEOUT_S = 600.0
 SUMMARY = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 PATIENT = 'boot_timeout = "10m"\ntimeout = "1h"\n'

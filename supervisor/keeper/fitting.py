@@ -69,11 +69,12 @@ def _fitted(tasks: Tasks, table: Table, name: str, job: NewJob, bytes_max: int) 
     if known is None:
         return job  # accepted: code that knows it may be on its way
     version = job.version or known.version
-    checked = known.schema is not None and version == known.version and len(bytes(job.payload)) <= bytes_max
-    check = tasks.check(known.schema) if checked and known.schema else None
+    payload = bytes(job.payload)
+    newest = version == known.version and len(payload) <= bytes_max  # what is too large is refused with all that is
+    check = tasks.check(known.schema) if newest and known.schema else None
     if check is not None:
         try:
-            check(_read(bytes(job.payload)))
+            check(_read(payload))
         except ValueError as error:
             said = f"the payload does not fit task {job.task}" + (f" in version {version}" if version > 1 else "")
             raise InvalidPayload(f"{said}: {error}", hint="jobsctl tasks shows what a task takes") from None

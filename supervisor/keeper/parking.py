@@ -10,6 +10,7 @@ from functools import partial
 
 from supervisor.keeper.fitting import runs_one_thing
 from supervisor.keeper.published import Tasks
+from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.policy.reason import Reason
 from supervisor.policy.tasks import Known, Need, meets
@@ -31,12 +32,18 @@ def park(work: Work, facts: Facts, token: int, need: Need) -> None:
     if not work.tx.park(token, facts.id, need):
         return
     state = work.state
-    if (facts.queue, need) not in state.tasks.said and len(state.tasks.said) < SAID_MAX:
-        state.tasks.said.add((facts.queue, need))
-        why = Reason("no_code", {"queue": facts.queue, "task": need.task, "version": need.version}).sentence
-        state.log.emit("job.parked", id=facts.id, queue=facts.queue, why=why)
+    work.afterwards(partial(_say, state, facts, need))
     if meets(state.tasks.table(state.pool_of(facts.queue)), need) and state.tasks.unblock_at_ms is None:
         work.afterwards(partial(setattr, state.tasks, "unblock_at_ms", work.boot_ms + AGAIN_MS))
+
+
+def _say(state: State, facts: Facts, need: Need) -> None:
+    """Log what jobs of a queue wait for, once for all of them."""
+    said = state.tasks.said
+    if (facts.queue, need) not in said and len(said) < SAID_MAX:
+        said.add((facts.queue, need))
+        why = Reason("no_code", {"queue": facts.queue, "task": need.task, "version": need.version}).sentence
+        state.log.emit("job.parked", id=facts.id, queue=facts.queue, why=why)
 
 
 def keep_up(work: Work) -> None:
@@ -53,7 +60,7 @@ def keep_up(work: Work) -> None:
         anything = runs_one_thing(work.state, queue)
         for need in needs:
             if left and (anything or meets(table, need)):
-                tasks.said.discard((queue, need))
+                work.afterwards(partial(tasks.said.discard, (queue, need)))
                 left -= work.tx.unblock(queue, need, left)
     if left == UNBLOCK_AT_ONCE:
         work.afterwards(partial(setattr, tasks, "unblock_at_ms", None))

@@ -10,6 +10,8 @@ from supervisor.policy.tasks import Known, Need, Table, table_of
 
 SAID_MAX = 300
 OUT_OF_REACH = ("pattern", "uniqueItems")
+NAMING = ("properties", "$defs")
+VALUES = ("enum", "const", "default", "examples")
 
 Check = Callable[[Any], None]
 """Raises ValueError if a payload does not fit."""
@@ -38,6 +40,7 @@ class Tasks:
         """Hear from a foreman what the code of its pool knows."""
         if known != self._known.get(pool, ()):
             self.news[pool] = known
+            self._checks.clear()
             self._know(pool, known)
         self.look_again()
 
@@ -99,8 +102,12 @@ def within_reach(schema: Any) -> Any:
         return [within_reach(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {name: value for name, value in schema.items() if name not in OUT_OF_REACH}
-    if kept.get("format") == "decimal":
-        kept = {**kept, "type": ["string", "number"]}
-    literal = ("enum", "const", "default", "examples")
-    return {name: value if name in literal else within_reach(value) for name, value in kept.items()}
+    kept = {name: _part(name, value) for name, value in schema.items() if name not in OUT_OF_REACH}
+    return kept | {"type": ["string", "number"]} if kept.get("format") == "decimal" else kept
+
+
+def _part(name: str, value: Any) -> Any:
+    """One member of a schema: a schema, or many by names that are the code's own, or values."""
+    if name in NAMING and isinstance(value, dict):
+        return {own: within_reach(one) for own, one in value.items()}
+    return value if name in VALUES else within_reach(value)

@@ -39,6 +39,13 @@ def test_what_code_may_take_passes(kind: Any, value: Any) -> None:
     assert fits(kind, value)
 
 
+def test_members_may_be_called_what_schemas_call_theirs() -> None:
+    kind = msgspec.defstruct("T", [("pattern", str), ("uniqueItems", int), ("enum", int)], forbid_unknown_fields=True)
+    assert fits(kind, {"pattern": "a", "uniqueItems": 1, "enum": 2})
+    assert not fits(kind, {"pattern": 5, "uniqueItems": 1, "enum": 2})
+    assert not fits(kind, {"uniqueItems": 1, "enum": 2})
+
+
 @pytest.mark.parametrize("kind, value", [(UUID, "x"), (Decimal, [1]), (set[int], ["a"]), (int, "1")])
 def test_what_no_code_takes_does_not(kind: Any, value: Any) -> None:
     assert not fits(kind, value)
