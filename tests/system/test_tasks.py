@@ -128,6 +128,7 @@ def test_a_task_that_nobody_knows_waits_and_starts_by_itself_when_its_code_arriv
         assert [reason["kind"] for reason in said["reasons"]] == ["no_code"]
         row = tasks(daemon)["later", None]
         assert (row["known"], row["blocked"]) == (False, 1)
+        assert daemon.ctl("tasks", "plain", "--json").lines == []
         assert daemon.ctl("status", "--json").json["queues"]["mail"]["blocked"] == 1
         assert [one["id"] for one in daemon.ctl("list", "--state", "blocked", "--json").lines] == [job]
         assert "later" in daemon.log

@@ -37,8 +37,9 @@ def command(invocation: Invocation, queue: str | None) -> None:
             rows = list(_rows(reader, pool_of))
     except NoDatabase:
         return
-    served = invocation.spec().workplaces
-    shown = (row for row in rows if row["pool"] in (served if pool is None else {pool}) or not row["known"])
+    served = invocation.spec().workplaces  # what a pool that left the file has known is of no use to anybody
+    wanted = (row for row in rows if row["pool"] in served or not row["known"])
+    shown = (row for row in wanted if pool is None or row["pool"] == pool)
     put_rows((row if invocation.json else _in_words(row) for row in shown), columns, as_json=invocation.json)
 
 

@@ -59,7 +59,7 @@ def stubborn(job: Any, payload: dict[str, Any]) -> None:
     end = time.monotonic() + payload["ms"] / 1000
     while job.attempt <= payload.get("times", 1) and time.monotonic() < end:
         try:
-            time.sleep(0.01)
+            time.sleep(0.01)  # where the exception reaches it
         except BaseException:
             continue
 

@@ -42,7 +42,7 @@ def run(job: Any) -> None:
         mine.append(next(filter(None, slots), None))
     if None in mine:
         note("broken", f"job {job.id} of {job.queue}, key {job.key}, ran beside too many others")
-    time.sleep(job.payload.get("ms", 1) / 1000)
+    time.sleep(job.payload.get("ms", 1) / 1000)  # it holds its slots for so long: that is what is tried out
     for descriptor in mine:
         if descriptor is not None:
             os.close(descriptor)

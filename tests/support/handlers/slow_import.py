@@ -6,6 +6,6 @@ import time
 
 from ledgered import run
 
-time.sleep(2)
+time.sleep(2)  # the import itself
 
 __all__ = ["run"]
