@@ -28,7 +28,7 @@ Duration = str | int | float | timedelta
 
 
 class State(StrEnum):
-    """Where a job stands. `blocked` waits for code that knows its task; a retry is `scheduled` with attempt > 0."""
+    """Where a job stands. `blocked` waits for steps before it, or for code that knows it; a retry is `scheduled`."""
 
     BLOCKED = "blocked"
     SCHEDULED = "scheduled"
@@ -53,6 +53,7 @@ class Event(StrEnum):
 
     ENQUEUE = "enqueue"
     ENQUEUE_LATER = "enqueue later"
+    ENQUEUE_BLOCKED = "enqueue blocked"
     PROMOTE = "promote"
     LEASE = "lease"
     COMPLETE = "complete"
@@ -63,16 +64,23 @@ class Event(StrEnum):
     CANCEL = "cancel"
     REVIVE = "revive"
     REVIVE_LATER = "revive later"
+    REVIVE_BLOCKED = "revive blocked"
     EDIT = "edit"
     PARK = "park"
     UNBLOCK = "unblock"
+    UNBLOCK_LATER = "unblock later"
     POSTPONE = "postpone"
 
 
 TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
-    None: {Event.ENQUEUE: State.QUEUED, Event.ENQUEUE_LATER: State.SCHEDULED},
+    None: {
+        Event.ENQUEUE: State.QUEUED,
+        Event.ENQUEUE_LATER: State.SCHEDULED,
+        Event.ENQUEUE_BLOCKED: State.BLOCKED,
+    },
     State.BLOCKED: {
         Event.UNBLOCK: State.QUEUED,
+        Event.UNBLOCK_LATER: State.SCHEDULED,
         Event.CANCEL: State.CANCELLED,
         Event.BURY: State.DEAD,
         Event.EDIT: State.BLOCKED,
@@ -101,9 +109,22 @@ TRANSITIONS: Mapping[State | None, Mapping[Event, State]] = {
         Event.PARK: State.BLOCKED,
         Event.CANCEL: State.CANCELLED,
     },
-    State.COMPLETED: {Event.REVIVE: State.QUEUED, Event.EDIT: State.COMPLETED},
-    State.DEAD: {Event.REVIVE: State.QUEUED, Event.REVIVE_LATER: State.SCHEDULED, Event.EDIT: State.DEAD},
-    State.CANCELLED: {Event.REVIVE: State.QUEUED, Event.EDIT: State.CANCELLED},
+    State.COMPLETED: {
+        Event.REVIVE: State.QUEUED,
+        Event.REVIVE_BLOCKED: State.BLOCKED,
+        Event.EDIT: State.COMPLETED,
+    },
+    State.DEAD: {
+        Event.REVIVE: State.QUEUED,
+        Event.REVIVE_LATER: State.SCHEDULED,
+        Event.REVIVE_BLOCKED: State.BLOCKED,
+        Event.EDIT: State.DEAD,
+    },
+    State.CANCELLED: {
+        Event.REVIVE: State.QUEUED,
+        Event.REVIVE_BLOCKED: State.BLOCKED,
+        Event.EDIT: State.CANCELLED,
+    },
 }
 """All that can happen to a job. What is not in the table does not happen: `after` raises."""
 

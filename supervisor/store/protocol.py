@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from supervisor.errors import JobsupError
+from supervisor.flow.rules import Counts, FlowState
 from supervisor.job import State
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
@@ -58,6 +59,63 @@ class Group(NamedTuple):
     key: str | None = None
     ids: Sequence[int] | None = None
     """Consecutive ids that were given out before the commit (from `reserve`); None: the store gives them."""
+    flow: int | None = None
+    """The unfinished flow that the jobs belong to."""
+
+
+class NewStep(NamedTuple):
+    """A step of a flow to insert: a job, or, without one, a flow in the flow.
+
+    `flow` is the place, among the steps, of the flow that it belongs to; -1 is the whole. `parents` are places among
+    the steps, or names of steps that the flow has already, each with a `Policy`. `rules` is JSON: when, delay_ms,
+    due_at_ms and ttl_ms, which count from its release; `callbacks` is that of a flow.
+    """
+
+    queue: str | None
+    job: NewJob | None
+    flow: int = -1
+    name: str | None = None
+    parents: Sequence[tuple[int | str, int]] = ()
+    signals: Sequence[str] = ()
+    rules: bytes | None = None
+    callbacks: bytes | None = None
+
+
+class NewFlow(NamedTuple):
+    """Steps that are inserted all or none, parents before their children: a flow, or, with `into`, more of one.
+
+    `open`: more may be added, and it does not end before it is closed. `callbacks` is JSON: by the name of each a
+    queue, a payload, a priority and options.
+    """
+
+    steps: Sequence[NewStep]
+    key: str | None = None
+    name: str | None = None
+    scope: str = ""
+    context: bytes | None = None
+    callbacks: bytes | None = None
+    open: bool = False
+    into: int | None = None
+
+
+class FlowEnd(NamedTuple):
+    """A flow whose steps have all ended."""
+
+    id: int
+    name: str | None
+    state: FlowState
+
+
+class FlowStanding(NamedTuple):
+    """Where a flow stands."""
+
+    id: int
+    name: str | None
+    scope: str
+    state: FlowState
+    open: bool
+    counts: Counts
+    parent: int | None
 
 
 class Inserted(NamedTuple):
@@ -91,6 +149,8 @@ class LeasedJob(NamedTuple):
     lane: int = 0
     cost: int = 1
     key: str = ""
+    fed: bytes | None = None
+    """What a step is told of its flow, as JSON."""
 
 
 class Lease(NamedTuple):
@@ -332,6 +392,49 @@ class Tx(Protocol):
 
     def park(self, token: int, job_id: int, need: Need) -> bool:
         """Let a leased job wait for code that can run it, with nothing charged; False if the lease does not hold it."""
+
+    def progress_flows(self, steps_max: int) -> list[FlowEnd]:
+        """Tell what ended to what comes after it, so many edges and steps at most; returns the flows that have ended.
+
+        The callbacks of flows are inserted with it.
+        """
+
+    @property
+    def flows_wait(self) -> bool:
+        """Whether something has ended that is not told to all that comes after it."""
+
+    def flow(self, flow_id: int) -> FlowStanding | None:
+        """Where a flow stands; None if there is none of that id."""
+
+    def signal_flow(self, flow_id: int, name: str, payload: bytes) -> bool:
+        """Note that a signal came; False if it had come before, and nothing is changed."""
+
+    def close_flow(self, flow_id: int) -> None:
+        """Let a flow end once its steps have: no more are added from outside."""
+
+    def cancel_flow(self, flow_id: int) -> None:
+        """Let no step of a flow begin any more; what becomes of its jobs is for `cancel_steps`."""
+
+    def cancel_steps(self, jobs_max: int) -> list[int]:
+        """Cancel some jobs of flows that are being cancelled; returns those that run, which are to be interrupted."""
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether there may be more of them."""
+
+    def retry_steps(self, flow_id: int, before_id: int | None, steps_max: int) -> tuple[int, int | None]:
+        """Let dead and cancelled steps of a flow run again, the last first; how many, and before which id to go on."""
+
+    def retry_from(self, flow_id: int, step: str, steps_max: int) -> int:
+        """Let a step run again and all that comes after it; how many.
+
+        Raises:
+            UnknownJob: the flow has no step of that name.
+            WrongState: one of them has not ended, or there are more; nothing was changed.
+        """
+
+    def prune_flows(self, state: FlowState, before_ms: int, jobs_max: int) -> int:
+        """Delete jobs of flows that ended in this state before this time, and flows of which all are; how many."""
 
     def needs(self) -> dict[str, list[Need]]:
         """What code the blocked jobs of each queue wait for."""

@@ -14,6 +14,7 @@ from supervisor.policy.discipline import DisciplineOf
 from supervisor.store.driver import sqlite3 as library
 from supervisor.store.open import open_store
 from supervisor.store.sqlite.store import SqliteStore
+from tests.conformance.flow_audit import misflowed
 from tests.support.disciplines import by_name
 
 ONE_PLACE_EACH = """
@@ -64,6 +65,7 @@ class SqliteBackend:
                 *_misranked(db),
                 *_misviewed(db),
                 *_orphans(db),
+                *misflowed(db),
                 *_misfiled(db),
                 *_damage(db),
             ]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from supervisor.policy.histogram import bounds
+from tests.conformance.flow_verbs import FlowVerbs
 from tests.conformance.history import HistoryConformance
 from tests.conformance.retry_verbs import RetryVerbs
 from tests.conformance.sqlite import SqliteBackend
@@ -16,7 +17,7 @@ from tests.conformance.suite import Conformance
 from tests.conformance.task_verbs import TaskVerbs
 
 
-class TestSqlite(Conformance, RetryVerbs, TaskVerbs):
+class TestSqlite(Conformance, RetryVerbs, TaskVerbs, FlowVerbs):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> SqliteBackend:
         return SqliteBackend(tmp_path / "jobs.db")

@@ -80,6 +80,8 @@ class Base(Lanes):
         self._tally: Counter[tuple[int, str]] = Counter()
         self._sequences_before = dict(cache.sequences)
         self._rewritten: set[int] = set()
+        self._final: list[int] = []
+        """What ended while there are flows: a step of one, perhaps."""
         self._touched: set[int] = set()
         self.earliest_due_ms: int | None = None
         self.earliest_expiry_ms: int | None = None
@@ -183,6 +185,11 @@ class Base(Lanes):
         self._count(queue, state, jobs)
         self._touched.add(lease.token)
 
+    def _note_final(self, ids: Iterable[int]) -> None:
+        """These ended: what comes after them in a flow is to hear of it."""
+        if self._cache.flows:
+            self._final.extend(ids)
+
     def flush(self) -> None:
         """Write what is written once per transaction: lanes, leases that shrank, counts, sequences."""
         self._place_marked()
@@ -195,6 +202,9 @@ class Base(Lanes):
                 del self._cache.leases[token]
             elif token in self._rewritten:
                 self._db.execute(SQL.lease_rewrite, (token, stored_jobs(lease.jobs)))
+        if self._final:
+            self._db.execute(SQL.ended_put, (encode(self._final).decode(), 0))
+            self._cache.flows_left = True
         rows = [(queue, state, jobs) for (queue, state), jobs in self._tally.items() if jobs]
         self._db.executemany(SQL.tally_add, rows)
         self._cache.tally.update(self._tally)

@@ -36,7 +36,7 @@ class Blocking(Operating):
             return False
         after(State.RUNNING, Event.PARK)
         queue = self._cache.queues[lease.queue]
-        self._db.execute(SQL.blocked_put, (job_id, queue.id, *need))
+        self._db.execute(SQL.blocked_put, (job_id, queue.id, *need, 0))
         if queue.discipline.ordered:
             lane = self._lane_by_id(place.lane) if place.lane else queue.home
             lane.held = job_id

@@ -99,6 +99,13 @@ class Cache:
         self.sources: dict[str, dict[str, int]] = {}
         self.reranking: set[str] = set()
         self.has_unique = connection.execute(SQL.uniq_any).fetchone() is not None
+        some, self.flows, left = connection.execute(SQL.flows_count).fetchone()
+        self.has_flows = bool(some)
+        """Whether there are flows; `flows` is how many have not ended."""
+        self.flows_left = bool(left)
+        """Whether rows say that something ended which is not told to all that comes after it."""
+        self.cancelling = {row[0]: 0 for row in connection.execute(SQL.flows_cancelling)}
+        """Flows to be cancelled, each with the last step that was looked at."""
         self.figures: dict[tuple[str, int], Figures] = {}
         self.minute = 0
         self._load(connection)

@@ -4,45 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from supervisor.config.names import short_name
-from supervisor.errors import JobsupError, NotUnique, QueueFull
-from supervisor.job import WAITING, Event, State, after
-from supervisor.policy.discipline import DROP_OLDEST
+from supervisor.errors import JobsupError
+from supervisor.job import State
 from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.policy.settle import History
-from supervisor.policy.unique import EXISTING, REPLACE
-from supervisor.store.protocol import FRESH, SOLO, TRAILED, Group, Held, Inserted, NewJob, Standing
-from supervisor.store.sqlite.base import encode, text
+from supervisor.policy.unique import REPLACE
+from supervisor.store.protocol import FRESH, SOLO, TRAILED, Group, Held, Inserted, NewFlow, NewJob, Standing
+from supervisor.store.sqlite.adding import Pending
+from supervisor.store.sqlite.base import encode
 from supervisor.store.sqlite.cache import Lane, QueueRow
-from supervisor.store.sqlite.operating import Operating
+from supervisor.store.sqlite.flowing import Flowing
 from supervisor.store.sqlite.statements import SQL
 
-DROPPED = "dropped: the queue was full"
-LOOK_PAGE = 256
-LOOKED_AT_MAX = 200_000
-"""So many jobs are looked at for the oldest that waits; mostly none, as where it was found is kept."""
-OLDEST_EVERY = 1_000
-"""So many ids further the search for the oldest must be before that is written down again."""
 
-
-class Pending:
-    """Rows that gather while groups are looked at, and are written together."""
-
-    def __init__(self) -> None:
-        self.jobs: list[tuple[Any, ...]] = []
-        self.ready: list[tuple[Any, ...]] = []
-        self.scheduled: list[tuple[int, int]] = []
-
-
-class Insertion(Operating):
+class Insertion(Flowing):
     """The verbs of enqueueing, and of time."""
 
-    def insert(self, groups: Sequence[Group]) -> list[Inserted]:
-        """Insert groups, each all or none; one whose key is known is not inserted again."""
+    def insert(self, groups: Sequence[Group | NewFlow]) -> list[Inserted]:
+        """Insert groups and flows, each all or none; one whose key is known is not inserted again."""
         pending = Pending()
         answers: list[Inserted] = []
         now: dict[str, Inserted] = {}
@@ -50,7 +32,11 @@ class Insertion(Operating):
             key = group.key
             answer = (now.get(key) or self.known_request(key)) if key else None
             if answer is None:
-                answer = self._insert_group(group, pending)
+                answer = (
+                    self._insert_flow(group, pending)
+                    if isinstance(group, NewFlow)
+                    else self._insert_group(group, pending)
+                )
                 if key and answer.refused is None:
                     now[key] = answer._replace(repeated=True)
             answers.append(answer)
@@ -68,15 +54,6 @@ class Insertion(Operating):
                 return refused
         return None
 
-    def _write(self, pending: Pending) -> None:
-        self._db.executemany(SQL.insert_job, pending.jobs)
-        self._db.executemany(SQL.insert_ready, pending.ready)
-        if pending.scheduled:
-            self._db.executemany(SQL.insert_scheduled, pending.scheduled)
-        pending.jobs.clear()
-        pending.ready.clear()
-        pending.scheduled.clear()
-
     def _insert_group(self, group: Group, pending: Pending) -> Inserted:
         queue = self._queue(group.queue)
         if queue.discipline.unique is not None:
@@ -86,61 +63,11 @@ class Insertion(Operating):
             return Inserted((), (), refused=refused)
         ids = group.ids if group.ids is not None else self.reserve(len(group.jobs))
         states = self._add(queue, ids, group.jobs, pending)
+        if group.flow:
+            self._join(group.flow, ids)
         if group.key:
             self._db.execute(SQL.request_put, (group.key, self._now_ms, ids[0] if ids else 0, len(ids), None))
         return Inserted(ids, states)
-
-    def _make_room(self, queue: QueueRow, jobs: int, pending: Pending) -> QueueFull | None:
-        """Make room in a bounded queue, if it drops its oldest jobs for that; else say that there is none."""
-        limit = queue.discipline.max_size
-        if limit is None or (over := self._waiting(queue) + jobs - limit) <= 0:
-            return None
-        if jobs <= limit and queue.discipline.when_full == DROP_OLDEST:
-            self._write(pending)
-            self._drop_oldest(queue, over)
-        return self._full(queue, jobs, dropping=False)
-
-    def _waiting(self, queue: QueueRow) -> int:
-        return sum(self._counted(queue, state) for state in WAITING)
-
-    def _full(self, queue: QueueRow, jobs: int, *, dropping: bool = True) -> QueueFull | None:
-        """That the queue has no room for so many; `dropping`: room can still be made, if it is that kind of queue."""
-        limit, waiting = queue.discipline.max_size, self._waiting(queue)
-        if limit is None or waiting + jobs <= limit:
-            return None
-        if dropping and jobs <= limit and queue.discipline.when_full == DROP_OLDEST:
-            return None
-        said = f"queue {short_name(queue.name)} holds {waiting:,} waiting jobs and takes at most {limit:,} (max_size)"
-        return QueueFull(said, hint="try again when some have run" if jobs <= limit else "send fewer jobs at once")
-
-    def _taken(self, queue: QueueRow, group: Group) -> NotUnique | None:
-        """That a job of the group is there already, where its queue refuses a second one."""
-        unique = queue.discipline.unique
-        if unique is None or unique.on_conflict in (EXISTING, REPLACE):
-            return None
-        hashes = [job.unique for job in group.jobs]
-        taken = next((each for each in self._in_the_way(unique, hashes) if each is not None), None)
-        return None if taken is None else self.not_unique(taken, queue.name)
-
-    def _drop_oldest(self, queue: QueueRow, jobs: int) -> int:
-        """Cancel jobs that wait, those enqueued first; returns how many."""
-        dropped = looked = 0
-        cursor = self._db.execute(SQL.waiting_from, (queue.id, queue.oldest_id, LOOKED_AT_MAX))
-        rows = cursor.fetchmany(LOOK_PAGE)
-        while rows and dropped < jobs:
-            for job_id, ended in rows:
-                looked += 1
-                queue.oldest_id = job_id
-                if not ended and self.withdraw(job_id, DROPPED):
-                    dropped += 1
-                if dropped >= jobs:
-                    break
-            rows = cursor.fetchmany(LOOK_PAGE) if dropped < jobs else []
-        if not dropped and looked < LOOKED_AT_MAX:
-            queue.oldest_id = 0  # one that is older waits again
-        if queue.oldest_id >= queue.oldest_kept + OLDEST_EVERY:
-            self._keep_oldest(queue)
-        return dropped
 
     def _insert_unique(self, queue: QueueRow, group: Group, pending: Pending) -> Inserted:
         """Insert a group into a queue that wants no two jobs that count as the same."""
@@ -158,6 +85,8 @@ class Insertion(Operating):
         states = self._add(queue, list(new_ids.values()), [group.jobs[at] for at in fresh], pending)
         self._write(pending)
         self._claim(unique, [(group.jobs[at].unique, job_id) for at, job_id in new_ids.items()])
+        if group.flow:
+            self._join(group.flow, list(new_ids.values()))
         by_hash = {group.jobs[at].unique: job_id for at, job_id in new_ids.items()}
         for at, job in enumerate(group.jobs):
             ids.append(new_ids.get(at) or found[at] or by_hash[job.unique])
@@ -174,39 +103,6 @@ class Insertion(Operating):
             stands |= {job_id: _state_of(now.get(job_id)) for job_id in existing}
         return Inserted(ids, [stands[job_id] for job_id in ids], existing=existing)
 
-    def _add(self, queue: QueueRow, ids: Sequence[int], jobs: Sequence[NewJob], pending: Pending) -> list[State]:
-        """Rows for new jobs; returns where each stands."""
-        now_ms, order, home = self._now_ms, queue.discipline.order, queue.home
-        sequence = self._sequence(len(jobs))
-        states: list[State] = []
-        for job_id, job in zip(ids, jobs, strict=True):
-            band, pos = rank(order, job.priority, sequence)
-            sequence += 1
-            lane = home
-            if job.key:
-                lane = self._lane(queue, job.key)
-                lane.jobs += 1
-                self._changed_lane(lane)
-            later = job.due_at_ms is not None and job.due_at_ms > now_ms
-            if job.due_at_ms is not None and later:
-                pending.scheduled.append((job.due_at_ms, job_id))
-                self._note_due(job.due_at_ms)
-                states.append(after(None, Event.ENQUEUE_LATER))
-            else:
-                pending.ready.append((lane.id, band, pos, job_id, FRESH))
-                states.append(State.QUEUED)
-            if job.expires_at_ms is not None or job.deadline_at_ms is not None:
-                self._put_expiries(job_id, job)
-            pending.jobs.append(
-                (job_id, queue.id, lane.id, band, pos, job.priority, now_ms, job.due_at_ms if later else None,
-                 text(job.options), job.payload.decode())
-            )  # fmt: skip
-        waiting = states.count(State.SCHEDULED)
-        self._count(queue, State.SCHEDULED, waiting)
-        self._count(queue, State.QUEUED, len(states) - waiting)
-        self._count_enqueued(queue.name, len(states))
-        return states
-
     def known_request(self, key: str) -> Inserted | None:
         """Where a group with this key went before; None if there was none."""
         row = self._db.execute(SQL.request_get, (key,)).fetchone()
@@ -220,11 +116,6 @@ class Insertion(Operating):
         """Forget the keys of old groups, and of those from days to come: their clock was wrong."""
         tomorrow_ms = self._now_ms + 86_400_000
         return int(self._db.execute(SQL.request_forget, (before_ms, rows_max, tomorrow_ms)).rowcount)
-
-    def reserve(self, count: int) -> range:
-        """Ids that will not be given to anyone else."""
-        first = self._take("next_id", count)
-        return range(first, first + count)
 
     def promote(self, jobs_max: int) -> int:
         """Make due jobs ready, in the order of their times; returns how many."""

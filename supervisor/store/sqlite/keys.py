@@ -115,6 +115,7 @@ class Keys(Operating):
         queue = self._cache.queues[row.queue.decode()]
         self._count(queue, state, -1)
         self._count(queue, State.DEAD, 1)
+        self._note_final((row.id,))
 
     # -- a key let go --------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from supervisor.policy.rank import Rank, Turn, charged, turn
 from supervisor.store.protocol import SOLO, Held, Lease, LeasedJob, OpenLease, Owner
 from supervisor.store.sqlite.base import encode, stored_jobs
 from supervisor.store.sqlite.cache import Gate, Lane, QueueRow, lane_gates
+from supervisor.store.sqlite.feeding import Feeding
 from supervisor.store.sqlite.measuring import READY_AT, Measuring
 from supervisor.store.sqlite.statements import SQL
 
@@ -51,7 +52,7 @@ class Picked(NamedTuple):
     cost: int
 
 
-class Leasing(Measuring):
+class Leasing(Feeding, Measuring):
     """The verbs of leases and their owners."""
 
     def lease(self, queue: str, owner: int, jobs_max: int, bytes_max: int, *, solo: bool = True) -> Lease | None:
@@ -115,7 +116,7 @@ class Leasing(Measuring):
         self._cache.leases[token] = OpenLease(token, owner, queue.name, held, self._now_ms)
         self._count(queue, State.QUEUED, -len(jobs))
         self._count(queue, State.RUNNING, len(jobs))
-        return Lease(token, owner, queue.name, jobs)
+        return Lease(token, owner, queue.name, self._with_fed(jobs))
 
     # -- where lanes take turns, or limits decide ----------------------------------------------------------------
 
@@ -288,7 +289,7 @@ class Leasing(Measuring):
             for job_id, held in lease.jobs.items()
             if job_id in bodies
         ]  # fmt: skip
-        return Lease(token, lease.owner, lease.queue, jobs)
+        return Lease(token, lease.owner, lease.queue, self._with_fed(jobs))
 
     def open_leases(self) -> Mapping[int, OpenLease]:
         """Every open lease by token."""

@@ -257,6 +257,43 @@ OR_BLOCKED = "WHEN EXISTS (SELECT 1 FROM blocked WHERE blocked.id = job.id) THEN
 """What the view of jobs says of those that wait for code."""
 
 
+FLOWS = """
+ALTER TABLE blocked ADD COLUMN waits INTEGER NOT NULL DEFAULT 0;
+DROP INDEX blocked_for_task;
+CREATE INDEX blocked_for_task ON blocked (queue, task, version) WHERE waits = 0;
+
+CREATE TABLE flow (
+  id INTEGER PRIMARY KEY, name TEXT, state TEXT NOT NULL, parent INTEGER, root INTEGER NOT NULL, scope TEXT NOT NULL,
+  open INTEGER NOT NULL, steps INTEGER NOT NULL, unfinished INTEGER NOT NULL, dead INTEGER NOT NULL DEFAULT 0,
+  cancelled INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0, told INTEGER NOT NULL DEFAULT 0,
+  created_at INTEGER NOT NULL, finished_at INTEGER, callbacks TEXT, context TEXT
+) STRICT;
+CREATE INDEX flow_unfinished ON flow (state) WHERE finished_at IS NULL;
+CREATE INDEX flow_by_root ON flow (root, id);
+CREATE INDEX flow_finished ON flow (state, finished_at) WHERE finished_at IS NOT NULL AND parent IS NULL;
+CREATE TABLE step (
+  id INTEGER PRIMARY KEY, flow INTEGER NOT NULL, kind INTEGER NOT NULL, name TEXT, skipped INTEGER NOT NULL DEFAULT 0,
+  tolerated INTEGER NOT NULL DEFAULT 0, rules TEXT
+) STRICT;
+CREATE INDEX step_of_flow ON step (flow);
+CREATE UNIQUE INDEX step_by_name ON step (flow, kind, name) WHERE name IS NOT NULL;
+CREATE TABLE edge (
+  parent INTEGER NOT NULL, child INTEGER NOT NULL, policy INTEGER NOT NULL, done INTEGER NOT NULL,
+  PRIMARY KEY (parent, child)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX edge_of_child ON edge (child);
+CREATE TABLE signal (
+  id INTEGER PRIMARY KEY, at INTEGER, payload TEXT
+) STRICT;
+CREATE TABLE ended_step (
+  id INTEGER PRIMARY KEY, counted INTEGER NOT NULL
+) STRICT;
+"""
+"""A step is a job, a flow in the flow, or a signal that jobs of it wait for; each has an id of the one sequence. An
+edge is done once its child has counted the end of its parent. What has ended, and is not told to all that
+come after it yet, is in `ended_step`."""
+
+
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
     """The body layout: a job's body is written once; ready, lease and outcome are rows beside it."""
@@ -316,6 +353,13 @@ def m008_blocked(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m009_flows(db: Database) -> None:
+    """Flows: jobs that come after others, signals that they wait for, and what is to follow when all have ended."""
+    db.executescript(FLOWS)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -349,6 +393,7 @@ def known() -> list[str]:
         "m006_history",
         "m007_keys",
         "m008_blocked",
+        "m009_flows",
     ]
 
 

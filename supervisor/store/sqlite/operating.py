@@ -14,10 +14,11 @@ from supervisor.store.sqlite.cache import Lane, QueueRow
 from supervisor.store.sqlite.letters import Letters
 from supervisor.store.sqlite.measuring import Measuring
 from supervisor.store.sqlite.statements import SQL
+from supervisor.store.sqlite.steps import Steps
 from supervisor.store.sqlite.uniqueness import Uniqueness
 
 
-class Operating(Uniqueness, Letters, Measuring):
+class Operating(Steps, Uniqueness, Letters, Measuring):
     """The verbs of operations."""
 
     def cancel(self, job_id: int) -> State:
@@ -49,6 +50,7 @@ class Operating(Uniqueness, Letters, Measuring):
         self._let_go(row)
         self._count(queue, state, -1)
         self._count(queue, final, 1)
+        self._note_final((row.id,))
 
     def _let_go(self, row: Place) -> None:
         """A job that held its lane holds it no more."""
@@ -71,6 +73,7 @@ class Operating(Uniqueness, Letters, Measuring):
             self._db.execute(SQL.due_remove, (row.due_at, job_id))
         else:
             self._compete(row)
+            self._reopen([job_id])
             self._drop_outcomes([job_id])
         queue = self._cache.queues[row.queue.decode()]
         lane, sequence = self._lane_of(row), self._sequence(1)
@@ -181,7 +184,10 @@ class Operating(Uniqueness, Letters, Measuring):
         return _finished(self._db.execute(SQL.ended_after, (State.DEAD.value, job_id, jobs_max)))
 
     def remove(self, ids: Sequence[int]) -> int:
-        """Delete final jobs with all that is known of them; returns how many."""
+        """Delete final jobs with all that is known of them; returns how many. Steps go with their flows only."""
+        return self._remove(self._without_steps(ids))
+
+    def _remove(self, ids: Sequence[int]) -> int:
         final = [(row, state) for row, state, _ in self._places(ids) if state.final]
         found = [row.id for row, _ in final]
         self._drop_outcomes(found)

@@ -83,6 +83,7 @@ class Replaying(Operating):
         row, state = self._place(job_id)
         after(state, Event.REVIVE_LATER)
         self._compete(row)
+        self._reopen([job_id])
         self._drop_outcomes([job_id])
         queue = self._cache.queues[row.queue.decode()]
         place = rank(queue.discipline.order, row.priority, self._sequence(1))

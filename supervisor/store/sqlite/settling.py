@@ -56,6 +56,8 @@ class Settling(Letters, Measuring):
             self._db.execute(SQL.complete_plain, (token, encode(plain).decode()))
         self._db.executemany(SQL.complete, rows)
         self._ended(lease, State.COMPLETED, len(plain) + len(rows))
+        if self._cache.flows:
+            self._note_final([*plain, *(row[0] for row in rows)])
         self._count_completed(lease, waits, runs, early)
         return stale
 
@@ -78,6 +80,7 @@ class Settling(Letters, Measuring):
             self._put_letter(job_id, lease.queue, self._now_ms, error, reason)
         self._freed(lease, place)
         self._ended(lease, state, 1)
+        self._note_final((job_id,))
         return True
 
     def _bar(self, lease: OpenLease, place: Held, job_id: int) -> None:

@@ -1,1 +1,1 @@
-SELECT DISTINCT queue, task, version FROM blocked
+SELECT DISTINCT queue, task, version FROM blocked WHERE waits = 0

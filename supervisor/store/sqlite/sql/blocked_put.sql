@@ -1,1 +1,1 @@
-INSERT INTO blocked (id, queue, task, version) VALUES (?, ?, ?, ?)
+INSERT INTO blocked (id, queue, task, version, waits) VALUES (?, ?, ?, ?, ?)

@@ -1,0 +1,278 @@
+"""How flows go on: what ended is told to what comes after it, and a flow whose steps have all ended ends.
+
+Nothing here takes longer than it is allowed to: what is left over is written down, and is the first to be told in the
+next pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from supervisor.errors import UnknownJob, WrongState
+from supervisor.flow.rules import FlowState, Policy, failed
+from supervisor.job import WAITING, Event, State, after
+from supervisor.policy.rank import rank
+from supervisor.store.driver import plain_text
+from supervisor.store.protocol import TRAILED, FlowEnd, Held
+from supervisor.store.sqlite.base import ZERO, Place, encode
+from supervisor.store.sqlite.planting import Planting
+from supervisor.store.sqlite.statements import SQL
+from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL
+
+AT_ONCE = -1
+"""In `blocked_free`: the step starts whatever else it waits for."""
+EDGES_PER_STEP = 256
+
+
+class Flowing(Planting):
+    """The verbs of flows."""
+
+    # -- going on --------------------------------------------------------------------------------------------------
+
+    @property
+    def flows_wait(self) -> bool:
+        """Whether something has ended that is not told to all that comes after it."""
+        return bool(self._final) or self._cache.flows_left
+
+    def progress_flows(self, steps_max: int) -> list[FlowEnd]:
+        """Tell what ended to what comes after it, so many edges and steps at most; returns flows that have ended."""
+        left = steps_max
+        while left > 0 and self.flows_wait:
+            counted = self._take_ended(left)
+            if not counted:
+                break
+            left -= self._tell(counted)
+        ends, self._flow_ends = self._flow_ends, []
+        return ends
+
+    def _take_ended(self, steps_max: int) -> dict[int, bool]:
+        """Ids of what ended, those written down first, each with whether its flow has counted it."""
+        taken: dict[int, bool] = {}
+        if self._cache.flows_left:
+            taken = {step: bool(done) for step, done in self._db.execute(SQL.ended_take, (steps_max,)).fetchall()}
+            self._db.execute(SQL.ended_drop, (encode(list(taken)).decode(),))
+            self._cache.flows_left = len(taken) == steps_max
+        mine, self._final = self._final[:steps_max], self._final[steps_max:]
+        return taken | dict.fromkeys(mine, False)
+
+    def _tell(self, counted: dict[int, bool]) -> int:
+        """Tell these ends; returns how many steps and edges that took."""
+        waits: Counter[int] = Counter()
+        lost: dict[int, int] = {}
+        told = 0
+        rows = self._db.execute(SQL.step_ended, (encode(list(counted)).decode(),)).fetchall()
+        for step_id, flow_id, kind, _, skipped, outcome in rows:
+            state = self._state_of_step(step_id, kind, outcome)
+            if state is None:
+                continue  # it runs again by now
+            fails = failed(state, skipped=bool(skipped))
+            edges = self._db.execute(SQL.edges_open, (step_id, EDGES_PER_STEP)).fetchall()
+            told += 1 + len(edges)
+            self._tell_children(step_id, edges, waits, lost, fails=fails)
+            if len(edges) == EDGES_PER_STEP:
+                self._write_down(step_id, counted=counted[step_id])
+            elif kind != SIGNAL and not counted[step_id]:
+                self._count_end(step_id, flow_id, state, skipped=bool(skipped), fails=fails)
+        self._free_children(waits)
+        self._cancel_children(lost)
+        return max(told, 1)
+
+    def _state_of_step(self, step_id: int, kind: int, outcome: bytes | None) -> State | None:
+        """How a step ended; None if it has not."""
+        if kind == SIGNAL:
+            return State.COMPLETED if self._db.execute(SQL.signal_at, (step_id,)).fetchone()[0] is not None else None
+        if kind == FLOW:
+            flow = self._flow(step_id)
+            return State(flow.state.value) if flow is not None and flow.state.final else None
+        return None if outcome is None else State(outcome.decode())
+
+    def _tell_children(
+        self, step_id: int, edges: Sequence[tuple[int, int]], waits: Counter[int], lost: dict[int, int], *, fails: bool
+    ) -> None:
+        for child, policy in edges:
+            if not fails or policy == Policy.IGNORE:
+                waits[child] += 0 if waits[child] < 0 else 1
+            elif policy == Policy.CONTINUE:
+                waits[child] = AT_ONCE
+            else:
+                lost.setdefault(child, step_id)
+        if edges:
+            self._db.execute(SQL.edges_done, (step_id, encode([child for child, _ in edges]).decode()))
+
+    def _free_children(self, waits: Counter[int]) -> None:
+        """Those who wait for less now; whoever waits for nothing is released."""
+        if not waits:
+            return
+        counts = encode({str(child): count for child, count in waits.items()}).decode()
+        free = [child for child, left in self._db.execute(SQL.blocked_free, (counts,)).fetchall() if not left]
+        if free:
+            self._release(free)
+
+    def _cancel_children(self, lost: dict[int, int]) -> None:
+        """Those who wait for a step that failed."""
+        if not lost:
+            return
+        blocked = {row[0] for row in self._db.execute(SQL.blocked_waits, (encode(list(lost)).decode(),))}
+        for row, state, _ in self._places([child for child in lost if child in blocked]):
+            self._withdraw(row, state, f"job {lost[row.id]}, which it comes after, did not complete")
+
+    def _write_down(self, step_id: int, *, counted: bool) -> None:
+        self._db.execute(SQL.ended_put, (encode([step_id]).decode(), int(counted)))
+        self._cache.flows_left = True
+
+    # -- from outside ----------------------------------------------------------------------------------------------
+
+    def signal_flow(self, flow_id: int, name: str, payload: bytes) -> bool:
+        """Note that a signal came; False if it had come before, and nothing is changed."""
+        signal, came = self._signal(flow_id, name)
+        if came:
+            return False
+        self._db.execute(SQL.signal_set, (signal, self._now_ms, payload.decode()))
+        self._final.append(signal)
+        return True
+
+    def close_flow(self, flow_id: int) -> None:
+        """Let a flow end once its steps have: no more are added from outside."""
+        flow = self._flow(flow_id)
+        assert flow is not None
+        flow.open = 0
+        self._end_if_done(flow)
+
+    def cancel_flow(self, flow_id: int) -> None:
+        """Let no step of a flow begin any more; what becomes of its jobs is for `cancel_steps`."""
+        flow = self._flow(flow_id)
+        assert flow is not None
+        for (inside,) in self._db.execute(SQL.flows_inside, (flow_id, flow.root)).fetchall():
+            each = self._flow(inside)
+            assert each is not None
+            if not each.state.final:
+                each.state, each.open = FlowState.CANCELLING, 0
+                self._cache.cancelling[inside] = 0
+                self._end_if_done(each)
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether there may be jobs of flows to be cancelled."""
+        return bool(self._cache.cancelling)
+
+    def cancel_steps(self, jobs_max: int) -> list[int]:
+        """Cancel some jobs of flows that are being cancelled; returns those that run, which are to be interrupted."""
+        running: list[int] = []
+        for flow_id, after_id in list(self._cache.cancelling.items())[:1]:
+            page = self._db.execute(SQL.steps_of_flow, (flow_id, after_id, jobs_max)).fetchall()
+            for row, state, _ in self._places([step for step, kind in page if kind == JOB]):
+                if state in WAITING:
+                    self._withdraw(row, state, "the flow was cancelled")
+                elif state is State.RUNNING:
+                    self._db.execute(SQL.trail_cancel, (row.id, self._now_ms))
+                    running.append(row.id)
+            if page:
+                self._cache.cancelling[flow_id] = page[-1][0]
+            else:
+                del self._cache.cancelling[flow_id]
+        return running
+
+    # -- again -----------------------------------------------------------------------------------------------------
+
+    def retry_steps(self, flow_id: int, before_id: int | None, steps_max: int) -> tuple[int, int | None]:
+        """Let dead and cancelled steps run again, the last first, as none comes before its parents."""
+        flow = self._flow(flow_id)
+        assert flow is not None
+        inside = [row[0] for row in self._db.execute(SQL.flows_inside, (flow_id, flow.root)).fetchall()]
+        page = sorted(
+            (
+                row
+                for each in inside
+                for row in self._db.execute(SQL.steps_before, (each, before_id or 2**62, steps_max))
+            ),
+            reverse=True,
+        )[:steps_max]
+        again = [
+            row
+            for row, state, _ in self._places([step for step, kind in page if kind == JOB])
+            if state in (State.DEAD, State.CANCELLED)
+        ]
+        for row in sorted(again, reverse=True):
+            self._run_again(row)
+        return len(again), page[-1][0] if page else None
+
+    def retry_from(self, flow_id: int, step: str, steps_max: int) -> int:
+        """Let a step run again and all that comes after it; how many."""
+        first = self._step_named(flow_id, step)
+        if first is None:
+            raise UnknownJob(f"flow {flow_id} has no step {step}")
+        ids = {row[0] for row in self._db.execute(SQL.edges_after, (first, flow_id, steps_max + 1)).fetchall()}
+        for (inside,) in self._db.execute(SQL.flows_inside, (first, self._root(flow_id))).fetchall():
+            ids |= {row[0] for row in self._db.execute(SQL.steps_of_flow, (inside, 0, steps_max)).fetchall()}
+        if len(ids) > steps_max:
+            raise WrongState(f"more than {steps_max:,} steps come after {step}", hint="retry those that failed instead")
+        places = sorted(self._places(ids), reverse=True)
+        for row, state, _ in places:
+            if not state.final:
+                raise WrongState(f"job {row.id} of the flow is {state}: only steps that have ended run again")
+        for row, _, _ in places:
+            self._run_again(row, ids)
+        return len(places)
+
+    def _root(self, flow_id: int) -> int:
+        flow = self._flow(flow_id)
+        assert flow is not None
+        return int(flow.root)
+
+    def _run_again(self, row: Place, again: set[int] | None = None) -> None:
+        """Let a step that ended wait for its parents once more, as far as they run again or have not ended."""
+        waits = []
+        for parent, kind, outcome, skipped, flow_state, came_at in self._db.execute(
+            SQL.edges_into, (row.id,)
+        ).fetchall():
+            ended = came_at if kind == SIGNAL else (flow_state if kind == FLOW else outcome)
+            state = plain_text(ended) if kind != SIGNAL else None
+            fails = kind != SIGNAL and ended is not None and state in ("dead", "cancelled") and not skipped
+            repeats = parent in again if again is not None else fails
+            if ended is None or state in ("running", "cancelling") or repeats:
+                waits.append(parent)
+        if not waits:
+            self.revive(row.id)
+            return
+        self._db.execute(SQL.edges_reopen, (row.id, encode(waits).decode()))
+        self._revive_blocked(row, len(waits))
+
+    def _revive_blocked(self, row: Place, waits: int) -> None:
+        _, state = self._place(row.id)
+        after(state, Event.REVIVE_BLOCKED)
+        self._compete(row)
+        self._reopen([row.id])
+        self._drop_outcomes([row.id])
+        queue = self._cache.queues[row.queue.decode()]
+        self._let_go(row)
+        place = rank(queue.discipline.order, row.priority, self._sequence(1))
+        self._waits_again(queue, row.id)
+        self._put_trail(row.id, ZERO, Held(*place, TRAILED, 1), None, None, solo=False)
+        self._db.execute(SQL.cancel_withdraw, (row.id,))
+        self._db.execute(SQL.options_renew, (row.id, self._now_ms))
+        self._db.execute(SQL.blocked_put, (row.id, queue.id, "", 0, waits))
+        self._count(queue, state, -1)
+        self._count(queue, State.BLOCKED, 1)
+
+    # -- gone ------------------------------------------------------------------------------------------------------
+
+    def prune_flows(self, state: FlowState, before_ms: int, jobs_max: int) -> int:
+        """Delete jobs of flows that ended in this state before this time, and flows of which all are; how many."""
+        row = self._db.execute(SQL.flow_prunable, (state.value, before_ms, 1)).fetchone()
+        if row is None:
+            return 0
+        for (flow_id,) in self._db.execute(SQL.flows_of_root, (row[0],)).fetchall():
+            page = self._db.execute(SQL.steps_of_flow, (flow_id, 0, jobs_max)).fetchall()
+            if page:
+                self._remove_steps(page)
+                return len(page)
+        self._db.execute(SQL.flow_drop, (row[0],))
+        return 1
+
+    def _remove_steps(self, page: Iterable[tuple[int, int]]) -> None:
+        ids = [step for step, _ in page]
+        listed = encode(ids).decode()
+        self._remove(ids)
+        for statement in (SQL.edges_drop, SQL.signals_drop, SQL.ended_drop, SQL.steps_drop):
+            self._db.execute(statement, (listed,))

@@ -1,0 +1,198 @@
+"""How flows come in: all their steps at once, or more of one that has not ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from supervisor.config.names import short_name
+from supervisor.errors import JobsupError, NotUnique, UnknownJob, WrongState
+from supervisor.flow.rules import FlowState, Policy
+from supervisor.job import State
+from supervisor.store.protocol import Inserted, NewFlow, NewStep
+from supervisor.store.sqlite.adding import Pending
+from supervisor.store.sqlite.base import encode, text
+from supervisor.store.sqlite.ending import Ending
+from supervisor.store.sqlite.statements import SQL
+from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL, FlowRow
+
+TOLD_AGAIN = 1
+"""In `ended_step`: its end was counted, and new edges are to hear of it."""
+
+
+class Planting(Ending):
+    """What `insert` does with a flow."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self._told_again: set[int] = set()
+
+    def _insert_flow(self, new: NewFlow, pending: Pending) -> Inserted:
+        """All of its steps, or, with `refused`, none of them. Answers the flow's id, and then those of its steps."""
+        self._write(pending)
+        refused = self._flow_refused(new, pending)
+        if refused is not None:
+            return Inserted((), (), refused=refused)
+        own = 0 if new.into is not None else 1
+        ids = self.reserve(own + len(new.steps))
+        root = ids[0] if new.into is None else new.into
+        flow = self._plant(new, root) if new.into is None else self._flow(root)
+        assert flow is not None
+        states = self._put_steps(flow, ids[own:], new.steps, pending)
+        self._claim_steps(new.steps, ids[own:])
+        self._cache.has_flows = True
+        self._end_if_done(flow)
+        if new.key:
+            row = (new.key, self._now_ms, ids[0] if ids else root, len(ids), None)
+            self._db.execute(SQL.request_put, row)
+        return Inserted(ids if new.into is None else [root, *ids], [State.BLOCKED, *states])
+
+    def _plant(self, new: NewFlow, flow_id: int) -> FlowRow:
+        callbacks, context = text(new.callbacks), text(new.context)
+        self._db.execute(
+            SQL.flow_put,
+            (flow_id, new.name, None, flow_id, new.scope, int(new.open), 0, 0, self._now_ms, callbacks, context),
+        )
+        self._cache.flows += 1
+        row = self._flow(flow_id)
+        assert row is not None
+        return row
+
+    # -- whether it fits -----------------------------------------------------------------------------------------
+
+    def _flow_refused(self, new: NewFlow, pending: Pending) -> JobsupError | None:
+        sizes = Counter(step.queue for step in new.steps if step.queue is not None)
+        try:
+            if new.into is not None:
+                self._check_graft(new)
+        except JobsupError as error:
+            return error
+        for name, jobs in sizes.items():
+            refused = self._make_room(self._queue(name), jobs, pending)
+            if refused is not None:
+                return refused
+        return self._steps_taken(new.steps, list(sizes))
+
+    def _steps_taken(self, steps: Sequence[NewStep], queues: Sequence[str]) -> NotUnique | None:
+        """That a step is there already, where its queue wants no two that count as the same."""
+        for name in queues:
+            queue = self._queue(name)
+            unique = queue.discipline.unique
+            if unique is None:
+                continue
+            hashes = [step.job.unique for step in steps if step.queue == name and step.job is not None]
+            taken = next((each for each in self._in_the_way(unique, hashes) if each is not None), None)
+            if taken is not None:
+                return self.not_unique(taken, name)
+            if len(set(hashes)) < len(hashes):
+                return NotUnique(f"two steps for queue {short_name(name)} count as the same job")
+        return None
+
+    def _claim_steps(self, steps: Sequence[NewStep], ids: Sequence[int]) -> None:
+        for step, job_id in zip(steps, ids, strict=True):
+            if step.job is not None and step.job.unique is not None and step.queue is not None:
+                unique = self._queue(step.queue).discipline.unique
+                if unique is not None:
+                    self._claim(unique, [(step.job.unique, job_id)])
+
+    def _check_graft(self, new: NewFlow) -> None:
+        """More steps fit into a flow that has not ended, under names that it does not have, after steps that it has."""
+        assert new.into is not None
+        flow = self._flow(new.into)
+        if flow is None or flow.scope != new.scope:
+            raise UnknownJob(f"there is no flow {new.into}")
+        if flow.state is not FlowState.RUNNING:
+            raise WrongState(f"flow {flow.id} is {flow.state.value}: nothing is added to it", hint="start another flow")
+        for step in new.steps:
+            if step.flow == -1 and step.name is not None and self._step_named(flow.id, step.name) is not None:
+                raise WrongState(f"flow {flow.id} has a step {step.name} already")
+            for name, _ in step.parents:
+                if isinstance(name, str) and self._step_named(flow.id, name) is None:
+                    raise UnknownJob(f"flow {flow.id} has no step {name} to come after")
+
+    # -- rows ------------------------------------------------------------------------------------------------------
+
+    def _put_steps(self, flow: FlowRow, ids: Sequence[int], steps: Sequence[NewStep], pending: Pending) -> list[State]:
+        """Insert steps; where each stands."""
+        rows: list[tuple[Any, ...]] = []
+        edges: list[tuple[int, int, int, int]] = []
+        members: Counter[int] = Counter()
+        states: list[State] = []
+        free: list[int] = []
+        for step, step_id in zip(steps, ids, strict=True):
+            flow_id = flow.id if step.flow < 0 else ids[step.flow]
+            members[flow_id] += 1
+            rows.append((step_id, flow_id, FLOW if step.job is None else JOB, step.name, text(step.rules)))
+            waits = self._edges_to(step, step_id, flow_id, flow, ids, edges)
+            if step.job is None:
+                self._put_nested(step, step_id, flow_id, flow)
+                states.append(State.BLOCKED)
+            else:
+                states.append(self._put_job(step, step_id, flow_id, waits, pending))
+                if not waits and step.rules is not None:
+                    free.append(step_id)
+        self._db.executemany(SQL.step_put, rows)
+        self._db.executemany(SQL.edge_put, edges)
+        self._write(pending)
+        for flow_id, count in members.items():
+            self._count_in(flow_id, count)
+        self._hear_again()
+        if free:
+            self._release(free)
+        return states
+
+    def _signal(self, flow_id: int, name: str) -> tuple[int, bool]:
+        """The id of a signal of a flow, and whether it came already; it is made if nobody spoke of it."""
+        row = self._db.execute(SQL.step_signal, (flow_id, name)).fetchone()
+        if row is not None:
+            return row[0], self._db.execute(SQL.signal_at, (row[0],)).fetchone()[0] is not None
+        (signal,) = self.reserve(1)
+        self._db.execute(SQL.step_put, (signal, flow_id, SIGNAL, name, None))
+        self._db.execute(SQL.signal_put, (signal,))
+        return signal, False
+
+    def _edges_to(
+        self, step: NewStep, step_id: int, flow_id: int, flow: FlowRow, ids: Sequence[int],
+        edges: list[tuple[int, int, int, int]],
+    ) -> int:  # fmt: skip
+        """Add edges from all that the step waits for; for how many of them it has to."""
+        waits = len(step.parents)
+        for ref, policy in step.parents:
+            parent = ids[ref] if isinstance(ref, int) else self._step_named(flow.id, ref)
+            assert parent is not None
+            edges.append((parent, step_id, policy, 0))
+            if isinstance(ref, str):
+                self._told_again.add(parent)
+        for name in step.signals:
+            signal, came = self._signal(flow_id, name)
+            edges.append((signal, step_id, Policy.IGNORE, int(came)))
+            waits += not came
+        return waits
+
+    def _hear_again(self) -> None:
+        """Steps that had ended before others were put behind them are told to those, too."""
+        if self._told_again:
+            self._db.execute(SQL.ended_put, (encode(sorted(self._told_again)).decode(), TOLD_AGAIN))
+            self._cache.flows_left = True
+            self._told_again.clear()
+
+    def _put_nested(self, step: NewStep, step_id: int, flow_id: int, root: FlowRow) -> None:
+        row = (step_id, step.name, flow_id, root.root, root.scope, 0, 0, 0, self._now_ms, text(step.callbacks), None)
+        self._db.execute(SQL.flow_put, row)
+        self._cache.flows += 1
+
+    def _put_job(self, step: NewStep, job_id: int, flow_id: int, waits: int, pending: Pending) -> State:
+        assert step.job is not None
+        assert step.queue is not None
+        queue = self._queue(step.queue)
+        job = step.job._replace(options=_marked(step.job.options, flow_id))
+        if not waits and step.rules is None:
+            return self._add(queue, [job_id], [job], pending)[0]
+        return self._add_blocked(queue, job_id, job, max(waits, 1), pending)
+
+
+def _marked(options: bytes | None, flow_id: int) -> bytes:
+    """Options that say of which flow a job is."""
+    mark = b'{"flow":%d' % flow_id
+    return mark + (b"}" if not options or options == b"{}" else b"," + options[1:])

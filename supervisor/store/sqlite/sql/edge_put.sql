@@ -1,0 +1,1 @@
+INSERT OR IGNORE INTO edge (parent, child, policy, done) VALUES (?, ?, ?, ?)

@@ -1,0 +1,1 @@
+SELECT DISTINCT policy FROM edge WHERE parent = ?

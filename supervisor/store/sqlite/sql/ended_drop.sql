@@ -1,0 +1,1 @@
+DELETE FROM ended_step WHERE id IN (SELECT value FROM json_each(?))

@@ -1,0 +1,1 @@
+SELECT id, counted FROM ended_step ORDER BY id LIMIT ?

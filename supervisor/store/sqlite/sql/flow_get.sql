@@ -1,0 +1,2 @@
+SELECT id, name, state, parent, root, scope, open, steps, unfinished, dead, cancelled, skipped, told, created_at, finished_at, callbacks
+FROM flow WHERE id = ?

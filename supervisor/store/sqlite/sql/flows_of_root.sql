@@ -1,0 +1,1 @@
+SELECT id FROM flow WHERE root = ? ORDER BY id

@@ -1,0 +1,1 @@
+INSERT INTO step (id, flow, kind, name, rules) VALUES (?, ?, ?, ?, ?)

@@ -1,0 +1,1 @@
+DELETE FROM step WHERE id IN (SELECT value FROM json_each(?))

@@ -1,0 +1,1 @@
+SELECT id, kind FROM step WHERE flow = ? AND id > ? ORDER BY id LIMIT ?

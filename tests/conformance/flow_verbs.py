@@ -1,0 +1,343 @@
+"""What every store must do about flows. A backend's tests inherit this as well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from supervisor.errors import UnknownJob, WrongState
+from supervisor.flow.rules import FlowState, Policy
+from supervisor.job import State
+from supervisor.store.protocol import FlowEnd, NewFlow, NewJob, NewStep, Store
+from tests.conformance.suite import NOW, asked, bury, complete, counts, ids_of, lease, leased, put, states
+
+CANCEL, IGNORE, CONTINUE = Policy.CANCEL, Policy.IGNORE, Policy.CONTINUE
+BLOCKED, QUEUED, RUNNING = State.BLOCKED, State.QUEUED, State.RUNNING
+COMPLETED, DEAD, CANCELLED = State.COMPLETED, State.DEAD, State.CANCELLED
+PLENTY = 10_000
+
+
+def a_step(name: str | None = None, *parents: int | str, policy: Policy = CANCEL, **more: Any) -> NewStep:
+    """A step of a flow. `parents` are places among the steps, or names of those that are there."""
+    return NewStep("fifo", NewJob(b"1"), name=name, parents=[(each, policy) for each in parents], **more)
+
+
+def nested(*parents: int, name: str | None = None, flow: int = -1, callbacks: bytes | None = None) -> NewStep:
+    return NewStep(None, None, flow, name, [(each, CANCEL) for each in parents], callbacks=callbacks)
+
+
+def start(store: Store, *steps: NewStep, **more: Any) -> list[int]:
+    """Insert a flow; its id, and then those of its steps."""
+    with store.transaction(NOW) as tx:
+        (answer,) = tx.insert([NewFlow(steps, **more)])
+        if answer.refused is not None:
+            raise answer.refused
+        return list(answer.ids)
+
+
+def go_on(store: Store, now: int = NOW) -> list[FlowEnd]:
+    with store.transaction(now) as tx:
+        return tx.progress_flows(PLENTY)
+
+
+def run(store: Store, *ids: int, results: Sequence[bytes] = ()) -> None:
+    """Lease and complete these jobs, which must be the next ones of the queue."""
+    token = leased(store, jobs=len(ids))
+    assert ids_of(token) == list(ids)
+    complete(store, token.token, *ids)
+    go_on(store)
+
+
+def die(store: Store, job_id: int, state: State = DEAD) -> None:
+    token = leased(store, jobs=1)
+    assert ids_of(token) == [job_id]
+    assert bury(store, token.token, job_id, state)
+    go_on(store)
+
+
+def state_of(store: Store, flow: int) -> FlowState:
+    found: FlowState = asked(store, lambda tx: tx.flow(flow)).state
+    return found
+
+
+def calls(**queues: str) -> bytes:
+    """Callbacks into queues, by the name of each."""
+    return json.dumps({name: {"queue": queue, "payload": name} for name, queue in queues.items()}).encode()
+
+
+def fed(store: Store, jobs: int = 1) -> list[dict[str, Any]]:
+    return [json.loads(job.fed or b"null") for job in leased(store, jobs=jobs).jobs]
+
+
+class FlowVerbs:
+    """The verbs of flows."""
+
+    def test_a_chain_runs_in_its_order(self, one: Store, two: Store) -> None:
+        flow, a, b, c = start(one, a_step("a"), a_step("b", 0), a_step("c", 1))
+        assert states(two, a, b, c) == [QUEUED, BLOCKED, BLOCKED]
+        run(one, a)
+        assert states(two, a, b, c) == [COMPLETED, QUEUED, BLOCKED]
+        run(two, b)
+        run(one, c)
+        assert state_of(two, flow) is FlowState.COMPLETED
+        assert lease(one) is None
+
+    def test_a_step_waits_for_all_that_it_comes_after(self, one: Store) -> None:
+        _, a, b, c = start(one, a_step("a"), a_step("b"), a_step("c", 0, 1))
+        run(one, a)
+        assert states(one, c) == [BLOCKED]
+        run(one, b)
+        assert states(one, c) == [QUEUED]
+
+    def test_what_is_left_over_is_told_by_whoever_comes_next(self, one: Store, two: Store) -> None:
+        _, a, *rest = start(one, a_step("a"), *[a_step(None, 0) for _ in range(600)])
+        token = leased(one).token
+        complete(one, token, a)
+        assert counts(two) == {"completed": 1, "blocked": 600}
+        asked(two, lambda tx: tx.progress_flows(1))
+        assert counts(one)["blocked"] < 600
+        assert counts(one)["blocked"] > 0
+        go_on(one)
+        assert counts(two) == {"completed": 1, "queued": 600}
+        assert len(rest) == 600
+
+    def test_a_failed_step_takes_those_along_that_come_after_it(self, one: Store) -> None:
+        flow, a, b, c, d = start(one, a_step("a"), a_step("b", 0), a_step("c", 1), a_step("d"))
+        die(one, a)
+        assert states(one, a, b, c, d) == [DEAD, CANCELLED, CANCELLED, QUEUED]
+        assert state_of(one, flow) is FlowState.RUNNING
+        run(one, d)
+        assert state_of(one, flow) is FlowState.DEAD
+
+    def test_a_failed_step_is_ignored_where_that_is_asked_for(self, one: Store) -> None:
+        flow, a, b, c = start(one, a_step("a"), a_step("b"), a_step("c", 0, 1, policy=IGNORE))
+        die(one, a)
+        assert states(one, c) == [BLOCKED]
+        run(one, b)
+        run(one, c)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_a_step_continues_at_once_where_that_is_asked_for(self, one: Store) -> None:
+        flow, a, b, c = start(one, a_step("a"), a_step("b"), a_step("c", 0, 1, policy=CONTINUE))
+        die(one, a)
+        assert states(one, b, c) == [QUEUED, QUEUED]
+        run(one, b, c)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_a_cancelled_step_is_a_failed_one(self, one: Store) -> None:
+        flow, a, b = start(one, a_step("a"), a_step("b", 0))
+        asked(one, lambda tx: tx.cancel(a))
+        ends = go_on(one)
+        assert states(one, a, b) == [CANCELLED, CANCELLED]
+        assert ends == [FlowEnd(flow, None, FlowState.CANCELLED)]
+
+    def test_a_flow_in_a_flow_is_a_step(self, one: Store) -> None:
+        flow, a, inner, x, y, b = start(
+            one, a_step("a"), nested(0, name="inner"), a_step("x", 0, flow=1), a_step("y", 2, flow=1), a_step("b", 1)
+        )
+        run(one, a)
+        run(one, x)
+        assert states(one, b) == [BLOCKED]
+        run(one, y)
+        assert state_of(one, inner) is FlowState.COMPLETED
+        run(one, b)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_each_callback_is_a_job_once(self, one: Store) -> None:
+        callbacks = calls(on_success="lifo", on_complete="lifo", on_death="prio")
+        flow, a, b = start(one, a_step("a"), a_step("b"), name="f", callbacks=callbacks)
+        die(one, a)
+        assert counts(one, "prio") == {"queued": 1}
+        run(one, b)
+        assert counts(one, "lifo") == {"queued": 1}
+        asked(one, lambda tx: tx.retry_steps(flow, None, 100))
+        assert state_of(one, flow) is FlowState.RUNNING
+        run(one, a)
+        assert state_of(one, flow) is FlowState.COMPLETED
+        assert counts(one, "lifo") == {"queued": 2}
+        told = [json.loads(job.payload) for job in leased(one, "lifo").jobs]
+        assert sorted(each["payload"] for each in told) == ["on_complete", "on_success"]
+        assert told[0]["flow"]["id"] == flow
+
+    def test_an_empty_batch_ends_at_once_and_an_open_one_when_it_is_closed(self, one: Store) -> None:
+        (flow,) = start(one, callbacks=calls(on_success="lifo"))
+        assert state_of(one, flow) is FlowState.COMPLETED
+        assert counts(one, "lifo") == {"queued": 1}
+        (batch,) = start(one, callbacks=calls(on_success="lifo"), open=True)
+        _, a = start(one, a_step(), into=batch)
+        run(one, a)
+        assert state_of(one, batch) is FlowState.RUNNING
+        asked(one, lambda tx: tx.close_flow(batch))
+        assert state_of(one, batch) is FlowState.COMPLETED
+
+    def test_a_nested_flows_callback_belongs_to_the_flow_around_it(self, one: Store) -> None:
+        flow, _, x = start(one, nested(callbacks=calls(on_success="lifo")), a_step("x", flow=0))
+        run(one, x)
+        assert state_of(one, flow) is FlowState.RUNNING
+        token = leased(one, "lifo")
+        complete(one, token.token, *ids_of(token))
+        assert go_on(one)[-1].id == flow
+
+    def test_steps_are_told_the_results_of_those_before_them(self, one: Store) -> None:
+        flow, a, _, b = start(
+            one, a_step("a"), a_step("c"), a_step("b", 0, 1, policy=IGNORE), name="f", context=b'{"x":1}'
+        )
+        run(one, a)
+        die(one, a + 1)
+        assert fed(one) == [
+            {"id": flow, "name": "f", "step": "b", "context": {"x": 1}, "results": {"a": {"ok": True}},
+             "states": {"a": "completed", "c": "dead"}, "signals": {}}
+        ]  # fmt: skip
+        assert states(one, b) == [RUNNING]
+
+    def test_results_too_large_to_feed_on_end_the_step(self, one: Store) -> None:
+        _, a, b = start(one, a_step("a"), a_step("b", 0))
+        token = leased(one).token
+        with one.transaction(NOW) as tx:
+            big = json.dumps("x" * 1_100_000).encode()
+            tx.complete(token, [tx_done(a, big)])
+            tx.progress_flows(100)
+        assert states(one, b) == [DEAD]
+
+    def test_a_condition_decides_whether_a_step_runs(self, one: Store) -> None:
+        rules = [json.dumps({"when": text}).encode() for text in ("results.a.ok", "results.a.no", "sum(results)")]
+        flow, a, b, c, d, e = start(
+            one, a_step("a"), *[a_step(name, 0, rules=each) for name, each in zip("bcd", rules, strict=True)], a_step("e", 2)
+        )
+        run(one, a)
+        assert states(one, b, c, d, e) == [QUEUED, CANCELLED, CANCELLED, QUEUED]
+        run(one, b, e)
+        assert state_of(one, flow) is FlowState.COMPLETED
+        assert asked(one, lambda tx: tx.flow(flow)).counts.skipped == 2
+
+    def test_a_signal_is_awaited_and_may_have_come_before(self, one: Store, two: Store) -> None:
+        flow, a = start(one, a_step("a", signals=("go",)))
+        assert states(one, a) == [BLOCKED]
+        assert asked(two, lambda tx: tx.signal_flow(flow, "go", b'"yes"'))
+        assert not asked(one, lambda tx: tx.signal_flow(flow, "go", b'"no"'))
+        go_on(one)
+        assert asked(one, lambda tx: tx.signal_flow(flow, "early", b"2"))
+        _, b = start(one, a_step("b", "a", signals=("early", "go")), into=flow)
+        assert states(one, a, b) == [QUEUED, BLOCKED]
+        assert fed(one)[0]["signals"] == {"go": "yes"}
+        complete(one, 1, a)
+        go_on(one)
+        assert fed(one)[0]["signals"] == {"early": 2, "go": "yes"}
+
+    def test_steps_are_added_after_those_that_have_ended(self, one: Store) -> None:
+        flow, a, b = start(one, a_step("a"), a_step("b"))
+        run(one, a)
+        _, c, d = start(one, a_step("c", "a"), a_step("d", "a", "b"), into=flow)
+        go_on(one)
+        assert states(one, c, d) == [QUEUED, BLOCKED]
+        run(one, b, c)
+        run(one, d)
+        assert state_of(one, flow) is FlowState.COMPLETED
+        assert refused(one, a_step("e"), into=flow) is WrongState
+
+    def test_what_cannot_be_added_changes_nothing(self, one: Store) -> None:
+        flow, _ = start(one, a_step("a"))
+        assert refused(one, a_step("a"), into=flow) is WrongState
+        assert refused(one, a_step("b", "nowhere"), into=flow) is UnknownJob
+        assert refused(one, a_step("b"), into=flow + 100) is UnknownJob
+        assert refused(one, a_step("b"), into=flow, scope="other") is UnknownJob
+        assert counts(one) == {"queued": 1}
+
+    def test_a_flow_is_cancelled_as_a_whole(self, one: Store, two: Store) -> None:
+        flow, a, b, inner, c = start(one, a_step("a"), a_step("b", 0), nested(), a_step("c", 1, flow=2))
+        token = leased(one).token
+        asked(one, lambda tx: tx.cancel_flow(flow))
+        assert state_of(two, flow) is FlowState.CANCELLING
+        running = []
+        while asked(two, lambda tx: tx.cancelling):
+            running += asked(two, lambda tx: tx.cancel_steps(1))
+        go_on(one)
+        assert running == [a]
+        assert states(one, a, b, c) == [RUNNING, CANCELLED, CANCELLED]
+        assert state_of(one, inner) is FlowState.CANCELLED
+        bury(one, token, a, CANCELLED)
+        go_on(one)
+        assert state_of(one, flow) is FlowState.CANCELLED
+
+    def test_a_flow_runs_again_from_where_it_failed(self, one: Store) -> None:
+        flow, a, b, c = start(one, a_step("a"), a_step("b", 0), a_step("c", 1))
+        run(one, a)
+        die(one, b)
+        assert state_of(one, flow) is FlowState.DEAD
+        assert asked(one, lambda tx: tx.retry_steps(flow, None, 100))[0] == 2
+        assert states(one, a, b, c) == [COMPLETED, QUEUED, BLOCKED]
+        run(one, b)
+        run(one, c)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_a_flow_runs_again_from_a_step(self, one: Store) -> None:
+        flow, a, b, c, d = start(one, a_step("a"), a_step("b", 0), a_step("c", 1), a_step("d", 0))
+        run(one, a)
+        run(one, b, d)
+        run(one, c)
+        assert asked(one, lambda tx: tx.retry_from(flow, "b", 100)) == 2
+        assert states(one, a, b, c, d) == [COMPLETED, QUEUED, BLOCKED, COMPLETED]
+        assert refusal_of(one, lambda tx: tx.retry_from(flow, "b", 100)) is WrongState
+        run(one, b)
+        run(one, c)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_a_dead_step_that_is_revived_opens_its_flow_again(self, one: Store) -> None:
+        flow, inner, a = start(one, nested(), a_step("a", flow=0))
+        die(one, a)
+        assert state_of(one, flow) is FlowState.DEAD
+        asked(one, lambda tx: tx.revive(a))
+        assert [state_of(one, each) for each in (flow, inner)] == [FlowState.RUNNING] * 2
+        run(one, a)
+        assert [state_of(one, each) for each in (flow, inner)] == [FlowState.COMPLETED] * 2
+
+    def test_jobs_go_with_their_flow_and_not_before(self, one: Store) -> None:
+        flow, inner, a, _ = start(one, nested(), a_step("a", flow=0), a_step("b", signals=("s",), flow=0))
+        asked(one, lambda tx: tx.signal_flow(flow, "t", b"1"))
+        run(one, a)
+        asked(one, lambda tx: tx.signal_flow(inner, "s", b"1"))
+        go_on(one)
+        run(one, a + 1)
+        assert asked(one, lambda tx: tx.remove([a])) == 0
+        assert asked(one, lambda tx: tx.prune_flows(FlowState.DEAD, NOW, 10)) == 0
+        while asked(one, lambda tx: tx.prune_flows(FlowState.COMPLETED, NOW, 1)):
+            pass
+        assert states(one, a) == [None]
+        assert asked(one, lambda tx: tx.flow(flow)) is None
+
+    def test_a_repeated_request_is_the_first_flow(self, one: Store, two: Store) -> None:
+        first = start(one, a_step("a"), key="k")
+        assert start(two, a_step("a"), key="k") == first
+        assert counts(one) == {"queued": 1}
+
+    def test_what_else_happens_to_a_blocked_step(self, one: Store) -> None:
+        _, a, b, c = start(one, a_step("a"), a_step("b", 0), a_step("c", 1))
+        assert asked(one, lambda tx: tx.move("fifo", "lifo", [b])) == 1
+        assert counts(one, "lifo") == {"blocked": 1}
+        run(one, a)
+        assert states(one, b, c) == [QUEUED, BLOCKED]
+        assert ids_of(lease(one, "lifo")) == [b]
+        put(one, b"other")
+        asked(one, lambda tx: tx.expire([c], DEAD, "deadline"))
+        assert states(one, c) == [DEAD]
+
+
+def tx_done(job_id: int, result: bytes) -> Any:
+    from supervisor.store.protocol import Completion
+
+    return Completion(job_id, NOW, NOW, result)
+
+
+def refused(store: Store, *steps: NewStep, **more: Any) -> type | None:
+    with store.transaction(NOW) as tx:
+        (answer,) = tx.insert([NewFlow(steps, **more)])
+        return None if answer.refused is None else type(answer.refused)
+
+
+def refusal_of(store: Store, question: Any) -> type | None:
+    try:
+        asked(store, question)
+    except (UnknownJob, WrongState) as error:
+        return type(error)
+    return None
