@@ -14,6 +14,7 @@ import json
 import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, SupportsIndex, TypeVar, cast, overload
 
 from supervisor.errors import JobsupError, UsageError, WaitTimeout, error_of_code
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from supervisor.job import Duration
     from supervisor.wire.buffer import Buffer, Receipt
+    from supervisor.wire.flows import Flows
 
 Ticket = TypeVar("Ticket")
 """What `enqueue` returns: the job's id, or, buffered, a receipt for it."""
@@ -55,6 +57,10 @@ WRITING = frozenset(
         "cron_pause",
         "cron_resume",
         "cron_run",
+        "flow_signal",
+        "flow_close",
+        "flow_cancel",
+        "flow_retry",
     }
 )
 """Operations that wait for a commit: the daemon is told how long we wait for them."""
@@ -281,6 +287,20 @@ class Client(Generic[Ticket]):
             except WaitTimeout:
                 if end_ms is not None and boot_ms() >= end_ms:
                     raise
+
+    @cached_property
+    def flows(self) -> Flows:
+        """What can be asked of flows: start, show, list, signal, add, close, cancel, retry, wait."""
+        from supervisor.wire.flows import Flows
+
+        return Flows(self._start_flow, self.request, self._ask_writing, self.wait)
+
+    def _start_flow(self, text: str, request_key: str | None) -> dict[str, Any]:
+        given = {"key": request_key or self._channel.new_key(), "within_ms": within_ms(self._timeout_ms)}
+        return self._channel.ask("flow_start", f"{_text_of(given)[1:-1]},{text}", self._timeout_ms)
+
+    def _ask_writing(self, op: str, text: str) -> dict[str, Any]:
+        return self._channel.ask(op, f'"within_ms":{within_ms(self._timeout_ms)},{text}', self._timeout_ms)
 
     def cancel(self, job: SupportsIndex) -> None:
         """Cancel a job that is not final; one that runs is interrupted.

@@ -133,6 +133,20 @@ class WaitTimeout(JobsupError):
     exit_status = EXIT_BUSY
 
 
+class InvalidFlow(JobsupError):
+    """Steps that are no flow: a ring, a step that is not there, a condition that is no expression."""
+
+    code = "invalid_flow"
+    exit_status = EXIT_USAGE
+
+
+class UnknownFlow(JobsupError):
+    """No flow has that id, or it has no such step."""
+
+    code = "unknown_flow"
+    exit_status = EXIT_UNKNOWN
+
+
 class WrongState(JobsupError):
     """The job or queue is in a state that does not allow this."""
 

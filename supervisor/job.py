@@ -237,14 +237,54 @@ class Child(NamedTuple):
     options: Mapping[str, Any]
 
 
+JOINS = "flow"
+"""The option of a child that belongs to the flow of the job that enqueued it."""
+
+
+class FlowOfJob:
+    """What a step knows of its flow, as `job.flow`; a job that is no step has none.
+
+    `step` is its own name; `context` what the flow was started with; `results` and `states` are by the names of the
+    steps that it comes after, `signals` by the names of those that it waited for. There are results of steps that
+    completed only; a step that was skipped is `skipped` in `states`.
+    """
+
+    __slots__ = ("_add", "context", "id", "name", "results", "signals", "states", "step")
+
+    def __init__(
+        self, *, id: int, name: str | None = None, step: str | None = None, context: Any = None,  # noqa: A002
+        results: Mapping[str, Any] | None = None, states: Mapping[str, str] | None = None,
+        signals: Mapping[str, Any] | None = None, add: Callable[[Child], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.id = id
+        self.name = name
+        self.step = step
+        self.context = context
+        self.results = results or {}
+        self.states = states or {}
+        self.signals = signals or {}
+        self._add = add
+
+    def enqueue(self, queue: str, payload: Any = None, **options: Any) -> None:
+        """As `Job.enqueue`, and the new job belongs to this flow: it does not end before that job has.
+
+        Raises:
+            RuntimeError: the job was not started by a worker.
+        """
+        if self._add is None:
+            raise RuntimeError("job.flow.enqueue works only while a worker runs the job")
+        self._add(Child(queue, payload, {**options, JOINS: True}))
+
+
 class Job:
     """What a handler receives. Frozen; `enqueued_at`, `due_at` and `deadline` are datetimes in UTC.
 
-    `task` is the name that it was enqueued with, `version` that of its payload, in a queue of tasks.
+    `task` is the name that it was enqueued with, `version` that of its payload, in a queue of tasks;
+    `flow` is what a step of a flow knows of it.
     """
 
     __slots__ = (
-        "_enqueue", "attempt", "deadline", "due_at", "enqueued_at", "id", "key", "max_attempts", "payload",
+        "_enqueue", "attempt", "deadline", "due_at", "enqueued_at", "flow", "id", "key", "max_attempts", "payload",
         "previous_error", "priority", "queue", "tags", "task", "token", "version",
     )  # fmt: skip
 
@@ -263,13 +303,14 @@ class Job:
     previous_error: str | None
     task: str | None
     version: int | None
+    flow: FlowOfJob | None
     _enqueue: Callable[[Child], None] | None
 
     def __init__(
         self, *, id: int, queue: str, payload: Any, attempt: int = 1, max_attempts: int = 5, token: int = 0,  # noqa: A002
         priority: int = 0, tags: Sequence[str] = (), enqueued_at: Any = None, due_at: Any = None,
         deadline: Any = None, previous_error: str | None = None, enqueue: Callable[[Child], None] | None = None,
-        key: str | None = None, task: str | None = None, version: int | None = None,
+        key: str | None = None, task: str | None = None, version: int | None = None, flow: FlowOfJob | None = None,
     ) -> None:  # fmt: skip
         put = object.__setattr__
         put(self, "id", id)
@@ -288,6 +329,7 @@ class Job:
         put(self, "_enqueue", enqueue)
         put(self, "task", task)
         put(self, "version", version)
+        put(self, "flow", flow)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a job is frozen: {name} cannot be set")

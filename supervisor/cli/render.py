@@ -117,10 +117,26 @@ def size(value: int | None) -> str:
     return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
 
 
+def put_tree(lines: Sequence[tuple[int, Sequence[tuple[str, str]]]]) -> None:
+    """Print a tree on a terminal: each line with its depth and its parts, which are texts and the kinds of cells."""
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    branches: list[Tree] = []
+    for depth, parts in lines:
+        styled = [(plain(text), STYLES.get(text, "") if kind == "state" else kind) for text, kind in parts]
+        label = Text("  ").join([Text(*part) for part in styled])
+        del branches[depth:]
+        branches.append(branches[-1].add(label) if branches else Tree(label))
+    if branches:
+        Console(highlight=False, markup=False, emoji=False).print(branches[0])
+
+
 STYLES = {
     "completed": "green", "running": "cyan", "busy": "cyan", "ready": "green", "dead": "red", "failed": "red",
     "open": "red", "cancelled": "dim", "backoff": "yellow", "scheduled": "yellow", "problem": "red",
-    "warning": "yellow",
+    "warning": "yellow", "received": "green", "skipped": "yellow", "cancelling": "yellow",
 }  # fmt: skip
 
 

@@ -57,7 +57,9 @@ TOLD = frozenset({"workers", "scale"})
 RETUNED = KEEPER_ONLY | TOLD
 """Fields that take effect without a restart of the pool."""
 
-SECTIONS = ("daemon", "intake", "log", "access", "stats", "alerts")
+SECTIONS = ("daemon", "intake", "log", "access", "stats", "alerts", "flow_retention")
+CALLED = {"flow_retention": "defaults.retention"}
+"""What the file calls a section of the spec where it is another name."""
 NAMED = ("limits", "schedules", "scopes")
 """Tables of a spec beside those of queues and pools."""
 
@@ -98,7 +100,7 @@ def _settings(old: Spec, new: Spec) -> Iterator[str]:
     taken = in_force(old, new)
     for section in SECTIONS:
         if getattr(old, section) != getattr(taken, section):
-            yield section
+            yield CALLED.get(section, section)
     for section in NAMED:
         before, after = getattr(old, section), getattr(taken, section)
         yield from (f"{section}.{name}" for name in {**after, **before} if before.get(name) != after.get(name))

@@ -237,6 +237,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Hom
         schedules=read_schedules(layers, queues, scope),
         scopes={} if home else _scopes(scope),
         scope=home.name if home else "",
+        flow_retention=construct(DEFAULTS, {"name": "defaults", **sections["defaults"]}).retention,
         warnings=report.warnings,
     )
     for key, text in agree.of_tasks(spec) if not report.count else ():

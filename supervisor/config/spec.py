@@ -326,6 +326,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scopes: dict[str, ScopeTable] = {}
     scope: str = ""
     schedules: dict[str, Schedule] = {}
+    flow_retention: Retention = Retention()
+    """How long flows are kept, with their jobs: as `[defaults]` says."""
     warnings: tuple[str, ...] = ()
 
     @property

@@ -86,7 +86,7 @@ class Flow(Step):
         return list(found)
 
     def request(self) -> Mapping[str, Any]:
-        """The members of the request that starts it; payloads and options are those of Python still."""
+        """The flow as it would be written in a file; payloads and options are those of Python still."""
         return {"name": self.name, "context": self.context, **_inside(self)}
 
 
@@ -113,7 +113,7 @@ def _one(made: Step, name: str | None, names: Mapping[Step, str]) -> dict[str, A
         shown["after"] = list(policies) if set(policies.values()) == {"cancel"} else policies
     if isinstance(made, Flow):
         return shown | _inside(made)
-    shown |= {"queue": made.queue, "payload": made.payload, "options": made.options}
+    shown |= {**made.options, "queue": made.queue, "payload": made.payload}
     if made.when is not None:
         shown["when"] = made.when
     if made.wait_for:

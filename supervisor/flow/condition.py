@@ -11,6 +11,7 @@ from typing import Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
 
 EXPRESSION_MAX = 1_000
 DEPTH_MAX = 50
@@ -44,7 +45,7 @@ def holds(expression: str, facts: Mapping[str, Any]) -> bool:
         found = _compiled(expression).search(facts)
     except UNCOMPUTED as error:
         raise BadCondition(_said(error)) from None
-    return found not in (None, False, "") and found not in ([], {})
+    return found is not None and found is not False and found not in ("", [], {})
 
 
 def _compiled(expression: str) -> Any:
@@ -53,9 +54,20 @@ def _compiled(expression: str) -> Any:
     if sum(map(expression.count, "([{!&")) > DEPTH_MAX:
         raise BadCondition(f"it has more than {DEPTH_MAX} brackets and signs")
     try:
-        return jmespath.compile(expression)
+        found = jmespath.compile(expression)
+        _check_functions(found.parsed)
     except (JMESPathError, RecursionError, ValueError) as error:
         raise BadCondition(_said(error)) from None
+    return found
+
+
+def _check_functions(node: Mapping[str, Any]) -> None:
+    """Refuse functions that there are not: that would come out only when the step is due."""
+    if node["type"] == "function_expression" and node["value"] not in Functions.FUNCTION_TABLE:
+        raise BadCondition(f"there is no function {node['value']}")
+    for child in node["children"]:
+        if isinstance(child, Mapping):
+            _check_functions(child)
 
 
 def _said(error: Exception) -> str:

@@ -31,12 +31,18 @@ class FlowInvalid(ValueError):
 class Asked(Protocol):
     """A step as it is asked for. `steps` makes it a flow of its own; `after` is names, or names with policies."""
 
-    name: str | None
-    queue: str | None
-    after: Sequence[str] | Mapping[str, str]
-    when: str | None
-    wait_for: Sequence[str]
-    steps: Sequence[Any] | None
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def queue(self) -> str | None: ...
+    @property
+    def after(self) -> Sequence[str] | Mapping[str, str]: ...
+    @property
+    def when(self) -> str | None: ...
+    @property
+    def wait_for(self) -> Sequence[str]: ...
+    @property
+    def steps(self) -> Sequence[Any] | None: ...
 
 
 class Planned(NamedTuple):

@@ -56,6 +56,16 @@ def job(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
     return shown
 
 
+def job_or_flow(state: State, reader: Reader, number: int, scope: str | None = None) -> dict[str, Any]:
+    """Everything about a job, or about a flow without its steps: both have ids of one sequence.
+
+    Raises:
+        UnknownJob: there is neither.
+    """
+    shown = reader.flow_alone(number, scope)
+    return job(state, reader, number) if shown is None else shown
+
+
 def _add_progress(state: State, shown: dict[str, Any]) -> None:
     """When a leased job was really begun; until then no worker is at it."""
     slot = state.slots.get(shown["worker"]["slot"]) if shown["worker"] else None

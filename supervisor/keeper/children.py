@@ -12,11 +12,14 @@ from supervisor.config.discipline import unique_of
 from supervisor.config.names import SEPARATOR, internal_name, scope_of, short_name
 from supervisor.config.spec import Queue, Spec, is_pattern
 from supervisor.errors import InvalidPayload, PayloadTooLarge, UnknownQueue
-from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX
+from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX, JOINS
 from supervisor.keeper.fitting import fitted
 from supervisor.policy.unique import MemberMissing, Unique, fingerprint
 from supervisor.store.protocol import Group, NewJob
 from supervisor.wire import messages
+
+THE_PARENTS = -1
+"""The flow of a child, where it is that of the job which enqueued it."""
 
 if TYPE_CHECKING:
     from supervisor.keeper.state import State
@@ -75,11 +78,35 @@ def children_of(
         name = inner(scope, written)
         queue = known_queue(state.spec, name)
         try:
-            asked = msgspec.convert({"payload": msgspec.Raw(payload), **options}, messages.NewJob)
+            own = {name: value for name, value in options.items() if name != JOINS}
+            asked = msgspec.convert({"payload": msgspec.Raw(payload), **own}, messages.NewJob)
         except msgspec.ValidationError as error:
             raise InvalidPayload(f"a job for {written}: {error}") from error
-        groups.append(Group(name, [new_job(queue, job, now_ms, name) for job in fitted(state, name, [asked])]))
+        joins = THE_PARENTS if options.get(JOINS) is True else None
+        made = [new_job(queue, job, now_ms, name) for job in fitted(state, name, [asked])]
+        groups.append(Group(name, made, flow=joins))
     return groups
+
+
+def joined(groups: Sequence[Group], options: bytes | None) -> Sequence[Group]:
+    """The groups, those that are to belong to the flow of the job that enqueued them marked with it.
+
+    Raises:
+        InvalidPayload: that job belongs to no flow.
+    """
+    if all(group.flow is None for group in groups):
+        return groups
+    flow = msgspec.json.decode(options).get(JOINS) if options else None
+    if type(flow) is not int:
+        raise InvalidPayload("the job belongs to no flow that others could join")
+    return [group if group.flow is None else group._replace(flow=flow, jobs=_marked(group, flow)) for group in groups]
+
+
+def _marked(group: Group, flow: int) -> list[NewJob]:
+    return [
+        job._replace(options=msgspec.json.encode({JOINS: flow, **(msgspec.json.decode(job.options or b"{}"))}))
+        for job in group.jobs
+    ]
 
 
 def new_job(

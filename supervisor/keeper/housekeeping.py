@@ -55,6 +55,7 @@ class Chores:
         self.stuck = False
         self.clock_offset_ms: int | None = None
         self.archiving = Archiving()
+        self.prune_flows_at_ms = now_ms
 
     def next_ms(self, *, idle: bool) -> int:
         """When the loop must turn for a chore."""
@@ -66,6 +67,7 @@ class Chores:
             self.prune_at_ms,
             self.identity_at_ms,
             self.requests_at_ms,
+            self.prune_flows_at_ms,
         ]
         times.append(self.archiving.next_ms())
         if self.unsynced_since_ms is not None:

@@ -19,7 +19,7 @@ from supervisor.keeper.state import State
 from supervisor.keeper.work import INSERT_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
 from supervisor.policy.discipline import WAIT
-from supervisor.store.protocol import Group, Inserted
+from supervisor.store.protocol import Group, Inserted, NewFlow
 from supervisor.wire.messages import Enqueue
 
 JOBS_AT_ONCE = 256
@@ -105,6 +105,9 @@ def _not_inserted(state: State, pending: PendingGroup, error: JobsupError) -> No
 
     Where no daemon leases jobs, nothing makes room.
     """
+    if isinstance(pending.group, NewFlow):
+        pending.refuse(error)
+        return
     discipline = state.discipline(pending.group.queue)
     fits = discipline.max_size is not None and len(pending.group.jobs) <= discipline.max_size
     waits = isinstance(error, QueueFull) and discipline.when_full == WAIT and fits and state.leasing
@@ -173,14 +176,16 @@ def _buffer(work: Work) -> None:
 def _insert_bounded(work: Work) -> None:
     """Groups of which only the commit shows whether they go in are not answered before it."""
     state = work.state
-    bounded = [pending for pending in state.intake if _must_be_committed(state, pending.group.queue)]
+    bounded = [pending for pending in state.intake if _must_be_committed(state, pending.group)]
     if bounded:
         state.intake = deque(pending for pending in state.intake if pending not in bounded)
         _insert_groups(work, bounded)
 
 
-def _must_be_committed(state: State, queue: str) -> bool:
-    discipline = state.discipline(queue)
+def _must_be_committed(state: State, group: Group | NewFlow) -> bool:
+    if isinstance(group, NewFlow):
+        return True
+    discipline = state.discipline(group.queue)
     return discipline.unique is not None or discipline.max_size is not None
 
 
@@ -200,9 +205,11 @@ def _buffer_one(work: Work, pending: PendingGroup) -> None:
     ids, state.block = state.block[:size], state.block[size:]
     if not state.buffer:
         state.flush_at_ms = work.boot_ms + state.spec.intake.flush_interval_ms
+    assert isinstance(pending.group, Group)
     state.buffer.append(pending._replace(group=pending.group._replace(ids=ids)))
     state.buffered_jobs += size
-    inserted = Inserted(ids, [_state_of(job.due_at_ms, work.now_ms) for job in pending.group.jobs])
+    states = [_state_of(job.due_at_ms, work.now_ms) for job in pending.group.jobs]
+    inserted = Inserted(ids, states)
     # The reply needs no commit: this pass may fail, and the group still waits in the buffer for the next one.
     pending.answer(inserted, "buffered")
 

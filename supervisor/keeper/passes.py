@@ -13,6 +13,7 @@ from supervisor.keeper import (
     breaking,
     dispatch,
     expiring,
+    flows,
     housekeeping,
     parking,
     recall,
@@ -119,9 +120,11 @@ class Passes:
         withdraw(work)
         standstill.take_back(work)
         expiring.expire(work, self._chores)
+        flows.go_on(work)
         if state.leasing:
             dispatch.lease_out(work)
         housekeeping.prune(work, self._chores)
+        flows.prune(work, self._chores)
         housekeeping.forget_requests(work, self._chores)
         housekeeping.tidy_lanes(work, self._chores)
         archiving.look_after(work)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from supervisor.errors import JobsupError
-from supervisor.store.protocol import Group, Inserted
+from supervisor.store.protocol import Group, Inserted, NewFlow
 from supervisor.store.sqlite.transaction import Transaction
 
 
 class PendingGroup(NamedTuple):
     """A group that a client waits for, or, once it was answered as buffered, that waits alone."""
 
-    group: Group
+    group: Group | NewFlow
     size_bytes: int
     answer: Callable[[Inserted, str], None]
     refuse: Callable[[JobsupError], None]

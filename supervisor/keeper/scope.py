@@ -67,6 +67,15 @@ class Scope:
         if queue is None or not self.owns(queue):
             raise UnknownJob(f"there is no job {job_id}", hint=NO_SUCH_JOB)
 
+    def check_job_or_flow(self, number: int) -> None:
+        """Refuse what is of another scope in the words for what does not exist.
+
+        Raises:
+            UnknownJob: it is of another scope, or there is none of that id.
+        """
+        if self._reader.flow_alone(number, self.name) is None:
+            self.check_job(number)
+
     def schedules(self) -> Reply:
         """How many schedules it has, and which is due next."""
         return self._reader.schedules_overview(self.name)
@@ -179,11 +188,27 @@ def _job(scope: Scope, request: T) -> T:
     return request
 
 
+def _start_flow(scope: Scope, request: messages.FlowStart) -> messages.FlowStart:
+    """Its queues are named within the scope, and are found there."""
+    if not scope.name:
+        return request
+    return msgspec.structs.replace(request, key=f"{scope.name}{KEY_SEPARATOR}{request.key}")
+
+
+def _waited(scope: Scope, request: messages.Wait) -> messages.Wait:
+    scope.check_job_or_flow(request.job)
+    return request
+
+
 # -- replies -----------------------------------------------------------------------------------------------------
 
 
 def _named(scope: Scope, reply: Reply) -> Reply:  # noqa: ARG001 - the interface of replies
     return reply | {"queue": short_name(reply["queue"])}
+
+
+def _named_or_flow(scope: Scope, reply: Reply) -> Reply:
+    return _named(scope, reply) if "queue" in reply else reply
 
 
 def _planned(scope: Scope, reply: Reply) -> Reply:
@@ -264,7 +289,14 @@ PASSAGES: Mapping[type, Passage] = {
     messages.JobStatus: Passage(_job, _named),
     messages.Explain: Passage(_job, _explained),
     messages.Status: Passage(None, _status),
-    messages.Wait: Passage(_job, _named),
+    messages.Wait: Passage(_waited, _named_or_flow),
+    messages.FlowStart: Passage(_start_flow),
+    messages.FlowShow: Passage(),
+    messages.FlowList: Passage(),
+    messages.FlowSignal: Passage(),
+    messages.FlowClose: Passage(),
+    messages.FlowCancel: Passage(),
+    messages.FlowRetry: Passage(),
     messages.Workers: Passage(None, _workers),
     messages.Tree: Passage(None, _tree),
     messages.Cancel: Passage(),

@@ -14,12 +14,14 @@ from supervisor.errors import (
     JobsupError,
     NotRunning,
     PayloadTooLarge,
+    UnknownFlow,
     UsageError,
 )
 from supervisor.keeper import (
     answers,
     deletion,
     editing,
+    flows,
     intake,
     operations,
     reasons,
@@ -71,6 +73,13 @@ class Service:
         self._postponed: list[tuple[Connection, bytes]] = []
         self._handlers: dict[type, Callable[[Connection, Any], None]] = {
             messages.Enqueue: self._enqueue,
+            messages.FlowStart: self._flow_start,
+            messages.FlowShow: self._flow_show,
+            messages.FlowList: self._flow_list,
+            messages.FlowSignal: self._flow_signal,
+            messages.FlowClose: self._flow_close,
+            messages.FlowCancel: self._flow_cancel,
+            messages.FlowRetry: self._flow_retry,
             messages.Hello: lambda conn, req: self._reply(conn, req.id, answers.hello(state)),
             messages.JobStatus: lambda conn, req: self._reply(conn, req.id, answers.job(state, reader, req.job)),
             messages.Explain: lambda conn, req: self._reply(conn, req.id, reasons.explain(state, reader, req.job)),
@@ -212,10 +221,48 @@ class Service:
         self._check_room()
         intake.accept(self.state, request, wall_ms(), boot_ms(), answer, refuse)
 
+    # -- flows -------------------------------------------------------------------------------------------------
+
+    def _flow_start(self, connection: Connection, request: messages.FlowStart) -> None:
+        reply, refuse = self._ways(connection, request.id)
+        self._check_room()
+        flows.accept(
+            self.state, request, self.boundary.asking.name, wall_ms(), boot_ms(),
+            lambda inserted, planned: reply(flows.answered(inserted, planned)), refuse,
+        )  # fmt: skip
+
+    def _flow_show(self, connection: Connection, request: messages.FlowShow) -> None:
+        shown = self.reader.flow(request.flow, self.boundary.asking.name)
+        if shown is None:
+            raise UnknownFlow(f"there is no flow {request.flow}", hint="retention removes old ones with their jobs")
+        self._reply(connection, request.id, shown)
+
+    def _flow_list(self, connection: Connection, request: messages.FlowList) -> None:
+        page = self.reader.flows(self.boundary.asking.name, before=request.before, state=request.state)
+        self._reply(connection, request.id, page)
+
+    def _on_flow(self, connection: Connection, request: Any, operation: type[flows.OnFlow], **more: Any) -> None:
+        ways = self._ways(connection, request.id)
+        self._start(operation(self.state, request.flow, self.boundary.asking.name, *ways, **more), request)
+
+    def _flow_signal(self, connection: Connection, request: messages.FlowSignal) -> None:
+        payload = bytes(request.payload)
+        messages.check_payload(payload, flows.SIGNAL_BYTES_MAX, f"signal {request.signal}")
+        self._on_flow(connection, request, flows.Signal, name=request.signal, payload=payload)
+
+    def _flow_close(self, connection: Connection, request: messages.FlowClose) -> None:
+        self._on_flow(connection, request, flows.Close)
+
+    def _flow_cancel(self, connection: Connection, request: messages.FlowCancel) -> None:
+        self._on_flow(connection, request, flows.Cancel)
+
+    def _flow_retry(self, connection: Connection, request: messages.FlowRetry) -> None:
+        self._on_flow(connection, request, flows.Retry, name=request.step)
+
     # -- wait --------------------------------------------------------------------------------------------------
 
     def _wait(self, connection: Connection, request: messages.Wait) -> None:
-        shown = answers.job(self.state, self.reader, request.job)
+        shown = answers.job_or_flow(self.state, self.reader, request.job, self.boundary.asking.name)
         if shown["state"] in FINAL_VALUES:
             self._reply(connection, request.id, shown)
         elif self.state.control is None:

@@ -25,7 +25,7 @@ from supervisor.job import (
 )
 from supervisor.keeper import breaking, callbacks, parking
 from supervisor.keeper.allowance import budgets_of
-from supervisor.keeper.children import children_of
+from supervisor.keeper.children import children_of, joined
 from supervisor.keeper.slots import KeeperSlot
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -189,7 +189,13 @@ def apply(work: Work, facts: Facts, report: Report) -> None:
     outcome = report.outcome
     if facts.cancel_at_ms is not None and not isinstance(outcome, Done):
         outcome = Cancel("cancelled by a client while it ran")
-    refused = work.refused_children(report.children) if isinstance(outcome, Done) else None
+    refused, children = None, report.children
+    if children and isinstance(outcome, Done):
+        try:
+            children = joined(children, facts.options)
+            refused = work.refused_children(children)
+        except JobsupError as error:
+            refused = error
     if refused is not None:
         outcome = Failed(f"job.enqueue: {refused.message}", type=type(refused).__name__)
     if breaking.failed(work, facts, outcome):
@@ -202,7 +208,7 @@ def apply(work: Work, facts: Facts, report: Report) -> None:
     write(work, facts, report.token, report.started_at_ms, decision, error_of(outcome))
     if isinstance(decision, policy.Complete):
         breaking.completed(work, facts.queue, [facts.id])
-        work.insert_children(report.children)
+        work.insert_children(children)
 
 
 def write(

@@ -254,4 +254,6 @@ def extra_of(job: LeasedJob, drawn: dict[str, object] | None = None) -> dict[str
     extra["due_at_ms"] = job.due_at_ms
     if job.previous_error is not None:
         extra["previous_error"] = job.previous_error.decode()
+    if job.own_bytes is not None:
+        extra["own_bytes"] = job.own_bytes
     return extra

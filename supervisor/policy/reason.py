@@ -49,6 +49,14 @@ def _no_code(facts: Mapping[str, Any]) -> str:
     return f"no worker at hand knows {what}; it runs as soon as code is there that does"
 
 
+def _steps(facts: Mapping[str, Any]) -> str:
+    steps = ((step["name"], f"job {step['id']}") for step in facts["steps"])
+    named = [f"{name} ({job})" if name else job for name, job in steps]
+    named += [f"signal {name}" for name in facts["signals"]]
+    more = f" and {facts['count'] - FEW:,} more" if facts["count"] > FEW else ""
+    return f"it waits for {', '.join(named[:FEW])}{more}"
+
+
 def _held(facts: Mapping[str, Any]) -> str:
     head = f"{_line(facts)} waits for job {facts['job']}"
     if facts["state"] == "dead":
@@ -114,6 +122,7 @@ SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "handed_out": lambda f: f"a worker has it and has not begun it (lease {f['token']})",
     "due_later": _due,
     "no_code": _no_code,
+    "steps": _steps,
     "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs elsewhere",
     "paused": lambda f: f"queue {f['queue']} is paused; jobsctl resume {f['queue']} lets it go on",
     "breaker": lambda f: f"the breaker of queue {f['queue']} is {f['said']}",

@@ -19,6 +19,7 @@ from supervisor.policy.reason import Reason
 from supervisor.store.driver import plain_text
 from supervisor.store.sqlite.cache import Gate, gates_of, lane_gates
 from supervisor.store.sqlite.statements import SQL
+from supervisor.store.sqlite.steps import SIGNAL
 
 COUNT_MAX = 10_000
 """So many that come first are counted; of more it is said that they are more."""
@@ -53,6 +54,7 @@ class Job(NamedTuple):
     ready: int
     task: str | None
     version: int | None
+    waits: int | None
 
     @property
     def cost(self) -> int:
@@ -97,8 +99,7 @@ class Explainer:
             facts = {"state": job.outcome, "reason": job.reason, "error": job.last_error}
             return Explained(job.queue, job.key, State(job.outcome), [Reason("final", facts)])
         if job.task is not None:
-            needed = {"queue": job.queue, "task": job.task, "version": job.version}
-            return Explained(job.queue, job.key, State.BLOCKED, [Reason("no_code", needed)])
+            return Explained(job.queue, job.key, State.BLOCKED, [self._waits_for(job)])
         if not job.ready and job.due_at is None:
             token = self._token(job_id)
             return Explained(job.queue, job.key, State.RUNNING, [Reason("handed_out", {"token": token})])
@@ -158,6 +159,15 @@ class Explainer:
             return {"state": "queued", "in_ms": None}
         in_ms = None if holder.due_at is None else holder.due_at - self._now_ms
         return {"state": "scheduled" if in_ms is not None else "running", "in_ms": in_ms}
+
+    def _waits_for(self, job: Job) -> Reason:
+        """The code that a blocked job waits for; of a step of a flow the first steps and signals."""
+        if not job.waits:
+            return Reason("no_code", {"queue": job.queue, "task": job.task, "version": job.version})
+        rows = self._db.execute(SQL.explain_waits, (job.id,)).fetchall()
+        signals = [plain_text(name) for _, kind, name, _ in rows if kind == SIGNAL]
+        steps = [{"id": step, "name": plain_text(name)} for step, kind, name, _ in rows if kind != SIGNAL]
+        return Reason("steps", {"count": job.waits, "steps": steps, "signals": signals})
 
     def _ahead(self, job: Job) -> int:
         """Ready jobs of its lane that come first; one more than `COUNT_MAX` stands for more."""

@@ -97,6 +97,20 @@ class NewFlow(NamedTuple):
     open: bool = False
     into: int | None = None
 
+    @property
+    def jobs(self) -> Sequence[NewStep]:
+        """What it inserts, as a group has it."""
+        return self.steps
+
+    @property
+    def queue(self) -> str:
+        """It goes to many."""
+        return ""
+
+    @property
+    def ids(self) -> None:
+        """None are given out before its commit."""
+
 
 class FlowEnd(NamedTuple):
     """A flow whose steps have all ended."""
@@ -149,8 +163,8 @@ class LeasedJob(NamedTuple):
     lane: int = 0
     cost: int = 1
     key: str = ""
-    fed: bytes | None = None
-    """What a step is told of its flow, as JSON."""
+    own_bytes: int | None = None
+    """Of a step: so much of `payload` is its own; behind that comes what it is told of its flow, as JSON."""
 
 
 class Lease(NamedTuple):
@@ -399,6 +413,9 @@ class Tx(Protocol):
         The callbacks of flows are inserted with it.
         """
 
+    told_ends: set[int]
+    """What `progress_flows` has told on in this transaction."""
+
     @property
     def flows_wait(self) -> bool:
         """Whether something has ended that is not told to all that comes after it."""
@@ -429,7 +446,7 @@ class Tx(Protocol):
         """Let a step run again and all that comes after it; how many.
 
         Raises:
-            UnknownJob: the flow has no step of that name.
+            UnknownFlow: the flow has no step of that name.
             WrongState: one of them has not ended, or there are more; nothing was changed.
         """
 

@@ -40,6 +40,11 @@ KEYS_PAGE = 500
 TAGGED_MAX = 1_000
 """Ids looked up at once where most jobs may turn out not to be wanted."""
 
+STEPS_SHOWN = 1_000
+EDGES_SHOWN = 20_000
+FLOWS_PAGE = 100
+KIND_JOB, KIND_SIGNAL = 0, 2
+
 STATE = 7
 """The column of read_job and read_page that holds the state of a final job, NULL for the others."""
 
@@ -92,6 +97,10 @@ class Reader:
             shown = self._present(_plain(row), self._leased_among([row]))
             shown["errors"] = list(self._errors(job_id))
             return shown
+
+    def job_or_flow(self, number: int) -> dict[str, Any] | None:
+        """Everything about a job, or about a flow without its steps: both have ids of one sequence."""
+        return self.job(number) or self.flow_alone(number)
 
     def jobs(
         self, *, queue: str | None = None, state: State | None = None, tag: str | None = None, limit: int = 50,
@@ -244,6 +253,76 @@ class Reader:
         """What was decided of a schedule's due times, the latest first."""
         return [Claim(*_plain(row)) for row in self._db.execute(SQL.claims_of, (name, rows_max)).fetchall()]
 
+    # -- flows -------------------------------------------------------------------------------------------------
+
+    def _has_flows(self) -> bool:
+        return bool(self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'flow'").fetchone())
+
+    def flow_alone(self, flow_id: int, scope: str | None = None) -> dict[str, Any] | None:
+        """A flow without its steps; None if there is none of that id in the scope."""
+        if not (0 < flow_id <= JOB_ID_MAX and self._has_flows()):
+            return None
+        row = self._db.execute(SQL.read_flow, (flow_id,)).fetchone()
+        return None if row is None else self._flow(_plain(row), scope)
+
+    def flow(self, flow_id: int, scope: str | None = None, *, steps_max: int = STEPS_SHOWN) -> dict[str, Any] | None:
+        """A flow with its steps and those of flows in it, parents before children, as far as `steps_max` goes."""
+        with self._snapshot():
+            shown = self.flow_alone(flow_id, scope)
+            if shown is None:
+                return None
+            rows = [_plain(row) for row in self._db.execute(SQL.read_steps, (flow_id, steps_max + 1)).fetchall()]
+            shown["more"] = len(rows) > steps_max
+            after: dict[int, list[int]] = {}
+            listed = msgspec.json.encode([row[0] for row in rows]).decode()
+            for child, parent in self._db.execute(SQL.read_edges, (listed, EDGES_SHOWN)).fetchall():
+                after.setdefault(child, []).append(parent)
+            leased = {row[0] for row in self._db.execute(SQL.read_leased)}
+            shown["steps"] = [self._step(row, after.get(row[0], []), leased) for row in rows[:steps_max]]
+            return shown
+
+    def flows(
+        self, scope: str | None = None, *, before: int | None = None, state: str | None = None, limit: int = FLOWS_PAGE
+    ) -> dict[str, Any]:
+        """Flows that are in no other, the newest first, a page at a time."""
+        if not self._has_flows():
+            return {"flows": [], "next": None}
+        scope = self._scope if scope is None else scope
+        asked = {"before": before or JOB_ID_MAX + 1, "state": state, "scope": scope, "limit": limit}
+        rows = [_plain(row) for row in self._db.execute(SQL.read_flows, asked).fetchall()]
+        shown = [flow for row in rows if (flow := self._flow(row, scope)) is not None]
+        return {"flows": shown, "next": rows[-1][0] if len(rows) == limit else None}
+
+    def _flow(self, row: Sequence[Any], scope: str | None) -> dict[str, Any] | None:
+        (flow_id, name, state, parent, of_scope, opened, steps, unfinished, dead, cancelled, skipped, created_at,
+         finished_at, context) = row  # fmt: skip
+        scope = self._scope if scope is None else scope
+        if scope is not None and of_scope != scope:
+            return None
+        return {
+            "id": flow_id, "name": name, "state": state, "open": bool(opened), "flow": parent,
+            "jobs": {"all": steps, "unfinished": unfinished, "dead": dead, "cancelled": cancelled, "skipped": skipped,
+                     "completed": steps - unfinished - dead - cancelled - skipped},
+            "created_at": instant(created_at), "finished_at": instant(finished_at) if finished_at else None,
+            "context": msgspec.json.decode(context) if context else None,
+        }  # fmt: skip
+
+    def _step(self, row: Sequence[Any], after: list[int], leased: set[int]) -> dict[str, Any]:
+        (step_id, flow, kind, name, skipped, queue, state, started_at, finished_at, reason, waits, blocked, due_at,
+         came_at, last_error) = row  # fmt: skip
+        if state is None and kind == KIND_JOB:
+            waiting = "blocked" if blocked is not None else "scheduled" if due_at else "queued"
+            state = "running" if step_id in leased else waiting
+        elif kind == KIND_SIGNAL:
+            state = "waiting" if came_at is None else "received"
+        return {
+            "id": step_id, "flow": flow, "kind": ("job", "flow", "signal")[kind], "name": name,
+            "queue": queue and self._named(queue), "state": "skipped" if skipped else state, "after": after,
+            "waits": waits or 0, "reason": reason, "error": last_error,
+            "started_at": instant(started_at) if started_at else None,
+            "finished_at": instant(finished_at or came_at) if finished_at or came_at else None,
+        }  # fmt: skip
+
     def schedules_overview(self, scope: str | None = None) -> dict[str, Any]:
         """How many schedules there are, of a scope if one is named, and which is due next.
 
@@ -334,6 +413,7 @@ class Reader:
             "result": redact(msgspec.json.decode(result), hidden) if result is not None else None,
             "priority": priority,
             "key": key or None,
+            "flow": own.get("flow"),
             "task": own.get("task"),
             "version": own.get("version"),
             "tags": own.get("tags", []),

@@ -12,7 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from supervisor.errors import InvalidPayload, JobsupError, PayloadTooLarge, UsageError
+from supervisor.errors import InvalidFlow, InvalidPayload, JobsupError, PayloadTooLarge, UsageError
+from supervisor.flow.rules import FlowState
 from supervisor.job import (
     COST_MAX,
     GROUP_JOBS_MAX,
@@ -90,6 +91,34 @@ class NewJob(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     version: Version | None = None
 
 
+FLOW_DEPTH_MAX = 8
+StepName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}\Z")]
+Word = Literal["cancel", "ignore", "continue"]
+After = tuple[StepName, ...] | dict[StepName, Word]
+
+
+class CallbackJob(NewJob, frozen=True, gc=False, forbid_unknown_fields=True, kw_only=True):
+    """The job that a flow enqueues when it ends."""
+
+    queue: Name
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class Step(NewJob, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A step of a flow: a job for a queue, or, with `steps`, a flow of its own."""
+
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    name: StepName | None = None
+    queue: Name | None = None
+    after: After = ()
+    when: Text | None = None
+    wait_for: tuple[StepName, ...] = ()
+    steps: tuple[Step, ...] | None = None
+    on_success: CallbackJob | None = None
+    on_complete: CallbackJob | None = None
+    on_death: CallbackJob | None = None
+
+
 Fingerprint = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
 Jobs = Annotated[int, Meta(ge=1, le=JOB_ID_MAX)]
 PaceJobs = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -125,6 +154,37 @@ class Enqueue(Request, frozen=True, gc=False, tag="enqueue"):
     key: Key
     jobs: Annotated[tuple[NewJob, ...], Meta(min_length=1, max_length=GROUP_JOBS_MAX)]
     within_ms: Patience | None = None
+
+
+class FlowStart(Request, frozen=True, tag="flow_start"):
+    """Insert a flow, all or nothing; or, with `into`, more steps of one. An `open` one ends after `flow_close` only."""
+
+    access = "enqueue"
+    key: Key
+    steps: Annotated[tuple[Step, ...], Meta(max_length=GROUP_JOBS_MAX)]
+    name: Text | None = None
+    context: msgspec.Raw = msgspec.Raw(b"null")
+    into: Id | None = None
+    open: bool = False
+    on_success: CallbackJob | None = None
+    on_complete: CallbackJob | None = None
+    on_death: CallbackJob | None = None
+    within_ms: Patience | None = None
+
+
+class FlowShow(Request, frozen=True, gc=False, tag="flow"):
+    """All about one flow, with its steps: those that are named, and the first of the others."""
+
+    access = "status"
+    flow: Id
+
+
+class FlowList(Request, frozen=True, gc=False, tag="flow_list"):
+    """Flows, the newest first, a page at a time."""
+
+    access = "status"
+    before: Id | None = None
+    state: FlowState | None = None
 
 
 class Hello(Request, frozen=True, gc=False, tag="hello"):
@@ -286,6 +346,35 @@ class Delete(Writing, frozen=True, gc=False, tag="delete"):
     key: AskedKey | None = None
 
 
+class FlowSignal(Writing, frozen=True, gc=False, tag="flow_signal"):
+    """A signal for the steps of a flow that wait for it; it may come before them."""
+
+    access = "enqueue"
+    flow: Id
+    signal: StepName
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class FlowClose(Writing, frozen=True, gc=False, tag="flow_close"):
+    """No more steps are added to an open flow: it ends once they have."""
+
+    access = "enqueue"
+    flow: Id
+
+
+class FlowCancel(Writing, frozen=True, gc=False, tag="flow_cancel"):
+    """Cancel all of a flow that has not ended."""
+
+    flow: Id
+
+
+class FlowRetry(Writing, frozen=True, gc=False, tag="flow_retry"):
+    """Run dead and cancelled steps of a flow again; or a step, and all that comes after it."""
+
+    flow: Id
+    step: StepName | None = None
+
+
 class CronList(Request, frozen=True, gc=False, tag="cron_list"):
     """Schedules in the order of their names, a page at a time."""
 
@@ -342,6 +431,7 @@ class AlertsTest(Request, frozen=True, gc=False, tag="alerts_test"):
 AnyRequest = (
     Enqueue | Hello | JobStatus | Explain | Status | Wait | Workers | Tree | Cancel | Retry | Pause | FreeKey | Resume
     | Move | Purge | DeadRetry | DeadDelete | DeadStop | Edit | Delete | Reload | Scale | AlertsTest
+    | FlowStart | FlowShow | FlowList | FlowSignal | FlowClose | FlowCancel | FlowRetry
     | CronList | CronShow | CronAdd | CronRemove | CronPause | CronResume | CronRun
 )  # fmt: skip
 
@@ -372,17 +462,32 @@ def decode(frame: bytes) -> AnyRequest:
                 or job.deadline_at_ms is not None
             ):  # fmt: skip
                 _check_options(number, job)
-    elif type(request) is DeadRetry or type(request) is DeadDelete:
-        _check_filter(request.filter)
-        if type(request) is DeadRetry and (request.pace_jobs is None) != (request.pace_ms is None):
-            raise UsageError("pace_jobs and pace_ms go together")
-    elif type(request) is Edit:
-        _check_edit(request)
-    elif type(request) is FreeKey:
-        _check_key("job_key", request.job_key)
-    elif type(request) is Delete:
-        _check_delete(request)
+    elif type(request) in CHECKS:
+        CHECKS[type(request)](request)
     return request
+
+
+def _check_flow(request: FlowStart) -> None:
+    """Refuse options of steps that are wrong together, and more steps than a group may have."""
+    waiting: list[tuple[Step, int]] = [(step, 1) for step in request.steps]
+    number = 0
+    while waiting:
+        step, depth = waiting.pop()
+        if depth > FLOW_DEPTH_MAX:
+            raise InvalidFlow(f"flows are nested more than {FLOW_DEPTH_MAX} deep")
+        _check_options(number, step)
+        number += 1
+        if number > GROUP_JOBS_MAX:
+            raise PayloadTooLarge(
+                f"a flow has more than {GROUP_JOBS_MAX:,} steps", hint="start it open, and add steps in groups"
+            )
+        waiting += [(inner, depth + 1) for inner in step.steps or ()]
+
+
+def _check_dead(request: DeadRetry | DeadDelete) -> None:
+    _check_filter(request.filter)
+    if type(request) is DeadRetry and (request.pace_jobs is None) != (request.pace_ms is None):
+        raise UsageError("pace_jobs and pace_ms go together")
 
 
 def _check_edit(request: Edit) -> None:
@@ -436,6 +541,17 @@ def _check_key(member: str, key: str | None) -> None:
     """Refuse a key that no job can have."""
     if key is not None and not key.isprintable():
         raise UsageError(f"{member} must be {refusal.RULES['job_key']}")
+
+
+CHECKS: Mapping[type, Callable[[Any], None]] = {
+    FlowStart: _check_flow,
+    DeadRetry: _check_dead,
+    DeadDelete: _check_dead,
+    Edit: _check_edit,
+    FreeKey: lambda request: _check_key("job_key", request.job_key),
+    Delete: _check_delete,
+}
+"""What is wrong only in members together, by request."""
 
 
 def check_payload(raw: bytes, max_bytes: int, queue: str) -> None:

@@ -23,6 +23,19 @@ REREAD_BYTES_MAX = 256 * 1024
 """In larger texts half surrogate pairs are not searched for: it would hold up the keeper."""
 
 RULES = {
+    "before": "the id of a flow",
+    "context": "JSON",
+    "flow": "the id of a flow",
+    "into": "the id of a flow",
+    "on_complete": "a job: queue, payload and its options",
+    "on_death": "a job: queue, payload and its options",
+    "on_success": "a job: queue, payload and its options",
+    "open": "true or false",
+    "signal": "the name of a signal: 1 to 100 letters, digits, ., _ and -",
+    "step": "the name of a step",
+    "steps": "a list of at most 10000 steps",
+    "wait_for": "a list of names of signals",
+    "when": "a JMESPath expression of 1 to 1000 characters",
     "action": "pause, resume or free",
     "after": "the name of a schedule",
     "after_ms": "milliseconds since 1970, up to the year 9999",
@@ -73,6 +86,11 @@ RULES = {
 }
 """What each member of a request may be; the sentences of errors and of docs/protocol.md."""
 
+OF_STEPS = {
+    "after": "a list of names of steps, or an object of names with cancel, ignore or continue",
+    "name": "the name of a step: 1 to 100 letters, digits, ., _ and -, the first no . or -",
+}
+"""What members of steps may be that have another meaning elsewhere."""
 JOB_KEY_RULE = "1 to 200 printable characters"
 """What the `key` of a job may be; a request has a `key`, too."""
 
@@ -142,13 +160,15 @@ def _of_member(message: str, op: str) -> JobsupError:
     """What is wrong with one member; `message` is msgspec's, which ends with the place, unless that is the frame."""
     place = match[1] if (match := _PLACE.search(message)) else ""
     what = _PLACE.sub("", message).replace("`", "")
-    kind = InvalidPayload if place.startswith("jobs[") else UsageError
+    kind = InvalidPayload if place.startswith(("jobs[", "steps[")) else UsageError
     for start, said in _SAID_OF_NAMES.items():
         if what.startswith(start):
             name = what.removeprefix(start)
             return kind(f"{place + '.' if place else ''}{name[:_NAME_SHOWN]}: {said}")
     if place == "op":
         return ProtocolError("op is not the name of an operation of this version")
+    if place == "steps" and str(GROUP_JOBS_MAX) in what:
+        return PayloadTooLarge(f"a flow starts with at most {GROUP_JOBS_MAX:,} steps; start it open, and add more")
     if place == "jobs" and str(GROUP_JOBS_MAX) in what:
         return PayloadTooLarge(f"a group holds at most {GROUP_JOBS_MAX:,} jobs; split it")
     name = _NAME.findall(place)[-1]
@@ -159,9 +179,12 @@ def _of_member(message: str, op: str) -> JobsupError:
 
 def _rule(name: str, place: str, op: str) -> str:
     """What a member may be: a `key` is the request's own, or what a job belongs to, in a job or in a filter."""
-    if name != "key" or (place == name and op == "enqueue"):
+    of_job = place.startswith(("jobs[", "steps[", "on_"))
+    if of_job and name in OF_STEPS:
+        return OF_STEPS[name]
+    if name != "key" or (place == name and op in ("enqueue", "flow_start")):
         return RULES[name]
-    return JOB_KEY_RULE if place.startswith("jobs[") else RULES["job_key"]
+    return JOB_KEY_RULE if of_job else RULES["job_key"]
 
 
 def of_payload(raw: bytes, error: Exception) -> str:

@@ -27,11 +27,13 @@ from supervisor.errors import PayloadTooLarge
 from supervisor.job import (
     GROUP_BYTES_MAX,
     GROUP_JOBS_MAX,
+    JOINS,
     OUT_OF_TIME,
     Cancel,
     Child,
     Done,
     Failed,
+    FlowOfJob,
     Job,
     JobTimeout,
     Outcome,
@@ -275,7 +277,10 @@ class Worker:
     ) -> Outcome:
         try:
             payload = sent.payload if sent.payload is not None else self._large_payload(token, sent.id)
-            job = self._job(token, sent, extra, payload, started_at_ms + timeout_ms, children)
+            story = None
+            if "own_bytes" in extra:
+                payload, story = payload[: extra["own_bytes"]], payload[extra["own_bytes"] :]
+            job = self._job(token, sent, extra, payload, story, started_at_ms + timeout_ms, children)
             if not timeout_ms:
                 raise JobTimeout(TOO_LATE)  # noqa: TRY301 - as if it had passed a moment later
             self._interruptible = True
@@ -296,7 +301,14 @@ class Worker:
         return payload
 
     def _job(
-        self, token: int, sent: ChunkJob, extra: dict[str, Any], payload: bytes, deadline_at_ms: int, children: Children
+        self,
+        token: int,
+        sent: ChunkJob,
+        extra: dict[str, Any],
+        payload: bytes,
+        story: bytes | None,
+        deadline_at_ms: int,
+        children: Children,
     ) -> Job:
         enqueued_at, deadline = _instant(sent.enqueued_at_ms), _instant(deadline_at_ms)
         if not extra:  # as most are: asking eleven times for what is not there is a tenth of what a job costs
@@ -323,6 +335,7 @@ class Worker:
             deadline=deadline,
             previous_error=extra.get("previous_error"),
             enqueue=children.add,
+            flow=None if story is None else FlowOfJob(**msgspec.json.decode(story), add=children.add),
         )
 
     # -- outcomes ----------------------------------------------------------------------------------------------
@@ -435,7 +448,9 @@ def checked(child: Child) -> Child:
     Raises:
         InvalidPayload: in the handler, which fails of it.
     """
-    return Child(str(child.queue), payloads.encode(child.payload).encode(), to_wire(child.options))
+    own = dict(child.options)
+    joins = {JOINS: True} if own.pop(JOINS, False) is True else {}
+    return Child(str(child.queue), payloads.encode(child.payload).encode(), to_wire(own) | joins)
 
 
 def _instant(ms: int) -> datetime:

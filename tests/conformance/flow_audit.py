@@ -28,7 +28,12 @@ def misflowed(db: Any) -> Iterator[str]:
 
 def _flows(db: Any) -> Iterator[str]:
     uncounted = {row[0] for row in db.execute("SELECT id FROM ended_step WHERE counted = 0")}
-    flows = {row[0]: row for row in db.execute("SELECT id, state, open, steps, unfinished, dead, cancelled, skipped, finished_at FROM flow")}
+    flows = {
+        row[0]: row
+        for row in db.execute(
+            "SELECT id, state, open, steps, unfinished, dead, cancelled, skipped, finished_at FROM flow"
+        )
+    }
     members: dict[int, list[tuple[str | None, bool, bool]]] = {flow: [] for flow in flows}
     rows = db.execute(
         "SELECT step.id, step.flow, coalesce(outcome.state, flow.state), skipped_, tolerated FROM "
@@ -67,7 +72,8 @@ def _waits(db: Any) -> Iterator[str]:
 def _released(db: Any) -> Iterator[str]:
     """Nothing that has begun, or may, comes after a step that has not ended, unless it goes on without it."""
     rows = db.execute(
-        "SELECT edge.child, edge.parent FROM edge JOIN step ON step.id = edge.child LEFT JOIN blocked ON blocked.id = edge.child "
+        "SELECT edge.child, edge.parent FROM edge JOIN step ON step.id = edge.child "
+        "LEFT JOIN blocked ON blocked.id = edge.child "
         "WHERE NOT edge.done AND step.kind = 0 AND coalesce(blocked.waits, 0) = 0 "
         "AND edge.child NOT IN (SELECT child FROM edge WHERE policy = 2 AND done) "
         "AND edge.child NOT IN (SELECT id FROM outcome WHERE state <> 'completed')"

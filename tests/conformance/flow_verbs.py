@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from supervisor.errors import UnknownJob, WrongState
+from supervisor.errors import UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy
 from supervisor.job import State
 from supervisor.store.protocol import FlowEnd, NewFlow, NewJob, NewStep, Store
@@ -67,7 +67,7 @@ def calls(**queues: str) -> bytes:
 
 
 def fed(store: Store, jobs: int = 1) -> list[dict[str, Any]]:
-    return [json.loads(job.fed or b"null") for job in leased(store, jobs=jobs).jobs]
+    return [json.loads(job.payload[job.own_bytes :]) for job in leased(store, jobs=jobs).jobs]
 
 
 class FlowVerbs:
@@ -203,7 +203,10 @@ class FlowVerbs:
     def test_a_condition_decides_whether_a_step_runs(self, one: Store) -> None:
         rules = [json.dumps({"when": text}).encode() for text in ("results.a.ok", "results.a.no", "sum(results)")]
         flow, a, b, c, d, e = start(
-            one, a_step("a"), *[a_step(name, 0, rules=each) for name, each in zip("bcd", rules, strict=True)], a_step("e", 2)
+            one,
+            a_step("a"),
+            *[a_step(name, 0, rules=each) for name, each in zip("bcd", rules, strict=True)],
+            a_step("e", 2),
         )
         run(one, a)
         assert states(one, b, c, d, e) == [QUEUED, CANCELLED, CANCELLED, QUEUED]
@@ -239,9 +242,9 @@ class FlowVerbs:
     def test_what_cannot_be_added_changes_nothing(self, one: Store) -> None:
         flow, _ = start(one, a_step("a"))
         assert refused(one, a_step("a"), into=flow) is WrongState
-        assert refused(one, a_step("b", "nowhere"), into=flow) is UnknownJob
-        assert refused(one, a_step("b"), into=flow + 100) is UnknownJob
-        assert refused(one, a_step("b"), into=flow, scope="other") is UnknownJob
+        assert refused(one, a_step("b", "nowhere"), into=flow) is UnknownFlow
+        assert refused(one, a_step("b"), into=flow + 100) is UnknownFlow
+        assert refused(one, a_step("b"), into=flow, scope="other") is UnknownFlow
         assert counts(one) == {"queued": 1}
 
     def test_a_flow_is_cancelled_as_a_whole(self, one: Store, two: Store) -> None:
@@ -338,6 +341,6 @@ def refused(store: Store, *steps: NewStep, **more: Any) -> type | None:
 def refusal_of(store: Store, question: Any) -> type | None:
     try:
         asked(store, question)
-    except (UnknownJob, WrongState) as error:
+    except (UnknownFlow, WrongState) as error:
         return type(error)
     return None

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- code map -->\n", "<!-- end of the code map -->\n"
 PACKAGES = (
-    "supervisor", "supervisor/policy", "supervisor/config", "supervisor/tree", "supervisor/observe",
+    "supervisor", "supervisor/policy", "supervisor/flow", "supervisor/config", "supervisor/tree", "supervisor/observe",
     "supervisor/store", "supervisor/store/sqlite", "supervisor/wire", "supervisor/unix", "supervisor/master",
     "supervisor/keeper", "supervisor/pool", "supervisor/worker", "supervisor/worker/executors",
     "supervisor/alerter", "supervisor/handlers", "supervisor/cli", "supervisor/cli/commands", "supervisor/cli/checkup",

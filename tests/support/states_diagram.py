@@ -14,7 +14,7 @@ a test compares the two. What is not drawn here does not happen: asking for it i
 """
 
 STATES = {
-    State.BLOCKED: "It waits for code: no worker at hand knows its task, or not in so new a version.",
+    State.BLOCKED: "It waits for steps of its flow or for a signal; or for code, as no worker at hand knows its task.",
     State.SCHEDULED: "It is due later: enqueued so, to be retried (then its attempt is above 0), or snoozed.",
     State.QUEUED: "It waits for a worker, in the order of its queue.",
     State.RUNNING: "A worker has it under a lease; only a report with that lease's token counts.",
@@ -26,6 +26,7 @@ STATES = {
 EVENTS = {
     Event.ENQUEUE: "A client, or a handler that completed, has enqueued it to run as soon as a worker is free.",
     Event.ENQUEUE_LATER: "It was enqueued with a delay or a time to come.",
+    Event.ENQUEUE_BLOCKED: "It is a step of a flow, and comes after others or waits for a signal.",
     Event.PROMOTE: "Its time has come; it counts as newly arrived in its queue.",
     Event.LEASE: "It was handed out to a worker under a new token.",
     Event.COMPLETE: "Its whole outcome is recorded, with the jobs that its handler enqueued.",
@@ -35,10 +36,12 @@ EVENTS = {
     Event.BURY: "Its attempts, crashes, interruptions or time are used up, or its handler or a rule gave it up.",
     Event.RELEASE: "It goes back to the place it had: not started, or interrupted by a stop, a reload or a reboot.",
     Event.PARK: "Its worker does not know its task, or only an earlier version of it: nothing is charged.",
-    Event.UNBLOCK: "Code has arrived that knows its task; it counts as newly arrived in its queue.",
+    Event.UNBLOCK: "What it waited for is there; it counts as newly arrived in its queue.",
+    Event.UNBLOCK_LATER: "What it waited for is there, and its delay begins.",
     Event.CANCEL: "Somebody called it off (a running job when its run ends), or its time to live was over.",
     Event.REVIVE: "Somebody asked for it again (`jobsctl retry`): it keeps its id and begins with fresh budgets.",
     Event.REVIVE_LATER: "A replay of dead letters (`jobsctl dead retry --pace`) has set a time for it to run again.",
+    Event.REVIVE_BLOCKED: "Its flow runs again (`jobsctl flow retry`), and it comes after a step that does, too.",
     Event.EDIT: "Somebody changed its payload or options (`jobsctl edit`): where it stands stays the same.",
     Event.POSTPONE: "Somebody gave it another time to run at (`jobsctl edit --delay`).",
 }

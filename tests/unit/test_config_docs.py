@@ -81,7 +81,7 @@ def test_every_field_of_the_spec_has_a_key() -> None:
             own = {"handler", "command"} if section is DEFAULTS else set()
             of_pools = {"sources"} if section.type is Queue else set()
             assert fields - given - own - of_pools == kept
-    assert {*TOP, *NAMED, "queues", "schedules", "files", "scope", "warnings"} - {"defaults"} == {
+    assert {*TOP, *NAMED, "queues", "schedules", "files", "scope", "warnings", "flow_retention"} - {"defaults"} == {
         field.name for field in msgspec.structs.fields(Spec)
     }
 

@@ -12,7 +12,7 @@ from supervisor.policy.rate import Rate
 from supervisor.policy.settle import History
 from supervisor.store.explain import Explainer
 from supervisor.store.protocol import AttemptError, Completion, Group, Lease, NewJob
-from supervisor.store.sqlite import insertion, leasing
+from supervisor.store.sqlite import adding, leasing
 from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
 
@@ -74,8 +74,8 @@ def test_a_deleted_job_holds_no_key_whatever_the_order_was_in_between(tmp_path: 
 def test_a_queue_that_drops_its_oldest_finds_it_after_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(insertion, "LOOKED_AT_MAX", 50)
-    monkeypatch.setattr(insertion, "OLDEST_EVERY", 10)
+    monkeypatch.setattr(adding, "LOOKED_AT_MAX", 50)
+    monkeypatch.setattr(adding, "OLDEST_EVERY", 10)
     rules = Discipline(group="q", max_size=2, when_full="drop_oldest")
     store = opened(tmp_path, rules)
     for _ in range(100):

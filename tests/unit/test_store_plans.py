@@ -15,13 +15,30 @@ from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
 from tests.conformance.suite import put
 
-GROWING = {"job", "ready", "scheduled", "outcome", "trail", "attempt", "request", "letter", "replayed", "stat"}
+GROWING = {
+    "job",
+    "ready",
+    "scheduled",
+    "outcome",
+    "trail",
+    "attempt",
+    "request",
+    "letter",
+    "replayed",
+    "stat",
+    "step",
+    "edge",
+}
 WALKS = {
     "read_stats": "one row for each queue and minute, then hour: three thousand for each queue in three weeks",
     "read_scheduled": "an operator's listing: no index orders what is scheduled by id, and none is worth its cost",
     "request_forget": "the oldest keys, bounded by its limit",
 }
 SORTS = {
+    "edges_policies": "three policies",
+    "explain_waits": "the steps before one",
+    "fed_bytes": "the steps of one pass",
+    "read_steps": "the steps of one flow",
     "read_blocked_needs": "tasks that are waited for",
     "explain_leased": "what is leased",
     "outcome_tokens": "the few tokens of one batch",

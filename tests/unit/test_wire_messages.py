@@ -56,6 +56,10 @@ RIGHT = [
     request("cron_list"), request("cron_show", name="a"), request("cron_add", name="a", schedule={"queue": "q"}),
     request("cron_remove", name="a"), request("cron_pause", name="a"), request("cron_resume", name="a"),
     request("cron_run", name="a"),
+    request("flow_start", key="k", steps=[{"name": "a", "queue": "q"}, {"queue": "q", "after": {"a": "ignore"}}]),
+    request("flow_start", key="k", steps=[{"steps": [{"queue": "q", "wait_for": ["s"]}]}], context={"a": 1}, open=True),
+    request("flow", flow=1), request("flow_list", state="dead"), request("flow_signal", flow=1, signal="s", payload=2),
+    request("flow_close", flow=1), request("flow_cancel", flow=1), request("flow_retry", flow=1, step="a"),
 ]  # fmt: skip
 
 
@@ -71,8 +75,20 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
     for kind in get_args(AnyRequest):
         by_class.setdefault(kind.access, set()).add(kind.__struct_config__.tag)
     assert by_class == {
-        "enqueue": {"enqueue"},
-        "status": {"hello", "job", "explain", "status", "wait", "workers", "tree", "cron_list", "cron_show"},
+        "enqueue": {"enqueue", "flow_start", "flow_signal", "flow_close"},
+        "status": {
+            "hello",
+            "job",
+            "explain",
+            "status",
+            "wait",
+            "workers",
+            "tree",
+            "cron_list",
+            "cron_show",
+            "flow",
+            "flow_list",
+        },
         "admin": {
             "cancel",
             "retry",
@@ -91,6 +107,8 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
             "cron_pause",
             "cron_resume",
             "cron_run",
+            "flow_cancel",
+            "flow_retry",
             "reload",
             "alerts_test",
             "scale",
@@ -282,7 +300,7 @@ def test_names_of_members_made_to_mislead_do_no_harm(name: str) -> None:
 
 
 def test_every_member_has_its_rule() -> None:
-    kinds = [*get_args(AnyRequest), messages.NewJob, messages.Filter]
+    kinds = [*get_args(AnyRequest), messages.NewJob, messages.Filter, messages.Step]
     names = {field for kind in kinds for field in kind.__struct_fields__} - {"v", "id"}
     assert names == set(refusal.RULES)
 

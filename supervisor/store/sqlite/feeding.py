@@ -27,10 +27,11 @@ class Feeding(Base):
         """Jobs to be handed out, with what those that are steps are told."""
         if not self._cache.has_flows:
             return jobs
-        return [
-            job._replace(fed=self._fed(job.id)) if job.options is not None and STEP_MARK in job.options else job
-            for job in jobs
-        ]
+        return [self._with_story(job) if job.options is not None and STEP_MARK in job.options else job for job in jobs]
+
+    def _with_story(self, job: LeasedJob) -> LeasedJob:
+        fed = self._fed(job.id)
+        return job if fed is None else job._replace(payload=job.payload + fed, own_bytes=len(job.payload))
 
     def _facts_of(self, job_id: int) -> dict[str, Any]:
         """What a condition may look at."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from supervisor.errors import UnknownJob, WrongState
+from supervisor.errors import UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy, failed
 from supervisor.job import WAITING, Event, State, after
 from supervisor.policy.rank import rank
@@ -27,6 +27,11 @@ EDGES_PER_STEP = 256
 
 class Flowing(Planting):
     """The verbs of flows."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.told_ends: set[int] = set()
+        """What `progress_flows` has told on in this transaction."""
 
     # -- going on --------------------------------------------------------------------------------------------------
 
@@ -54,7 +59,9 @@ class Flowing(Planting):
             self._db.execute(SQL.ended_drop, (encode(list(taken)).decode(),))
             self._cache.flows_left = len(taken) == steps_max
         mine, self._final = self._final[:steps_max], self._final[steps_max:]
-        return taken | dict.fromkeys(mine, False)
+        found = taken | dict.fromkeys(mine, False)
+        self.told_ends.update(found)
+        return found
 
     def _tell(self, counted: dict[int, bool]) -> int:
         """Tell these ends; returns how many steps and edges that took."""
@@ -143,7 +150,7 @@ class Flowing(Planting):
         """Let no step of a flow begin any more; what becomes of its jobs is for `cancel_steps`."""
         flow = self._flow(flow_id)
         assert flow is not None
-        for (inside,) in self._db.execute(SQL.flows_inside, (flow_id, flow.root)).fetchall():
+        for (inside,) in self._db.execute(SQL.flows_inside, (flow_id,)).fetchall():
             each = self._flow(inside)
             assert each is not None
             if not each.state.final:
@@ -179,7 +186,7 @@ class Flowing(Planting):
         """Let dead and cancelled steps run again, the last first, as none comes before its parents."""
         flow = self._flow(flow_id)
         assert flow is not None
-        inside = [row[0] for row in self._db.execute(SQL.flows_inside, (flow_id, flow.root)).fetchall()]
+        inside = [row[0] for row in self._db.execute(SQL.flows_inside, (flow_id,)).fetchall()]
         page = sorted(
             (
                 row
@@ -201,9 +208,9 @@ class Flowing(Planting):
         """Let a step run again and all that comes after it; how many."""
         first = self._step_named(flow_id, step)
         if first is None:
-            raise UnknownJob(f"flow {flow_id} has no step {step}")
+            raise UnknownFlow(f"flow {flow_id} has no step {step}")
         ids = {row[0] for row in self._db.execute(SQL.edges_after, (first, flow_id, steps_max + 1)).fetchall()}
-        for (inside,) in self._db.execute(SQL.flows_inside, (first, self._root(flow_id))).fetchall():
+        for (inside,) in self._db.execute(SQL.flows_inside, (first,)).fetchall():
             ids |= {row[0] for row in self._db.execute(SQL.steps_of_flow, (inside, 0, steps_max)).fetchall()}
         if len(ids) > steps_max:
             raise WrongState(f"more than {steps_max:,} steps come after {step}", hint="retry those that failed instead")
@@ -214,11 +221,6 @@ class Flowing(Planting):
         for row, _, _ in places:
             self._run_again(row, ids)
         return len(places)
-
-    def _root(self, flow_id: int) -> int:
-        flow = self._flow(flow_id)
-        assert flow is not None
-        return int(flow.root)
 
     def _run_again(self, row: Place, again: set[int] | None = None) -> None:
         """Let a step that ended wait for its parents once more, as far as they run again or have not ended."""

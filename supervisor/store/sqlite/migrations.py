@@ -270,6 +270,7 @@ CREATE TABLE flow (
 ) STRICT;
 CREATE INDEX flow_unfinished ON flow (state) WHERE finished_at IS NULL;
 CREATE INDEX flow_by_root ON flow (root, id);
+CREATE INDEX flow_inside ON flow (parent) WHERE parent IS NOT NULL;
 CREATE INDEX flow_finished ON flow (state, finished_at) WHERE finished_at IS NOT NULL AND parent IS NULL;
 CREATE TABLE step (
   id INTEGER PRIMARY KEY, flow INTEGER NOT NULL, kind INTEGER NOT NULL, name TEXT, skipped INTEGER NOT NULL DEFAULT 0,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from supervisor.config.names import short_name
-from supervisor.errors import JobsupError, NotUnique, UnknownJob, WrongState
+from supervisor.errors import JobsupError, NotUnique, UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy
 from supervisor.job import State
 from supervisor.store.protocol import Inserted, NewFlow, NewStep
@@ -101,7 +101,7 @@ class Planting(Ending):
         assert new.into is not None
         flow = self._flow(new.into)
         if flow is None or flow.scope != new.scope:
-            raise UnknownJob(f"there is no flow {new.into}")
+            raise UnknownFlow(f"there is no flow {new.into}")
         if flow.state is not FlowState.RUNNING:
             raise WrongState(f"flow {flow.id} is {flow.state.value}: nothing is added to it", hint="start another flow")
         for step in new.steps:
@@ -109,7 +109,7 @@ class Planting(Ending):
                 raise WrongState(f"flow {flow.id} has a step {step.name} already")
             for name, _ in step.parents:
                 if isinstance(name, str) and self._step_named(flow.id, name) is None:
-                    raise UnknownJob(f"flow {flow.id} has no step {name} to come after")
+                    raise UnknownFlow(f"flow {flow.id} has no step {name} to come after")
 
     # -- rows ------------------------------------------------------------------------------------------------------
 

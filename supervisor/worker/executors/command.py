@@ -275,6 +275,18 @@ def _value(member: str, payload: Any, *, after_dashes: bool) -> str:
     return text
 
 
+FLOW_BYTES_MAX = 64 * 1024
+"""What a command is told of its flow is an environment variable up to this size, and left out beyond."""
+
+
+def _flow_of(job: Job) -> dict[str, str]:
+    if job.flow is None:
+        return {}
+    told = msgspec.json.encode({name: getattr(job.flow, name) for name in job.flow.__slots__ if name[0] != "_"})
+    known = {"JOBSUP_FLOW_ID": str(job.flow.id)}
+    return known if len(told) > FLOW_BYTES_MAX else known | {"JOBSUP_FLOW": told.decode()}
+
+
 def environment_of(job: Job) -> dict[str, str]:
     """The environment of a command: the pool's own, and what it may want to know of its job."""
     return dict(os.environ) | {
@@ -284,6 +296,7 @@ def environment_of(job: Job) -> dict[str, str]:
         "JOBSUP_MAX_ATTEMPTS": str(job.max_attempts),
         "JOBSUP_TOKEN": str(job.token),
         "JOBSUP_DEADLINE": job.deadline.isoformat(),
+        **_flow_of(job),
     }
 
 

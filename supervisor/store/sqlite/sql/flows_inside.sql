@@ -1,2 +1,2 @@
-WITH RECURSIVE inside (id) AS (VALUES (?1) UNION SELECT flow.id FROM flow JOIN inside ON flow.parent = inside.id WHERE flow.root = ?2)
+WITH RECURSIVE inside (id) AS (VALUES (?1) UNION ALL SELECT flow.id FROM inside CROSS JOIN flow ON flow.parent = inside.id)
 SELECT id FROM inside

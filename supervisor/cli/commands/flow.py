@@ -1,0 +1,245 @@
+"""jobsctl flow: jobs that come after others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+FLOW = click.IntRange(min=1)
+
+
+@click.group("flow", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Start flows of jobs, look at them and change them."""
+
+
+@jobsctl_command(
+    name="start",
+    examples=[
+        "jobsctl flow start import.json",
+        """echo '{"steps": [{"name": "a", "queue": "q"}, {"queue": "q", "after": ["a"]}]}' | jobsctl flow start -""",
+    ],
+)
+@click.argument("file", type=click.File("rb"))
+@click.option("--open", "is_open", is_flag=True, help="More will be added: it does not end before jobsctl flow close.")
+@pass_invocation
+def start(invocation: Invocation, file: IO[bytes], *, is_open: bool) -> None:
+    """Start the flow that FILE describes as JSON, all or nothing; print its id. - is stdin."""
+    from supervisor.cli.render import put_json, put_line
+
+    given = _read(file)
+    with invocation.client() as client:
+        flow_id = client.flows.start(given, open=is_open)
+    if invocation.json:
+        put_json({"id": flow_id, "state": "running"})
+    else:
+        put_line(str(flow_id))
+
+
+@jobsctl_command(name="add", examples=["jobsctl flow add 12 more.json"])
+@click.argument("flow", type=FLOW)
+@click.argument("file", type=click.File("rb"))
+@pass_invocation
+def add(invocation: Invocation, flow: int, file: IO[bytes]) -> None:
+    """Add the steps of FILE to a flow that has not ended; they may come after those that it has."""
+    from supervisor.cli.render import put_json, put_line
+
+    given = _read(file)
+    with invocation.client() as client:
+        ids = client.flows.add(flow, {"steps": given.get("steps", [])})
+    if invocation.json:
+        put_json({"id": flow, "ids": ids})
+    else:
+        put_line(f"added to flow {flow}")
+
+
+def _read(file: IO[bytes]) -> dict[str, Any]:
+    from supervisor.errors import InvalidFlow
+
+    try:
+        given = json.loads(file.read())
+    except (ValueError, RecursionError) as error:
+        raise InvalidFlow(f"{file.name}: no JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise InvalidFlow(f"{file.name}: a flow is an object with steps")
+    return given
+
+
+@jobsctl_command(name="list", examples=["jobsctl flow list --state running", "jobsctl flow list --json | jq .id"])
+@click.option(
+    "--state", type=click.Choice(["running", "cancelling", "completed", "dead", "cancelled"]), help="Only those in it."
+)
+@click.option("--limit", metavar="N", type=click.IntRange(min=0), default=50, show_default=True, help="0: all.")
+@pass_invocation
+def show_all(invocation: Invocation, state: str | None, limit: int) -> None:
+    """List flows, the newest first.
+
+    Tab-separated, the columns are: id, name, state, jobs, unfinished, dead, cancelled, skipped, created, finished.
+    """
+    from itertools import islice
+
+    from supervisor.cli.render import Column, put_rows
+
+    columns = [
+        Column("id", "id", "number"), Column("name", "name"), Column("state", "state", "state"),
+        Column("all", "jobs", "number"), Column("unfinished", "left", "number"), Column("dead", "dead", "number"),
+        Column("cancelled", "cancelled", "number", wide=True), Column("skipped", "skipped", "number", wide=True),
+        Column("created_at", "created (UTC)", "instant"), Column("finished_at", "finished (UTC)", "instant"),
+    ]  # fmt: skip
+    with invocation.client() as client:
+        found = list(islice(client.flows.list(state=state), limit or None))
+    rows = found if invocation.json else [{**flow, **flow["jobs"]} for flow in found]
+    put_rows(rows, columns, as_json=invocation.json)
+
+
+@jobsctl_command(name="show", examples=["jobsctl flow show 12", "jobsctl flow show 12 --json | jq .steps"])
+@click.argument("flow", type=FLOW)
+@pass_invocation
+def show_one(invocation: Invocation, flow: int) -> None:
+    """Show a flow as a tree: each step below one that it comes after, with its state and times.
+
+    Where stdout is no terminal: a line for each step, with tabs between id, name, queue, state, after, started and
+    finished.
+    """
+    from supervisor.cli.render import put_json
+
+    with invocation.client() as client:
+        found = client.flows.show(flow)
+    if invocation.json:
+        put_json(found)
+    else:
+        _put(found)
+
+
+def _put(found: Mapping[str, Any]) -> None:
+    from supervisor.cli.render import Column, put_rows, put_tree
+
+    if sys.stdout.isatty():
+        put_tree(list(_tree(found)))
+        return
+    columns = [Column(name, name) for name in ("id", "name", "queue", "state", "after", "started_at", "finished_at")]
+    put_rows([{**step, "after": ",".join(map(str, step["after"]))} for step in found["steps"]], columns, as_json=False)
+
+
+def _tree(found: Mapping[str, Any]) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """Every step once, signals beside the steps of their flow."""
+    jobs = found["jobs"]
+    done = f"{jobs['all'] - jobs['unfinished']} of {jobs['all']} done"
+    yield 0, _line(f"flow {found['id']}", found["name"] or "", found, done)
+    below: dict[int, list[Mapping[str, Any]]] = {}
+    for step in found["steps"]:
+        below.setdefault(_above(step, found["steps"]), []).append(step)
+    names = {step["id"]: step["name"] or f"job {step['id']}" for step in found["steps"]}
+    waiting = [(1, step) for step in reversed(below.get(found["id"], []))]
+    while waiting:
+        depth, step = waiting.pop()
+        also = [names[parent] for parent in step["after"] if parent in names and parent != _above(step, found["steps"])]
+        told = step["reason"] or step["error"] or (f"also after {', '.join(also)}" if also else "")
+        what = f"{step['queue']}, job {step['id']}" if step["queue"] else f"{step['kind']} {step['id']}"
+        yield depth, _line(names[step["id"]], what, step, told)
+        waiting += [(depth + 1, each) for each in reversed(below.get(step["id"], []))]
+    if found["more"]:
+        yield 1, [("... and more", "dim")]
+
+
+def _above(step: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> int:
+    """Below what a step is drawn: the last of its own flow that it comes after, else that flow.
+
+    A flow in a flow comes after what its first steps come after.
+    """
+    of_flow = {each["id"]: each["flow"] for each in steps if each["kind"] != "signal"}
+    after = step["after"]
+    if step["kind"] == "flow":
+        after = [parent for each in steps if each["flow"] == step["id"] for parent in each["after"]]
+    found: int = max((parent for parent in after if of_flow.get(parent) == step["flow"]), default=step["flow"])
+    return found
+
+
+def _line(called: str, what: str, times: Mapping[str, Any], told: str) -> list[tuple[str, str]]:
+    begun, ended = times.get("started_at") or times.get("created_at"), times.get("finished_at")
+    when = f"{ended[:19]}, {_took(begun, ended)}" if begun and ended else (ended or begun or "")[:19]
+    parts = [(called, "bold"), (what, "dim"), (times["state"], "state"), (when.replace("T", " "), "dim"), (told, "dim")]
+    return [part for part in parts if part[0]]
+
+
+def _took(begun: str, ended: str) -> str:
+    from datetime import datetime
+
+    from supervisor.cli.render import duration
+
+    took = datetime.fromisoformat(ended) - datetime.fromisoformat(begun)
+    return f"took {duration(max(took.total_seconds(), 0.0))}"
+
+
+@jobsctl_command(name="signal", examples=["""jobsctl flow signal 12 approved '{"by": "ann"}'"""])
+@click.argument("flow", type=FLOW)
+@click.argument("name", metavar="NAME")
+@click.argument("payload", required=False)
+@pass_invocation
+def signal(invocation: Invocation, flow: int, name: str, payload: str | None) -> None:
+    """Send a signal to a flow: steps that wait for it go on, and those that are added later find it there."""
+    from supervisor.cli.render import put_json, put_line
+    from supervisor.errors import InvalidPayload
+
+    try:
+        given = json.loads(payload) if payload is not None else None
+    except ValueError as error:
+        raise InvalidPayload(f"the payload is no JSON: {error}") from None
+    with invocation.client() as client:
+        first = client.flows.signal(flow, name, given)
+    if invocation.json:
+        put_json({"id": flow, "signal": name, "repeated": not first})
+    else:
+        put_line("sent" if first else "it had come before; nothing was changed")
+
+
+@jobsctl_command(name="close", examples=["jobsctl flow close 12"])
+@click.argument("flow", type=FLOW)
+@pass_invocation
+def close(invocation: Invocation, flow: int) -> None:
+    """Let an open flow end once its steps have: nothing more is added."""
+    _said(invocation, invocation.ask("flow_close", flow=flow))
+
+
+@jobsctl_command(name="cancel", examples=["jobsctl flow cancel 12"])
+@click.argument("flow", type=FLOW)
+@pass_invocation
+def cancel(invocation: Invocation, flow: int) -> None:
+    """Cancel all of a flow that has not ended; what runs is interrupted."""
+    _said(invocation, invocation.ask("flow_cancel", flow=flow))
+
+
+@jobsctl_command(name="retry", examples=["jobsctl flow retry 12", "jobsctl flow retry 12 --from parse"])
+@click.argument("flow", type=FLOW)
+@click.option("--from", "step", metavar="STEP", help="This step, and all that comes after it, whatever their states.")
+@pass_invocation
+def retry(invocation: Invocation, flow: int, step: str | None) -> None:
+    """Run the dead and the cancelled steps of a flow again, each after those that it comes after."""
+    from supervisor.cli.render import put_json, put_line
+
+    found = invocation.ask("flow_retry", flow=flow, step=step)
+    if invocation.json:
+        put_json(found)
+    else:
+        put_line(f"{found['count']} steps run again")
+
+
+def _said(invocation: Invocation, found: Mapping[str, Any]) -> None:
+    from supervisor.cli.render import put_json, put_line
+
+    if invocation.json:
+        put_json(dict(found))
+    else:
+        put_line(found["state"])
+
+
+for each in (start, add, show_all, show_one, signal, close, cancel, retry):
+    command.add_command(each)

@@ -1,0 +1,319 @@
+"""Flows: from the request to what is stored, how they go on in every pass, and what is done to them from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from supervisor.errors import InvalidFlow, JobsupError, PayloadTooLarge, UnknownFlow, WrongState
+from supervisor.flow.plan import FlowInvalid, Planned, plan
+from supervisor.flow.rules import CALLBACKS, FlowState
+from supervisor.job import GROUP_BYTES_MAX
+from supervisor.keeper.children import inner, known_queue, new_job
+from supervisor.keeper.fitting import fitted
+from supervisor.keeper.housekeeping import Chores
+from supervisor.keeper.pending import PendingGroup
+from supervisor.keeper.state import State
+from supervisor.keeper.work import Work
+from supervisor.observe.failpoint import hit
+from supervisor.store.protocol import FlowStanding, Inserted, NewFlow, NewJob, NewStep
+from supervisor.store.sqlite.transaction import Transaction
+from supervisor.wire import messages
+
+CONTEXT_BYTES_MAX = 64 * 1024
+SIGNAL_BYTES_MAX = 64 * 1024
+CALLBACK_SPARE_BYTES = 4 * 1024
+"""What is put around the payload of a callback."""
+STEPS_AT_ONCE = 64
+STEPS_UNTIL_US = 2_200
+CANCEL_AT_ONCE = 100
+RETRY_AT_ONCE = 100
+RETRY_FROM_MAX = 10_000
+PRUNE_AT_ONCE = 200
+PRUNE_EVERY_MS = 60_000
+
+
+# -- coming in -----------------------------------------------------------------------------------------------------
+
+
+def accept(
+    state: State, request: messages.FlowStart, scope: str, now_ms: int, boot_ms: int,
+    answer: Callable[[Inserted, Sequence[Planned]], None], refuse: Callable[[JobsupError], None],
+) -> None:  # fmt: skip
+    """Check a flow and let it wait for the next pass.
+
+    Raises:
+        InvalidFlow, UnknownQueue, InvalidPayload, PayloadTooLarge: nothing of it is kept.
+    """
+    planned = _planned(request)
+    steps = [_step(state, scope, each, now_ms) for each in planned]
+    context = bytes(request.context)
+    if len(context) > CONTEXT_BYTES_MAX:
+        raise PayloadTooLarge(f"the context has {len(context)} bytes, the limit is {CONTEXT_BYTES_MAX}")
+    size = len(context) + sum(len(step.job.payload) for step in steps if step.job is not None)
+    if size > GROUP_BYTES_MAX:
+        raise PayloadTooLarge(f"the flow has {size} bytes of payloads, the limit is {GROUP_BYTES_MAX}")
+    new = NewFlow(
+        steps, request.key, request.name, scope, None if context == b"null" else context,
+        _callbacks(state, scope, request, now_ms), request.open, request.into,
+    )  # fmt: skip
+    until_ms = None if request.within_ms is None else boot_ms + request.within_ms
+    told = PendingGroup(new, size, lambda inserted, _: answer(inserted, planned), refuse, until_ms)
+    state.intake.append(told)
+    hit("keeper.after_accept")
+
+
+def _planned(request: messages.FlowStart) -> list[Planned]:
+    if request.into is not None and (
+        request.name or bytes(request.context) != b"null" or request.open or any(_callbacks_of(request).values())
+    ):
+        raise InvalidFlow("steps that are added to a flow come without name, context, open and callbacks")
+    try:
+        return plan(request.steps, grafted=request.into is not None)
+    except FlowInvalid as error:
+        raise InvalidFlow(str(error), hint=error.hint) from None
+
+
+def _step(state: State, scope: str, planned: Planned, now_ms: int) -> NewStep:
+    asked: messages.Step = planned.asked
+    parents = tuple((ref, int(policy)) for ref, policy in planned.parents)
+    if planned.nested:
+        return NewStep(None, None, planned.flow, asked.name, parents, callbacks=_callbacks(state, scope, asked, now_ms))
+    if any(_callbacks_of(asked).values()):
+        raise InvalidFlow(f"{_called(asked)}: a job has no callbacks", hint="on_dead of its queue, or a flow around it")
+    assert asked.queue is not None
+    name = inner(scope, asked.queue)
+    queue = known_queue(state.spec, name)
+    (fit,) = fitted(state, name, [asked])
+    waits = bool(parents or asked.wait_for)
+    rules: dict[str, Any] = {} if asked.when is None else {"when": asked.when}
+    if waits:
+        rules |= _from_its_release(fit)
+        fit = msgspec.structs.replace(fit, delay_ms=None, due_at_ms=None, ttl_ms=None)
+        if "ttl_ms" not in rules and queue.ttl_ms is not None and fit.expires_at_ms is None:
+            rules["ttl_ms"] = queue.ttl_ms
+            queue = msgspec.structs.replace(queue, ttl_ms=None)
+    job = new_job(queue, fit, now_ms, name)
+    kept = msgspec.json.encode(rules) if rules else None
+    return NewStep(name, job, planned.flow, asked.name, parents, asked.wait_for, kept)
+
+
+def _from_its_release(job: messages.NewJob) -> dict[str, Any]:
+    """Times that begin when the step has nothing to wait for any more."""
+    given = {"delay_ms": job.delay_ms, "due_at_ms": job.due_at_ms, "ttl_ms": job.ttl_ms}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _called(asked: messages.Step) -> str:
+    return f"step {asked.name}" if asked.name else f"a step for queue {asked.queue}"
+
+
+def _callbacks_of(asked: messages.Step | messages.FlowStart) -> dict[str, messages.CallbackJob | None]:
+    return {name: getattr(asked, name) for name in CALLBACKS}
+
+
+def _callbacks(state: State, scope: str, asked: messages.Step | messages.FlowStart, now_ms: int) -> bytes | None:
+    """The jobs that a flow is to enqueue, as they are stored: checked now, as nobody could be told later."""
+    made = {
+        name: _callback(state, scope, name, job, now_ms)
+        for name, job in _callbacks_of(asked).items()
+        if job is not None
+    }  # fmt: skip
+    return msgspec.json.encode(made) if made else None
+
+
+def _callback(state: State, scope: str, called: str, job: messages.CallbackJob, now_ms: int) -> dict[str, Any]:
+    name = inner(scope, job.queue)
+    queue = known_queue(state.spec, name)
+    if job.delay_ms is not None or job.due_at_ms is not None or job.key is not None:
+        raise InvalidFlow(f"{called}: a callback has no delay, time or key")
+    (fit,) = fitted(state, name, [job])
+    new: NewJob = new_job(queue, fit, now_ms, name)
+    if len(new.payload) > queue.max_payload_bytes - CALLBACK_SPARE_BYTES:
+        raise PayloadTooLarge(
+            f"{called}: the payload has {len(new.payload)} bytes; what is put around it needs {CALLBACK_SPARE_BYTES}"
+        )
+    return {
+        "queue": name, "payload": msgspec.Raw(new.payload), "priority": new.priority,
+        "options": msgspec.Raw(new.options) if new.options else None,
+    }  # fmt: skip
+
+
+# -- going on ------------------------------------------------------------------------------------------------------
+
+
+def go_on(work: Work) -> None:
+    """Tell what ended to what comes after it, and cancel what belongs to flows that are cancelled, as time allows."""
+    tx, state = work.tx, work.state
+    if tx.cancelling:
+        _cancel_some(work)
+    while tx.flows_wait and not work.late(STEPS_UNTIL_US):
+        ended = tx.progress_flows(STEPS_AT_ONCE)
+        work.final.update(tx.told_ends)
+        hit("keeper.flows")
+        for flow in ended:
+            work.final.add(flow.id)
+            said = partial(state.log.emit, "flow.ended", id=flow.id, called=flow.name or "", state=flow.state.value)
+            work.afterwards(said)
+    if tx.flows_wait or tx.cancelling:
+        work.afterwards(partial(setattr, state, "wants_lease", True))
+
+
+def _cancel_some(work: Work) -> None:
+    running = work.tx.cancel_steps(CANCEL_AT_ONCE)
+    if running:
+        work.afterwards(partial(_interrupt, work.state, running))
+
+
+def _interrupt(state: State, ids: Sequence[int]) -> None:
+    state.withdrawn.update(ids)
+    state.withdraw_at_ms = 0
+
+
+def prune(work: Work, chores: Chores) -> None:
+    """Delete flows that are old enough, with their jobs, some jobs in each pass."""
+    state = work.state
+    if work.boot_ms < chores.prune_flows_at_ms:
+        return
+    removed = 0
+    retention = state.spec.flow_retention
+    times = (
+        (FlowState.COMPLETED, retention.completed_ms),
+        (FlowState.CANCELLED, retention.cancelled_ms),
+        (FlowState.DEAD, retention.dead_ms),
+    )
+    for ended, kept_ms in times:
+        if kept_ms is not None and not removed:
+            removed = work.tx.prune_flows(ended, work.now_ms - kept_ms, PRUNE_AT_ONCE)
+    at_ms = work.boot_ms + (20 if removed else PRUNE_EVERY_MS)
+    work.afterwards(partial(setattr, chores, "prune_flows_at_ms", at_ms))
+
+
+# -- from outside --------------------------------------------------------------------------------------------------
+
+
+Reply = Callable[[dict[str, Any]], None]
+Refuse = Callable[[JobsupError], None]
+
+
+class OnFlow:
+    """An operation on one flow."""
+
+    until_ms: int | None = None
+
+    def __init__(self, state: State, flow: int, scope: str, reply: Reply, refuse: Refuse) -> None:
+        self.state = state
+        self.flow = flow
+        self.scope = scope
+        self.reply = reply
+        self.refuse = refuse
+
+    def step(self, tx: Transaction, now_ms: int) -> Callable[[], bool]:  # noqa: ARG002 - the interface of operations
+        """Do it, or say why not."""
+        try:
+            shown = self.act(tx, _standing(tx, self.flow, self.scope))
+        except JobsupError as error:
+            return partial(self._refused, error)
+        return partial(self._done, shown)
+
+    def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any] | None:
+        """Do it; what is answered, or None if there is more to do."""
+        raise NotImplementedError
+
+    def _refused(self, error: JobsupError) -> bool:
+        self.refuse(error)
+        return True
+
+    def _done(self, shown: dict[str, Any] | None) -> bool:
+        self.state.wants_lease = True
+        if shown is None:
+            return False
+        self.reply(shown)
+        return True
+
+
+def _standing(tx: Transaction, flow_id: int, scope: str) -> FlowStanding:
+    flow = tx.flow(flow_id)
+    if flow is None or flow.scope != scope:
+        raise UnknownFlow(f"there is no flow {flow_id}", hint="jobsctl flow list names those that there are")
+    return flow
+
+
+class Signal(OnFlow):
+    """A signal came."""
+
+    def __init__(
+        self, state: State, flow: int, scope: str, reply: Reply, refuse: Refuse, *, name: str, payload: bytes
+    ) -> None:  # fmt: skip
+        super().__init__(state, flow, scope, reply, refuse)
+        self.name = name
+        self.payload = payload
+
+    def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
+        """Note it, unless it came before."""
+        if flow.state is not FlowState.RUNNING:
+            raise WrongState(f"flow {flow.id} is {flow.state.value}: it waits for no signal")
+        first = tx.signal_flow(flow.id, self.name, self.payload)
+        return {"id": flow.id, "signal": self.name, "repeated": not first}
+
+
+class Close(OnFlow):
+    """No more is added from outside."""
+
+    def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
+        """Close it; closed once is closed."""
+        tx.close_flow(flow.id)
+        return _said(tx, flow)
+
+
+class Cancel(OnFlow):
+    """Cancel all of it."""
+
+    def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
+        """Begin; the passes that follow do the rest."""
+        if flow.state.final:
+            raise WrongState(f"flow {flow.id} is {flow.state.value}: only a flow that has not ended can be cancelled")
+        tx.cancel_flow(flow.id)
+        return _said(tx, flow)
+
+
+class Retry(OnFlow):
+    """Run steps again, some in each pass: the last ones first, so that whatever comes before finds them waiting."""
+
+    def __init__(
+        self, state: State, flow: int, scope: str, reply: Reply, refuse: Refuse, *, name: str | None
+    ) -> None:  # fmt: skip
+        super().__init__(state, flow, scope, reply, refuse)
+        self.name = name
+        self.before_id: int | None = None
+        self.count = 0
+
+    def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any] | None:
+        """The next of them."""
+        if flow.state is FlowState.CANCELLING:
+            raise WrongState(f"flow {flow.id} is being cancelled", hint="try again when it has ended")
+        if self.name is not None:
+            return _said(tx, flow) | {"count": tx.retry_from(flow.id, self.name, RETRY_FROM_MAX)}
+        count, before_id = tx.retry_steps(flow.id, self.before_id, RETRY_AT_ONCE)
+        self.count, self.before_id = self.count + count, before_id
+        return None if before_id is not None else _said(tx, flow) | {"count": self.count}
+
+
+def _said(tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
+    now = tx.flow(flow.id)
+    assert now is not None
+    return {"id": flow.id, "name": flow.name, "state": now.state.value}
+
+
+def answered(inserted: Inserted, planned: Sequence[Planned]) -> dict[str, Any]:
+    """What the client of a flow hears."""
+    flow, *ids = inserted.ids
+    named = {
+        each.asked.name: step_id
+        for each, step_id in zip(planned, ids, strict=False)
+        if each.flow == -1 and each.asked.name is not None
+    }
+    return {"id": flow, "steps": len(ids), "ids": named, "repeated": inserted.repeated}

@@ -1,0 +1,80 @@
+"""A flow as people write it, in Python or in a file, as the members of the request that starts it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from supervisor.errors import InvalidFlow, JobsupError
+from supervisor.flow.rules import CALLBACKS
+from supervisor.wire.job_text import job_text, members
+
+OF_STEPS = ("name", "after", "when", "wait_for")
+KEYS = ("queue", "payload", "steps", *OF_STEPS, *CALLBACKS)
+
+
+def flow_text(given: Mapping[str, Any]) -> str:
+    """The members of a request as JSON text without the braces around them.
+
+    Raises:
+        InvalidFlow, InvalidPayload: it is no flow, or something of it cannot be written as JSON; the step is named.
+    """
+    parts = []
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name == "steps":
+            parts.append(f'"steps":{_steps(value, "")}')
+        elif name in CALLBACKS:
+            parts.append(f'"{name}":{_job(value, name)}')
+        elif name in ("name", "context"):
+            parts.append(f'"{name}":{_text(value, name)}')
+        else:
+            known = f"there are name, context, steps, {', '.join(CALLBACKS)}"
+            raise InvalidFlow(f"{name} is no key of a flow", hint=known)
+    return ",".join(parts)
+
+
+def _steps(steps: Any, path: str) -> str:
+    if not isinstance(steps, Sequence) or isinstance(steps, str):
+        raise InvalidFlow(f"{path or 'the flow'}: steps must be a list")
+    return f"[{','.join(_step(step, f'{path}steps[{at}]') for at, step in enumerate(steps))}]"
+
+
+def _step(step: Any, path: str) -> str:
+    if not isinstance(step, Mapping):
+        raise InvalidFlow(f"{path}: a step must be an object")
+    path = f"step {step['name']}" if isinstance(step.get("name"), str) else path
+    own = {name: step[name] for name in OF_STEPS if step.get(name) is not None}
+    own |= {"wait_for": [own["wait_for"]]} if isinstance(own.get("wait_for"), str) else {}
+    own |= {"after": [own["after"]]} if isinstance(own.get("after"), str) else {}
+    parts = [_text(own, path)[1:-1]] if own else []
+    parts += [f'"{name}":{_job(step[name], f"{path}: {name}")}' for name in CALLBACKS if step.get(name) is not None]
+    if step.get("steps") is not None:
+        parts.append(f'"steps":{_steps(step["steps"], f"{path}: ")}')
+        extra = [name for name in step if name not in (*OF_STEPS, *CALLBACKS, "steps")]
+        if extra:
+            raise InvalidFlow(f"{path}: a flow in a flow has no {extra[0]}", hint="its steps may have it")
+    else:
+        parts.append(_job(step, path)[1:-1])
+    return f"{{{','.join(parts)}}}"
+
+
+def _job(job: Any, path: str) -> str:
+    """The queue, the payload and the options of one job."""
+    if not isinstance(job, Mapping):
+        raise InvalidFlow(f"{path}: must be an object with queue and payload")
+    try:
+        given = members({name: value for name, value in job.items() if name not in KEYS})
+        queue = {} if job.get("queue") is None else {"queue": job["queue"]}
+        return job_text(job.get("payload"), queue | given)
+    except JobsupError as error:
+        raise type(error)(f"{path}: {error.message}", hint=error.hint) from None
+
+
+def _text(value: Any, path: str) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidFlow(f"{path}: cannot be written as JSON: {error}") from None
