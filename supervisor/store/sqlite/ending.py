@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -13,7 +14,19 @@ from supervisor.store.sqlite.adding import Pending
 from supervisor.store.sqlite.base import encode
 from supervisor.store.sqlite.releasing import Releasing
 from supervisor.store.sqlite.statements import SQL
-from supervisor.store.sqlite.steps import FlowRow
+from supervisor.store.sqlite.steps import SIGNAL, FlowRow
+
+
+class EndedStep(NamedTuple):
+    """A step that ended; `fails`: what comes after it must not count it as done."""
+
+    id: int
+    flow: int
+    kind: int
+    state: State
+    skipped: bool
+    fails: bool
+    result_bytes: int
 
 
 class Ending(Releasing):
@@ -24,17 +37,30 @@ class Ending(Releasing):
         self._flow_ends: list[FlowEnd] = []
         """Flows that ended in this transaction and that nobody was told of yet."""
 
-    def _count_end(self, step_id: int, flow_id: int, state: State, *, skipped: bool, fails: bool) -> None:
-        flow = self._flow(flow_id)
-        assert flow is not None
+    def _count_ends(self, steps: Iterable[EndedStep]) -> None:
+        """Flows count the ends of their steps, each once."""
+        touched: dict[int, FlowRow] = {}
+        for step_id, flow_id, kind, state, skipped, fails, result_bytes in steps:
+            if kind == SIGNAL:
+                continue
+            flow = touched.get(flow_id) or self._flow(flow_id)
+            assert flow is not None
+            touched[flow_id] = flow
+            flow.unfinished -= 1
+            if result_bytes:
+                self._root_of(flow).bytes += result_bytes
+            if fails or skipped:
+                self._count_failure(flow, step_id, state, skipped=skipped, fails=fails)
+        for flow in touched.values():
+            self._end_if_done(flow)
+
+    def _count_failure(self, flow: FlowRow, step_id: int, state: State, *, skipped: bool, fails: bool) -> None:
         forgiven = fails and tolerated([Policy(row[0]) for row in self._db.execute(SQL.edges_policies, (step_id,))])
         if forgiven:
             self._db.execute(SQL.step_mark, (step_id, 0, 1))
         flow.count(state, 1, skipped=skipped, tolerated=forgiven)
-        flow.unfinished -= 1
         if state is State.DEAD and not flow.told & Callback.DEATH:
             self._call(flow, Callback.DEATH)
-        self._end_if_done(flow)
 
     def _end_if_done(self, flow: FlowRow) -> None:
         """A flow ends when its last step has, and a flow around it counts that as the end of a step."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
-from supervisor.flow.rules import failed
-from supervisor.job import FINAL, State
 from supervisor.store.driver import plain_text
 from supervisor.store.protocol import LeasedJob
 from supervisor.store.sqlite.base import Base, encode
@@ -24,50 +22,44 @@ class Feeding(Base):
     """What goes with a step when it is handed out."""
 
     def _with_fed(self, jobs: Sequence[LeasedJob]) -> Sequence[LeasedJob]:
-        """Jobs to be handed out, with what those that are steps are told."""
-        if not self._cache.has_flows:
-            return jobs
-        return [self._with_story(job) if job.options is not None and STEP_MARK in job.options else job for job in jobs]
+        """Jobs to be handed out once more, with what those that are steps are told."""
+        fed = self._fed_to((job.id, job.options) for job in jobs)
+        return [
+            job._replace(payload=job.payload + fed[job.id], own_bytes=len(job.payload)) if job.id in fed else job
+            for job in jobs
+        ]
 
-    def _with_story(self, job: LeasedJob) -> LeasedJob:
-        fed = self._fed(job.id)
-        return job if fed is None else job._replace(payload=job.payload + fed, own_bytes=len(job.payload))
+    def _fed_to(self, jobs: Iterable[tuple[int, bytes | None]]) -> dict[int, bytes]:
+        """What those of these jobs are told that are steps, by their options."""
+        steps = [job_id for job_id, options in jobs if options is not None and STEP_MARK in options]
+        return self._fed(steps) if steps else {}
 
-    def _facts_of(self, job_id: int) -> dict[str, Any]:
-        """What a condition may look at."""
-        fed = self._fed(job_id)
-        return {} if fed is None else msgspec.json.decode(fed)
-
-    def _fed(self, job_id: int) -> bytes | None:
-        """What a step is told of its flow, as JSON; None for a job that is no step."""
-        row = self._db.execute(SQL.fed_flow, (job_id,)).fetchone()
-        if row is None:
-            return None
-        flow_id, name, step, context = row
-        results: dict[str, Any] = {}
-        states: dict[str, str] = {}
-        signals: dict[str, Any] = {}
-        for parent, kind, state, skipped, result, at, payload in self._db.execute(
-            SQL.fed_parents, (job_id,)
-        ).fetchall():
-            named = plain_text(parent)
-            if kind == SIGNAL:
-                if at is not None:
-                    signals[named] = msgspec.Raw(payload)
+    def _fed(self, steps: Sequence[int]) -> dict[int, bytes]:
+        """What these steps are told of their flows, as JSON; jobs that are none are left out."""
+        told: dict[int, dict[str, Any]] = {}
+        story: dict[str, Any] = {}
+        last = 0
+        rows = self._db.execute(SQL.fed, (encode(list(steps)).decode(),)).fetchall()
+        for child, flow_id, name, step, context, parent, kind, state, skipped, result in rows:
+            if child != last:
+                last = child
+                story = told[child] = {
+                    "id": flow_id, "name": plain_text(name), "step": plain_text(step),
+                    "context": None if context is None else msgspec.Raw(context),
+                    "results": {}, "states": {}, "signals": {},
+                }  # fmt: skip
+            if parent is None:
                 continue
-            states[named] = SKIPPED if skipped else plain_text(state) or "unfinished"
-            if state is not None and not failed(_state(state), skipped=bool(skipped)):
-                results[named] = None if result is None else msgspec.Raw(result)
-        return encode(
-            {
-                "id": flow_id, "name": plain_text(name), "step": plain_text(step),
-                "context": None if context is None else msgspec.Raw(context),
-                "results": results, "states": states, "signals": signals,
-            }
-        )  # fmt: skip
-
-
-def _state(value: Any) -> State:
-    """A final state as a row has it, of a job or of a flow; one that goes on again counts as not completed."""
-    named = plain_text(value)
-    return State(named) if named in FINAL else State.CANCELLED
+            named = parent.decode()
+            if kind == SIGNAL:
+                if result is not None:
+                    story["signals"][named] = msgspec.Raw(result)
+            elif state == b"completed":
+                story["states"][named] = "completed"
+                story["results"][named] = None if result is None else msgspec.Raw(result)
+            elif skipped:
+                story["states"][named] = SKIPPED
+                story["results"][named] = None
+            else:
+                story["states"][named] = plain_text(state) or "unfinished"
+        return {job_id: encode(story) for job_id, story in told.items()}

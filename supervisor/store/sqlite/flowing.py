@@ -7,7 +7,7 @@ next pass.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from supervisor.errors import UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy, failed
@@ -16,13 +16,14 @@ from supervisor.policy.rank import rank
 from supervisor.store.driver import plain_text
 from supervisor.store.protocol import TRAILED, FlowEnd, Held
 from supervisor.store.sqlite.base import ZERO, Place, encode
+from supervisor.store.sqlite.ending import EndedStep
 from supervisor.store.sqlite.planting import Planting
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL
 
 AT_ONCE = -1
 """In `blocked_free`: the step starts whatever else it waits for."""
-EDGES_PER_STEP = 256
+EDGES_AT_ONCE = 512
 
 
 class Flowing(Planting):
@@ -65,25 +66,36 @@ class Flowing(Planting):
 
     def _tell(self, counted: dict[int, bool]) -> int:
         """Tell these ends; returns how many steps and edges that took."""
+        ended = self._ended_steps(list(counted))
+        edges, cut = self._open_edges(list(ended))
         waits: Counter[int] = Counter()
         lost: dict[int, int] = {}
-        told = 0
-        rows = self._db.execute(SQL.step_ended, (encode(list(counted)).decode(),)).fetchall()
-        for step_id, flow_id, kind, _, skipped, outcome in rows:
-            state = self._state_of_step(step_id, kind, outcome)
-            if state is None:
-                continue  # it runs again by now
-            fails = failed(state, skipped=bool(skipped))
-            edges = self._db.execute(SQL.edges_open, (step_id, EDGES_PER_STEP)).fetchall()
-            told += 1 + len(edges)
-            self._tell_children(step_id, edges, waits, lost, fails=fails)
-            if len(edges) == EDGES_PER_STEP:
-                self._write_down(step_id, counted=counted[step_id])
-            elif kind != SIGNAL and not counted[step_id]:
-                self._count_end(step_id, flow_id, state, skipped=bool(skipped), fails=fails)
+        for parent, child, policy in edges:
+            if not ended[parent].fails or policy == Policy.IGNORE:
+                waits[child] += 0 if waits[child] < 0 else 1
+            elif policy == Policy.CONTINUE:
+                waits[child] = AT_ONCE
+            else:
+                lost.setdefault(child, parent)
+        for step in cut:
+            self._write_down(step, counted=counted[step])
+        self._count_ends(step for step in ended.values() if step.id not in cut and not counted[step.id])
         self._free_children(waits)
         self._cancel_children(lost)
-        return max(told, 1)
+        return max(len(ended) + len(edges), 1)
+
+    def _ended_steps(self, ids: list[int]) -> dict[int, EndedStep]:
+        """How these steps ended; those that run again by now are left out."""
+        found: dict[int, EndedStep] = {}
+        for step_id, flow_id, kind, skipped, outcome, size in self._db.execute(SQL.step_ended, (encode(ids).decode(),)):
+            if outcome == b"completed" and kind == JOB:
+                found[step_id] = EndedStep(step_id, flow_id, kind, State.COMPLETED, False, False, size)
+                continue
+            state = self._state_of_step(step_id, kind, outcome)
+            if state is not None:
+                fails = failed(state, skipped=bool(skipped))
+                found[step_id] = EndedStep(step_id, flow_id, kind, state, bool(skipped), fails, size)
+        return found
 
     def _state_of_step(self, step_id: int, kind: int, outcome: bytes | None) -> State | None:
         """How a step ended; None if it has not."""
@@ -94,18 +106,17 @@ class Flowing(Planting):
             return State(flow.state.value) if flow is not None and flow.state.final else None
         return None if outcome is None else State(outcome.decode())
 
-    def _tell_children(
-        self, step_id: int, edges: Sequence[tuple[int, int]], waits: Counter[int], lost: dict[int, int], *, fails: bool
-    ) -> None:
-        for child, policy in edges:
-            if not fails or policy == Policy.IGNORE:
-                waits[child] += 0 if waits[child] < 0 else 1
-            elif policy == Policy.CONTINUE:
-                waits[child] = AT_ONCE
-            else:
-                lost.setdefault(child, step_id)
-        if edges:
-            self._db.execute(SQL.edges_done, (step_id, encode([child for child, _ in edges]).decode()))
+    def _open_edges(self, parents: list[int]) -> tuple[list[tuple[int, int, int]], set[int]]:
+        """Edges that are not done, and are now; and the parents of which there are more than fit into one step."""
+        listed = encode(parents).decode()
+        edges = self._db.execute(SQL.edges_open, (listed, EDGES_AT_ONCE + 1)).fetchall()
+        if len(edges) <= EDGES_AT_ONCE:
+            self._db.execute(SQL.edges_done, (listed,))
+            return edges, set()
+        told = edges[:EDGES_AT_ONCE]
+        self._db.executemany(SQL.edge_done, [(parent, child) for parent, child, _ in told])
+        last = told[-1][0]
+        return told, {parent for parent in parents if parent >= last}
 
     def _free_children(self, waits: Counter[int]) -> None:
         """Those who wait for less now; whoever waits for nothing is released."""

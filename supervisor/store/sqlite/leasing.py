@@ -97,6 +97,7 @@ class Leasing(Feeding, Measuring):
         """Write a lease of ready jobs; `picked` has the lane and the cost of each, nothing where all are plain."""
         trailed = [row[0] for row in rows if row[3]]
         trails = self._trails(trailed) if trailed else {}
+        fed = self._fed_to((row[0], row[7]) for row in rows) if self._cache.has_flows else NOTHING
         jobs: list[LeasedJob] = []
         held: dict[int, Held] = {}
         for number, row in enumerate(rows):
@@ -106,9 +107,12 @@ class Leasing(Feeding, Measuring):
             if trail is not None:
                 attempt, previous, ready_at = 1 + trail[1] + trail[2], trail[6], trail[READY_AT] or ready_at
             lane, cost, key = _placed(picked[number]) if picked else PLAIN_PLACE
+            own_bytes = None
+            if job_id in fed:
+                payload, own_bytes = payload + fed[job_id], len(payload)
             jobs.append(
                 LeasedJob(job_id, attempt, priority, enqueued_at, due_at, options, payload, previous, band, pos, mark,
-                          lane, cost, key)
+                          lane, cost, key, own_bytes)
             )  # fmt: skip
             held[job_id] = Held(band, pos, mark, attempt, lane, cost, ready_at)
         token = self._take("next_token", 1)
@@ -116,7 +120,7 @@ class Leasing(Feeding, Measuring):
         self._cache.leases[token] = OpenLease(token, owner, queue.name, held, self._now_ms)
         self._count(queue, State.QUEUED, -len(jobs))
         self._count(queue, State.RUNNING, len(jobs))
-        return Lease(token, owner, queue.name, self._with_fed(jobs))
+        return Lease(token, owner, queue.name, jobs)
 
     # -- where lanes take turns, or limits decide ----------------------------------------------------------------
 
@@ -425,6 +429,7 @@ def _fitting(cursor: Any, bytes_max: int) -> list[tuple[Any, ...]]:
     return rows
 
 
+NOTHING: Mapping[int, bytes] = {}
 PLAIN_PLACE = (0, 1, "")
 """The lane, the cost and the key of a job without any."""
 

@@ -266,7 +266,7 @@ CREATE TABLE flow (
   id INTEGER PRIMARY KEY, name TEXT, state TEXT NOT NULL, parent INTEGER, root INTEGER NOT NULL, scope TEXT NOT NULL,
   open INTEGER NOT NULL, steps INTEGER NOT NULL, unfinished INTEGER NOT NULL, dead INTEGER NOT NULL DEFAULT 0,
   cancelled INTEGER NOT NULL DEFAULT 0, skipped INTEGER NOT NULL DEFAULT 0, told INTEGER NOT NULL DEFAULT 0,
-  created_at INTEGER NOT NULL, finished_at INTEGER, callbacks TEXT, context TEXT
+  bytes INTEGER NOT NULL DEFAULT 0, created_at INTEGER NOT NULL, finished_at INTEGER, callbacks TEXT, context TEXT
 ) STRICT;
 CREATE INDEX flow_unfinished ON flow (state) WHERE finished_at IS NULL;
 CREATE INDEX flow_by_root ON flow (root, id);

@@ -14,6 +14,7 @@ from supervisor.policy.rank import rank
 from supervisor.store.protocol import SOLO, TRAILED, Expiry
 from supervisor.store.sqlite.adding import Adding
 from supervisor.store.sqlite.base import encode
+from supervisor.store.sqlite.cache import Lane
 from supervisor.store.sqlite.feeding import SKIPPED, Feeding
 from supervisor.store.sqlite.statements import SQL
 
@@ -27,23 +28,39 @@ class Releasing(Feeding, Adding):
 
     def _release(self, ids: Sequence[int]) -> None:
         """Let steps go on. One that would be fed more than may be is dead; one whose condition fails is skipped."""
-        listed = encode(list(ids)).decode()
-        heavy = dict(self._db.execute(SQL.fed_bytes, (listed, FED_BYTES_MAX)).fetchall())
-        for row in self._db.execute(SQL.step_release, (listed,)).fetchall():
-            job_id, flow_id, rules = row[0], row[8], msgspec.json.decode(row[9]) if row[9] else {}
+        rows = self._db.execute(SQL.step_release, (encode(list(ids)).decode(),)).fetchall()
+        heavy = self._heavy(rows)
+        free: list[tuple[Any, ...]] = []
+        for row in rows:
+            job_id, flow_id, rules = row[0], row[8], row[9]
             flow = self._flow(flow_id)
-            if flow is None or flow.state is FlowState.CANCELLING:
+            assert flow is not None
+            if flow.state is FlowState.CANCELLING:
                 self._end_step(job_id, State.CANCELLED, "the flow was cancelled")
             elif job_id in heavy:
                 self._end_step(job_id, State.DEAD, TOO_LARGE)
-            elif "when" not in rules or self._wanted(job_id, rules["when"]):
-                self._go_on(row, rules)
+            elif rules is None:
+                free.append(row)
+            elif self._wanted(job_id, msgspec.json.decode(rules)):
+                self._go_on_later(row, msgspec.json.decode(rules))
+        self._make_ready(free)
 
-    def _wanted(self, job_id: int, expression: str) -> bool:
+    def _heavy(self, rows: Sequence[tuple[Any, ...]]) -> set[int]:
+        """Those that would be fed more than may be; looked for only in flows whose results are as large in all."""
+        flows = [flow for flow_id in {row[8] for row in rows} if (flow := self._flow(flow_id)) is not None]
+        if all(self._root_of(flow).bytes <= FED_BYTES_MAX for flow in flows):
+            return set()
+        listed = encode([row[0] for row in rows]).decode()
+        return {row[0] for row in self._db.execute(SQL.fed_bytes, (listed, FED_BYTES_MAX)).fetchall()}
+
+    def _wanted(self, job_id: int, rules: dict[str, Any]) -> bool:
         """Whether a step's condition holds; if not, or if it cannot be told, the step is skipped, with the reason."""
+        expression = rules.get("when")
+        if expression is None:
+            return True
         reason = f"{SKIPPED}: {expression} does not hold"
         try:
-            if condition.holds(expression, self._facts_of(job_id)):
+            if condition.holds(expression, msgspec.json.decode(self._fed([job_id])[job_id])):
                 return True
         except condition.BadCondition as error:
             reason = f"{SKIPPED}: {expression} could not be computed: {error}"
@@ -55,30 +72,56 @@ class Releasing(Feeding, Adding):
         row, stands = self._place(job_id)
         self._withdraw(row, stands, reason, state)
 
-    def _go_on(self, row: Sequence[Any], rules: dict[str, Any]) -> None:
-        job_id, queue_id, lane_id, priority, failures, crashes, interruptions, solo = row[:8]
-        queue = self._cache.by_id[queue_id]
-        lane = queue.home if lane_id == queue.home.id else self._lane_by_id(lane_id)
-        place = rank(queue.discipline.order, priority, self._sequence(1))
-        due_at = rules.get("due_at_ms")
-        if "delay_ms" in rules:
-            due_at = self._now_ms + rules["delay_ms"]
-        later = due_at if due_at is not None and due_at > self._now_ms else None
-        self._db.execute(SQL.blocked_remove, (job_id,))
-        trail = (job_id, failures, crashes, interruptions, *place, later, solo)
-        self._db.execute(SQL.step_trail, (*trail, later or self._now_ms))
-        if later is not None:
-            after(State.BLOCKED, Event.UNBLOCK_LATER)
-            self._db.execute(SQL.insert_scheduled, (later, job_id))
-            self._note_due(later)
-        else:
-            self._db.execute(SQL.insert_ready, (lane.id, *place, job_id, SOLO if solo else TRAILED))
+    def _make_ready(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Steps that may run now: rows of step_release.sql."""
+        if not rows:
+            return
+        sequence = self._sequence(len(rows))
+        removed: list[int] = []
+        trails: list[tuple[Any, ...]] = []
+        ready: list[tuple[Any, ...]] = []
+        queues: dict[int, list[int]] = {}
+        lanes: dict[int, Lane] = {}
+        for job_id, queue_id, lane_id, priority, failures, crashes, interruptions, solo, _, _ in rows:
+            queue = self._cache.by_id[queue_id]
+            band, pos = rank(queue.discipline.order, priority, sequence)
+            sequence += 1
+            removed.append(job_id)
+            trails.append((job_id, failures, crashes, interruptions, band, pos, None, solo, self._now_ms))
+            ready.append((lane_id, band, pos, job_id, SOLO if solo else TRAILED))
+            queues.setdefault(queue_id, []).append(job_id)
+            if lane_id != queue.home.id and lane_id not in lanes:
+                lanes[lane_id] = self._lane_by_id(lane_id)
+        self._db.execute(SQL.blocked_clear, (encode(removed).decode(),))
+        self._db.executemany(SQL.step_trail, trails)
+        self._db.executemany(SQL.insert_ready, ready)
+        for lane in lanes.values():
             self._mark(lane)
+        for queue_id, ids in queues.items():
+            queue = self._cache.by_id[queue_id]
+            self._waits_again(queue, min(ids))
+            self._count(queue, State.BLOCKED, -len(ids))
+            self._count(queue, State.QUEUED, len(ids))
+
+    def _go_on_later(self, row: tuple[Any, ...], rules: dict[str, Any]) -> None:
+        """A step with times of its own, which begin now."""
+        job_id, queue_id, _, priority, failures, crashes, interruptions, solo = row[:8]
+        due_at = self._now_ms + rules["delay_ms"] if "delay_ms" in rules else rules.get("due_at_ms")
         if "ttl_ms" in rules:
-            self._give_ttl(job_id, (later or self._now_ms) + rules["ttl_ms"])
+            self._give_ttl(job_id, max(due_at or 0, self._now_ms) + rules["ttl_ms"])
+        if due_at is None or due_at <= self._now_ms:
+            self._make_ready([row])
+            return
+        queue = self._cache.by_id[queue_id]
+        after(State.BLOCKED, Event.UNBLOCK_LATER)
+        place = rank(queue.discipline.order, priority, self._sequence(1))
+        self._db.execute(SQL.blocked_remove, (job_id,))
+        self._db.execute(SQL.step_trail, (job_id, failures, crashes, interruptions, *place, due_at, solo, due_at))
+        self._db.execute(SQL.insert_scheduled, (due_at, job_id))
+        self._note_due(due_at)
         self._waits_again(queue, job_id)
         self._count(queue, State.BLOCKED, -1)
-        self._count(queue, State.QUEUED if later is None else State.SCHEDULED, 1)
+        self._count(queue, State.SCHEDULED, 1)
 
     def _give_ttl(self, job_id: int, at_ms: int) -> None:
         """A step's time to live begins when it is released."""

@@ -23,15 +23,16 @@ class FlowRow:
     """A flow as this transaction has it."""
 
     __slots__ = (
-        "callbacks", "cancelled", "created_at", "dead", "finished_at", "id", "name", "open", "parent", "root", "scope",
-        "skipped", "state", "steps", "told", "unfinished",
+        "bytes", "callbacks", "cancelled", "created_at", "dead", "finished_at", "id", "name", "open", "parent", "root",
+        "scope", "skipped", "state", "steps", "told", "unfinished",
     )  # fmt: skip
 
     def __init__(self, row: Sequence[object]) -> None:
         values = [plain_text(value) for value in row]
         (
             self.id, self.name, state, self.parent, self.root, self.scope, self.open, self.steps, self.unfinished,
-            self.dead, self.cancelled, self.skipped, self.told, self.created_at, self.finished_at, self.callbacks,
+            self.dead, self.cancelled, self.skipped, self.told, self.bytes, self.created_at, self.finished_at,
+            self.callbacks,
         ) = values  # fmt: skip
         self.state = FlowState(state)
 
@@ -66,6 +67,12 @@ class Steps(Base):
                 return None
             found = self._flows[flow_id] = FlowRow(row)
         return found
+
+    def _root_of(self, flow: FlowRow) -> FlowRow:
+        """The flow that is in no other; it counts the bytes of all results."""
+        root = self._flow(flow.root) if flow.parent is not None else flow
+        assert root is not None
+        return root
 
     def flow(self, flow_id: int) -> FlowStanding | None:
         """Where a flow stands; None if there is none of that id."""
@@ -149,7 +156,7 @@ class Steps(Base):
         """Write the rows of flows, and then what is written once per transaction."""
         rows = [
             (each.id, each.state.value, each.open, each.steps, each.unfinished, each.dead, each.cancelled,
-             each.skipped, each.told, each.finished_at)
+             each.skipped, each.told, each.bytes, each.finished_at)
             for each in self._flows.values()
         ]  # fmt: skip
         if rows:

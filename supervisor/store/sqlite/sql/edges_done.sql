@@ -1,1 +1,1 @@
-UPDATE edge SET done = 1 WHERE parent = ?1 AND child IN (SELECT value FROM json_each(?2))
+UPDATE edge SET done = 1 WHERE parent IN (SELECT value FROM json_each(?)) AND done = 0

@@ -1,1 +1,2 @@
-SELECT child, policy FROM edge WHERE parent = ? AND done = 0 LIMIT ?
+SELECT parent, child, policy FROM edge WHERE parent IN (SELECT value FROM json_each(?)) AND done = 0
+ORDER BY parent, child LIMIT ?

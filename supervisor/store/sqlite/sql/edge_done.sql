@@ -1,0 +1,1 @@
+UPDATE edge SET done = 1 WHERE parent = ? AND child = ?
