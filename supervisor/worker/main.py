@@ -123,6 +123,9 @@ class Worker:
             end.setblocking(False)
         self._wake_write = wake_write
         self._take_signals()
+        signal.signal(
+            signal.SIGTERM, signal.SIG_DFL
+        )  # there is no job to finish yet: whoever boots slowly stops at once
         stacks = os.open(STACKS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o660, dir_fd=self._folder)
         faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True, chain=False)
         faulthandler.enable(file=stacks, all_threads=True)
@@ -137,6 +140,7 @@ class Worker:
         self._waiter.register(self._wake_read.fileno(), select.POLLIN)
         if self._executor.descriptor is not None:
             self._waiter.register(self._executor.descriptor, select.POLLIN)
+        self._take_signals()
         os.write(self._given.ready_fd, b"r")
 
     def _take_signals(self) -> None:

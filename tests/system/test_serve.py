@@ -340,7 +340,8 @@ KEPT_ALIVE: list[tuple[dict[str, object], str, str]] = [
     ({"result": 1, "cancel": "x"}, "InvalidAnswer", "has result and cancel"),
     ({"result": "x" * 2000}, "ResultTooLarge", "max_result is 1024"),
     ({"snooze": "soon"}, "InvalidAnswer", "the answer's snooze"),
-    ({"snooze": -1}, "InvalidAnswer", "the answer's snooze"),
+    ({"snooze": 1e300}, "InvalidAnswer", "the answer's snooze"),
+    ({"error": {"message": "m", "retry_after": -1}}, "InvalidAnswer", "the answer's error"),
     ({"result": 1, "enqueue": [{"payload": 1}]}, "InvalidAnswer", "names no queue"),
     ({"result": 1, "enqueue": [{"queue": "sums", "speed": 3}]}, "InvalidPayload", "speed is no option"),
     ({"result": 1, "enqueue": [{"queue": "nowhere"}]}, "UnknownQueue", "nowhere"),
@@ -631,6 +632,37 @@ def test_a_stop_lets_the_job_and_the_command_end(tmp_path: Path) -> None:
         assert daemon.wait_end() == 0
         assert (alive(command), "the end" in daemon.log) == (False, True)
         assert charged(daemon.job(job_id)) == DONE
+        assert daemon.survivors() == []
+
+
+SLOW = r"""
+import os, sys, time
+
+if os.path.exists("slow"):
+    open("booting", "w").close()
+    time.sleep(600)
+print('{"ready": true}', flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_stop_does_not_wait_for_a_command_that_is_not_ready_yet(tmp_path: Path) -> None:
+    toml = f"""
+[daemon]
+shutdown_grace = "1h"
+[queues.slow]
+command = [{json.dumps(sys.executable)}, "slow.py"]
+serve = true
+cwd = "../app"
+workers = 1
+boot_timeout = "1h"
+"""
+    with Daemon(tmp_path, toml, app={"slow.py": SLOW}) as daemon:
+        (daemon.app / "slow").touch()
+        (worker,) = daemon.ctl("workers", "--json").lines
+        os.kill(worker["pid"], signal.SIGKILL)
+        until((daemon.app / "booting").exists)
+        assert daemon.stop() == 0
         assert daemon.survivors() == []
 
 

@@ -86,6 +86,7 @@ class Served:
         while True:
             line = self._cut()
             if line is not None:
+                self._drain(self._stderr)  # what it said before it wrote the line belongs to the line
                 return line
             if self.status is not None:
                 raise Ended
@@ -205,7 +206,6 @@ class Served:
 
     def tail(self) -> str | None:
         """The end of what it said on stderr since `begin`; None if that is nothing."""
-        self._drain(self._stderr)
         return self._tail.decode("utf-8", "backslashreplace") or None
 
     def _drain(self, fd: int) -> None:
