@@ -135,6 +135,9 @@ def quiet(job): os.close(2); answer(job, result=os.getpid())
 def rest(job):
     """Stops itself as soon as it has answered."""
     answer(job, result=os.getpid()); os.kill(os.getpid(), signal.SIGSTOP)
+def unlisten(job):
+    """Reads nothing any more, and lives on."""
+    answer(job, result=os.getpid()); os.close(0); time.sleep(600)
 def exit_after(job):
     """Its last answer, and then the end."""
     answer(job, result=os.getpid()); os._exit(4)
@@ -469,6 +472,13 @@ def test_a_job_that_the_command_never_read_is_not_charged_with_its_death(daemon:
     daemon.wait_for(lambda: unread(stopped) > min(size, 60_000), what="the job in the pipe")
     os.kill(stopped, signal.SIGKILL)
     assert charged(daemon.wait_state(job_id, "completed", "dead")) == DONE
+
+
+def test_a_command_that_has_closed_its_stdin_is_replaced(daemon: Daemon) -> None:
+    first, second = run_all(daemon, "served", [{"do": "unlisten"}, {"do": "pid"}])
+    assert (charged(first), charged(second)) == (DONE, DONE)
+    assert first["result"] != second["result"]
+    until(lambda: not alive(first["result"]))
 
 
 def test_a_worker_that_is_killed_takes_its_command_along(daemon: Daemon, tmp_path: Path) -> None:

@@ -183,9 +183,14 @@ class ServeExecutor:
         return outcome._replace(last_output=self._served.tail()) if isinstance(outcome, Failed) else outcome
 
     def _unusable(self, why: str) -> Failed:
-        """The failure of a job that got no answer; nobody knows what the command would write next."""
-        self.spent = True
-        self._served.kill()
+        """The failure of a job that got no answer; nobody knows what the command would write next.
+
+        Raises:
+            NotBegun: the command had not read anything of the job.
+        """
+        self._give_up(why)
+        if not self._served.begun:
+            raise NotBegun
         return Failed(why, type=INVALID_ANSWER, last_output=self._served.tail())
 
     def defer(self) -> bool:

@@ -23,6 +23,8 @@ READ_BYTES = 64 * 1024
 LINE_BYTES_MAX = 16 * 1024 * 1024
 """The longest line that is read from a command, as the longest frame of the socket."""
 TAIL_BYTES = 4096
+CLOSED_ONLY = 0
+"""Of a pipe that is written to: wake only when its reader is gone."""
 CLOSING_MS = 1_000
 """How long a command that has closed its stdin or stdout may take to end: most close them by ending."""
 
@@ -57,9 +59,10 @@ class Served:
             os.set_blocking(fd, False)
         for fd in (self._stdout, self._stderr, self._exit, self._alarm):
             self._poll.register(fd, select.EPOLLIN)
+        self._wanted = CLOSED_ONLY
+        self._poll.register(self._stdin, self._wanted)
         self._unsent = memoryview(b"")
         self._sent_bytes = 0
-        self._awaits_room = False
         self._read = bytearray()
         self._searched = 0
         self._tail = b""
@@ -97,8 +100,10 @@ class Served:
 
     def look(self, until_ms: int | None = 0) -> bool:
         """Take what it does until then, or wait for it for ever; False if it did nothing, or was interrupted."""
-        ready = {fd for fd, _ in self._poll.poll(self._wait_s(until_ms))}
-        if self._stdin in ready:
+        ready = dict(self._poll.poll(self._wait_s(until_ms)))
+        if ready.get(self._stdin, 0) & select.EPOLLERR:
+            self._lose_stdin()
+        elif self._stdin in ready:
             self._write()
         for fd in (self._stderr, self._stdout):
             if fd in ready and not self._take(fd):
@@ -147,19 +152,20 @@ class Served:
                 written = os.write(self._stdin, self._unsent)
                 self._sent_bytes += written
                 self._unsent = self._unsent[written:]
+            wanted = CLOSED_ONLY
         except BlockingIOError:
-            pass
+            wanted = select.EPOLLOUT
         except BrokenPipeError:
-            self._unsent = memoryview(b"")
-            self._close_with("stdin")
-        self._await_room(wanted=bool(self._unsent))
+            return  # what waits for it is told so as well
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._poll.modify(self._stdin, wanted)
 
-    def _await_room(self, *, wanted: bool) -> None:
-        if wanted and not self._awaits_room:
-            self._poll.register(self._stdin, select.EPOLLOUT)
-        elif self._awaits_room and not wanted:
-            self._poll.unregister(self._stdin)
-        self._awaits_room = wanted
+    def _lose_stdin(self) -> None:
+        """Nobody can read there any more."""
+        self._poll.unregister(self._stdin)
+        self._unsent = memoryview(b"")
+        self._close_with("stdin")
 
     def _close_with(self, name: str) -> None:
         if not self._closed:
@@ -238,7 +244,6 @@ class Served:
         """Close its stdin, and wait for its end; half of the grace later it gets SIGTERM, at its end SIGKILL."""
         now_ms = boot_ms()
         assert self._process.stdin
-        self._await_room(wanted=False)
         self._process.stdin.close()
         for until_ms, then in ((now_ms + grace_ms // 2, self.terminate), (now_ms + grace_ms, self.kill)):
             while self.status is None and boot_ms() < until_ms:
