@@ -265,6 +265,10 @@ class FlowOfJob:
         self.signals = signals or {}
         self._add = add
 
+    def as_dict(self) -> dict[str, Any]:
+        """All that it knows, as commands are told it."""
+        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
+
     def enqueue(self, queue: str, payload: Any = None, **options: Any) -> None:
         """As `Job.enqueue`, and the new job belongs to this flow: it does not end before that job has.
 

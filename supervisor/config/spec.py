@@ -204,6 +204,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str
     handler: str | None = None
     command: tuple[str, ...] | None = None
+    serve: bool = False
     workers: int | WorkerRange = 2
     scale: Scale = Scale()
     order: tuple[str, ...] = ("fifo",)

@@ -47,7 +47,7 @@ from supervisor.policy.options import to_wire
 from supervisor.unix import barrier, ring
 from supervisor.unix.chunk import Chunk, ChunkJob, decode_chunk, outcome_file, payload_file
 from supervisor.unix.clock import boot_ns, wall_offset_ms
-from supervisor.unix.inheritance import Executor, WorkerInheritance
+from supervisor.unix.inheritance import Executor, NotBegun, WorkerInheritance
 from supervisor.unix.memory import W_CLAIM, W_DONE, W_LIMIT, Memory
 from supervisor.unix.ring import RingWriter
 from supervisor.unix.slot import (
@@ -88,6 +88,7 @@ def run(inheritance: WorkerInheritance) -> int:
     worker = Worker(inheritance)
     worker.boot()
     worker.serve()
+    worker.close()
     return 0
 
 
@@ -124,6 +125,9 @@ class Worker:
             end.setblocking(False)
         self._wake_write = wake_write
         self._take_signals()
+        signal.signal(
+            signal.SIGTERM, signal.SIG_DFL
+        )  # there is no job to finish yet: whoever boots slowly stops at once
         stacks = os.open(STACKS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o660, dir_fd=self._folder)
         faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True, chain=False)
         faulthandler.enable(file=stacks, all_threads=True)
@@ -136,6 +140,9 @@ class Worker:
         self._waiter = select.poll()
         self._waiter.register(self._sock.fileno(), select.POLLIN)
         self._waiter.register(self._wake_read.fileno(), select.POLLIN)
+        if self._executor.descriptor is not None:
+            self._waiter.register(self._executor.descriptor, select.POLLIN)
+        self._take_signals()
         os.write(self._given.ready_fd, b"r")
 
     def _take_signals(self) -> None:
@@ -172,6 +179,10 @@ class Worker:
             if self._jobs_left is not None and self._jobs_left <= 0:
                 return
 
+    def close(self) -> None:
+        """Let go what outlives a job, before this process ends."""
+        self._executor.close()
+
     def _take(self) -> bytes | None:
         """The next chunk; None if a signal came first; empty if the keeper's side is gone, or a job has closed ours."""
         try:
@@ -184,6 +195,9 @@ class Worker:
         for fd, _ in self._waiter.poll():
             if fd == self._wake_read.fileno():
                 self._wake_read.recv(512)
+            elif fd == self._executor.descriptor:
+                self._executor.attend()
+                self._stopping |= self._executor.spent
         return None
 
     def _run_chunk(self, chunk: Chunk) -> None:
@@ -245,7 +259,7 @@ class Worker:
         children = Children()
         try:
             outcome = self._execute(token, sent, extra, timeout_ms, started_ms + offset_ms, children)
-        except SlotLost:
+        except (SlotLost, NotBegun):
             self._give_up(token, sent.id)
             return
         if os.getpid() != self._pid:
@@ -263,11 +277,12 @@ class Worker:
         self._words[W_DONE] += 1
         if self._jobs_left is not None:
             self._jobs_left -= 1
+        self._stopping |= self._executor.spent
         if ended_ns - self._rung_ns > BELL_NS:
             self._ring_bell()
 
     def _give_up(self, token: int, job_id: int) -> None:
-        """An earlier job has spoilt the slot: this one is another worker's, and nobody is charged with it."""
+        """An earlier job has spoilt the slot, or the executor: this one is another worker's, and costs nothing."""
         self._hand_back(token, [job_id])
         self._memory.end(0)
         self._stopping = True

@@ -78,7 +78,7 @@ def test_every_field_of_the_spec_has_a_key() -> None:
             of_jobs = {key.field for name, key in QUEUE.keys.items() if name not in POOL_KEYS}
             assert fields - given - of_jobs == kept
         else:
-            own = {"handler", "command"} if section is DEFAULTS else set()
+            own = set(OWN_KEYS) if section is DEFAULTS else set()
             of_pools = {"sources"} if section.type is Queue else set()
             assert fields - given - own - of_pools == kept
     assert {*TOP, *NAMED, "queues", "schedules", "files", "scope", "warnings", "flow_retention"} - {"defaults"} == {
