@@ -80,7 +80,8 @@ def test_a_job_has_its_members_with_times_as_texts() -> None:
     at = "2026-01-31T09:00:00.005Z"
     assert json.loads(line_of(job, b"[1]")) == {
         "id": 7, "token": 3, "queue": "q", "payload": [1], "attempt": 2, "max_attempts": 4, "priority": -3,
-        "tags": ["a"], "key": "k", "enqueued_at": at, "due_at": at, "deadline": at, "previous_error": "before", "flow": None,
+        "tags": ["a"], "key": "k", "enqueued_at": at, "due_at": at, "deadline": at,
+        "previous_error": "before", "flow": None,
     }  # fmt: skip
 
 
