@@ -19,8 +19,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from supervisor.observe.failpoint import POINTS as FAILPOINTS
     from supervisor.testing.clock import VirtualClock
-    from supervisor.testing.daemon import Daemon
+    from supervisor.testing.daemon import Daemon, DaemonFailed
     from supervisor.testing.disturbances import Crash, Fail, Interrupt, TimeOut
     from supervisor.testing.enqueued import Enqueued, assert_enqueued, assert_not_enqueued
     from supervisor.testing.harness import Harness
@@ -28,20 +29,26 @@ if TYPE_CHECKING:
     from supervisor.testing.workers import Run
 
 __all__ = [
-    "Crash", "Daemon", "Enqueued", "Fail", "Harness", "InlineRun", "Interrupt", "Run", "TimeOut", "VirtualClock",
-    "assert_enqueued", "assert_not_enqueued", "run_inline",
+    "FAILPOINTS", "Crash", "Daemon", "DaemonFailed", "Enqueued", "Fail", "Harness", "InlineRun", "Interrupt", "Run",
+    "TimeOut", "VirtualClock", "assert_enqueued", "assert_not_enqueued", "run_inline",
 ]  # fmt: skip
 
 _HOMES = {
-    "VirtualClock": "clock", "Daemon": "daemon", "Crash": "disturbances", "Fail": "disturbances",
-    "Interrupt": "disturbances", "TimeOut": "disturbances", "Enqueued": "enqueued", "assert_enqueued": "enqueued",
-    "assert_not_enqueued": "enqueued", "Harness": "harness", "InlineRun": "inline", "run_inline": "inline",
-    "Run": "workers",
-}  # fmt: skip
-"""The module of each name."""
+    "clock": ("VirtualClock",),
+    "daemon": ("Daemon", "DaemonFailed"),
+    "disturbances": ("Crash", "Fail", "Interrupt", "TimeOut"),
+    "enqueued": ("Enqueued", "assert_enqueued", "assert_not_enqueued"),
+    "harness": ("Harness",),
+    "inline": ("InlineRun", "run_inline"),
+    "workers": ("Run",),
+}
+"""Module -> the names that are its own."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name == "FAILPOINTS":
+        return importlib.import_module("supervisor.observe.failpoint").POINTS
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -16,7 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from supervisor.client import Client
+from supervisor.config.load import load_main
 from supervisor.observe import failpoint
+from supervisor.testing.folder import placed
 from supervisor.testing.waiting import until
 from supervisor.unix.clock import boot_ms
 
@@ -38,7 +40,7 @@ class Daemon:
             daemon.client.enqueue("emails", {"to": "a@b.c"})
             assert daemon.struck()
 
-    It runs with its own clock, its own processes and the handlers of the configuration. Alerts go nowhere.
+    Its processes, its time and its handlers are real. The command of `[alerts]` is not run.
     """
 
     def __init__(
@@ -53,16 +55,20 @@ class Daemon:
             overrides: "section.key=value", put over the values of the configuration.
 
         Raises:
-            ConfigError: there is no configuration.
+            ConfigError: there is no configuration, or it cannot be used.
             ValueError: a failpoint or an action does not exist.
         """  # fmt: skip
-        from supervisor.config.lookup import main_file
-
-        self.config = main_file(config, os.environ)
-        self._overrides = tuple(overrides)
         self._env = dict(env or {})
         self._failpoints = _checked(failpoints)
         self.folder = Path(tempfile.mkdtemp(prefix="jobsup-"))
+        try:
+            spec = load_main(config, (*overrides, *placed(self.folder)))
+        except BaseException:
+            self.folder.rmdir()
+            raise
+        self.config = spec.files[0]
+        silent = ['alerts.command=["true"]'] if spec.alerts.command else []
+        self._overrides = (*overrides, *placed(self.folder), *silent)
         self._mark = self.folder.name
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Client[int] | None = None
@@ -201,15 +207,19 @@ class Daemon:
             self._client.close()
             self._client = None
         if self.running:
+            self._signal_all(signal.SIGCONT)  # what a failpoint has stopped must go on to end
             with contextlib.suppress(DaemonFailed):
                 self._end(signal.SIGQUIT, STOP_S)
-        for pid in self.survivors():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._signal_all(signal.SIGKILL)
         if self._process is not None:
             self._process.wait(STOP_S)
         until(lambda: not self.survivors(), STOP_S, "the end of what was killed")
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in self.survivors():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -221,11 +231,7 @@ class Daemon:
         return self.wait_end(timeout_s)
 
     def _command(self) -> list[str]:
-        own = (
-            f'daemon.database="{self.database}"', f'daemon.run_dir="{self.folder}"', 'log.target="stderr"',
-            "alerts.command=[]",
-        )  # fmt: skip
-        sets = [part for value in (*self._overrides, *own) for part in ("--set", value)]
+        sets = [part for value in self._overrides for part in ("--set", value)]
         return [sys.executable, "-m", "supervisor.cli.jobsupd", "-c", self.config, *sets]
 
     def _environment(self, notify: str, strikes: Path) -> dict[str, str]:

@@ -50,6 +50,7 @@ def assert_enqueued(jobs: Iterable[Enqueued], queue: str, *, count: int | None =
         AssertionError: it says what is there instead, and what differs in the nearest.
         TypeError: something else was asked for.
     """
+    __tracebackhide__ = True
     listed = list(jobs)
     _check(wanted)
     found = [job for job in listed if job.queue == queue and not differences(job, wanted)]
@@ -66,6 +67,7 @@ def assert_not_enqueued(jobs: Iterable[Enqueued], queue: str, **wanted: Any) -> 
     Raises:
         AssertionError: there are; it shows them.
     """
+    __tracebackhide__ = True
     _check(wanted)
     found = [job for job in jobs if job.queue == queue and not differences(job, wanted)]
     if found:

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsIndex
 
-import msgspec
-
 from supervisor.client import Client
 from supervisor.config.load import load_main
 from supervisor.config.spec import Spec
@@ -26,6 +24,7 @@ from supervisor.testing.client import HarnessClient
 from supervisor.testing.clock import VirtualClock
 from supervisor.testing.disturbances import Disturbance, Plan, Plans
 from supervisor.testing.enqueued import Enqueued
+from supervisor.testing.folder import placed
 from supervisor.testing.handlers import Handler, importable
 from supervisor.testing.keeper import InProcessKeeper
 from supervisor.testing.workers import Crew, Run, Stage
@@ -60,16 +59,20 @@ class Harness:
         self.clock = VirtualClock(now)
         self._closing = contextlib.ExitStack()
         try:
-            self._open(load_main(config, overrides), workers, handlers or {})
+            self._open(config, overrides, workers, handlers or {})
         except BaseException:
             self._closing.close()
             raise
 
-    def _open(self, spec: Spec, workers: int, handlers: Mapping[str, Handler]) -> None:
+    def _open(
+        self, config: str | os.PathLike[str] | None, overrides: Sequence[str], workers: int,
+        handlers: Mapping[str, Handler],
+    ) -> None:  # fmt: skip
         folder = Path(tempfile.mkdtemp(prefix="jobsup-"))
         self._closing.callback(shutil.rmtree, folder, ignore_errors=True)
+        spec = load_main(config, (*overrides, *placed(folder), 'daemon.durability="relaxed"'))
         self._closing.enter_context(importable([one for pool in spec.workplaces.values() for one in pool.python_path]))
-        self._keeper = InProcessKeeper(_placed(spec, folder), folder, self.clock)
+        self._keeper = InProcessKeeper(spec, folder, self.clock)
         self._closing.callback(self._keeper.close)
         self._log = folder / "keeper.log"
         self._plans, self._runs, self._numbers = Plans(), list[Run](), itertools.count(1)
@@ -280,6 +283,7 @@ class Harness:
         Raises:
             AssertionError: it shows what is there instead.
         """
+        __tracebackhide__ = True
         return enqueued.assert_enqueued(self.enqueued, queue, count=count, **wanted)
 
     def assert_not_enqueued(self, queue: str, **wanted: Any) -> None:
@@ -288,14 +292,8 @@ class Harness:
         Raises:
             AssertionError: it shows them.
         """
+        __tracebackhide__ = True
         enqueued.assert_not_enqueued(self.enqueued, queue, **wanted)
-
-
-def _placed(spec: Spec, folder: Path) -> Spec:
-    """The configuration, with what it writes in a folder of its own."""
-    put = msgspec.structs.replace
-    daemon = put(spec.daemon, database=str(folder / "jobs.db"), run_dir=str(folder), durability="relaxed")
-    return put(spec, daemon=daemon)
 
 
 def _listed(spec: Spec) -> str:

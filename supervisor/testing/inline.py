@@ -54,10 +54,12 @@ class InlineRun(NamedTuple):
 
     def assert_enqueued(self, queue: str, *, count: int | None = None, **wanted: Any) -> list[Enqueued]:
         """Assert that it enqueued such a job; see `supervisor.testing.assert_enqueued`."""
+        __tracebackhide__ = True
         return enqueued.assert_enqueued(self.enqueued, queue, count=count, **wanted)
 
     def assert_not_enqueued(self, queue: str, **wanted: Any) -> None:
         """Assert that it enqueued no such job."""
+        __tracebackhide__ = True
         enqueued.assert_not_enqueued(self.enqueued, queue, **wanted)
 
 

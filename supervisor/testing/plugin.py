@@ -22,6 +22,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                   default=DEFAULT)  # fmt: skip
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show the log of a failed test's daemon beside what it has printed."""
+    outcome = yield
+    report: pytest.TestReport = outcome.get_result()  # type: ignore[attr-defined]
+    daemon = getattr(item, "funcargs", {}).get("jobsup_daemon")
+    if report.failed and report.when == "call" and daemon is not None:
+        report.sections.append(("log of jobsupd", daemon.log))
+
+
 @pytest.fixture
 def jobsup_config(request: pytest.FixtureRequest) -> Path:
     """The configuration file that the other fixtures use. Define a fixture of this name to use another."""
