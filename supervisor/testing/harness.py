@@ -88,9 +88,10 @@ class Harness:
             for _ in range(workers):
                 crew.hire()
         self._keeper.rest()
-        self.client: Client[int] = HarnessClient(self._keeper, self._proceed)
+        client = HarnessClient(self._keeper, self._proceed)
+        self._closing.callback(client.end)
+        self.client: Client[int] = client
         """For the application under test, in the place of its own. Each enqueue is committed when it returns."""
-        self._closing.callback(self.client.close)
 
     def close(self) -> None:
         """Delete the database and all else; tolerates being called again."""

@@ -258,6 +258,9 @@ def test_a_unique_job_is_there_once(jobs: Harness) -> None:
 def test_a_rate_lets_so_many_run_in_its_time(jobs: Harness) -> None:
     jobs.client.enqueue_many("rated", [{"n": n} for n in range(5)])
     assert [len(jobs.drain()), len(jobs.advance("1m")), len(jobs.advance("1m"))] == [2, 2, 1]
+    jobs.client.enqueue_many("rated", [{"n": n} for n in range(5)])
+    assert len(jobs.drain(until_empty=True)) == 5
+    assert str(jobs.now) == "2026-03-01 12:04:00+00:00"
 
 
 def test_a_full_queue_makes_room_while_its_caller_waits(jobs: Harness) -> None:
@@ -272,8 +275,9 @@ def test_what_is_not_started_in_time_expires_if_no_worker_is_free(jobs: Harness)
     job_id = jobs.client.enqueue("brief", {})
     jobs.advance("9m", work=False)
     assert states(jobs, job_id) == ["queued"]
-    jobs.advance("1m", work=False)
-    assert (states(jobs, job_id), ACTS) == (["cancelled"], [])
+    jobs.advance("1h", work=False)
+    shown = jobs.job(job_id)
+    assert (shown["state"], shown["finished_at"], ACTS) == ("cancelled", "2026-03-01T12:10:00.000Z", [])
 
 
 def test_retention_deletes_what_has_been_long_enough(jobs: Harness) -> None:
@@ -299,6 +303,14 @@ def test_the_breaker_of_a_queue_opens_and_probes(jobs: Harness) -> None:
     assert jobs.advance("4m") == []
     assert len(jobs.advance("61s")) == 1
     assert "breaker open" in jobs.log
+
+
+def test_a_drain_waits_for_the_probe_of_a_breaker(jobs: Harness) -> None:
+    jobs.plan(Fail(ConnectionError("down")), run=1, queue="guarded")
+    jobs.client.enqueue_many("guarded", [{"n": n} for n in range(3)])
+    jobs.drain(until_empty=True)
+    assert jobs.counts("guarded")["completed"] == 3
+    assert str(jobs.now) == "2026-03-01 12:05:00+00:00"
 
 
 def test_a_paused_queue_ends_a_drain_with_its_jobs_left(jobs: Harness) -> None:
@@ -338,6 +350,18 @@ def test_to_wait_for_what_never_comes_ends(jobs: Harness) -> None:
         jobs.client.wait(job_id)
 
 
+def test_an_application_may_close_the_client_that_it_was_given(jobs: Harness) -> None:
+    with jobs.client as client:
+        job_id = client.enqueue("plain", {})
+    assert jobs.client.status(job_id)["state"] == "queued"
+
+
+def test_what_keeps_a_job_is_explained(jobs: Harness) -> None:
+    jobs.client.enqueue_many("rated", [{}, {}, {}])
+    jobs.drain()
+    assert "rate" in jobs.client.explain(3)["sentence"]
+
+
 def test_refusals_are_those_of_the_daemon(jobs: Harness) -> None:
     with pytest.raises(UnknownQueue, match="there is no queue plian") as caught:
         jobs.client.enqueue("plian", {})
@@ -373,12 +397,34 @@ def test_a_handler_that_waits_for_its_own_queue_needs_a_second_worker(config: Pa
             assert ran.ended == ended, ran.error
 
 
+def test_a_worker_that_waits_runs_nothing_else_meanwhile(config: Path) -> None:
+    """Not even what it was sent already: a second message lies in its socket."""
+    config.write_text(config.read_text().replace("[queues.plain]", "[queues.plain]\ndemand = { min = 20, max = 20 }"))
+    depth: list[int] = []
+    running = 0
+
+    def handler(_: Job) -> None:
+        nonlocal running
+        running += 1
+        depth.append(running)
+        jobs.client.wait(jobs.client.enqueue("told", {}), timeout="1m")
+        running -= 1
+
+    with Harness(config, handlers={"plain": handler}) as jobs:
+        jobs.client.enqueue_many("plain", [{}] * 20)
+        jobs.drain()
+    assert depth == [1] * 20
+
+
 def test_large_payloads_and_results_go_the_way_they_go(jobs: Harness) -> None:
     payload = {"do": "large", "size": 200_000, "more": "y" * 100_000}
     job_id = jobs.client.enqueue("plain", payload)
     jobs.client.enqueue("plain", {"children": [["told", {"n": n}] for n in range(3000)]})
+    jobs.client.enqueue_many("ranked", [{"more": "z" * 100_000}] * 50)
+    assert ACTS == [], "what is long in being sent is not waited for"
     jobs.drain()
     assert jobs.job(job_id)["result"] == "x" * 200_000
+    assert jobs.counts("ranked")["completed"] == 50
     assert jobs.counts("told")["completed"] == 3000
 
 
@@ -563,25 +609,27 @@ def test_a_configuration_that_is_none_leaves_nothing_either(config: Path) -> Non
     assert sorted(os.listdir(config.parent.parent)) == ["app", "etc"]
 
 
-def test_the_time_of_others_goes_on(jobs: Harness) -> None:
-    """Other threads, handlers and all that runs outside of the harness go by the machine's clocks."""
-    before = clock.boot_ms()
-    jobs.advance("30d")
-    assert clock.boot_ms() - before < 60_000
+def test_the_time_of_others_goes_on(config: Path) -> None:
+    """Other threads, and handlers, go by the machine's clocks, also while the harness goes by its own."""
     seen: list[int] = []
 
-    def handler(_: Job) -> None:
-        other = threading.Thread(target=lambda: seen.append(clock.boot_ms()))
-        other.start()
-        other.join()
+    def handler(_: Job | None) -> None:
         seen.append(clock.boot_ms())
 
-    with jobs.clock.ruling():
-        other = threading.Thread(target=lambda: handler(None))  # type: ignore[arg-type]
-        other.start()
-        other.join()
-        assert clock.wall_ms() == jobs.clock.wall_ms
-    assert all(at - before < 60_000 for at in seen)
+    before = clock.boot_ms()
+    with Harness(config, handlers={"told": handler}) as jobs:
+        jobs.client.enqueue("told")
+        jobs.advance("30d")
+        with jobs.clock.ruling():
+            other = threading.Thread(target=handler, args=[None])
+            other.start()
+            other.join()
+            assert clock.boot_ms() == jobs.clock.boot_ms()
+            assert clock.wall_ms() == jobs.clock.wall_ms
+        handler(None)
+    assert len(seen) == 3
+    assert seen == sorted([before, *seen])[1:]
+    assert seen[-1] - before < 60_000
 
 
 def test_two_harnesses_know_nothing_of_each_other(config: Path, jobs: Harness) -> None:
