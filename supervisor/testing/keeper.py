@@ -6,6 +6,7 @@ import socket
 import tempfile
 from functools import cache
 from pathlib import Path
+from threading import get_ident
 
 import msgspec
 
@@ -34,6 +35,7 @@ class InProcessKeeper(Keeper):
 
     def __init__(self, spec: Spec, folder: Path, clock: VirtualClock) -> None:
         self.clock = clock
+        self._thread = get_ident()
         with clock.ruling():
             log = Log(str(folder / "keeper.log"), "debug", "text", wall_ms)
             log.role = "keeper"
@@ -62,8 +64,10 @@ class InProcessKeeper(Keeper):
         """Turn until nothing is to be done before the clock moves or somebody asks.
 
         Raises:
-            RuntimeError: it does not come to rest, or the database cannot be written.
+            RuntimeError: it does not come to rest; the database cannot be written; this is another thread.
         """
+        if get_ident() != self._thread:
+            raise RuntimeError("a harness and its client are used from the thread that made it, and from no other")
         with self.clock.ruling():
             for _ in range(TURNS_MAX):
                 self._hear(0)

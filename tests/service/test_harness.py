@@ -632,6 +632,23 @@ def test_the_time_of_others_goes_on(config: Path) -> None:
     assert seen[-1] - before < 60_000
 
 
+def test_another_thread_is_told_that_it_must_not(jobs: Harness) -> None:
+    said: list[str] = []
+
+    def enqueue() -> None:
+        try:
+            jobs.client.enqueue("plain", {})
+        except RuntimeError as error:
+            said.append(str(error))
+
+    other = threading.Thread(target=enqueue)
+    other.start()
+    other.join()
+    assert "from the thread that made it" in said[0]
+    jobs.client.enqueue("plain", {"say": 1})
+    assert [one.ended for one in jobs.drain()][-1] == "completed"
+
+
 def test_two_harnesses_know_nothing_of_each_other(config: Path, jobs: Harness) -> None:
     with Harness(config, now="2030-01-01T00:00:00Z") as others:
         others.client.enqueue("plain", {})
