@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
@@ -37,7 +36,6 @@ from supervisor.unix import ring
 from supervisor.unix.ring import Record, RingDamaged
 from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
 
-chance = random.SystemRandom().random
 decode = msgspec.msgpack.decode
 RUN_US_MAX = 10**15
 CLASSES_MAX = 64
@@ -202,7 +200,7 @@ def apply(work: Work, facts: Facts, report: Report) -> None:
         held = policy.after_outage(facts.history, budgets_of(work, facts), work.now_ms)
         write(work, facts, report.token, report.started_at_ms, held, None)
         return
-    decision = policy.settle(facts.history, budgets_of(work, facts), outcome, work.now_ms, chance())
+    decision = policy.settle(facts.history, budgets_of(work, facts), outcome, work.now_ms, work.state.chance())
     if isinstance(outcome, RateLimited) and isinstance(decision, policy.Later):
         work.tx.shut(facts.queue, facts.key if outcome.key_only else "", decision.due_at_ms)
     write(work, facts, report.token, report.started_at_ms, decision, error_of(outcome))

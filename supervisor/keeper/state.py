@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -62,6 +63,9 @@ class Overdue:
 
 class State:
     """Everything that the keeper's parts share."""
+
+    chance: Callable[[], float] = random.SystemRandom().random
+    """What the jitter of retries is drawn from, in [0, 1)."""
 
     def __init__(self, spec: Spec, store: SqliteStore, log: Log, boot_id: str, epoch: int) -> None:
         self.store = store

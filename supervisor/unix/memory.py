@@ -60,6 +60,12 @@ class Memory:
         self.view = memoryview(self._map)
         self.words = self.view.cast("Q")
 
+    def close(self) -> None:
+        """Give the mapping back; a worker's own end does that otherwise."""
+        self.words.release()
+        self.view.release()
+        self._map.close()
+
     @property
     def watch_until_ms(self) -> int:
         """When the foreman looks at the cells next; a job that must end sooner rings the foreman's bell."""

@@ -436,7 +436,7 @@ class World:
             ).fetchall()
             for (job,) in stuck:
                 edges = db.execute(
-                    "SELECT edge.parent, edge.policy, edge.done, step.kind, step.flow, step.skipped, outcome.state, flow.state "
+                    "SELECT edge.parent, edge.policy, edge.done, step.kind, step.flow, outcome.state, flow.state "
                     "FROM edge JOIN step ON step.id = edge.parent LEFT JOIN outcome ON outcome.id = edge.parent "
                     "LEFT JOIN flow ON flow.id = edge.parent WHERE edge.child = ?", (job,),
                 ).fetchall()  # fmt: skip
