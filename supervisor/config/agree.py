@@ -356,7 +356,7 @@ def of_tables(
 
 
 def _of_sources(pools: Mapping[str, Queue], written: Collection[str]) -> Iterator[Conflict]:
-    """Whether every pool draws from queues, and every queue has one pool."""
+    """Whether every pool draws from queues, and every queue has one pool, or several that run tasks."""
     drawn: dict[str, str] = {}
     for name, pool in pools.items():
         if name in written:
@@ -366,8 +366,8 @@ def _of_sources(pools: Mapping[str, Queue], written: Collection[str]) -> Iterato
                 yield ("pools", name, "sources"), f"{source} is a pool, and pools draw from queues; name its queues"
             elif source not in written:
                 yield ("pools", name, "sources"), _missing("queues", source, written)
-            elif source in drawn:
-                text = f"{source} is drawn from by pool {drawn[source]} already; a queue has one pool"
+            elif source in drawn and not (pool.has_tasks and pools[drawn[source]].has_tasks):
+                text = f"{source} is drawn from by pool {drawn[source]} already; it has one, or several of tasks"
                 yield ("pools", name, "sources"), text
             drawn.setdefault(source, name)
 

@@ -456,8 +456,8 @@ class Tx(Protocol):
     def needs(self) -> dict[str, list[Need]]:
         """What code the blocked jobs of each queue wait for."""
 
-    def unblock(self, queue: str, need: Need, jobs_max: int) -> int:
-        """Make jobs ready that wait for this, the oldest first; returns how many."""
+    def unblock(self, queue: str, need: Need, jobs_max: int, *, first: bool = False) -> int:
+        """Make jobs ready that wait for this, the oldest first; returns how many. `first`: before all others."""
 
     def publish(self, pool: str, known: Sequence[Known]) -> None:
         """Store what tasks the code of a pool knows, in the place of what it knew."""
