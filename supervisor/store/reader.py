@@ -414,6 +414,7 @@ class Reader:
             "priority": priority,
             "key": key or None,
             "flow": own.get("flow"),
+            "progress": None,
             "task": own.get("task"),
             "version": own.get("version"),
             "tags": own.get("tags", []),

@@ -295,6 +295,13 @@ edge is done once its child has counted the end of its parent. What has ended, a
 come after it yet, is in `ended_step`."""
 
 
+CHECKPOINTS = """
+CREATE TABLE checkpoint (
+  id INTEGER NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, value TEXT NOT NULL, PRIMARY KEY (id, name)
+) STRICT, WITHOUT ROWID;
+"""
+
+
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
     """The body layout: a job's body is written once; ready, lease and outcome are rows beside it."""
@@ -361,6 +368,13 @@ def m009_flows(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m010_checkpoints(db: Database) -> None:
+    """What a run of a job has kept for the next one: its steps, and, under no name, its cursor."""
+    db.executescript(CHECKPOINTS)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -395,6 +409,7 @@ def known() -> list[str]:
         "m007_keys",
         "m008_blocked",
         "m009_flows",
+        "m010_checkpoints",
     ]
 
 

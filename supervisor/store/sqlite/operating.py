@@ -214,7 +214,7 @@ class Operating(Steps, Uniqueness, Letters, Measuring):
         found = [row.id for row, _ in final]
         self._drop_outcomes(found)
         listed = encode(found).decode()
-        for statement in (SQL.prune_attempt, SQL.prune_trail, SQL.prune_job):
+        for statement in (SQL.prune_attempt, SQL.prune_trail, SQL.checkpoint_drop, SQL.prune_job):
             self._db.execute(statement, (listed,))
         self._ended_unique(found, [state for _, state in final])
         for row, state in final:
