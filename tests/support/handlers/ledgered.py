@@ -127,6 +127,7 @@ DEATHS: dict[str, Callable[[], Any]] = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
 }
 
+
 def keep(job: Any, payload: dict[str, Any]) -> Any:
     """Keep a step, and a cursor."""
     job.save(payload.get("cursor", 1))
