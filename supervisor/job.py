@@ -326,7 +326,7 @@ class Job:
     task: str | None
     version: int | None
     flow: FlowOfJob | None
-    _course: Callable[[], Course] | Course | None
+    _course: Callable[[Job], Course] | Course | None
     _enqueue: Callable[[Child], None] | None
 
     def __init__(
@@ -334,7 +334,7 @@ class Job:
         priority: int = 0, tags: Sequence[str] = (), enqueued_at: Any = None, due_at: Any = None,
         deadline: Any = None, previous_error: str | None = None, enqueue: Callable[[Child], None] | None = None,
         key: str | None = None, task: str | None = None, version: int | None = None, flow: FlowOfJob | None = None,
-        course: Callable[[], Course] | Course | None = None,
+        course: Callable[[Job], Course] | Course | None = None,
     ) -> None:  # fmt: skip
         put = object.__setattr__
         put(self, "id", id)
@@ -428,5 +428,5 @@ class Job:
         if self._course is None:
             raise RuntimeError(f"job.{what} works only while a worker runs the job")
         if not isinstance(self._course, Course):
-            object.__setattr__(self, "_course", self._course())
+            object.__setattr__(self, "_course", self._course(self))
         return cast("Course", self._course)

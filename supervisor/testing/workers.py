@@ -174,6 +174,7 @@ class InProcessWorker(Worker):
         super().__init__(given)
         assert given.executor is not None
         self._executor = given.executor
+        self._may_be_spent = True
         self._rest = rest
         self.busy = False
 

@@ -118,6 +118,8 @@ class Worker:
         self._had: OrderedDict[int, set[int]] = OrderedDict()
         self._executor: Executor
         self._pid = os.getpid()
+        self._plain_course = partial(self._course_of, NOTHING_TOLD)
+        self._may_be_spent = False
 
     # -- boot --------------------------------------------------------------------------------------------------
 
@@ -143,6 +145,7 @@ class Worker:
         self._waiter = select.poll()
         self._waiter.register(self._sock.fileno(), select.POLLIN)
         self._waiter.register(self._wake_read.fileno(), select.POLLIN)
+        self._may_be_spent = self._executor.descriptor is not None
         if self._executor.descriptor is not None:
             self._waiter.register(self._executor.descriptor, select.POLLIN)
         self._take_signals()
@@ -280,7 +283,8 @@ class Worker:
         self._words[W_DONE] += 1
         if self._jobs_left is not None:
             self._jobs_left -= 1
-        self._stopping |= self._executor.spent
+        if self._may_be_spent:
+            self._stopping |= self._executor.spent
         if ended_ns - self._rung_ns > BELL_NS:
             self._ring_bell()
 
@@ -333,7 +337,7 @@ class Worker:
             return Job(
                 id=sent.id, queue=self._name, payload=msgspec.json.decode(payload), attempt=sent.attempt,
                 max_attempts=self._max_attempts, token=token, enqueued_at=enqueued_at, deadline=deadline,
-                enqueue=children.add, course=partial(self._course_of, token, sent.id, NOTHING_TOLD),
+                enqueue=children.add, course=self._plain_course,
             )  # fmt: skip
         due_at_ms = extra.get("due_at_ms")
         told = msgspec.json.decode(story) if story else {}
@@ -355,15 +359,15 @@ class Worker:
             previous_error=extra.get("previous_error"),
             enqueue=children.add,
             flow=FlowOfJob(**told["flow"], add=children.add) if "flow" in told else None,
-            course=partial(self._course_of, token, sent.id, told),
+            course=partial(self._course_of, told) if told else self._plain_course,
         )
 
     # -- what is kept of a run, and told of it -------------------------------------------------------------------
 
-    def _course_of(self, token: int, job_id: int, told: Mapping[str, Any]) -> Course:
+    def _course_of(self, told: Mapping[str, Any], job: Job) -> Course:
         """Made when a handler asks for it: most never do."""
-        keep = self._keeper_of(token, job_id)
-        return Course(keep, partial(self._tell, job_id, token), told.get("steps"), told.get("cursor"))
+        keep = self._keeper_of(job.token, job.id)
+        return Course(keep, partial(self._tell, job.id, job.token), told.get("steps"), told.get("cursor"))
 
     def _tell(self, job_id: int, token: int, fraction: float, text: str) -> None:
         self._memory.report(job_id, token, wall_ms(), fraction, text)
