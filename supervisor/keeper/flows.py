@@ -307,9 +307,9 @@ def _said(tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
     return {"id": flow.id, "name": flow.name, "state": now.state.value}
 
 
-def answered(inserted: Inserted, planned: Sequence[Planned]) -> dict[str, Any]:
-    """What the client of a flow hears."""
-    flow, *ids = inserted.ids
+def answered(inserted: Inserted, planned: Sequence[Planned], into: int | None) -> dict[str, Any]:
+    """What the client of a flow hears; a repeated request to add steps is answered with those alone."""
+    flow, *ids = inserted.ids if into is None or not inserted.repeated else [into, *inserted.ids]
     named = {
         each.asked.name: step_id
         for each, step_id in zip(planned, ids, strict=False)
