@@ -267,7 +267,7 @@ def test_wait_ends_when_the_time_is_over(client: Client[int], keeper: FakeKeeper
 def test_wait_asks_again_while_there_is_time(
     client: Client[int], keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("supervisor.client.WAIT_SLICE_MS", 1)
+    monkeypatch.setattr("supervisor.wire.calls.WAIT_SLICE_MS", 1)
     job_id = client.enqueue("emails", 1)
     found: list[dict[str, Any]] = []
     thread = threading.Thread(target=lambda: found.append(client.wait(job_id)))
@@ -409,7 +409,7 @@ def test_denied_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             tries.append(address)
             raise PermissionError
 
-    monkeypatch.setattr("supervisor.wire.client.socket.socket", Forbidden)
+    monkeypatch.setattr("supervisor.wire.reach.socket.socket", Forbidden)
     with Client(socket="/run/x") as client, pytest.raises(Denied, match="/run/x"):
         client.enqueue("emails", 1)
     assert len(tries) == 1

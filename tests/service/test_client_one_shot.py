@@ -163,9 +163,9 @@ def test_a_keeper_that_leaves_is_followed_by_another(place: Place, stand_in: lis
     with place.client() as client:
         client.enqueue("emails", 1)
         (stream,) = client._channel._streams
-        assert isinstance(stream, one_shot.OneShot)
-        stream._process.terminate()
-        stream._process.wait(10)
+        assert stream.keeper is not None
+        stream.keeper.process.terminate()
+        stream.keeper.process.wait(10)
         assert client.enqueue("emails", 2) == 1
         stream.close()
         assert stream.cause() is None
@@ -182,12 +182,12 @@ def test_a_keeper_killed_before_it_answered_leaves_doubt(place: Place, monkeypat
 
 
 def test_a_keeper_that_does_not_end_is_left_to_itself(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one_shot, "EXIT_WAIT_S", 0.05)
+    monkeypatch.setattr("supervisor.wire.client.EXIT_WAIT_S", 0.05)
     with place.client() as client:
         client.enqueue("emails", 1)
         (stream,) = client._channel._streams
-        assert isinstance(stream, one_shot.OneShot)
-        process = stream._process
+        assert stream.keeper is not None
+        process = stream.keeper.process
         process.send_signal(19)
     assert process.returncode is None
     process.kill()
@@ -234,7 +234,7 @@ def test_a_keeper_outlives_no_client_even_one_that_is_killed(place: Place, tmp_p
         "real,fake=one_shot.command,'tests.support.fake_keeper'\n"
         "one_shot.command=lambda *a:[w.replace('supervisor.cli.jobsupd',fake) for w in real(*a)]\n"
         f"c=Client({str(place.config)!r});c.enqueue('emails',1);(s,)=c._channel._streams\n"
-        f"open({str(pid_file)!r},'w').write(str(s._process.pid));os.kill(os.getpid(),9)"
+        f"open({str(pid_file)!r},'w').write(str(s.keeper.process.pid));os.kill(os.getpid(),9)"
     )
     root = str(Path(__file__).parents[2])
     subprocess.run([sys.executable, "-c", program], check=False, timeout=60, env=os.environ | {"PYTHONPATH": root})
