@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
+    from supervisor.async_client import AsyncClient
     from supervisor.job import Duration
     from supervisor.shapes import (
         Changes,
@@ -44,6 +45,8 @@ Ticket = TypeVar("Ticket")
 """What `enqueue` returns: the job's id, or, buffered, a receipt for it."""
 
 Result = TypeVar("Result")
+
+__all__ = ["AsyncClient", "Client"]
 
 FLUSH_JOBS = 500
 FLUSH_BYTES = 1024 * 1024
@@ -365,3 +368,14 @@ class Client(Generic[Ticket]):
     def _dial(self) -> Stream:
         sock, keeper = self._reach.open()
         return Stream(sock, boot_ms, keeper)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        """`AsyncClient` is here when it is asked for: who does without it does without asyncio."""
+        if name != "AsyncClient":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from supervisor.async_client import AsyncClient
+
+        return AsyncClient

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from supervisor.job import Duration
 
@@ -182,7 +182,7 @@ class LastJob(TypedDict):
 
 
 class ScheduleStatus(TypedDict):
-    """All about a schedule."""
+    """All about a schedule; in a list of them, without what was decided before."""
 
     name: str
     origin: str
@@ -215,3 +215,4 @@ class ScheduleStatus(TypedDict):
     missed: int
     failed: int
     explanation: str
+    recent: NotRequired[list[dict[str, Any]]]
