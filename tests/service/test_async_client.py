@@ -286,6 +286,24 @@ def test_too_many_calls_that_were_given_up_end_their_connection(run: Run, keeper
     run(use)
 
 
+def test_replies_that_came_late_wear_no_connection_out(run: Run, keeper: FakeKeeper) -> None:
+    async def use(client: AsyncClient) -> None:
+        for _ in range(2):
+            job_id = await client.enqueue("emails", 1)
+            seen = len(keeper.seen)
+            waits = [asyncio.create_task(client.wait(job_id)) for _ in range(GIVEN_UP_MAX - 10)]
+            await until_in_loop(lambda seen=seen: len(keeper.seen) == seen + GIVEN_UP_MAX - 10)
+            (first,) = keeper.server
+            for task in waits:
+                task.cancel()
+            await asyncio.wait(waits)
+            keeper.finish(job_id)
+        assert await client.enqueue("emails", 2) == 3
+        assert list(keeper.server) == [first]
+
+    run(use)
+
+
 def test_an_answer_that_does_not_come_leaves_an_enqueue_unconfirmed_and_a_question_busy(
     run: Run, keeper: FakeKeeper
 ) -> None:
