@@ -19,6 +19,7 @@ from supervisor.keeper.pending import PendingGroup
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
+from supervisor.policy.retention import Keep, sweep_interval_ms
 from supervisor.store.protocol import FlowStanding, Inserted, NewFlow, NewJob, NewStep
 from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
@@ -33,7 +34,7 @@ CANCEL_AT_ONCE = 100
 RETRY_AT_ONCE = 100
 RETRY_FROM_MAX = 10_000
 PRUNE_AT_ONCE = 200
-PRUNE_EVERY_MS = 60_000
+PRUNE_EVERY_MS = 3_600_000
 
 
 # -- coming in -----------------------------------------------------------------------------------------------------
@@ -187,7 +188,9 @@ def prune(work: Work, chores: Chores) -> None:
     for ended, kept_ms in times:
         if kept_ms is not None and not removed:
             removed = work.tx.prune_flows(ended, work.now_ms - kept_ms, PRUNE_AT_ONCE)
-    at_ms = work.boot_ms + (20 if removed else PRUNE_EVERY_MS)
+    keep = Keep(retention.completed_ms, retention.cancelled_ms, retention.dead_ms)
+    rest_ms = sweep_interval_ms([keep]) or PRUNE_EVERY_MS
+    at_ms = work.boot_ms + (20 if removed else rest_ms)
     work.afterwards(partial(setattr, chores, "prune_flows_at_ms", at_ms))
 
 

@@ -47,6 +47,8 @@ HARMLESS_TWICE = CHANGES_NOTHING | {
 RESEND_FOR_MS = 9 * 60_000
 """The keeper remembers the key of a request for 10 minutes; a repetition that may come later is not sent."""
 
+SAFE_AGAIN = "with a request_key of your own it can be repeated for 10 minutes; else look whether it was done"
+
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 5, 250
 
 _write = json.JSONEncoder(allow_nan=False).encode
@@ -153,10 +155,8 @@ class Question:
         """What to tell the caller when there is no other attempt."""
         if not self._doubt:
             return error
-        return Unconfirmed(
-            f"{self._op} was sent, and its answer was lost: {error.message}",
-            hint="look whether it was done before doing it again",
-        )
+        message = f"{self._op} was sent, and its answer was lost: {error.message}"
+        return Unconfirmed(message, hint=SAFE_AGAIN if self._op == "enqueue" else None)
 
 
 def read_reply(body: bytes) -> dict[str, Any]:
