@@ -387,13 +387,16 @@ class Job:
         """Do a part of the job once: what it returned is kept, and a later attempt of the job gets that instead.
 
         It is kept as soon as `action` has returned, by the lease of this run; the value comes back as JSON has it. A
-        part whose run was cut off is done again.
+        part whose run was cut off is done again. Only the thread that runs the handler may ask for it.
 
         Raises:
             InvalidPayload: the value is no JSON, or too large, or the job has too many steps.
-            RuntimeError: the job was not started by a worker.
+            ValueError: the step has no name.
+            RuntimeError: the job was not started by a worker, or this is another thread or process.
         """
         course = self._running("step")
+        if not name:
+            raise ValueError("a step needs a name, by which a later attempt knows it")
         if name not in course.steps:
             course.steps[name] = course.keep(name, action())
         return course.steps[name]

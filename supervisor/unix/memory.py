@@ -104,16 +104,20 @@ class Memory:
         self.words[W_CELLS + cell * CELL_WORDS] = 0
 
     def report(self, job_id: int, token: int, at_ms: int, fraction: float, text: str) -> None:
-        """Say how far a job is. Whoever reads it in the middle sees an odd number, or two different ones."""
+        """Say how far a job is. Whoever reads it in the middle sees an odd number, or two different ones.
+
+        A deadline may be raised anywhere in here: what was left half written is begun anew by the next job.
+        """
         words, said = self.words, text.encode("utf-8", "replace")[:PROGRESS_TEXT_MAX]
-        words[W_PROGRESS] += 1
+        serial = words[W_PROGRESS] | 1
+        words[W_PROGRESS] = serial
         words[W_PROGRESS + 1] = job_id
         words[W_PROGRESS + 2] = token
         words[W_PROGRESS + 3] = at_ms
         words[W_PROGRESS + 4] = int.from_bytes(struct.pack("<d", fraction), "little")
         words[W_PROGRESS + 5] = len(said)
         self.view[PROGRESS_TEXT_AT : PROGRESS_TEXT_AT + len(said)] = said
-        words[W_PROGRESS] += 1
+        words[W_PROGRESS] = serial + 1
 
     def returned(self, cell: int) -> None:
         """Say that the job has returned, and only its outcome is not kept yet: no deadline can be missed any more."""

@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import socket
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -118,6 +119,7 @@ class Worker:
         self._had: OrderedDict[int, set[int]] = OrderedDict()
         self._executor: Executor
         self._pid = os.getpid()
+        self._thread = threading.get_ident()
         self._plain_course = partial(self._course_of, NOTHING_TOLD)
         self._may_be_spent = False
 
@@ -130,9 +132,8 @@ class Worker:
             end.setblocking(False)
         self._wake_write = wake_write
         self._take_signals()
-        signal.signal(
-            signal.SIGTERM, signal.SIG_DFL
-        )  # there is no job to finish yet: whoever boots slowly stops at once
+        # There is no job to finish yet: whoever boots slowly stops at once.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         stacks = os.open(STACKS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o660, dir_fd=self._folder)
         faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True, chain=False)
         faulthandler.enable(file=stacks, all_threads=True)
@@ -381,6 +382,8 @@ class Worker:
 
         def keep(name: str, value: Any) -> Any:
             nonlocal count
+            if os.getpid() != self._pid or threading.get_ident() != self._thread:
+                raise RuntimeError("what a job keeps is kept by the thread that runs its handler, and by no other")
             data = checkpoint_data(name, value)
             count += bool(name)
             if count > CHECKPOINTS_MAX:

@@ -68,6 +68,35 @@ def too_large(job):
 def no_json(job):
     job.step("odd", lambda: object())
 
+def elsewhere(job):
+    import threading
+    said = []
+    def other():
+        try:
+            job.step("other", lambda: 1)
+        except RuntimeError as error:
+            said.append(str(error))
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    child = os.fork()
+    if not child:
+        try:
+            job.save(1)
+        except RuntimeError:
+            os._exit(7)
+        os._exit(0)
+    said.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    job.step("here", lambda: 1)
+    return said
+
+def nameless(job):
+    job.step("", lambda: 1)
+
+def cut_off(job):
+    while True:
+        job.progress(0.5, "x" * 500)
+
 def beyond(job):
     job.progress(1.5)
 
@@ -136,12 +165,40 @@ def test_progress_is_shown_while_a_job_runs(daemon: Daemon, client: Client[int])
 
 @pytest.mark.parametrize(
     ("do", "said"),
-    [("too_large", "20002 bytes"), ("no_json", "JSON"), ("beyond", "between 0 and 1"), ("many", "at most 1000 steps")],
+    [
+        ("too_large", "20002 bytes"),
+        ("no_json", "JSON"),
+        ("nameless", "needs a name"),
+        ("beyond", "between 0 and 1"),
+        ("many", "at most 1000 steps"),
+    ],
 )
 def test_what_cannot_be_kept_fails_the_attempt_and_says_why(client: Client[int], do: str, said: str) -> None:
     job = client.enqueue("q", {"do": do}, max_attempts=1)
     assert client.wait(job, 30)["state"] == "dead"
     assert said in client.status(job)["errors"][0]["message"]
+
+
+def test_only_the_thread_of_the_handler_keeps_anything(client: Client[int]) -> None:
+    job = client.enqueue("q", {"do": "elsewhere"})
+    said, status = client.wait(job, 30)["result"]
+    assert "by no other" in said
+    assert status == 7
+
+
+def test_progress_that_a_deadline_cut_off_does_not_spoil_that_of_the_next_run(tmp_path: Path) -> None:
+    """The deadline falls into `job.progress`, which the handler does nothing else but call."""
+    toml = TOML.replace("workers = 2", "workers = 1").replace(
+        'timeout = "60s"', 'timeout = "300ms"\nkill_grace = "30s"'
+    )
+    with Daemon(tmp_path, toml, app={"parts.py": PARTS}) as daemon, daemon.client() as client:
+        for _ in range(5):
+            client.wait(client.enqueue("q", {"do": "cut_off"}, max_attempts=1), 30)
+        job = client.enqueue("q", {"do": "slowly"}, timeout="30s")
+        daemon.wait_for(lambda: client.status(job)["progress"] is not None, what="progress")
+        assert client.status(job)["progress"]["fraction"] == 0.25
+        (daemon.app / "go").touch()
+        client.wait(job, 30)
 
 
 def test_a_keeper_that_dies_forgets_no_step(tmp_path: Path) -> None:
