@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 
-from supervisor.keeper import breaking, parking
+from supervisor.keeper import breaking, parking, withdrawal
 from supervisor.keeper.settling import settle_to_end
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
@@ -56,8 +56,9 @@ def _take_up(work: Work, slot: KeeperSlot, owner: Owner) -> int:
     ]
     ids = [job.id for lease in leases for job in lease.jobs]
     state = work.state
-    state.withdrawn.update(facts.id for facts in work.tx.facts(ids).values() if facts.cancel_at_ms is not None)
-    state.withdraw_at_ms = 0 if state.withdrawn else state.withdraw_at_ms
+    cancelled = [facts.id for facts in work.tx.facts(ids).values() if facts.cancel_at_ms is not None]
+    if cancelled:
+        withdrawal.ask(state, cancelled)
     work.afterwards(lambda: _send_anew(work, slot, leases))
     return len(leases)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,14 +13,16 @@ from supervisor.errors import InvalidFlow, JobsupError, PayloadTooLarge, Unknown
 from supervisor.flow.plan import FlowInvalid, Planned, plan
 from supervisor.flow.rules import CALLBACKS, FlowState
 from supervisor.job import GROUP_BYTES_MAX
+from supervisor.keeper import withdrawal
 from supervisor.keeper.children import inner, known_queue, new_job
 from supervisor.keeper.fitting import fitted
-from supervisor.keeper.housekeeping import Chores
+from supervisor.keeper.housekeeping import Chores, kept_as
+from supervisor.keeper.operations import Refuse, Reply
 from supervisor.keeper.pending import PendingGroup
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
-from supervisor.policy.retention import Keep, sweep_interval_ms
+from supervisor.policy.retention import sweep_interval_ms
 from supervisor.store.protocol import FlowStanding, Inserted, NewFlow, NewJob, NewStep
 from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
@@ -62,8 +65,8 @@ def accept(
         _callbacks(state, scope, request, now_ms), request.open, request.into,
     )  # fmt: skip
     until_ms = None if request.within_ms is None else boot_ms + request.within_ms
-    told = PendingGroup(new, size, lambda inserted, _: answer(inserted, planned), refuse, until_ms)
-    state.intake.append(told)
+    pending = PendingGroup(new, size, lambda inserted, _: answer(inserted, planned), refuse, until_ms)
+    state.intake.append(pending)
     hit("keeper.after_accept")
 
 
@@ -165,30 +168,17 @@ def go_on(work: Work) -> None:
 def _cancel_some(work: Work) -> None:
     running = work.tx.cancel_steps(CANCEL_AT_ONCE)
     if running:
-        work.afterwards(partial(_interrupt, work.state, running))
-
-
-def _interrupt(state: State, ids: Sequence[int]) -> None:
-    state.withdrawn.update(ids)
-    state.withdraw_at_ms = 0
+        work.afterwards(partial(withdrawal.ask, work.state, running))
 
 
 def prune(work: Work, chores: Chores) -> None:
     """Delete flows that are old enough, with their jobs, some jobs in each pass."""
-    state = work.state
     if work.boot_ms < chores.prune_flows_at_ms:
         return
-    removed = 0
-    retention = state.spec.flow_retention
-    times = (
-        (FlowState.COMPLETED, retention.completed_ms),
-        (FlowState.CANCELLED, retention.cancelled_ms),
-        (FlowState.DEAD, retention.dead_ms),
-    )
-    for ended, kept_ms in times:
+    keep, removed = kept_as(work.state.spec.flow_retention), 0
+    for ended, kept_ms in zip((FlowState.COMPLETED, FlowState.CANCELLED, FlowState.DEAD), keep, strict=True):
         if kept_ms is not None and not removed:
             removed = work.tx.prune_flows(ended, work.now_ms - kept_ms, PRUNE_AT_ONCE)
-    keep = Keep(retention.completed_ms, retention.cancelled_ms, retention.dead_ms)
     rest_ms = sweep_interval_ms([keep]) or PRUNE_EVERY_MS
     at_ms = work.boot_ms + (20 if removed else rest_ms)
     work.afterwards(partial(setattr, chores, "prune_flows_at_ms", at_ms))
@@ -197,11 +187,7 @@ def prune(work: Work, chores: Chores) -> None:
 # -- from outside --------------------------------------------------------------------------------------------------
 
 
-Reply = Callable[[dict[str, Any]], None]
-Refuse = Callable[[JobsupError], None]
-
-
-class OnFlow:
+class OnFlow(ABC):
     """An operation on one flow."""
 
     until_ms: int | None = None
@@ -221,9 +207,9 @@ class OnFlow:
             return partial(self._refused, error)
         return partial(self._done, shown)
 
+    @abstractmethod
     def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any] | None:
         """Do it; what is answered, or None if there is more to do."""
-        raise NotImplementedError
 
     def _refused(self, error: JobsupError) -> bool:
         self.refuse(error)

@@ -16,12 +16,11 @@ from supervisor.keeper.published import Tasks
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.policy.reason import Reason
-from supervisor.policy.tasks import Known, Need, meets
+from supervisor.policy.tasks import Known, Need, meets, need_of
 from supervisor.store.protocol import Facts, Lease, LeasedJob
 
 UNBLOCK_AT_ONCE = 128
 SAID_MAX = 1_000
-NO_TASK = ""
 AGAIN_MS = 1_000
 """A worker of older code than was published parks what others know: that is looked at again, not at once."""
 
@@ -79,7 +78,7 @@ def take_apart(work: Work, pool: str, jobs_max: int) -> None:
 
 def _need_of(job: LeasedJob) -> Need:
     own = msgspec.json.decode(job.options) if job.options else {}
-    return Need(own.get("task") or NO_TASK, own.get("version") or 0)
+    return need_of(own.get("task"), own.get("version"))
 
 
 def _say(state: State, facts: Facts, need: Need) -> None:

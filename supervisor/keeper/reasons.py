@@ -11,7 +11,7 @@ from supervisor.job import State as JobState
 from supervisor.keeper.state import State
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.reason import Reason
-from supervisor.policy.tasks import Need, meets
+from supervisor.policy.tasks import meets, need_of
 from supervisor.store import breaker_view
 from supervisor.store.explain import Explained
 from supervisor.store.reader import Reader, instant
@@ -46,7 +46,7 @@ def _of_code(state: State, queue: str, reason: Reason) -> Reason:
     """A job that only some pools of its queue run waits for a worker of theirs."""
     if reason.kind != "no_code":
         return reason
-    need = Need(reason.facts["task"] or "", reason.facts["version"] or 0)
+    need = need_of(reason.facts["task"], reason.facts["version"])
     pool = next((pool for pool in state.pools_of(queue) if meets(state.tasks.table(pool), need)), None)
     return reason if pool is None else Reason("other_code", {**reason.facts, "pool": pool})
 
