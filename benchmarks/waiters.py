@@ -29,7 +29,11 @@ handler = "noop:run"
 workers = 2
 """
 NOOP = "import time\ndef run(job):\n    time.sleep(job.payload / 1000)\n"
+"""A job that takes its time is what they wait for."""
+SETTLE_S = 1.0
+"""What follows so many connections is not idling."""
 IDLE_S = 5.0
+"""So long is looked at what idling costs: nothing happens in it that could be waited for."""
 HEAD = struct.Struct(">I")
 
 
@@ -59,7 +63,7 @@ def one_round(daemon: Daemon, waiters: int, pace_ms: float) -> tuple[list[float]
         ids = client.enqueue_many("q", [pace_ms] * waiters)
         waiting = [Waiter(str(daemon.socket), job) for job in ids]
         keeper = next(psutil.Process(n["pid"]) for n in client.request("tree")["tree"] if n["role"] == "keeper")
-        time.sleep(1)
+        time.sleep(SETTLE_S)
         before = keeper.cpu_times(), keeper.num_ctx_switches().voluntary
         time.sleep(IDLE_S)
         after = keeper.cpu_times(), keeper.num_ctx_switches().voluntary

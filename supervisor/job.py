@@ -417,7 +417,7 @@ class Job:
         course.cursor = course.keep("", cursor)
 
     def progress(self, fraction: float, text: str = "") -> None:
-        """Say how far the job is, from 0 to 1; `jobsctl status` shows it while the job runs. Costs a microsecond.
+        """Say how far the job is, from 0 to 1; `jobsctl status` shows it while the job runs.
 
         Raises:
             ValueError: it is not between 0 and 1.

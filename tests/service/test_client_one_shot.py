@@ -350,7 +350,7 @@ def test_from_a_loop_a_database_that_another_holds_is_waited_for(place: Place, s
 def test_from_a_loop_the_loop_goes_on_while_a_keeper_starts_and_ends(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It sleeps before it ends, long enough for a loop that is held up to be noticed."""
+    """The keeper that is started does nothing for a second: so long a loop would be held up."""
     slow = [sys.executable, "-c", "import time; time.sleep(1); raise SystemExit(4)"]
     monkeypatch.setattr(one_shot, "command", lambda *_: slow)
 

@@ -62,7 +62,7 @@ def run(job: Job) -> Any:
         if payload.get("die", 0) >= job.attempt > payload.get("fail", 0):
             os.kill(os.getpid(), signal.SIGKILL)
         if payload.get("hang", 0) >= job.attempt:
-            time.sleep(60)
+            time.sleep(60)  # outlasts its time-out: the foreman ends it
     if payload.get("fail", 0) >= job.attempt:
         raise ConnectionError(f"attempt {job.attempt} after {job.previous_error}")
     if payload.get("lookup"):
