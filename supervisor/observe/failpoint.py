@@ -110,7 +110,7 @@ def _strike(name: str) -> bool:
 
 def _first_of_all_processes(name: str) -> bool:
     """With JOBSUP_FAILPOINT_DIR, a point strikes once for all processes: a successor must not die of it again."""
-    folder = os.environ.get("JOBSUP_FAILPOINT_DIR")
+    folder = _folder()
     if not folder or _armed[name][1] == 0:
         return True
     try:
@@ -120,9 +120,17 @@ def _first_of_all_processes(name: str) -> bool:
     return True
 
 
+def _folder() -> str | None:
+    """Where strikes are noted, made if need be."""
+    folder = os.environ.get("JOBSUP_FAILPOINT_DIR")
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+    return folder
+
+
 def _report(name: str) -> None:
     """Leave a line that says who struck where, so that a test knows that its condition was met."""
-    folder = os.environ.get("JOBSUP_FAILPOINT_DIR")
+    folder = _folder()
     if folder:
         fd = os.open(f"{folder}/hits", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o666)
         os.write(fd, f"{name} {os.getpid()}\n".encode())
