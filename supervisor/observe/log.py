@@ -81,7 +81,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "breaker.closed": (INFO, "queue {queue}: breaker closed"),
     "callback.dropped": (WARNING, "the callback about job {id} to queue {queue} was dropped: {error}"),
     "job.snoozed": (INFO, "job {id} of {queue} runs again in {delay_s} s, without charge (on_error): {message}"),
-    "pool.ready": (INFO, "pool {pool}: {workers} workers ready"),
+    "pool.ready": (INFO, "pool {pool}: {ready} of {workers} workers ready"),
     "pool.scaled": (INFO, "pool {pool} scaled from {before} to {after}: {reason}"),
     "pool.circuit": (ERROR, "pool {pool}: circuit {circuit}: {reason}"),
     "pool.worker_died": (WARNING, "pool {pool}: worker {pid} on slot {slot} ended with {status}"),
