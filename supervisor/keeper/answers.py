@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 from supervisor.config.spec import is_pattern
-from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
 from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.slots import KeeperSlot, Phase
@@ -50,7 +49,7 @@ def job(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
     """
     shown = reader.job(job_id)
     if shown is None:
-        raise UnknownJob(f"there is no job {job_id}", hint="ids are given out once; retention removes old jobs")
+        raise reader.unknown_job(job_id)
     if shown["state"] == JobState.RUNNING:
         _add_progress(state, shown)
     return shown

@@ -243,7 +243,7 @@ class Signal(OnFlow):
     def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
         """Note it, unless it came before."""
         if flow.state is not FlowState.RUNNING:
-            raise WrongState(f"flow {flow.id} is {flow.state.value}: it waits for no signal")
+            raise WrongState(f"flow {flow.id} is {flow.state.value}: it waits for no signal", hint=_look(flow.id))
         first = tx.signal_flow(flow.id, self.name, self.payload)
         return {"id": flow.id, "signal": self.name, "repeated": not first}
 
@@ -263,7 +263,8 @@ class Cancel(OnFlow):
     def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
         """Begin; the passes that follow do the rest."""
         if flow.state.final:
-            raise WrongState(f"flow {flow.id} is {flow.state.value}: only a flow that has not ended can be cancelled")
+            error = f"flow {flow.id} is {flow.state.value}: only a flow that has not ended can be cancelled"
+            raise WrongState(error, hint=_look(flow.id))
         tx.cancel_flow(flow.id)
         return _said(tx, flow)
 
@@ -288,6 +289,10 @@ class Retry(OnFlow):
         count, before_id = tx.retry_steps(flow.id, self.before_id, RETRY_AT_ONCE)
         self.count, self.before_id = self.count + count, before_id
         return None if before_id is not None else _said(tx, flow) | {"count": self.count}
+
+
+def _look(flow_id: int) -> str:
+    return f"jobsctl flow show {flow_id} says how it stands"
 
 
 def _said(tx: Transaction, flow: FlowStanding) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from supervisor.config.names import short_name
 from supervisor.config.spec import Spec
-from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
 from supervisor.keeper.state import State
 from supervisor.policy.breaker import Breaker
@@ -29,7 +28,7 @@ def explain(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
     """
     found = reader.explain(job_id, state.discipline, wall_ms())
     if found is None:
-        raise UnknownJob(f"there is no job {job_id}", hint="ids are given out once; retention removes old jobs")
+        raise reader.unknown_job(job_id)
     reasons = found.reasons
     if found.state is JobState.RUNNING:
         reasons = [_running(state, job_id, reasons[0])]

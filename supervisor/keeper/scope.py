@@ -17,7 +17,7 @@ import msgspec
 
 from supervisor.config.names import SEPARATOR, internal_name, scope_of, short_name
 from supervisor.config.spec import Access, Spec
-from supervisor.errors import Denied, JobsupError, NotRunning, UnknownJob, UnknownSchedule
+from supervisor.errors import Denied, JobsupError, NotRunning, UnknownSchedule
 from supervisor.keeper.children import inner
 from supervisor.keeper.pending import Operation
 from supervisor.store.history import Replay
@@ -28,7 +28,6 @@ from supervisor.wire import messages
 from supervisor.wire.connection import Connection, Peer
 
 Reply = dict[str, Any]
-NO_SUCH_JOB = "ids are given out once; retention removes old jobs"
 KEY_SEPARATOR = " "
 """Between a scope and a request key: no client can send one, so no key of one scope is that of another."""
 EVERYTHING = f"{SEPARATOR}*"
@@ -65,7 +64,7 @@ class Scope:
         """
         queue = self._reader.queue_of_job(job_id)
         if queue is None or not self.owns(queue):
-            raise UnknownJob(f"there is no job {job_id}", hint=NO_SUCH_JOB)
+            raise self._reader.unknown_job(job_id, self.name)
 
     def check_job_or_flow(self, number: int) -> None:
         """Refuse what is of another scope in the words for what does not exist.

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from supervisor.config.names import inner_name, scope_of, short_name
-from supervisor.errors import Denied, NoDatabase, StoreError
+from supervisor.errors import Denied, NoDatabase, StoreError, UnknownJob
 from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
@@ -29,6 +29,7 @@ from supervisor.store.sqlite.breaking import breaker_of
 from supervisor.store.sqlite.scheduling import schedule_row
 from supervisor.store.sqlite.statements import SQL
 
+NO_SUCH_JOB = "ids are given out once; retention removes old jobs"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 IDS_MAX = 100_000
 """Ids that are looked up at once: numbers only, so that what must be sorted is sorted seldom."""
@@ -106,6 +107,12 @@ class Reader:
     def job_or_flow(self, number: int) -> dict[str, Any] | None:
         """Everything about a job, or about a flow without its steps: both have ids of one sequence."""
         return self.job(number) or self.flow_alone(number)
+
+    def unknown_job(self, number: int, scope: str | None = None) -> UnknownJob:
+        """The refusal of an id that no job has; it may be that of a flow, as both have ids of one sequence."""
+        if self.flow_alone(number, scope) is not None:
+            return UnknownJob(f"{number} is a flow, and no job", hint=f"jobsctl flow show {number} says how it stands")
+        return UnknownJob(f"there is no job {number}", hint=NO_SUCH_JOB)
 
     def jobs(
         self, *, queue: str | None = None, state: State | None = None, tag: str | None = None, limit: int = 50,

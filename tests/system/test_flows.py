@@ -327,12 +327,25 @@ def test_flows_that_are_not_there_are_unknown(daemon: Daemon, client: Client[int
     assert daemon.ctl("flow", "start", "-", stdin="no json").status == 2
 
 
+def test_errors_about_flows_lead_to_what_shows_them(daemon: Daemon, client: Client[int]) -> None:
+    flow = client.flows.start(Flow(step("q", name="only")))
+    client.flows.wait(flow, 30)
+    look = f"jobsctl flow show {flow}"
+    for command in (["status", flow], ["explain", flow], ["flow", "cancel", flow], ["flow", "signal", flow, "go"],
+                    ["flow", "retry", flow, "--from", "onyl"]):  # fmt: skip
+        done = daemon.ctl(*command)
+        assert (done.status != 0, look in done.err) == (True, True), done.err
+    assert "in a shell" in daemon.ctl("flow", "signal", flow, "go", "{by: ann}").err
+
+
 def test_a_flow_that_is_started_without_a_daemon_runs_when_one_comes(tmp_path: Path) -> None:
     site = Site(tmp_path, TOML, app={"steps.py": STEPS})
     init(site)
     with site.client() as client:
         flow = client.flows.start(Flow(step("q", name="a").then(step("q", name="b")), on_success=step("told")))
         assert states(client, flow) == {"a": "queued", "b": "blocked"}
+    for command in (["status", flow], ["explain", flow]):
+        assert f"jobsctl flow show {flow}" in site.ctl(*command).err
     with Daemon(tmp_path, TOML, app={"steps.py": STEPS}) as daemon, daemon.client() as client:
         assert client.flows.wait(flow, 30)["state"] == "completed"
 

@@ -218,7 +218,7 @@ class Flowing(Planting):
         """Let a step run again and all that comes after it; how many."""
         first = self._step_named(flow_id, step)
         if first is None:
-            raise UnknownFlow(f"flow {flow_id} has no step {step}")
+            raise UnknownFlow(f"flow {flow_id} has no step {step}", hint=f"jobsctl flow show {flow_id} names its steps")
         ids = {row[0] for row in self._db.execute(SQL.edges_after, (first, flow_id, steps_max + 1)).fetchall()}
         for (inside,) in self._db.execute(SQL.flows_inside, (first,)).fetchall():
             ids |= {row[0] for row in self._db.execute(SQL.steps_of_flow, (inside, 0, steps_max)).fetchall()}

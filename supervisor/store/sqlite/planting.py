@@ -111,7 +111,8 @@ class Planting(Ending):
                 raise WrongState(f"flow {flow.id} has a step {step.name} already")
             for name, _ in step.parents:
                 if isinstance(name, str) and self._step_named(flow.id, name) is None:
-                    raise UnknownFlow(f"flow {flow.id} has no step {name} to come after")
+                    hint = f"jobsctl flow show {flow.id} names its steps"
+                    raise UnknownFlow(f"flow {flow.id} has no step {name} to come after", hint=hint)
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
