@@ -295,6 +295,15 @@ edge is done once its child has counted the end of its parent. What has ended, a
 come after it yet, is in `ended_step`."""
 
 
+PULL = """
+CREATE TABLE loan (
+  token INTEGER PRIMARY KEY, consumer TEXT NOT NULL, boot TEXT NOT NULL, until_boot INTEGER NOT NULL,
+  lease_ms INTEGER NOT NULL, until_at INTEGER NOT NULL, key TEXT, carried INTEGER NOT NULL
+) STRICT;
+"""
+"""Beside the lease of a consumer: until when it has it. Leases of workers, which are watched, have none."""
+
+
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
     """The body layout: a job's body is written once; ready, lease and outcome are rows beside it."""
@@ -361,6 +370,13 @@ def m009_flows(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m011_pull(db: Database) -> None:
+    """Leases of consumers, which hold them until a time."""
+    db.executescript(PULL)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -395,6 +411,7 @@ def known() -> list[str]:
         "m007_keys",
         "m008_blocked",
         "m009_flows",
+        "m011_pull",
     ]
 
 
