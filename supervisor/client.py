@@ -61,6 +61,10 @@ WRITING = frozenset(
         "flow_close",
         "flow_cancel",
         "flow_retry",
+        "extend",
+        "ack",
+        "fail",
+        "release",
     }
 )
 """Operations that wait for a commit: the daemon is told how long we wait for them."""
@@ -345,6 +349,107 @@ class Client(Generic[Ticket]):
         if payload is not UNCHANGED:
             text = f"{text},{job_text(payload, {})[1:-1]}"
         return self._channel.ask("edit", text, self._timeout_ms)
+
+    def fetch(
+        self, queue: str, jobs: int = 1, *, lease: Duration | None = None, wait: Duration = "30s",
+        consumer: str | None = None,
+    ) -> list[dict[str, Any]]:  # fmt: skip
+        """Take up to so many ready jobs of a queue with `pull = true`, as soon as there are any; none after `wait`.
+
+        They are this consumer's until `lease` is over. Each has an `id`, a `token` for what is said of it, and a
+        `payload`; docs/pull.md lists the rest.
+
+        Args:
+            queue: its name.
+            jobs: at most so many, 1 to 256; they have one token.
+            lease: how long they are held, unless `extend` says more; None: as long as the queue's `timeout` says.
+            wait: how long to wait for the first of them.
+            consumer: a name to be seen by; else the number of this process is.
+
+        Raises:
+            UnknownQueue: no such queue.
+            WrongState: it has workers of its own.
+            Denied: this user may not consume.
+        """
+        end_ms = boot_ms() + _ms(wait)
+        given = {"queue": queue, "jobs_max": jobs, "lease_ms": None if lease is None else _ms(lease),
+                 "consumer": consumer}  # fmt: skip
+        while True:
+            slice_ms = min(max(end_ms - boot_ms(), 0), WAIT_SLICE_MS)
+            more = {"wait_ms": slice_ms, "key": self._channel.new_key()}
+            found: list[dict[str, Any]] = self._channel.request("fetch", slice_ms + self._timeout_ms, **given, **more)[
+                "jobs"
+            ]
+            if found or boot_ms() >= end_ms:
+                return found
+
+    def extend(self, token: int, lease: Duration | None = None) -> dict[str, Any]:
+        """Hold a lease for so long from now; None: for as long as before.
+
+        Returns:
+            `jobs` that it still holds, those of them that were `cancelled` meanwhile, and `until_at`.
+
+        Raises:
+            StaleLease: it is over; its jobs may be with another consumer.
+        """
+        return self.request("extend", token=token, lease_ms=None if lease is None else _ms(lease))
+
+    def ack(
+        self, job: SupportsIndex, token: int, result: Any = None, *, enqueue: Iterable[Mapping[str, Any]] = ()
+    ) -> dict[str, Any]:
+        """A leased job is done; what it is now. Said again under the same token, it changes nothing and is no error.
+
+        Args:
+            job: its id.
+            token: that of its lease.
+            result: anything that JSON can hold.
+            enqueue: jobs that come into being with this, or nothing happens: each with `queue`, `payload` and options
+                as `Client.enqueue` has them; `joins=True` makes one a step of the job's own flow.
+
+        Raises:
+            StaleLease: the lease does not hold it any more; nothing was changed.
+            JobsupError: as `enqueue`, for the result and what is to be enqueued; the job is still leased.
+        """
+        from supervisor.wire import payload as payloads
+        from supervisor.wire.job_text import child_text
+
+        children = ",".join(map(child_text, enqueue))
+        given = _text_of({"job": _id_of(job), "token": token}, "ack")[1:-1]
+        return self._ask_writing("ack", f'{given},"result":{payloads.encode(result)},"enqueue":[{children}]')
+
+    def fail(
+        self, job: SupportsIndex, token: int, message: str, *, type: str | None = None,  # noqa: A002
+        traceback: str | None = None, retry_in: Duration | None = None, final: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        """A leased job has failed: again as its queue says, or after `retry_in`, or, if `final`, dead. What it is now.
+
+        `type` is what `on_error` of the queue and groups of dead letters go by, such as the class of an exception.
+
+        Raises:
+            StaleLease: the lease does not hold it any more; nothing was changed.
+        """
+        return self.request(
+            "fail", job=_id_of(job), token=token, message=message, type=type, traceback=traceback,
+            retry_in_ms=None if retry_in is None else _ms(retry_in), final=final,
+        )  # fmt: skip
+
+    def release(
+        self, token: int, jobs: Iterable[SupportsIndex] | None = None, *, delay: Duration | None = None
+    ) -> list[int]:
+        """Hand jobs of a lease back, all or those named; nothing is charged. With `delay` they run that much later.
+
+        Raises:
+            StaleLease: the lease does not hold one of them any more; nothing was changed.
+        """
+        ids = None if jobs is None else [_id_of(job) for job in jobs]
+        delay_ms = None if delay is None else _ms(delay)
+        done: list[int] = self.request("release", token=token, ids=ids, delay_ms=delay_ms)["done"]
+        return done
+
+    def consumers(self) -> list[dict[str, Any]]:
+        """Who holds jobs of queues with `pull = true`, lease by lease, and who waits for some."""
+        found: list[dict[str, Any]] = self.request("consumers")["consumers"]
+        return found
 
     def schedule(self, name: str, queue: str, payload: Any = None, **keys: Any) -> dict[str, Any]:
         """Add a schedule, or change one that was added; all about it.

@@ -154,6 +154,13 @@ class WrongState(JobsupError):
     exit_status = EXIT_FAILED
 
 
+class StaleLease(JobsupError):
+    """The lease does not hold this job any more: it ran out, or the job has ended under it. Nothing was changed."""
+
+    code = "stale"
+    exit_status = EXIT_FAILED
+
+
 class ProtocolError(JobsupError):
     """The peer does not speak our protocol, or not a version of it that we know."""
 

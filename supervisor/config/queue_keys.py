@@ -121,7 +121,7 @@ SCALE = Section(
 _LASTING = or_word("never", None, duration(1, EVER_MS))
 _TARGET = or_false(special.QUEUE_NAME)
 
-OWN_KEYS = ("handler", "command")
+OWN_KEYS = ("handler", "command", "pull")
 """Keys that a queue must have of its own: they are not inherited."""
 
 QUEUE = Section(
@@ -135,6 +135,11 @@ QUEUE = Section(
             "command",
             special.COMMAND,
             'program and arguments, never a shell; the payload fills "{member}", `{{` is a brace; this or `handler`',
+        ),
+        "pull": Key(
+            "pull",
+            boolean(),
+            "its jobs are fetched over the socket by consumers of any language, and no worker is started",
         ),
         "workers": Key(
             "workers",
@@ -182,7 +187,11 @@ QUEUE = Section(
             "not set",
         ),
         "demand": Key("demand", DEMAND, DEMAND.meaning),
-        "timeout": Key("timeout_ms", duration(1, 30 * DAY_MS), "how long one attempt may take"),
+        "timeout": Key(
+            "timeout_ms",
+            duration(1, 30 * DAY_MS),
+            "how long one attempt may take; with `pull` the lease of a fetch that names none",
+        ),
         "kill_grace": Key("kill_grace_ms", duration(0, HOUR_MS), "time between the steps that end a late attempt"),
         "boot_timeout": Key(
             "boot_timeout_ms",

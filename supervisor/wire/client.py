@@ -34,8 +34,12 @@ from supervisor.errors import (
 from supervisor.version import PROTOCOL
 from supervisor.wire.framing import Decoder, frame
 
-CHANGES_NOTHING = frozenset({"hello", "job", "explain", "status", "wait", "workers", "tree", "cron_list", "cron_show"})
-HARMLESS_TWICE = CHANGES_NOTHING | {"enqueue", "pause", "resume", "key", "cron_add", "cron_pause", "cron_resume"}
+CHANGES_NOTHING = frozenset(
+    {"hello", "job", "explain", "status", "wait", "workers", "tree", "cron_list", "cron_show", "consumers"}
+)
+HARMLESS_TWICE = CHANGES_NOTHING | {
+    "enqueue", "pause", "resume", "key", "cron_add", "cron_pause", "cron_resume", "fetch", "extend", "ack",
+}  # fmt: skip
 
 RESEND_FOR_MS = 9 * 60_000
 """The keeper remembers the key of a request for 10 minutes; a repetition that may come later is not sent."""
