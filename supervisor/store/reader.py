@@ -382,7 +382,7 @@ class Reader:
         """What consumers hold, lease by lease; none in a file of an earlier version."""
         if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'loan'").fetchone():
             return []
-        return [
+        found = [
             {
                 "queue": self._named(queue), "consumer": name, "pid": pid, "state": "working", "token": token,
                 "jobs": msgspec.json.decode(jobs), "since_at": instant(leased_at), "until_at": instant(until_at),
@@ -390,6 +390,7 @@ class Reader:
             for queue, name, pid, token, leased_at, until_at, jobs in map(_plain, self._db.execute(SQL.read_loans))
             if self._has(queue)
         ]  # fmt: skip
+        return sorted(found, key=lambda each: (each["queue"], each["consumer"], each["token"]))
 
     def _consumer(self, token: int) -> dict[str, Any] | None:
         row = self._db.execute(SQL.read_loan, (token,)).fetchone()

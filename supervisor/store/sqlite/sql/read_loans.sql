@@ -3,4 +3,3 @@ SELECT queue.name, loan.consumer, owner.pid, loan.token, lease.leased_at, loan.u
    WHERE NOT EXISTS (SELECT 1 FROM outcome WHERE outcome.id = held.value ->> 0))
 FROM loan JOIN lease ON lease.token = loan.token JOIN queue ON queue.id = lease.queue
 LEFT JOIN owner ON owner.id = lease.owner
-ORDER BY queue.name, loan.consumer, loan.token
