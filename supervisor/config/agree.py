@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from supervisor.config.command import Field, parse_argument
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
 from supervisor.config.problem import KeyPath, dotted, printable, quoted, shown, suggestion
 from supervisor.config.sockets import socket_in
@@ -17,9 +18,10 @@ from supervisor.policy.duration import show
 
 WORKERS_TOTAL_MAX = 2048
 HANDLER_ONLY = ("preload", "after_fork")
+COMMAND_ONLY = ("serve",)
 POOL_ONLY = (
-    "handler", "command", "workers", "boot_timeout", "restart", "pass_env", "env", "cwd", "user", "network", "preload",
-    "after_fork", "on_crash_loop", "recycle_jobs", "kill_grace", "scale",
+    "handler", "command", "serve", "workers", "boot_timeout", "restart", "pass_env", "env", "cwd", "user", "network",
+    "preload", "after_fork", "on_crash_loop", "recycle_jobs", "kill_grace", "scale",
 )  # fmt: skip
 """Keys that mean nothing in a queue without workers of its own."""
 PULL_FOREIGN = (*POOL_ONLY, "demand")
@@ -28,6 +30,8 @@ UNIQUE_FIELDS = {"unique": "unique", "throttle": "throttle_ms", "debounce": "deb
 WINDOW_MIN_MS = 64
 SCOPES_MAX = 64
 SCHEDULES_TOTAL_MAX = 1_024
+
+SERVES = ("a command that serves", "the type that its answers name")
 
 Conflict = tuple[KeyPath, str]
 
@@ -133,7 +137,30 @@ def _what_runs(written: Mapping[str, Any]) -> Iterator[Conflict]:
                 yield (name,), "means something for a handler only; remove it from a queue with a command"
         if _names_function(written.get("backoff")):
             yield ("backoff",), "names a function, which handlers only have; write a table or an array of durations"
+    yield from _what_serves(written)
     yield from _rules_of_written(written)
+
+
+def _what_serves(written: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Whether a command that is started before there is a job can be started."""
+    if "serve" in written and "command" not in written:
+        yield ("serve",), 'means something for a command only; write command = ["program", "argument"], or remove it'
+    if written.get("serve") is not True:
+        return
+    fields = list(_fields_in(written.get("command")))
+    if fields:
+        text = f"{printable(', '.join(fields))}: a command that serves is started before there is a payload to fill it"
+        yield ("command",), f"{text}; remove the field, as payloads come as lines, or remove serve"
+
+
+def _fields_in(command: Any) -> Iterator[str]:
+    """The arguments of a command that a payload would fill; what is wrong with others is said elsewhere."""
+    for argument in command if isinstance(command, list) else ():
+        try:
+            if isinstance(argument, str) and isinstance(parse_argument(argument), Field):
+                yield argument
+        except ValueError:
+            continue
 
 
 def _names_function(written: Any) -> bool:
@@ -149,13 +176,15 @@ def without_function(defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rules_of_written(written: Mapping[str, Any]) -> Iterator[Conflict]:
-    """Rules that can never apply: an exit status, or a signal, is how a command ends."""
+    """Rules that can never apply: an exit status, or a signal, is how a command ends that is started for each job."""
     rules = written.get("on_error")
-    if "handler" in written and isinstance(rules, dict):
-        for name in rules:
-            if name.startswith(("exit ", "signal ")):
-                text = f'"{printable(name)}" is how a command ends; for a handler write the class of an exception'
-                yield ("on_error",), f'{text}, "timeout" or "crash"'
+    if not isinstance(rules, dict) or not ("handler" in written or written.get("serve") is True):
+        return
+    lasting, named = ("a handler", "the class of an exception") if "handler" in written else SERVES
+    for name in rules:
+        if name.startswith(("exit ", "signal ")):
+            text = f'"{printable(name)}" is how a command ends; for {lasting} write {named}, "timeout" or "crash"'
+            yield ("on_error",), text
 
 
 def _of_breaker(queue: Queue) -> Iterator[Conflict]:
@@ -352,7 +381,7 @@ def of_tables(
 
 
 def _of_sources(pools: Mapping[str, Queue], written: Collection[str]) -> Iterator[Conflict]:
-    """Whether every pool draws from queues, and every queue has one pool."""
+    """Whether every pool draws from queues, and every queue has one pool, or several that run tasks."""
     drawn: dict[str, str] = {}
     for name, pool in pools.items():
         if name in written:
@@ -362,8 +391,8 @@ def _of_sources(pools: Mapping[str, Queue], written: Collection[str]) -> Iterato
                 yield ("pools", name, "sources"), f"{source} is a pool, and pools draw from queues; name its queues"
             elif source not in written:
                 yield ("pools", name, "sources"), _missing("queues", source, written)
-            elif source in drawn:
-                text = f"{source} is drawn from by pool {drawn[source]} already; a queue has one pool"
+            elif source in drawn and not (pool.has_tasks and pools[drawn[source]].has_tasks):
+                text = f"{source} is drawn from by pool {drawn[source]} already; it has one, or several of tasks"
                 yield ("pools", name, "sources"), text
             drawn.setdefault(source, name)
 

@@ -121,8 +121,8 @@ SCALE = Section(
 _LASTING = or_word("never", None, duration(1, EVER_MS))
 _TARGET = or_false(special.QUEUE_NAME)
 
-OWN_KEYS = ("handler", "command", "pull")
-"""Keys that a queue must have of its own: they are not inherited."""
+OWN_KEYS = ("handler", "command", "serve", "pull")
+"""Keys that say what a queue runs: they are its own, and not inherited."""
 
 QUEUE = Section(
     Queue,
@@ -135,6 +135,11 @@ QUEUE = Section(
             "command",
             special.COMMAND,
             'program and arguments, never a shell; the payload fills "{member}", `{{` is a brace; this or `handler`',
+        ),
+        "serve": Key(
+            "serve",
+            boolean(),
+            "start the command once in each worker, and give it one job after the other as lines, see serve.md",
         ),
         "pull": Key(
             "pull",
@@ -276,9 +281,8 @@ TOP = {
 """The sections of which a file has one; beside them it has `[queues.NAME]`."""
 
 POOL_KEYS = (
-    "handler", "command", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env", "cwd",
-    "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand",
-    "scale",
+    "handler", "command", "serve", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env",
+    "cwd", "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand", "scale",
 )  # fmt: skip
 """Keys of a queue that speak of its workers."""
 POOL = Section(

@@ -206,6 +206,7 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str
     handler: str | None = None
     command: tuple[str, ...] | None = None
+    serve: bool = False
     pull: bool = False
     workers: int | WorkerRange = 2
     scale: Scale = Scale()
@@ -357,11 +358,15 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return {**own, **self.pools}
 
     def pool_of(self, name: str) -> str | None:
-        """The pool that draws from a queue; None for one that no table speaks of."""
+        """The pool that draws from a queue, the first of several; None for one that no table speaks of."""
+        return next(iter(self.pools_of(name)), None)
+
+    def pools_of(self, name: str) -> tuple[str, ...]:
+        """The pools that draw from a queue: one, or several that run tasks."""
         table = self.queue(name)
         if table is None:
-            return None
-        return next((pool for pool in self.workplaces if table.name in self.sources_of(pool)), None)
+            return ()
+        return tuple(pool for pool in self.workplaces if table.name in self.sources_of(pool))
 
     def sources_of(self, pool: str) -> dict[str, int]:
         """The tables of queues that a pool draws from, with their weights: its own queue, if it says nothing else."""

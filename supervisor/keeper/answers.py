@@ -75,6 +75,9 @@ def _add_progress(state: State, shown: dict[str, Any]) -> None:
     if cell is None:
         shown["worker"] = None
     else:
+        said = slot.memory.progress() if slot else None
+        if said is not None and (said.id, said.token) == (shown["id"], shown["token"]):
+            shown["progress"] = {"fraction": said.fraction, "text": said.text, "at": instant(said.at_ms)}
         shown["started_at"] = instant(wall_ms() - max(0, boot_ms() - cell.started_ms))
 
 

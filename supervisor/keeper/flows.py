@@ -153,7 +153,6 @@ def go_on(work: Work) -> None:
     while tx.flows_wait and not work.late(STEPS_UNTIL_US):
         ended = tx.progress_flows(STEPS_AT_ONCE)
         work.final.update(tx.told_ends)
-        hit("keeper.flows")
         for flow in ended:
             work.final.add(flow.id)
             said = partial(state.log.emit, "flow.ended", id=flow.id, called=flow.name or "", state=flow.state.value)

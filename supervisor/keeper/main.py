@@ -293,7 +293,7 @@ class Keeper:
     def _tell_waiters(self, work: Work, operating: bool) -> None:
         """An operation may have ended any job; everything else says which ones it ended."""
         waits = self.service.waits
-        waits.tell(waits.jobs if operating else work.final, self.reader.job_or_flow)
+        waits.tell(waits.jobs if operating else work.final, self.reader.ended_among, self.reader.job_or_flow)
         self.state.timetable.hear(work.final, everything=operating, boot_ms=boot_ms())
         self.service.handle_postponed()
 

@@ -11,6 +11,7 @@ from supervisor.job import State as JobState
 from supervisor.keeper.state import State
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.reason import Reason
+from supervisor.policy.tasks import Need, meets
 from supervisor.store import breaker_view
 from supervisor.store.explain import Explained
 from supervisor.store.reader import Reader, instant
@@ -32,11 +33,22 @@ def explain(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
     reasons = found.reasons
     if found.state is JobState.RUNNING:
         reasons = [_running(state, job_id, reasons[0])]
+    elif found.state is JobState.BLOCKED:
+        reasons = [_of_code(state, found.queue, reason) for reason in reasons]
     elif found.state is JobState.QUEUED:
         known = [*of_queue(state, found.queue), *reasons]
         reasons = sorted(known, key=lambda reason: FIRST.index(reason.kind) if reason.kind in FIRST else len(FIRST))
         reasons = reasons or [of_workers(state, found.queue)]
     return shown(job_id, found, reasons)
+
+
+def _of_code(state: State, queue: str, reason: Reason) -> Reason:
+    """A job that only some pools of its queue run waits for a worker of theirs."""
+    if reason.kind != "no_code":
+        return reason
+    need = Need(reason.facts["task"] or "", reason.facts["version"] or 0)
+    pool = next((pool for pool in state.pools_of(queue) if meets(state.tasks.table(pool), need)), None)
+    return reason if pool is None else Reason("other_code", {**reason.facts, "pool": pool})
 
 
 def without_keeper(spec: Spec, found: Explained, breaker: Breaker | None) -> list[Reason]:

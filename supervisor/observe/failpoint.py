@@ -35,6 +35,7 @@ POINTS: dict[str, str] = {
     "migrate.step": "keeper: a migration has run, uncommitted",
     "worker.after_take": "worker: a chunk was received, no job of it begun",
     "worker.after_begin": "worker: the cell names the job, the handler has not been called",
+    "worker.after_checkpoint": "worker: a value that the run keeps is in the ring, the handler goes on",
     "worker.after_run": "worker: the handler has returned, its outcome is nowhere",
     "worker.after_record": "worker: the outcome is in the ring, the cell still names the job",
     "worker.before_bell": "worker: outcomes are in the ring, the bell is not rung",

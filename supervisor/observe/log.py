@@ -150,6 +150,10 @@ class Log:
     def _to_journal(self) -> bool:
         return isinstance(self._sink, Journal)
 
+    def close(self) -> None:
+        """Close what lines are written to; nothing is logged any more."""
+        self._sink.close()
+
     def _open(self) -> Sink | Journal:
         if self._where == "journald" or (self._where == "auto" and _stderr_is_journal()):
             return Journal()

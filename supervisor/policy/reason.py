@@ -125,6 +125,7 @@ SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "due_later": _due,
     "no_code": _no_code,
     "steps": _steps,
+    "other_code": lambda f: f"it waits for a worker of pool {f['pool']}, whose code knows task {f['task']}",
     "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs elsewhere",
     "paused": lambda f: f"queue {f['queue']} is paused; jobsctl resume {f['queue']} lets it go on",
     "breaker": lambda f: f"the breaker of queue {f['queue']} is {f['said']}",

@@ -164,7 +164,7 @@ class LeasedJob(NamedTuple):
     cost: int = 1
     key: str = ""
     own_bytes: int | None = None
-    """Of a step: so much of `payload` is its own; behind that comes what it is told of its flow, as JSON."""
+    """Set if it is told more: so much of `payload` is its own; behind that comes what it is told, as JSON."""
 
 
 class Lease(NamedTuple):
@@ -436,6 +436,9 @@ class Tx(Protocol):
     def interrupt(self, token: int, job_id: int, history: History, error: AttemptError) -> bool:
         """Hand a started job back to the place it had and count the interruption."""
 
+    def checkpoint(self, token: int, job_id: int, name: str, value: bytes) -> bool:
+        """Keep a value of a leased job for its later runs, until it completes; False if the lease does not hold it."""
+
     def park(self, token: int, job_id: int, need: Need) -> bool:
         """Let a leased job wait for code that can run it, with nothing charged; False if the lease does not hold it."""
 
@@ -488,8 +491,8 @@ class Tx(Protocol):
     def needs(self) -> dict[str, list[Need]]:
         """What code the blocked jobs of each queue wait for."""
 
-    def unblock(self, queue: str, need: Need, jobs_max: int) -> int:
-        """Make jobs ready that wait for this, the oldest first; returns how many."""
+    def unblock(self, queue: str, need: Need, jobs_max: int, *, first: bool = False) -> int:
+        """Make jobs ready that wait for this, the oldest first; returns how many. `first`: before all others."""
 
     def publish(self, pool: str, known: Sequence[Known]) -> None:
         """Store what tasks the code of a pool knows, in the place of what it knew."""

@@ -6,7 +6,7 @@ States are derived from where an id stands, as everywhere; the words and units a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -97,6 +97,11 @@ class Reader:
             shown = self._present(_plain(row), self._leased_among([row]))
             shown["errors"] = list(self._errors(job_id))
             return shown
+
+    def ended_among(self, numbers: Collection[int]) -> list[int]:
+        """Those of these jobs and flows that are final, or are not there any more."""
+        listed = msgspec.json.encode(list(numbers)).decode()
+        return [row[0] for row in self._db.execute(SQL.read_ended_among, (listed,)).fetchall()]
 
     def job_or_flow(self, number: int) -> dict[str, Any] | None:
         """Everything about a job, or about a flow without its steps: both have ids of one sequence."""
@@ -435,6 +440,7 @@ class Reader:
             "priority": priority,
             "key": key or None,
             "flow": own.get("flow"),
+            "progress": None,
             "task": own.get("task"),
             "version": own.get("version"),
             "tags": own.get("tags", []),

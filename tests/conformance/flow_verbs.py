@@ -67,7 +67,7 @@ def calls(**queues: str) -> bytes:
 
 
 def fed(store: Store, jobs: int = 1) -> list[dict[str, Any]]:
-    return [json.loads(job.payload[job.own_bytes :]) for job in leased(store, jobs=jobs).jobs]
+    return [json.loads(job.payload[job.own_bytes :])["flow"] for job in leased(store, jobs=jobs).jobs]
 
 
 class FlowVerbs:

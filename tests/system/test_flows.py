@@ -120,7 +120,7 @@ def test_a_file_starts_a_flow_and_the_shell_follows_it(daemon: Daemon, tmp_path:
     assert [row[1:5] for row in rows] == [["a", "sh", "completed", ""], ["b", "sh", "completed", rows[0][0]]]
     assert daemon.job(int(rows[1][0]))["result"]["results"] == {"a": daemon.job(int(rows[0][0]))["result"]}
     assert daemon.ctl("flow", "list").rows[0][:3] == [str(flow), "from a file", "completed"]
-    drawn = jobsctl_on_terminal("flow", "show", flow, config=daemon.config)
+    drawn = jobsctl_on_terminal("flow", "show", flow, config=daemon.config).out
     assert "from a file" in drawn
     assert drawn.index(" a ") < drawn.index(" b ")
 

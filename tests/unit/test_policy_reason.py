@@ -24,6 +24,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("due_later", {"in_ms": 10_001}, "it is due in 11s"),
     ("due_later", {"in_ms": -5}, "it is due in 0s"),
     ("due_later", {"in_ms": 60_000, "attempt": 2, "error": "it broke"}, "it is due in 1m, attempt 2 after: it broke"),
+    ("other_code", {"pool": "new", "task": "send"}, "it waits for a worker of pool new, whose code knows task send"),
     ("steps", {"count": 1, "steps": [{"id": 7, "name": "parse"}], "signals": []}, "it waits for parse (job 7)"),
     ("steps", {"count": 8, "steps": [{"id": 7, "name": None}], "signals": ["go"]},
      "it waits for job 7, signal go and 3 more"),

@@ -32,8 +32,6 @@ GROWING = {
 WALKS = {
     "read_stats": "one row for each queue and minute, then hour: three thousand for each queue in three weeks",
     "read_scheduled": "an operator's listing: no index orders what is scheduled by id, and none is worth its cost",
-    "read_loans": "what consumers hold",
-    "loans": "what consumers hold",
     "request_forget": "the oldest keys, bounded by its limit",
 }
 SORTS = {

@@ -102,6 +102,7 @@ class Cache:
         """Whether the buckets have been held against the rates of now, which may be others than before."""
         self.sources: dict[str, dict[str, int]] = {}
         self.reranking: set[str] = set()
+        self.has_checkpoints = connection.execute(SQL.checkpoint_any).fetchone() is not None
         self.has_unique = connection.execute(SQL.uniq_any).fetchone() is not None
         some, self.flows, left = connection.execute(SQL.flows_count).fetchone()
         self.has_flows = bool(some)

@@ -295,6 +295,12 @@ edge is done once its child has counted the end of its parent. What has ended, a
 come after it yet, is in `ended_step`."""
 
 
+CHECKPOINTS = """
+CREATE TABLE checkpoint (
+  id INTEGER NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, value TEXT NOT NULL, PRIMARY KEY (id, name)
+) STRICT, WITHOUT ROWID;
+"""
+
 PULL = """
 CREATE TABLE loan (
   token INTEGER PRIMARY KEY, consumer TEXT NOT NULL, boot TEXT NOT NULL, until_boot INTEGER NOT NULL,
@@ -371,6 +377,13 @@ def m009_flows(db: Database) -> None:
 
 
 @MIGRATIONS()
+def m010_checkpoints(db: Database) -> None:
+    """What a run of a job has kept for the next one: its steps, and, under no name, its cursor."""
+    db.executescript(CHECKPOINTS)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
 def m011_pull(db: Database) -> None:
     """Leases of consumers, which hold them until a time."""
     db.executescript(PULL)
@@ -411,6 +424,7 @@ def known() -> list[str]:
         "m007_keys",
         "m008_blocked",
         "m009_flows",
+        "m010_checkpoints",
         "m011_pull",
     ]
 

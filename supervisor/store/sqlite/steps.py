@@ -109,6 +109,10 @@ class Steps(Base):
         steps = {row[0] for row in self._db.execute(SQL.steps_among, (encode(list(ids)).decode(),))}
         return [job_id for job_id in ids if job_id not in steps]
 
+    def _open_edges_into(self, job_id: int) -> int:
+        """How many ends and signals a step has not been told of."""
+        return int(self._db.execute(SQL.edges_left, (job_id,)).fetchone()[0]) if self._cache.has_flows else 0
+
     def _reopen(self, ids: Iterable[int]) -> None:
         """Final jobs are about to wait or run again: the flows that counted their end count it no more."""
         if not self._cache.has_flows:

@@ -50,10 +50,15 @@ def load(queue: Queue) -> TaskExecutor:
     """
     assert queue.handler is not None
     with within(queue.boot_timeout_ms):
-        return TaskExecutor(_tasks_in(queue.handler), *beside(queue))
+        return TaskExecutor(tasks_in(queue.handler), *beside(queue))
 
 
-def _tasks_in(module: str) -> dict[str, Task]:
+def tasks_in(module: str) -> dict[str, Task]:
+    """The tasks of a module, by each of their names.
+
+    Raises:
+        HandlerUnusable: it cannot be imported, or has no tasks, or two of one name; with the traceback.
+    """
     try:
         return tasks_of(importlib.import_module(module))
     except BaseException as error:
