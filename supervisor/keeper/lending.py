@@ -193,7 +193,8 @@ def _shown(state: State, lease: Lease, job: LeasedJob) -> dict[str, Any]:
     """A job as its consumer gets it."""
     own = msgspec.json.decode(job.options) if job.options else {}
     size = len(job.payload) if job.own_bytes is None else job.own_bytes
-    told = job.payload[size:]
+    story = job.payload[size:]
+    told = msgspec.json.decode(story, type=dict[str, msgspec.Raw]) if story else {}
     return {
         "id": job.id,
         "queue": lease.queue,
@@ -208,5 +209,5 @@ def _shown(state: State, lease: Lease, job: LeasedJob) -> dict[str, Any]:
         "due_at": instant(job.due_at_ms),
         "deadline_at": instant(own.get("deadline_at_ms")),
         "previous_error": plain_text(job.previous_error),
-        "flow": msgspec.Raw(told) if told else None,
+        "flow": told.get("flow"),
     }
