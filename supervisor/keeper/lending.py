@@ -46,13 +46,17 @@ def take_back_undelivered(work: Work) -> None:
 
 
 def lend_out(work: Work) -> None:
-    """Answer fetches that are repeated, and lease what is ready to those who wait, the longest first."""
+    """Answer fetches that are repeated, and lease what is ready to those who wait, the longest first.
+
+    After the leases of workers, which begin with saying that nothing more is wanted. However late the pass is then, one
+    lease is given: were it none, workers that always find something could leave consumers nothing for ever.
+    """
     state = work.state
     _look_at_fresh(work)
     if not state.leasing:
         return
-    for queue in state.lending.queues():
-        if work.late(LEASE_UNTIL_US):
+    for number, queue in enumerate(state.lending.queues()):
+        if number and work.late(LEASE_UNTIL_US):
             state.wants_lease = True
             return
         _lend_queue(work, queue)
@@ -84,10 +88,10 @@ def _lend_queue(work: Work, queue: str) -> None:
             continue
         if not work.tx.waiting(queue) or breaking.jobs_allowed(work, queue) == 0:
             return
+        if not _lend(work, fetch):
+            return
         if work.late(LEASE_UNTIL_US):
             state.wants_lease = True
-            return
-        if not _lend(work, fetch):
             return
 
 

@@ -126,10 +126,10 @@ class Passes:
         standstill.take_back(work)
         expiring.expire(work, self._chores)
         flows.go_on(work)
-        if intake:
-            lending.lend_out(work)
         if state.leasing:
             dispatch.lease_out(work)
+        if intake:
+            lending.lend_out(work)
         housekeeping.prune(work, self._chores)
         flows.prune(work, self._chores)
         housekeeping.forget_requests(work, self._chores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from supervisor.client import Client
 from supervisor.config.spec import Queue
-from supervisor.keeper import consuming
+from supervisor.keeper import consuming, dispatch, lending
 from supervisor.store.protocol import NO_SLOT, Loan, Owner
 from supervisor.store.sqlite.store import SqliteStore
 from supervisor.unix import clock
@@ -77,6 +78,31 @@ def test_a_keeper_that_dies_in_the_middle_loses_no_job_and_doubles_none(rig: Rig
     in_thread(rig, look)
     assert sorted(done) == ids
     assert sorted(with_client) == ids
+
+
+def test_passes_that_are_always_late_answer_everybody_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a pass has no time left when it comes to consumers; nothing else would wake them for 30 s."""
+    monkeypatch.setattr(lending, "LEASE_UNTIL_US", 0)
+    monkeypatch.setattr(dispatch, "LEASE_UNTIL_US", 0)
+    with Rig(tmp_path, [PULL, CHILDREN]) as rig:
+        rig.start_keeper()
+        found: list[Any] = []
+
+        def work() -> None:
+            with Client(socket=rig.socket) as client:
+                client.enqueue_many("pull", [1, 2, 3, 4])
+                client.enqueue_many("children", [5, 6])
+                with ThreadPoolExecutor(6) as pool:
+                    asked = [
+                        pool.submit(client.fetch, queue, wait="20s")
+                        for queue in ("pull", "pull", "children", "pull", "children", "pull")
+                    ]
+                    found.extend(job["payload"] for each in asked for job in each.result(10))
+
+        in_thread(rig, work)
+        assert sorted(found) == [1, 2, 3, 4, 5, 6]
 
 
 class Told:
