@@ -22,7 +22,7 @@ from supervisor.keeper.settling import Report, apply, give_back, write
 from supervisor.keeper.work import SETTLE_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
 from supervisor.policy import settle as policy
-from supervisor.store.protocol import AttemptError, Facts, Group, Loan, OpenLease
+from supervisor.store.protocol import CARRIED, GRACED, HEARD, AttemptError, Facts, Group, Loan, OpenLease
 from supervisor.store.reader import instant
 from supervisor.unix.clock import UNKNOWN_BOOT
 from supervisor.wire import messages
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from supervisor.keeper.state import State
 
 GRACE_MS = 10_000
-"""A new keeper ends no loan before this: while there was none, nobody could be heard."""
+"""A new keeper ends no loan before this: while there was none, nobody could be heard. Once for each time that a
+consumer is heard: keepers that die one after the other do not keep a job from others for ever."""
 
 RAN_OUT = "the lease ran out: its consumer was not heard of in time"
 LATE = "its consumer was not done with it by its deadline"
@@ -55,9 +56,11 @@ def adopt(work: Work) -> None:
 def _adopted(work: Work, loan: Loan) -> Loan:
     left_ms = loan.until_boot_ms - work.boot_ms
     if loan.boot == work.state.boot_id != UNKNOWN_BOOT:
-        return loan if left_ms >= GRACE_MS else _until(work, loan, GRACE_MS)
-    held = _until(work, loan, 0 if loan.carried else loan.lease_ms)
-    return held._replace(boot=work.state.boot_id, carried=True)
+        if left_ms >= GRACE_MS or loan.prolonged != HEARD:
+            return loan
+        return _until(work, loan._replace(prolonged=GRACED), GRACE_MS)
+    held = _until(work, loan, 0 if loan.prolonged == CARRIED else loan.lease_ms)
+    return held._replace(boot=work.state.boot_id, prolonged=CARRIED)
 
 
 def _until(work: Work, loan: Loan, left_ms: int) -> Loan:
@@ -88,7 +91,7 @@ def hear(work: Work) -> None:
 def _extend(work: Work, asked: Asked, request: messages.Extend) -> Effect:
     lease, loan = _lease(work, asked, request.token)
     lease_ms = request.lease_ms or loan.lease_ms
-    held = _until(work, loan._replace(lease_ms=lease_ms, carried=False), lease_ms)
+    held = _until(work, loan._replace(lease_ms=lease_ms, prolonged=HEARD), lease_ms)
     work.tx.lend(lease.token, held)
     facts = work.tx.facts(lease.jobs)
     cancelled = [job_id for job_id in lease.jobs if facts[job_id].cancel_at_ms is not None]
@@ -277,7 +280,7 @@ def end_over(work: Work) -> None:
 def _end(work: Work, lease: OpenLease, loan: Loan) -> None:
     ids = list(lease.jobs)
     for facts in work.tx.facts(ids).values():
-        if loan.carried and facts.cancel_at_ms is None:
+        if loan.prolonged == CARRIED and facts.cancel_at_ms is None:
             decision = policy.after_interruption(facts.history, budgets_of(work, facts))
             write(work, facts, lease.token, lease.leased_at_ms, decision, AttemptError("interrupted", RESTARTED))
             _ended(work, lease, [facts.id])

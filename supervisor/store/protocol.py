@@ -202,12 +202,16 @@ class OpenLease(NamedTuple):
 NO_SLOT = -1
 """The slot of an owner that is no worker of ours: a consumer that fetches its jobs."""
 
+HEARD, GRACED, CARRIED = 0, 1, 2
+"""How far a loan was prolonged by us since its consumer was heard last: not at all; as no keeper was there to hear it;
+for its whole time anew, as the host was restarted."""
+
 
 class Loan(NamedTuple):
     """Until when a consumer holds a lease: nobody watches it, so its time runs out unless it says more.
 
     `until_boot_ms` is of the boot clock, and means something in `boot` only; `until_ms` is the same for people, of the
-    wall clock. `key` is what the fetch was asked under. `carried`: the host was restarted since its consumer was heard.
+    wall clock. `key` is what the fetch was asked under. `prolonged` is one of the above.
     """
 
     consumer: str
@@ -216,7 +220,7 @@ class Loan(NamedTuple):
     lease_ms: int
     until_ms: int
     key: str | None = None
-    carried: bool = False
+    prolonged: int = HEARD
 
 
 class Facts(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from supervisor.job import State
-from supervisor.store.protocol import NO_SLOT, Loan, Owner, Store
+from supervisor.store.protocol import CARRIED, NO_SLOT, Loan, Owner, Store
 from tests.conformance.backend import Backend
 from tests.conformance.suite import NOW, asked, bury, complete, fail, leased, put
 
@@ -48,7 +48,7 @@ class LoanVerbs:
     def test_a_loan_is_held_longer(self, one: Store, two: Store) -> None:
         put(one, b"1")
         token = lent(one, an_owner(one))
-        longer = LOAN._replace(until_boot_ms=9_000, until_ms=NOW + 90_000, carried=True)
+        longer = LOAN._replace(until_boot_ms=9_000, until_ms=NOW + 90_000, prolonged=CARRIED)
         asked(two, lambda tx: tx.lend(token, longer))
         assert loans(one) == {token: longer}
 

@@ -12,7 +12,7 @@ import pytest
 from supervisor.client import Client
 from supervisor.config.spec import Queue
 from supervisor.keeper import consuming, dispatch, lending
-from supervisor.store.protocol import NO_SLOT, Loan, Owner
+from supervisor.store.protocol import CARRIED, GRACED, HEARD, NO_SLOT, Loan, Owner
 from supervisor.store.sqlite.store import SqliteStore
 from supervisor.unix import clock
 from tests.support.rig import QUICK, Rig
@@ -125,21 +125,24 @@ LOAN = Loan("cam", "here", 100_000, 60_000, 1_700_000_100_000)
 
 
 @pytest.mark.parametrize(
-    ("boot_id", "boot_ms", "loan", "left_ms", "carried"),
+    ("boot_id", "boot_ms", "loan", "left_ms", "prolonged"),
     [
-        ("here", 40_000, LOAN, 60_000, False),
-        ("here", 99_000, LOAN, consuming.GRACE_MS, False),
-        ("here", 500_000, LOAN, consuming.GRACE_MS, False),
-        ("elsewhere", 1_000, LOAN, 60_000, True),
-        ("elsewhere", 1_000, LOAN._replace(carried=True), 0, True),
-        (clock.UNKNOWN_BOOT, 1_000, LOAN._replace(boot=clock.UNKNOWN_BOOT), 60_000, True),
+        ("here", 40_000, LOAN, 60_000, HEARD),
+        ("here", 99_000, LOAN, consuming.GRACE_MS, GRACED),
+        ("here", 500_000, LOAN, consuming.GRACE_MS, GRACED),
+        ("here", 99_000, LOAN._replace(prolonged=GRACED), 1_000, GRACED),
+        ("here", 500_000, LOAN._replace(prolonged=CARRIED), -400_000, CARRIED),
+        ("elsewhere", 1_000, LOAN, 60_000, CARRIED),
+        ("elsewhere", 1_000, LOAN._replace(prolonged=GRACED), 60_000, CARRIED),
+        ("elsewhere", 1_000, LOAN._replace(prolonged=CARRIED), 0, CARRIED),
+        (clock.UNKNOWN_BOOT, 1_000, LOAN._replace(boot=clock.UNKNOWN_BOOT), 60_000, CARRIED),
     ],
 )
 def test_what_is_left_of_a_lease_after_a_restart(
-    boot_id: str, boot_ms: int, loan: Loan, left_ms: int, *, carried: bool
+    boot_id: str, boot_ms: int, loan: Loan, left_ms: int, prolonged: int
 ) -> None:
     held = consuming._adopted(Adopting(boot_id, boot_ms), loan)  # type: ignore[arg-type]
-    assert (held.until_boot_ms - boot_ms, held.carried) == (left_ms, carried)
+    assert (held.until_boot_ms - boot_ms, held.prolonged) == (left_ms, prolonged)
 
 
 def test_after_a_reboot_a_lease_that_runs_out_is_an_interruption(rig: Rig) -> None:

@@ -150,10 +150,10 @@ class Cache:
                 self._count_gates(db, queue, lease)
 
     def _load_loans(self, db: Any) -> None:
-        for token, consumer, boot, until_boot, lease_ms, until_at, key, carried in db.execute(SQL.loans).fetchall():
+        for token, consumer, boot, until_boot, lease_ms, until_at, key, prolonged in db.execute(SQL.loans).fetchall():
             if token in self.leases:
                 told = key.decode() if key is not None else None
-                loan = Loan(consumer.decode(), boot.decode(), until_boot, lease_ms, until_at, told, bool(carried))
+                loan = Loan(consumer.decode(), boot.decode(), until_boot, lease_ms, until_at, told, prolonged)
                 self.note_loan(self.leases[token], loan)
 
     def note_loan(self, lease: OpenLease, loan: Loan) -> None:

@@ -16,7 +16,7 @@ class Lending(Base):
     def lend(self, token: int, loan: Loan) -> None:
         """Hold a lease until a time, or until another one than before."""
         lease = self._cache.leases[token]
-        self._db.execute(SQL.loan_put, (token, *loan[:-1], int(loan.carried)))
+        self._db.execute(SQL.loan_put, (token, *loan))
         self._cache.note_loan(lease, loan)
 
     def loans(self) -> Mapping[int, Loan]:

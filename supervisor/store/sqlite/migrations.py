@@ -304,7 +304,7 @@ CREATE TABLE checkpoint (
 PULL = """
 CREATE TABLE loan (
   token INTEGER PRIMARY KEY, consumer TEXT NOT NULL, boot TEXT NOT NULL, until_boot INTEGER NOT NULL,
-  lease_ms INTEGER NOT NULL, until_at INTEGER NOT NULL, key TEXT, carried INTEGER NOT NULL
+  lease_ms INTEGER NOT NULL, until_at INTEGER NOT NULL, key TEXT, prolonged INTEGER NOT NULL
 ) STRICT;
 """
 """Beside the lease of a consumer: until when it has it. Leases of workers, which are watched, have none."""
