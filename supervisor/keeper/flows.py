@@ -19,6 +19,7 @@ from supervisor.keeper.pending import PendingGroup
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
+from supervisor.policy.retention import Keep, sweep_interval_ms
 from supervisor.store.protocol import FlowStanding, Inserted, NewFlow, NewJob, NewStep
 from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
@@ -33,7 +34,7 @@ CANCEL_AT_ONCE = 100
 RETRY_AT_ONCE = 100
 RETRY_FROM_MAX = 10_000
 PRUNE_AT_ONCE = 200
-PRUNE_EVERY_MS = 60_000
+PRUNE_EVERY_MS = 3_600_000
 
 
 # -- coming in -----------------------------------------------------------------------------------------------------
@@ -187,7 +188,9 @@ def prune(work: Work, chores: Chores) -> None:
     for ended, kept_ms in times:
         if kept_ms is not None and not removed:
             removed = work.tx.prune_flows(ended, work.now_ms - kept_ms, PRUNE_AT_ONCE)
-    at_ms = work.boot_ms + (20 if removed else PRUNE_EVERY_MS)
+    keep = Keep(retention.completed_ms, retention.cancelled_ms, retention.dead_ms)
+    rest_ms = sweep_interval_ms([keep]) or PRUNE_EVERY_MS
+    at_ms = work.boot_ms + (20 if removed else rest_ms)
     work.afterwards(partial(setattr, chores, "prune_flows_at_ms", at_ms))
 
 
@@ -307,9 +310,9 @@ def _said(tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
     return {"id": flow.id, "name": flow.name, "state": now.state.value}
 
 
-def answered(inserted: Inserted, planned: Sequence[Planned]) -> dict[str, Any]:
-    """What the client of a flow hears."""
-    flow, *ids = inserted.ids
+def answered(inserted: Inserted, planned: Sequence[Planned], into: int | None) -> dict[str, Any]:
+    """What the client of a flow hears; a repeated request to add steps is answered with those alone."""
+    flow, *ids = inserted.ids if into is None or not inserted.repeated else [into, *inserted.ids]
     named = {
         each.asked.name: step_id
         for each, step_id in zip(planned, ids, strict=False)

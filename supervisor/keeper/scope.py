@@ -89,7 +89,7 @@ class Scope:
         if not self.name:
             return error
         told = copy.copy(error)
-        told.message, told.hint = self.said(error.message) or "", self.said(error.hint)
+        told.message, told.hint = self.said(error.message) or "", self.said(error.hint) or ""
         return told
 
 

@@ -241,7 +241,7 @@ class Service:
         self._check_room()
         flows.accept(
             self.state, request, self.boundary.asking.name, wall_ms(), boot_ms(),
-            lambda inserted, planned: reply(flows.answered(inserted, planned)), refuse,
+            lambda inserted, planned: reply(flows.answered(inserted, planned, request.into)), refuse,
         )  # fmt: skip
 
     def _flow_show(self, connection: Connection, request: messages.FlowShow) -> None:

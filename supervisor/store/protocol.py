@@ -593,7 +593,10 @@ class Tx(Protocol):
         """Dead jobs in the order of their ids; the cost does not grow with what completed."""
 
     def remove(self, ids: Sequence[int]) -> int:
-        """Delete final jobs with all that is known of them; returns how many."""
+        """Delete final jobs with all that is known of them; returns how many. Steps of flows go with those only."""
+
+    def without_steps(self, ids: Sequence[int]) -> Sequence[int]:
+        """Those of these jobs that belong to no flow."""
 
     def forget_requests(self, before_ms: int, rows_max: int) -> int:
         """Forget the keys of old groups."""

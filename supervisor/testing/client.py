@@ -7,12 +7,15 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import Any, SupportsIndex
 
-from supervisor.client import WAIT_SLICE_MS, Client
+from supervisor.client import Client
 from supervisor.errors import Busy, JobsupError, WaitTimeout
 from supervisor.job import Duration
+from supervisor.shapes import JobStatus
 from supervisor.testing.clock import VirtualClock
 from supervisor.testing.keeper import InProcessKeeper
-from supervisor.wire.client import RECEIVE_BYTES, Channel, Failed, Stream, error_of
+from supervisor.wire.asking import Failed, error_of
+from supervisor.wire.calls import WAIT_SLICE_MS
+from supervisor.wire.client import RECEIVE_BYTES, Channel, Stream
 
 Proceed = Callable[[], bool]
 """Has something happen that a caller could be waiting for: a job runs, or the clock moves; False if nothing is left."""
@@ -39,7 +42,7 @@ class InProcessStream(Stream):
             self._keeper.rest()
             for reply in self._received():
                 if reply.get("id") == request_id:
-                    self.answered = True
+                    self._answered = True
                     return reply
                 if reply.get("id") is None:
                     raise error_of(reply)
@@ -73,9 +76,9 @@ class HarnessClient(Client[int]):
         self._keeper = keeper
         self._proceed = proceed
         self._clock: VirtualClock = keeper.clock
-        self._channel = Channel(self._dial, keeper.clock.boot_ms)
+        self._channel = Channel(self._dial, keeper.clock.boot_ms, self._names)
 
-    def wait(self, job: SupportsIndex, timeout: Duration | None = None) -> dict[str, Any]:
+    def wait(self, job: SupportsIndex, timeout: Duration | None = None) -> JobStatus:
         """As of `Client`. Without a time-out it ends where a daemon's would not: when nothing more is to come.
 
         Raises:

@@ -19,6 +19,7 @@ from supervisor.config.spec import Spec
 from supervisor.errors import UnknownQueue, UsageError
 from supervisor.job import OUT_OF_TIME, Duration, JobTimeout, State
 from supervisor.policy.duration import to_ms
+from supervisor.shapes import JobStatus
 from supervisor.testing import enqueued
 from supervisor.testing.client import HarnessClient
 from supervisor.testing.clock import VirtualClock
@@ -241,7 +242,7 @@ class Harness:
 
     # -- what there is -----------------------------------------------------------------------------------------
 
-    def job(self, job: SupportsIndex) -> dict[str, Any]:
+    def job(self, job: SupportsIndex) -> JobStatus:
         """All about a job, as `Client.status` says it.
 
         Raises:

@@ -127,6 +127,14 @@ def test_every_error_has_a_code_of_its_own() -> None:
     assert len(codes) == len(set(codes))
 
 
+def test_every_error_says_what_to_do() -> None:
+    ours = [error for error in every_error() if error.__module__.startswith("supervisor.")]
+    assert [error.__name__ for error in ours if "remedy" not in vars(error)] == []
+    assert len({error.remedy for error in ours}) == len(ours)
+    assert [error.__name__ for error in ours if _instance(error).hint != error.remedy] == []
+    assert errors.Busy("later", hint="better known").hint == "better known"
+
+
 def _instance(error: type[JobsupError]) -> JobsupError:
     return error("a message")
 

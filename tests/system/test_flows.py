@@ -195,8 +195,10 @@ def test_an_open_batch_is_filled_in_groups_and_ends_when_it_is_closed(daemon: Da
         client.flows.add(flow, Flow(*[step("q") for _ in range(50)]))
     shown = client.flows.show(flow)
     assert (shown["state"], shown["open"]) == ("running", True)
+    twice = [client.flows.add(flow, step("q", name="named"), request_key="add-once") for _ in range(2)]
+    assert twice[0] == twice[1]
     client.flows.close(flow)
-    assert client.flows.wait(flow, 30)["jobs"]["completed"] == 150
+    assert client.flows.wait(flow, 30)["jobs"]["completed"] == 151
     assert told(daemon, client, flow) == ["success"]
     with pytest.raises(WrongState):
         client.flows.add(flow, step("q"))

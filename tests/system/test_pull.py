@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.client import Client
+from supervisor.client import AsyncClient, Client
 from supervisor.errors import (
     Denied,
     InvalidPayload,
@@ -307,6 +308,26 @@ def test_the_lease_of_a_worker_is_no_consumers(client: Client[int], daemon: Daem
         ):
             with pytest.raises(StaleLease):
                 act()
+
+
+def test_a_client_of_an_event_loop_has_the_same_verbs(daemon: Daemon, client: Client[int]) -> None:
+    ids = client.enqueue_many("pull", [1, 2, 3])
+
+    async def work() -> list[Any]:
+        async with AsyncClient(str(daemon.config)) as own:
+            jobs = await own.fetch("pull", 3, lease="1m", consumer="loop")
+            token = jobs[0]["token"]
+            held = await own.extend(token, "2m")
+            names = [each["consumer"] for each in await own.consumers()]
+            done = await own.ack(ids[0], token, "done", enqueue=[{"queue": "urgent", "payload": "child"}])
+            failed = await own.fail(ids[1], token, "no", type="No", retry_in="1h")
+            released = await own.release(token, [ids[2]], delay="1h")
+            waiting = asyncio.create_task(own.fetch("pull", wait="30s"))
+            await own.enqueue("pull", 4)
+            return [held["jobs"], names, done["state"], failed["state"], released, (await waiting)[0]["payload"]]
+
+    assert asyncio.run(work()) == [ids, ["loop"], "completed", "scheduled", [ids[2]], 4]
+    assert one(client, "urgent")["payload"] == "child"
 
 
 # -- the policies of every queue -----------------------------------------------------------------------------------

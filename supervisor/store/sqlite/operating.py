@@ -207,7 +207,7 @@ class Operating(Steps, Uniqueness, Letters, Measuring):
 
     def remove(self, ids: Sequence[int]) -> int:
         """Delete final jobs with all that is known of them; returns how many. Steps go with their flows only."""
-        return self._remove(self._without_steps(ids))
+        return self._remove(self.without_steps(ids))
 
     def _remove(self, ids: Sequence[int]) -> int:
         final = [(row, state) for row, state, _ in self._places(ids) if state.final]

@@ -102,7 +102,7 @@ class Steps(Base):
         row = self._db.execute(SQL.step_named, (flow_id, name)).fetchone()
         return None if row is None else int(row[0])
 
-    def _without_steps(self, ids: Sequence[int]) -> Sequence[int]:
+    def without_steps(self, ids: Sequence[int]) -> Sequence[int]:
         """Those of these jobs that belong to no flow."""
         if not self._cache.has_flows or not ids:
             return ids
