@@ -119,7 +119,7 @@ def measure(folder: Path, fetches: int, seconds: float, jobs: int) -> Report:
 
 def _watched(pid: int, seconds: float) -> tuple[float, float]:
     """Per cent of a core, and wake-ups in a second. The sleeps are what is measured: nothing happens."""
-    time.sleep(SETTLE_S)
+    time.sleep(min(SETTLE_S, seconds))
     before, begun = _spent(pid), time.perf_counter()
     time.sleep(seconds)
     after, watched_s = _spent(pid), time.perf_counter() - begun
