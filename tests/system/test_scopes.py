@@ -515,6 +515,63 @@ def probe_cron_run(client: Client[int], world: World) -> None:
     client.request("resume", queue="later")
 
 
+FLOWS: dict[int, int] = {}
+"""By world, an open flow of shop without jobs."""
+
+
+def flow_of_shop(world: World) -> int:
+    if id(world) not in FLOWS:
+        with world.client("shop") as shop:
+            FLOWS[id(world)] = shop.flows.start({"name": SECRET, "steps": []}, open=True)
+    return FLOWS[id(world)]
+
+
+def no_such_flow(client: Client[int], world: World, op: str, **how: Any) -> None:
+    """The flow of another scope is as one that there is not, and stands as it did."""
+    flow = flow_of_shop(world)
+    code, message, hint = refusal(client, op, flow=flow, **how)
+    assert (code, message) == ("unknown_flow", f"there is no flow {flow}")
+    assert refusal(client, op, flow=2**52, **how) == (code, message.replace(str(flow), str(2**52)), hint)
+    with world.client("shop") as shop:
+        shown = shop.flows.show(flow)
+        assert (shown["state"], shown["open"]) == ("running", True)
+
+
+def probe_flow_start(client: Client[int], world: World) -> None:
+    for step in ({"queue": "shop/emails"}, {"queue": "emails", "steps": None, "after": ["nowhere"]}):
+        assert refusal(client, "flow_start", key="f", steps=[step])[0] in ("unknown_queue", "invalid_flow")
+    called = {"queue": "shop/emails"}
+    assert refusal(client, "flow_start", key="f", steps=[], on_success=called)[0] == "unknown_queue"
+    flow = flow_of_shop(world)
+    code, message, _ = refusal(client, "flow_start", key="f", steps=[{"queue": "emails"}], into=flow)
+    assert (code, message) == ("unknown_flow", f"there is no flow {flow}")
+
+
+def probe_flow(client: Client[int], world: World) -> None:
+    no_such_flow(client, world, "flow")
+
+
+def probe_flow_list(client: Client[int], world: World) -> None:
+    flow = flow_of_shop(world)
+    assert flow not in [each["id"] for each in client.request("flow_list")["flows"]]
+
+
+def probe_flow_signal(client: Client[int], world: World) -> None:
+    no_such_flow(client, world, "flow_signal", signal="s")
+
+
+def probe_flow_close(client: Client[int], world: World) -> None:
+    no_such_flow(client, world, "flow_close")
+
+
+def probe_flow_cancel(client: Client[int], world: World) -> None:
+    no_such_flow(client, world, "flow_cancel")
+
+
+def probe_flow_retry(client: Client[int], world: World) -> None:
+    no_such_flow(client, world, "flow_retry")
+
+
 def probe_alerts_test(client: Client[int], world: World) -> None:
     if client.request("hello")["scope"] is None:
         return  # whom it tells, and how, is the main file's
@@ -626,6 +683,11 @@ CALLS: dict[str, list[list[str]]] = {
     "jobsctl cron pause": [["cron", "pause", "secret"]],
     "jobsctl cron resume": [["cron", "resume", "secret"]],
     "jobsctl cron run": [["cron", "run", "secret"]],
+    "jobsctl flow start": [["flow", "start", "-"]],
+    "jobsctl flow add": [["flow", "add", "FLOW", "/dev/null"]],
+    "jobsctl flow list": [["flow", "list"]],
+    **{f"jobsctl flow {verb}": [["flow", verb, "FLOW"]] for verb in ("show", "close", "cancel", "retry")},
+    "jobsctl flow signal": [["flow", "signal", "FLOW", "s"]],
     "jobsctl backup": [["backup", "COPY"]],
     "jobsctl completion": [["completion", "bash"]],
     "jobsctl queues add": [["queues", "add", "shop/emails", "--handler", "tasks:run"]],
@@ -640,7 +702,10 @@ def test_no_command_shows_or_touches_what_another_scope_has(world: World, path: 
     for call in CALLS[path]:
         ids = sorted(world.jobs.values()) if "ID" in call else [0]
         for job_id in (ids[0], ids[-1]) if len(ids) > 1 else ids:
-            args = [{"ID": str(job_id), "COPY": str(tmp_path / "copy.db")}.get(word, word) for word in call]
+            args = [
+                {"ID": str(job_id), "COPY": str(tmp_path / "copy.db"), "FLOW": str(flow_of_shop(world))}.get(word, word)
+                for word in call
+            ]
             ran = world.ctl("blog", *args, "--json") if path != "jobsctl completion" else world.ctl("blog", *args)
             assert SECRET not in ran.out + ran.err, args
             for line in ran.lines if path not in ("jobsctl completion", "jobsctl dead replays") else []:
@@ -648,6 +713,8 @@ def test_no_command_shows_or_touches_what_another_scope_has(world: World, path: 
             if "ID" in call and path != "jobsctl dead list":
                 assert ran.status == 3, (args, ran)
             if path in ("jobsctl dead stop", "jobsctl cron show", "jobsctl cron remove", "jobsctl cron run"):
+                assert ran.status == 3, (args, ran)
+            if "FLOW" in call and path != "jobsctl flow add":
                 assert ran.status == 3, (args, ran)
             if any(word.startswith("shop/") for word in call):
                 assert ran.status in (2, 3), (args, ran)
