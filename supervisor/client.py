@@ -34,11 +34,14 @@ if TYPE_CHECKING:
         Changes,
         Edited,
         Explanation,
+        Extended,
+        FetchedJob,
         Inserted,
         JobOptions,
         JobStatus,
         Overview,
         ScheduleStatus,
+        Settled,
     )
     from supervisor.wire.buffer import Buffer, Receipt
     from supervisor.wire.flows import Flows
@@ -296,6 +299,82 @@ class Client(Generic[Ticket]):
             InvalidPayload, PayloadTooLarge: as for a new job.
         """
         return self._do(self._calls.edit(job, payload, changes))
+
+    def fetch(
+        self, queue: str, jobs: int = 1, *, lease: Duration | None = None, wait: Duration = "30s",
+        consumer: str | None = None,
+    ) -> list[FetchedJob]:  # fmt: skip
+        """Take up to so many ready jobs of a queue with `pull = true`, as soon as there are any; none after `wait`.
+
+        They are this consumer's until `lease` is over; docs/pull.md says what is promised.
+
+        Args:
+            queue: its name.
+            jobs: at most so many, 1 to 256; they have one token.
+            lease: how long they are held, unless `extend` says more; None: as long as the queue's `timeout` says.
+            wait: how long to wait for the first of them.
+            consumer: a name to be seen by; else the number of this process is.
+
+        Raises:
+            UnknownQueue: no such queue.
+            WrongState: it has workers of its own.
+            Denied: this user may not consume.
+        """
+        return self._do(self._calls.fetch(queue, jobs, lease, wait, consumer))
+
+    def extend(self, token: int, lease: Duration | None = None) -> Extended:
+        """Hold a lease for so long from now; None: for as long as before. What it has, and what was cancelled.
+
+        Raises:
+            StaleLease: it is over; its jobs may be with another consumer.
+        """
+        return self._do(self._calls.extend(token, lease))
+
+    def ack(
+        self, job: SupportsIndex, token: int, result: Any = None, *, enqueue: Iterable[Mapping[str, Any]] = ()
+    ) -> Settled:
+        """A leased job is done; what it is now. Said again under the same token, it changes nothing and is no error.
+
+        Args:
+            job: its id.
+            token: that of its lease.
+            result: anything that JSON can hold.
+            enqueue: jobs that come into being with this, or nothing happens: each with `queue`, `payload` and options
+                as `enqueue` has them; `joins=True` makes one a step of the job's own flow.
+
+        Raises:
+            StaleLease: the lease does not hold it any more; nothing was changed.
+            JobsupError: as `enqueue`, for the result and what is to be enqueued; the job is still leased.
+        """
+        return self._do(self._calls.ack(job, token, result, enqueue))
+
+    def fail(
+        self, job: SupportsIndex, token: int, message: str, *, type: str | None = None,  # noqa: A002
+        traceback: str | None = None, retry_in: Duration | None = None, final: bool = False,
+    ) -> Settled:  # fmt: skip
+        """A leased job has failed: again as its queue says, or after `retry_in`, or, if `final`, dead. What it is now.
+
+        `type` is what `on_error` of the queue and groups of dead letters go by, such as the class of an exception.
+
+        Raises:
+            StaleLease: the lease does not hold it any more; nothing was changed.
+        """
+        given = {"type": type, "traceback": traceback, "retry_in": retry_in, "final": final}
+        return self._do(self._calls.fail(job, token, message, given))
+
+    def release(
+        self, token: int, jobs: Iterable[SupportsIndex] | None = None, *, delay: Duration | None = None
+    ) -> list[int]:
+        """Hand jobs of a lease back, all or those named; nothing is charged. With `delay` they run that much later.
+
+        Raises:
+            StaleLease: the lease does not hold one of them any more; nothing was changed.
+        """
+        return self._do(self._calls.release(token, jobs, delay))
+
+    def consumers(self) -> list[dict[str, Any]]:
+        """Who holds jobs of queues with `pull = true`, lease by lease, and who waits for some."""
+        return self._do(self._calls.consumers())
 
     def schedule(self, name: str, queue: str, payload: Any = None, **keys: Any) -> ScheduleStatus:
         """Add a schedule, or change one that was added; all about it.

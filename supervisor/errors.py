@@ -174,6 +174,14 @@ class WrongState(JobsupError):
     remedy = "jobsctl status shows how it stands"
 
 
+class StaleLease(JobsupError):
+    """The lease does not hold this job any more: it ran out, or the job has ended under it. Nothing was changed."""
+
+    code = "stale"
+    exit_status = EXIT_FAILED
+    remedy = "drop what was done for the job, which another consumer may have; extend leases in time"
+
+
 class ProtocolError(JobsupError):
     """The peer does not speak our protocol, or not a version of it that we know."""
 

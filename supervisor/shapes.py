@@ -58,6 +58,14 @@ class Inserted(TypedDict):
     existing: list[int]
 
 
+class ConsumerOfJob(TypedDict):
+    """Who has fetched a job, and until when."""
+
+    name: str
+    pid: int
+    until_at: str
+
+
 class WorkerOfJob(TypedDict):
     """Who has a job."""
 
@@ -104,6 +112,7 @@ class JobStatus(TypedDict):
     interruptions: int
     token: int | None
     worker: WorkerOfJob | None
+    consumer: ConsumerOfJob | None
     enqueued_at: str
     due_at: str | None
     expires_at: str | None
@@ -152,6 +161,8 @@ class QueueStatus(TypedDict):
     detail: str | None
     preloaded: bool | None
     orphaned: bool
+    pull: bool | None
+    consumers: int | None
     breaker: dict[str, Any] | None
     reranked: dict[str, Any] | None
 
@@ -226,3 +237,41 @@ class ScheduleStatus(TypedDict):
     failed: int
     explanation: str
     recent: NotRequired[list[dict[str, Any]]]
+
+
+class FetchedJob(TypedDict):
+    """A job of a queue with `pull`, as its consumer gets it; `token` is what is said of it later."""
+
+    id: int
+    queue: str
+    token: int
+    payload: Any
+    attempt: int
+    max_attempts: int
+    priority: int
+    key: str | None
+    tags: list[str]
+    enqueued_at: str
+    due_at: str | None
+    deadline_at: str | None
+    previous_error: str | None
+    flow: dict[str, Any] | None
+
+
+class Extended(TypedDict):
+    """A lease that is held longer: the jobs that it still has, and those of them that were cancelled."""
+
+    token: int
+    lease_s: float
+    until_at: str
+    jobs: list[int]
+    cancelled: list[int]
+
+
+class Settled(TypedDict):
+    """What a job is after its consumer has said what became of it; `repeated`: an ack that had been said before."""
+
+    id: int
+    queue: str
+    state: StateName
+    repeated: NotRequired[bool]

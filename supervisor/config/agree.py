@@ -24,6 +24,8 @@ POOL_ONLY = (
     "preload", "after_fork", "on_crash_loop", "recycle_jobs", "kill_grace", "scale",
 )  # fmt: skip
 """Keys that mean nothing in a queue without workers of its own."""
+PULL_FOREIGN = (*POOL_ONLY, "demand")
+"""Keys that mean nothing where consumers fetch the jobs: they speak of workers."""
 UNIQUE_FIELDS = {"unique": "unique", "throttle": "throttle_ms", "debounce": "debounce_ms"}
 WINDOW_MIN_MS = 64
 SCOPES_MAX = 64
@@ -81,6 +83,9 @@ def of_written(written: Mapping[str, Any], *, drawn: bool = False) -> Iterator[C
 
     `drawn`: a pool draws from it, and says what is run.
     """
+    if written.get("pull") is True:
+        yield from _of_pull(written, drawn=drawn)
+        return
     if drawn:
         for name in POOL_ONLY:
             if name in written:
@@ -90,8 +95,28 @@ def of_written(written: Mapping[str, Any], *, drawn: bool = False) -> Iterator[C
                 )
         return
     if "handler" not in written and "command" not in written:
-        yield (), 'says neither what to call nor what to run; write handler = "module:function" or command = [...]'
+        text = 'says neither what to call nor what to run; write handler = "module:function" or command = [...]'
+        yield (), f"{text}, or pull = true if consumers fetch its jobs"
     yield from _what_runs(written)
+
+
+def _of_pull(written: Mapping[str, Any], *, drawn: bool) -> Iterator[Conflict]:
+    """Whether nothing else would run the jobs that consumers fetch."""
+    if drawn:
+        yield ("pull",), "means that consumers fetch its jobs, and a pool draws from this queue; keep one of them"
+    for name in PULL_FOREIGN:
+        if name in written:
+            yield (
+                (name,),
+                "speaks of workers, and consumers fetch the jobs of this queue (pull = true); keep one of them",
+            )
+    if _names_function(written.get("backoff")):
+        yield ("backoff",), "names a function, which handlers only have; write a table or an array of durations"
+    rules = written.get("on_error")
+    for name in rules if isinstance(rules, dict) else ():
+        if name == "crash" or name.startswith(("exit ", "signal ")):
+            text = f'"{printable(name)}" is how a process of ours ends; for consumers write the type that they give'
+            yield ("on_error",), f'{text}, or "timeout"'
 
 
 def of_pool(written: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -299,7 +324,7 @@ def of_tasks(spec: Spec) -> Iterator[Conflict]:
                 yield ("queues", name, key), f"{target} runs tasks, and {NAMES_NONE}"
     for name, schedule in spec.schedules.items():
         table = spec.queue(schedule.queue)
-        drawn = table is not None and table.handler is None and table.command is None
+        drawn = table is not None and table.handler is None and table.command is None and not table.pull
         if drawn and schedule.task is None and runs_tasks(schedule.queue):
             yield ("schedules", name), f'says no task, and queue {schedule.queue} runs tasks; write task = "NAME"'
         elif drawn and schedule.task is not None and not runs_tasks(schedule.queue):

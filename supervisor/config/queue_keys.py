@@ -121,7 +121,7 @@ SCALE = Section(
 _LASTING = or_word("never", None, duration(1, EVER_MS))
 _TARGET = or_false(special.QUEUE_NAME)
 
-OWN_KEYS = ("handler", "command", "serve")
+OWN_KEYS = ("handler", "command", "serve", "pull")
 """Keys that say what a queue runs: they are its own, and not inherited."""
 
 QUEUE = Section(
@@ -140,6 +140,11 @@ QUEUE = Section(
             "serve",
             boolean(),
             "start the command once in each worker, and give it one job after the other as lines, see serve.md",
+        ),
+        "pull": Key(
+            "pull",
+            boolean(),
+            "its jobs are fetched over the socket by consumers of any language, and no worker is started",
         ),
         "workers": Key(
             "workers",
@@ -187,7 +192,11 @@ QUEUE = Section(
             "not set",
         ),
         "demand": Key("demand", DEMAND, DEMAND.meaning),
-        "timeout": Key("timeout_ms", duration(1, 30 * DAY_MS), "how long one attempt may take"),
+        "timeout": Key(
+            "timeout_ms",
+            duration(1, 30 * DAY_MS),
+            "how long one attempt may take; with `pull` the lease of a fetch that names none",
+        ),
         "kill_grace": Key("kill_grace_ms", duration(0, HOUR_MS), "time between the steps that end a late attempt"),
         "boot_timeout": Key(
             "boot_timeout_ms",

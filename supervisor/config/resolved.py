@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from supervisor.config.agree import COMMAND_ONLY, HANDLER_ONLY, POOL_ONLY, idle, idle_demand
+from supervisor.config.agree import COMMAND_ONLY, HANDLER_ONLY, POOL_ONLY, PULL_FOREIGN, idle, idle_demand
 from supervisor.config.alert_keys import ALERTS
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
@@ -83,7 +83,7 @@ def _queue(queue: Queue, limits: Mapping[str, Limit]) -> dict[str, Any]:
     """The keys that this queue may have: those for handlers, or commands, only are errors elsewhere."""
     foreign = _foreign(queue)
     if queue.handler is None and queue.command is None:
-        foreign |= set(POOL_ONLY)
+        foreign |= {*PULL_FOREIGN} if queue.pull else {*POOL_ONLY}
     if idle_demand(queue, limits):
         foreign.add("demand")
     return {name: value for name, value in _busy(QUEUE, queue).items() if name not in foreign}

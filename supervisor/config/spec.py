@@ -62,6 +62,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     enqueue: tuple[str, ...] = ()
+    consume: tuple[str, ...] = ()
     status: tuple[str, ...] = ()
     admin: tuple[str, ...] = ()
 
@@ -197,14 +198,16 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[queues.NAME]`, with what it inherits from `[defaults]`.
 
-    Either `handler` or `command` is set, or a pool draws from it. The same for `[pools.NAME]`: then `sources` has the
-    queues that it draws from, with their weights; `strict`: the first that has anything comes first.
+    Either `handler` or `command` is set, or `pull` (its jobs are fetched by others), or a pool draws from it. The same
+    for `[pools.NAME]`: then `sources` has the queues that it draws from, with their weights; `strict`: the first that
+    has anything comes first.
     """
 
     name: str
     handler: str | None = None
     command: tuple[str, ...] | None = None
     serve: bool = False
+    pull: bool = False
     workers: int | WorkerRange = 2
     scale: Scale = Scale()
     order: tuple[str, ...] = ("fifo",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import Any
 
 from supervisor.config.spec import is_pattern
@@ -85,6 +86,7 @@ def status(state: State, reader: Reader, alerting: Alerting) -> dict[str, Any]:
     reranked = reader.reranked()
     names = sorted({*_named(state), *(name for name, jobs in counts.items() if any(jobs.values()))})
     now_ms = wall_ms()
+    served = _consumers_by_queue(state, reader)
     return {
         "daemon": {
             **_daemon(state),
@@ -95,7 +97,7 @@ def status(state: State, reader: Reader, alerting: Alerting) -> dict[str, Any]:
         },
         "queues": {
             name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms)
-            | {"reranked": reranked.get(name)}
+            | {"reranked": reranked.get(name), "consumers": served[name] if _pulled(state, name) else None}
             for name in names
         },
         "schedules": reader.schedules_overview(),
@@ -132,8 +134,15 @@ def _queue(
         "detail": pool.detail if pool else None,
         "preloaded": pool.preloaded if pool else None,
         "orphaned": orphaned,
+        "pull": _pulled(state, name),
         "breaker": breaker,
     }
+
+
+def _pulled(state: State, name: str) -> bool:
+    """Whether consumers fetch the jobs of a queue."""
+    table = state.spec.queue(name)
+    return table is not None and table.pull
 
 
 def _scale(state: State, name: str | None) -> dict[str, Any]:
@@ -178,6 +187,25 @@ def _worker(slot: KeeperSlot) -> dict[str, Any]:
         "uptime_s": max(0, boot_ms() - slot.started_at_ms) / 1000,
         "held": len(slot.out),
     }
+
+
+def consumers(state: State, reader: Reader) -> dict[str, Any]:
+    """What consumers hold, lease by lease, and who waits for jobs."""
+    waiting: list[dict[str, Any]] = [
+        {
+            "queue": fetch.request.queue, "consumer": fetch.name, "pid": fetch.connection.peer.pid, "state": "waiting",
+            "token": None, "jobs": [], "since_at": None,
+            "until_at": instant(wall_ms() + max(0, fetch.over_ms - boot_ms())),
+        }
+        for fetch in state.lending.fetches()
+    ]  # fmt: skip
+    return {"consumers": [*reader.consumers(), *waiting]}
+
+
+def _consumers_by_queue(state: State, reader: Reader) -> Counter[str]:
+    """How many consumers hold jobs of each queue, or wait for some."""
+    names = {(each["queue"], each["consumer"]) for each in consumers(state, reader)["consumers"]}
+    return Counter(queue for queue, _ in names)
 
 
 def tree(state: State) -> dict[str, Any]:

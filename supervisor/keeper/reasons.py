@@ -69,8 +69,8 @@ def of_breaker(spec: Spec, queue: str, known: Breaker | None) -> list[Reason]:
 
 def of_queue(state: State, queue: str) -> list[Reason]:
     """What keeps all jobs of a queue waiting, beside what the rows say."""
-    pool = state.pool_of(queue)
-    if pool is None:
+    pool, pulled = state.pool_of(queue), state.queue(queue).pull
+    if pool is None and not pulled:
         return [Reason("orphaned", {"queue": queue})]
     found = []
     if state.failure is not None:
@@ -80,6 +80,8 @@ def of_queue(state: State, queue: str) -> list[Reason]:
     elif not state.leasing:
         found.append(Reason("stopping"))
     found += of_breaker(state.spec, queue, state.breakers.get(queue))
+    if pool is None:
+        return found
     said = state.pools.get(pool)
     if said is not None and said.circuit != "closed":
         found.append(
@@ -92,6 +94,8 @@ def of_queue(state: State, queue: str) -> list[Reason]:
 
 def of_workers(state: State, queue: str) -> Reason:
     """Nothing keeps the job waiting: its turn comes when a worker has room."""
+    if state.queue(queue).pull and not any(fetch.request.queue == queue for fetch in state.lending.fetches()):
+        return Reason("no_consumer", {"queue": queue})
     pool = state.pool_of(queue)
     slots = state.ready_slots(pool) if pool else []
     if slots and not any(slot.idle for slot in slots):

@@ -282,6 +282,22 @@ def _node(node: Reply) -> Reply:
     return node | {"queue": name, "path": node["path"].replace(internal, name), "parent": parent}
 
 
+def _fetch(scope: Scope, request: messages.Fetch) -> messages.Fetch:
+    """Its key is one of the scope."""
+    inside = _queue(scope, request)
+    if not scope.name or request.key is None:
+        return inside
+    return msgspec.structs.replace(inside, key=f"{scope.name}{KEY_SEPARATOR}{request.key}")
+
+
+def _fetched(scope: Scope, reply: Reply) -> Reply:
+    return reply | {"jobs": [_named(scope, job) for job in reply["jobs"]]}
+
+
+def _consumers(scope: Scope, reply: Reply) -> Reply:
+    return {"consumers": [_named(scope, each) for each in reply["consumers"] if scope.owns(each["queue"])]}
+
+
 PASSAGES: Mapping[type, Passage] = {
     messages.Enqueue: Passage(_enqueue),
     messages.Hello: Passage(None, _hello),
@@ -311,6 +327,12 @@ PASSAGES: Mapping[type, Passage] = {
     messages.Edit: Passage(_edit, _named),
     messages.Delete: Passage(_delete),
     messages.Scale: Passage(_queue, _named),
+    messages.Fetch: Passage(_fetch, _fetched),
+    messages.Extend: Passage(),
+    messages.Ack: Passage(None, _named),
+    messages.Fail: Passage(None, _named),
+    messages.Release: Passage(),
+    messages.Consumers: Passage(None, _consumers),
     messages.CronList: Passage(_schedules, _listed),
     messages.CronShow: Passage(_schedule, _planned),
     messages.CronAdd: Passage(_add, _planned),

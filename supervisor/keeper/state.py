@@ -12,6 +12,7 @@ from supervisor.config.spec import Demand, Queue, Spec
 from supervisor.errors import JobsupError
 from supervisor.keeper.alerts import Alerts
 from supervisor.keeper.archive_times import Archiving
+from supervisor.keeper.fetches import Lending
 from supervisor.keeper.load import Loads
 from supervisor.keeper.pending import Operation, PendingGroup
 from supervisor.keeper.published import Tasks
@@ -107,6 +108,7 @@ class State:
         """The outage breakers that are not as they were made: a cache of their rows."""
         self.standstill = Standstill()
         self.overdue = Overdue()
+        self.lending = Lending()
         self.timetable = Timetable()
         self.tasks = Tasks()
         self.wants_lease = True
@@ -118,8 +120,7 @@ class State:
         self.failing_since_ms: int | None = None
         self.failure: str | None = None
         self.archiving = Archiving()
-        self.committed_jobs = 0
-        self.settled_jobs = 0
+        self.committed_jobs = self.settled_jobs = 0
 
     def use(self, spec: Spec) -> None:
         """Work by this configuration from now on."""

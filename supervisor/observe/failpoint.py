@@ -22,6 +22,8 @@ POINTS: dict[str, str] = {
     "keeper.after_recall": "keeper: chunks were taken back, their jobs are not leased anew",
     "keeper.read_position": "keeper: outcomes and the read position are in the transaction, uncommitted",
     "keeper.before_free": "keeper: outcomes are committed, the ring's space is not given back",
+    "keeper.after_lend": "keeper: a lease of a consumer is committed, and it is not told",
+    "keeper.consumer_heard": "keeper: what a consumer says is written, and not committed",
     "keeper.verdict": "keeper: a certificate was read, the verdict is not committed",
     "keeper.before_answer": "keeper: a verdict is committed, the certifier was not told",
     "keeper.before_flush": "keeper: buffered groups were answered, not committed",

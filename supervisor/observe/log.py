@@ -48,6 +48,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "job.parked": (WARNING, "job {id} of {queue} is blocked, and so are others of its task: {why}"),
     "keeper.verdict": (INFO, "worker {pid} of {pool} ended ({cause}): {jobs}"),
     "keeper.discharge": (DEBUG, "worker {pid} of {pool} ended ({cause}): {jobs}"),
+    "keeper.lease_over": (WARNING, "consumer {consumer} of {queue} was not heard of in time (lease {token}): {jobs}"),
     "keeper.stale": (WARNING, "a late report about job {id} changed nothing: its lease {token} is over"),
     "keeper.ring_damaged": (ERROR, "the outcome ring of worker {pid} of {pool} is damaged: {error}"),
     "keeper.no_room": (ERROR, "a job of {pool} waits: {error}; trying again"),

@@ -119,6 +119,8 @@ def _come(count: int) -> str:
 SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "final": _final,
     "running": lambda f: f"it is running (lease {f['token']})",
+    "consumer": lambda f: f"consumer {f['consumer']} has it for another {_soon(f)} (lease {f['token']})",
+    "no_consumer": lambda f: f"no consumer is asking for jobs of queue {f['queue']}",
     "handed_out": lambda f: f"a worker has it and has not begun it (lease {f['token']})",
     "due_later": _due,
     "no_code": _no_code,

@@ -199,6 +199,30 @@ class OpenLease(NamedTuple):
     leased_at_ms: int = 0
 
 
+NO_SLOT = -1
+"""The slot of an owner that is no worker of ours: a consumer that fetches its jobs."""
+
+HEARD, GRACED, CARRIED = 0, 1, 2
+"""How far a loan was prolonged by us since its consumer was heard last: not at all; as no keeper was there to hear it;
+for its whole time anew, as the host was restarted."""
+
+
+class Loan(NamedTuple):
+    """Until when a consumer holds a lease: nobody watches it, so its time runs out unless it says more.
+
+    `until_boot_ms` is of the boot clock, and means something in `boot` only; `until_ms` is the same for people, of the
+    wall clock. `key` is what the fetch was asked under. `prolonged` is one of the above.
+    """
+
+    consumer: str
+    boot: str
+    until_boot_ms: int
+    lease_ms: int
+    until_ms: int
+    key: str | None = None
+    prolonged: int = HEARD
+
+
 class Facts(NamedTuple):
     """What decides about a job."""
 
@@ -374,6 +398,18 @@ class Tx(Protocol):
 
     def leased_jobs(self, token: int) -> Lease | None:
         """An open lease with the bodies of what it still holds, to send it anew; None if it holds nothing."""
+
+    def lend(self, token: int, loan: Loan) -> None:
+        """Hold an open lease until a time, or until another than before; what is over is for the keeper to end."""
+
+    def loans(self) -> Mapping[int, Loan]:
+        """Every loan by the token of its lease. A loan goes with its lease, and its owner with the last loan of it."""
+
+    def loan_by_key(self, key: str) -> int | None:
+        """The open lease that was asked for under this key."""
+
+    def final_by(self, job_id: int) -> tuple[State, int] | None:
+        """The state of a final job, and the token under which it ended; None while it is not final."""
 
     def waiting(self, queue: str) -> int:
         """Jobs of a queue that are ready and could be leased now: 0 while it is paused."""

@@ -23,7 +23,7 @@ from supervisor.policy.tasks import Known
 from supervisor.store.driver import plain_text, sqlite3
 from supervisor.store.explain import Explained, Explainer
 from supervisor.store.open import read_only
-from supervisor.store.protocol import Claim, ScheduleRow
+from supervisor.store.protocol import NO_SLOT, Claim, ScheduleRow
 from supervisor.store.sqlite.blocking import known_tasks
 from supervisor.store.sqlite.breaking import breaker_of
 from supervisor.store.sqlite.scheduling import schedule_row
@@ -390,6 +390,27 @@ class Reader:
         row = self._db.execute(SQL.read_last_error, (job_id,)).fetchone()
         return _plain(row) if row else [0, None, None]
 
+    def consumers(self) -> list[dict[str, Any]]:
+        """What consumers hold, lease by lease; none in a file of an earlier version."""
+        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'loan'").fetchone():
+            return []
+        found = [
+            {
+                "queue": self._named(queue), "consumer": name, "pid": pid, "state": "working", "token": token,
+                "jobs": msgspec.json.decode(jobs), "since_at": instant(leased_at), "until_at": instant(until_at),
+            }
+            for queue, name, pid, token, leased_at, until_at, jobs in map(_plain, self._db.execute(SQL.read_loans))
+            if self._has(queue)
+        ]  # fmt: skip
+        return sorted(found, key=lambda each: (each["queue"], each["consumer"], each["token"]))
+
+    def _consumer(self, token: int) -> dict[str, Any] | None:
+        row = self._db.execute(SQL.read_loan, (token,)).fetchone()
+        if row is None:
+            return None
+        name, pid, until_at = _plain(row)
+        return {"name": name, "pid": pid, "until_at": instant(until_at)}
+
     def _leased_among(self, rows: Sequence[Sequence[Any]]) -> dict[int, Sequence[Any]]:
         """What is leased; not looked up where all jobs are final."""
         if all(row[STATE] is not None for row in rows):
@@ -436,7 +457,8 @@ class Reader:
             "crashes": crashes,
             "interruptions": interruptions,
             "token": token or None,
-            "worker": {"slot": lease[2], "pid": lease[3]} if lease and lease[2] is not None else None,
+            "worker": {"slot": lease[2], "pid": lease[3]} if lease and lease[2] not in (None, NO_SLOT) else None,
+            "consumer": self._consumer(lease[1]) if lease and lease[2] == NO_SLOT else None,
             "enqueued_at": instant(enqueued_at),
             "due_at": instant(due),
             "expires_at": instant(own.get("expires_at_ms")),

@@ -29,7 +29,20 @@ from supervisor.version import PROTOCOL
 from supervisor.wire.framing import frame
 
 CHANGES_NOTHING = frozenset(
-    {"hello", "job", "explain", "status", "wait", "workers", "tree", "cron_list", "cron_show", "flow", "flow_list"}
+    {
+        "hello",
+        "job",
+        "explain",
+        "status",
+        "wait",
+        "workers",
+        "tree",
+        "cron_list",
+        "cron_show",
+        "flow",
+        "flow_list",
+        "consumers",
+    }
 )
 HARMLESS_TWICE = CHANGES_NOTHING | {
     "enqueue",
@@ -42,6 +55,9 @@ HARMLESS_TWICE = CHANGES_NOTHING | {
     "cron_add",
     "cron_pause",
     "cron_resume",
+    "fetch",
+    "extend",
+    "ack",
 }
 
 RESEND_FOR_MS = 9 * 60_000

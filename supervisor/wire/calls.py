@@ -17,7 +17,18 @@ from supervisor.wire.sift import sifting
 
 if TYPE_CHECKING:
     from supervisor.job import Duration
-    from supervisor.shapes import Changes, Edited, Explanation, Inserted, JobStatus, Overview, ScheduleStatus
+    from supervisor.shapes import (
+        Changes,
+        Edited,
+        Explanation,
+        Extended,
+        FetchedJob,
+        Inserted,
+        JobStatus,
+        Overview,
+        ScheduleStatus,
+        Settled,
+    )
 
 Result = TypeVar("Result")
 Steps = Generator[Call, dict[str, Any], Result]
@@ -49,6 +60,10 @@ WRITING = frozenset(
         "flow_close",
         "flow_cancel",
         "flow_retry",
+        "extend",
+        "ack",
+        "fail",
+        "release",
     }
 )
 """Operations that wait for a commit: the daemon is told how long we wait for them."""
@@ -139,6 +154,49 @@ class Calls:
             text = f"{text},{job_text(payload, {})[1:-1]}"
         return cast("Edited", (yield Call("edit", text, self._timeout_ms)))
 
+    def fetch(
+        self, queue: str, jobs: int, lease: Duration | None, wait: Duration, consumer: str | None
+    ) -> Steps[list[FetchedJob]]:
+        """Jobs of a queue that consumers serve, asked for in slices, each under a key of its own."""
+        end_ms = self._clock_ms() + to_ms(wait)
+        given = {"queue": queue, "jobs_max": jobs, "lease_ms": _ms_of(lease), "consumer": consumer}
+        while True:
+            slice_ms = min(max(end_ms - self._clock_ms(), 0), WAIT_SLICE_MS)
+            text = members_text("fetch", {**given, "wait_ms": slice_ms, "key": self._names.key()})
+            found = (yield Call("fetch", text, slice_ms + self._timeout_ms))["jobs"]
+            if found or self._clock_ms() >= end_ms:
+                return cast("list[FetchedJob]", found)
+
+    def extend(self, token: int, lease: Duration | None) -> Steps[Extended]:
+        """Hold a lease longer."""
+        return cast("Extended", (yield self._call("extend", token=token, lease_ms=_ms_of(lease))))
+
+    def ack(self, job: object, token: int, result: Any, children: Iterable[Mapping[str, Any]]) -> Steps[Settled]:
+        """A job that was fetched is done."""
+        from supervisor.wire import payload as payloads
+        from supervisor.wire.job_text import child_text
+
+        given = {"job": _id_of(job), "token": token, "within_ms": within_ms(self._timeout_ms)}
+        along = ",".join(map(child_text, children))
+        text = f'{members_text("ack", given)},"result":{payloads.encode(result)},"enqueue":[{along}]'
+        return cast("Settled", (yield Call("ack", text, self._timeout_ms)))
+
+    def fail(self, job: object, token: int, message: str, given: Mapping[str, Any]) -> Steps[Settled]:
+        """A job that was fetched has failed."""
+        told = {name: value for name, value in given.items() if name != "retry_in"}
+        retry_in_ms = _ms_of(given.get("retry_in"))
+        call = self._call("fail", job=_id_of(job), token=token, message=message, retry_in_ms=retry_in_ms, **told)
+        return cast("Settled", (yield call))
+
+    def release(self, token: int, jobs: Iterable[object] | None, delay: Duration | None) -> Steps[list[int]]:
+        """Jobs that were fetched are handed back."""
+        ids = None if jobs is None else [_id_of(job) for job in jobs]
+        return cast("list[int]", (yield self._call("release", token=token, ids=ids, delay_ms=_ms_of(delay)))["done"])
+
+    def consumers(self) -> Steps[list[dict[str, Any]]]:
+        """Who has fetched jobs, and who waits for some."""
+        return cast("list[dict[str, Any]]", (yield self._call("consumers"))["consumers"])
+
     def schedule(self, name: str, queue: str, payload: Any, keys: Mapping[str, Any]) -> Steps[ScheduleStatus]:
         """Add a schedule, or change one that was added."""
         values = {"queue": queue, **({} if payload is None else {"payload": payload}), **keys}
@@ -220,6 +278,10 @@ def to_ms(duration: Duration) -> int:
         return read(duration)
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def _ms_of(duration: Duration | None) -> int | None:
+    return None if duration is None else to_ms(duration)
 
 
 def patience_ms(patience: Duration | None, *, one_shot: bool) -> int | None:

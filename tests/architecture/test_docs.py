@@ -248,14 +248,14 @@ def completed(block: str) -> str:
     queues |= {name: {} for name in named if name and name not in queues}
     drawn = {source for pool in data.get("pools", {}).values() for source in pool["sources"]}
     for name, queue in queues.items():
-        if name not in drawn and not {"handler", "command"} & set(queue):
+        if name not in drawn and not {"handler", "command", "pull"} & set(queue):
             queue["handler"] = "app:run"
     return tomli_w.dumps(data)
 
 
 FEATURES = (
-    "alerts", "autoscaling", "dynamic-queues", "explain", "history", "keys", "limits", "order", "retries", "schedules",
-    "scopes", "statistics", "unique",
+    "alerts", "autoscaling", "dynamic-queues", "explain", "history", "keys", "limits", "order", "pull", "retries",
+    "schedules", "scopes", "statistics", "unique",
 )  # fmt: skip
 
 

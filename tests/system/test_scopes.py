@@ -28,6 +28,7 @@ SECRET = "SECRET"
 NOBODY = 2**50
 """An id that no job has."""
 GROUP = "the-same-request"
+DAY_MS = 86_400_000
 
 HANDLERS = """
 import os
@@ -81,6 +82,8 @@ handler = "tasks:told"
 [schedules.nightly]
 queue = "later"
 every = "1h"
+[queues.pulled]
+pull = true
 [queues.drawn]
 [pools.common]
 handler = "tasks:run"
@@ -157,10 +160,12 @@ def populate(daemon: Daemon, fifo: Path) -> dict[str, int]:
             "held": client.enqueue("ordered", told, key="k"),
             "unique": client.enqueue("once", {"do": "tell"}, delay="1h"),
             "drawn": client.enqueue("drawn", told),
+            "pulled": client.enqueue("pulled", told),
         }
         for kind in ("completed", "dead", "pattern", "holds a key", "drawn"):
             client.wait(made[kind], timeout=30)
         until(lambda: client.status(made["running"])["worker"], what="a job that runs")
+        client.request("fetch", queue="pulled", lease_ms=DAY_MS, consumer=SECRET, key=GROUP)
         added = {"queue": "emails", "every": "1h", "payload": SECRET, "tags": [SECRET]}
         client.request("cron_add", name="secret", schedule=added)
         client.request("dead_retry", filter={"queue": "later", "text": SECRET}, canary=1)
@@ -236,10 +241,69 @@ def probe_enqueue(client: Client[int], world: World) -> None:
     assert again["existing"] == once["ids"]
 
 
+def probe_fetch(client: Client[int], world: World) -> None:
+    no_such_queue(client, "fetch")
+    assert client.request("fetch", queue="pulled", key=GROUP)["jobs"] == [], "the same key is another fetch here"
+    own = client.enqueue("pulled", 1)
+    (job,) = client.fetch("pulled")
+    assert (job["id"], job["queue"]) == (own, "pulled")
+    client.ack(own, job["token"])
+
+
+def tokens(world: World) -> list[int]:
+    """What shop has leased."""
+    with world.client("shop") as shop:
+        found = [each["token"] for each in shop.consumers()]
+        assert found
+        return found
+
+
+def stale(client: Client[int], world: World, op: str, **members: Any) -> None:
+    """A lease of shop is one that is over."""
+    over = refusal(client, op, token=NOBODY, **members)
+    assert over[0] == "stale"
+    for token in tokens(world):
+        code, message, hint = refusal(client, op, token=token, **members)
+        assert (code, message.replace(str(token), str(NOBODY)), hint) == over
+
+
+def probe_extend(client: Client[int], world: World) -> None:
+    stale(client, world, "extend")
+
+
+def probe_release(client: Client[int], world: World) -> None:
+    stale(client, world, "release")
+
+
+def probe_ack(client: Client[int], world: World) -> None:
+    for token in (*tokens(world), NOBODY):
+        as_if_there_were_none(client, world, "ack", token=token)
+    no_such_queue_with_ack(client)
+
+
+def no_such_queue_with_ack(client: Client[int]) -> None:
+    """What comes along goes nowhere else either."""
+    own = client.enqueue("pulled", 1)
+    (job,) = client.fetch("pulled")
+    for name in ("shop/emails", "blog/emails", "/emails"):
+        code, _, _ = refusal(client, "ack", job=own, token=job["token"], enqueue=[{"queue": name}])
+        assert code == "unknown_queue", name
+    client.ack(own, job["token"])
+
+
+def probe_fail(client: Client[int], world: World) -> None:
+    for token in (*tokens(world), NOBODY):
+        as_if_there_were_none(client, world, "fail", token=token, message="no")
+
+
+def probe_consumers(client: Client[int], world: World) -> None:
+    assert client.request("consumers") == {"consumers": []}
+
+
 def probe_hello(client: Client[int], world: World) -> None:
     names = client.request("hello")["queues"]
     assert names == sorted(
-        ["emails", "later", "tenant_*", "ordered", "once", "limited", "drawn", "scaled", "calls", "called"]
+        ["emails", "later", "tenant_*", "ordered", "once", "limited", "drawn", "scaled", "calls", "called", "pulled"]
     )
 
 
@@ -593,6 +657,12 @@ CALLS: dict[str, list[list[str]]] = {
     "jobsctl config show": [["config", "show"]],
     "jobsctl reload": [["reload"]],
     "jobsctl doctor": [["doctor"]],
+    "jobsctl fetch": [["fetch", "shop/pulled"], ["fetch", "pulled"]],
+    "jobsctl extend": [["extend", "1"], ["extend", "12"]],
+    "jobsctl ack": [["ack", "ID", "12"]],
+    "jobsctl fail": [["fail", "ID", "12", "no"]],
+    "jobsctl release": [["release", "1"], ["release", "12"]],
+    "jobsctl consumers": [["consumers"]],
     "jobsctl edit": [["edit", "ID", "--tag", "x"]],
     "jobsctl delete": [["delete", "--tag", SECRET], ["delete", "--state", "dead"], ["delete", "--key", SECRET]],
     "jobsctl export": [["export"], ["export", "--state", "dead"], ["export", "--text", SECRET],

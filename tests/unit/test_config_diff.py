@@ -38,6 +38,7 @@ OTHER: dict[str, Any] = {
     "handler": "m:g",
     "command": ("x",),
     "serve": True,
+    "pull": True,
     "workers": WorkerRange(min=1, max=8),
     "scale": Scale(cpu_max=0.5),
     "order": ("priority",),

@@ -189,7 +189,7 @@ class TestShipped:
         block = SHIPPED.read_text().split("# --8<--\n")[1]
         text = "".join(line.removeprefix("#").removeprefix(" ") for line in block.splitlines(keepends=True))
         spec = load(write(tmp_path, text), environ={})
-        assert set(spec.queues) == {"emails", "thumbnails", "report.*", "index"}
+        assert set(spec.queues) == {"emails", "thumbnails", "report.*", "index", "renders"}
         assert spec.queues["emails"].limits == tuple(spec.limits)
         assert set(spec.workplaces) == {"emails", "thumbnails", "background"}
         assert set(spec.schedules) == {"digest"}
@@ -212,8 +212,8 @@ class TestShipped:
         said = [line for line in block.splitlines() if "default:" not in line and "unset:" not in line]
         text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in said)
         shown = [line for line in text.splitlines() if "=" in line]
-        assert len(shown) == 36
-        access = "enqueue", "status", "admin"
+        assert len(shown) == 37
+        access = "enqueue", "consume", "status", "admin"
         text = "\n".join(line for line in text.splitlines() if not line.startswith(access))
         assert load_text(tmp_path, f"{text}\n{A_QUEUE}") == load_text(tmp_path, A_QUEUE)
 

@@ -80,7 +80,8 @@ def test_a_queued_job_is_shown_with_every_key(store: SqliteStore, reader: Reader
         "payload": {"to": "x", "password": "[redacted]"},
         "result": None,
         "priority": 3, "tags": ["a", "b"], "attempt": 0, "max_attempts": 2, "failures": 0, "crashes": 0,
-        "interruptions": 0, "token": None, "worker": None, "enqueued_at": AT, "due_at": None, "expires_at": None,
+        "interruptions": 0, "token": None, "worker": None, "consumer": None, "enqueued_at": AT, "due_at": None,
+        "expires_at": None,
         "deadline_at": None, "started_at": None,
         "finished_at": None, "reason": None, "error": None, "errors": [],
     }  # fmt: skip

@@ -301,6 +301,14 @@ CREATE TABLE checkpoint (
 ) STRICT, WITHOUT ROWID;
 """
 
+PULL = """
+CREATE TABLE loan (
+  token INTEGER PRIMARY KEY, consumer TEXT NOT NULL, boot TEXT NOT NULL, until_boot INTEGER NOT NULL,
+  lease_ms INTEGER NOT NULL, until_at INTEGER NOT NULL, key TEXT, prolonged INTEGER NOT NULL
+) STRICT;
+"""
+"""Beside the lease of a consumer: until when it has it. Leases of workers, which are watched, have none."""
+
 
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
@@ -375,6 +383,13 @@ def m010_checkpoints(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m011_pull(db: Database) -> None:
+    """Leases of consumers, which hold them until a time."""
+    db.executescript(PULL)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -410,6 +425,7 @@ def known() -> list[str]:
         "m008_blocked",
         "m009_flows",
         "m010_checkpoints",
+        "m011_pull",
     ]
 
 
