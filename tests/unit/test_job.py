@@ -153,6 +153,8 @@ def test_a_step_that_was_kept_is_not_done_again() -> None:
     job.progress(1, "done")
     with pytest.raises(ValueError, match="between 0 and 1"):
         job.progress(1.1)
+    with pytest.raises(ValueError, match="a step needs a name"):
+        job.step("", lambda: 4)
     assert kept == [("new", 2), ("", "here")]
     assert told == [(1.0, "done")]
     assert Course(keep, lambda *_: None).steps == {}
