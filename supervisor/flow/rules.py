@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from supervisor.job import State
 
@@ -62,6 +62,17 @@ class Counts(NamedTuple):
     dead: int
     cancelled: int
     skipped: int
+
+
+def told(flow_id: int, name: str | None, state: FlowState, callback: Callback, counts: Counts) -> dict[str, Any]:
+    """What a callback's payload says of its flow, as `flow`."""
+    steps, unfinished, dead, cancelled, skipped = counts
+    done = steps - unfinished - dead - cancelled - skipped
+    return {
+        "id": flow_id, "name": name, "state": state.value, "event": callback.name.lower(),
+        "steps": {"all": steps, "unfinished": unfinished, "completed": done, "dead": dead, "cancelled": cancelled,
+                  "skipped": skipped},
+    }  # fmt: skip
 
 
 def failed(state: State, *, skipped: bool) -> bool:

@@ -36,11 +36,11 @@ def dead(work: Work, facts: Facts, history: History, error: AttemptError | None,
     _call(work, work.state.queue(facts.queue).on_dead, facts, history, error, reason)
 
 
-def dead_of_key(work: Work, ids: Sequence[int]) -> None:
-    """Jobs are dead because one that came before them is: where order counts, it took its key along."""
+def dead_unrun(work: Work, ids: Sequence[int], reason: str) -> None:
+    """Jobs are dead that never ran, for a reason that the store has found."""
     for facts in work.tx.facts(ids).values():
-        work.buried(facts, None, DEAD_KEY)
-        dead(work, facts, facts.history, None, DEAD_KEY)
+        work.buried(facts, None, reason)
+        dead(work, facts, facts.history, None, reason)
 
 
 def _call(

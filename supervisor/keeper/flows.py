@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from supervisor.errors import InvalidFlow, JobsupError, PayloadTooLarge, UnknownFlow, WrongState
+from supervisor.flow import rules
 from supervisor.flow.plan import FlowInvalid, Planned, plan
-from supervisor.flow.rules import CALLBACKS, FlowState
+from supervisor.flow.rules import CALLBACKS, Counts, FlowState
 from supervisor.job import GROUP_BYTES_MAX
-from supervisor.keeper import withdrawal
+from supervisor.keeper import callbacks, withdrawal
 from supervisor.keeper.children import inner, known_queue, new_job
 from supervisor.keeper.fitting import fitted
 from supervisor.keeper.housekeeping import Chores, kept_as
@@ -23,7 +24,7 @@ from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
 from supervisor.policy.retention import sweep_interval_ms
-from supervisor.store.protocol import FlowStanding, Inserted, NewFlow, NewJob, NewStep
+from supervisor.store.protocol import OVERFED, FlowStanding, Inserted, NewFlow, NewJob, NewStep
 from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
 
@@ -34,7 +35,7 @@ CALLBACK_SPARE_BYTES = 4 * 1024
 STEPS_AT_ONCE = 192
 STEPS_UNTIL_US = 2_200
 CANCEL_AT_ONCE = 100
-RETRY_AT_ONCE = 100
+RETRY_AT_ONCE = 32
 RETRY_FROM_MAX = 10_000
 PRUNE_AT_ONCE = 200
 PRUNE_EVERY_MS = 3_600_000
@@ -92,16 +93,15 @@ def _step(state: State, scope: str, planned: Planned, now_ms: int) -> NewStep:
     name = inner(scope, asked.queue)
     queue = known_queue(state.spec, name)
     (fit,) = fitted(state, name, [asked])
-    waits = bool(parents or asked.wait_for)
-    rules: dict[str, Any] = {} if asked.when is None else {"when": asked.when}
-    if waits:
-        rules |= _from_its_release(fit)
+    own: dict[str, Any] = {} if asked.when is None else {"when": asked.when}
+    if parents or asked.wait_for or own:
+        own |= _from_its_release(fit)
         fit = msgspec.structs.replace(fit, delay_ms=None, due_at_ms=None, ttl_ms=None)
-        if "ttl_ms" not in rules and queue.ttl_ms is not None and fit.expires_at_ms is None:
-            rules["ttl_ms"] = queue.ttl_ms
+        if "ttl_ms" not in own and queue.ttl_ms is not None and fit.expires_at_ms is None:
+            own["ttl_ms"] = queue.ttl_ms
             queue = msgspec.structs.replace(queue, ttl_ms=None)
     job = new_job(queue, fit, now_ms, name)
-    kept = msgspec.json.encode(rules) if rules else None
+    kept = msgspec.json.encode(own) if own else None
     return NewStep(name, job, planned.flow, asked.name, parents, asked.wait_for, kept)
 
 
@@ -122,20 +122,27 @@ def _callbacks_of(asked: messages.Step | messages.FlowStart) -> dict[str, messag
 def _callbacks(state: State, scope: str, asked: messages.Step | messages.FlowStart, now_ms: int) -> bytes | None:
     """The jobs that a flow is to enqueue, as they are stored: checked now, as nobody could be told later."""
     made = {
-        name: _callback(state, scope, name, job, now_ms)
+        name: _callback(state, scope, name, job, asked.name, now_ms)
         for name, job in _callbacks_of(asked).items()
         if job is not None
     }  # fmt: skip
     return msgspec.json.encode(made) if made else None
 
 
-def _callback(state: State, scope: str, called: str, job: messages.CallbackJob, now_ms: int) -> dict[str, Any]:
+def _callback(
+    state: State, scope: str, called: str, job: messages.CallbackJob, flow_name: str | None, now_ms: int
+) -> dict[str, Any]:  # fmt: skip
+    """One of them; its payload is checked as it will be, with what is put around it."""
     name = inner(scope, job.queue)
     queue = known_queue(state.spec, name)
-    if job.delay_ms is not None or job.due_at_ms is not None or job.key is not None:
-        raise InvalidFlow(f"{called}: a callback has no delay, time or key")
-    (fit,) = fitted(state, name, [job])
-    new: NewJob = new_job(queue, fit, now_ms, name)
+    if any(getattr(job, member) is not None for member in NOT_OF_CALLBACKS):
+        raise InvalidFlow(f"{called}: a callback has no delay, time, ttl, deadline or key", hint=NO_TIMES)
+    flow = rules.told(1, flow_name, FlowState.COMPLETED, CALLBACKS[called], Counts(1, 0, 0, 0, 0))
+    whole = msgspec.json.encode({"flow": flow, "payload": job.payload})
+    told = msgspec.structs.replace(job, payload=msgspec.Raw(whole))
+    (fit,) = fitted(state, name, [told])
+    at_any_time = msgspec.structs.replace(queue, ttl_ms=None)  # that of its queue would begin with the flow
+    new: NewJob = new_job(at_any_time, msgspec.structs.replace(fit, payload=job.payload), now_ms, name)
     if len(new.payload) > queue.max_payload_bytes - CALLBACK_SPARE_BYTES:
         raise PayloadTooLarge(
             f"{called}: the payload has {len(new.payload)} bytes; what is put around it needs {CALLBACK_SPARE_BYTES}"
@@ -144,6 +151,10 @@ def _callback(state: State, scope: str, called: str, job: messages.CallbackJob, 
         "queue": name, "payload": msgspec.Raw(new.payload), "priority": new.priority,
         "options": msgspec.Raw(new.options) if new.options else None,
     }  # fmt: skip
+
+
+NOT_OF_CALLBACKS = ("delay_ms", "due_at_ms", "key", "ttl_ms", "expires_at_ms", "deadline_ms", "deadline_at_ms")
+NO_TIMES = "they would begin with the flow, and not with the callback"
 
 
 # -- going on ------------------------------------------------------------------------------------------------------
@@ -159,8 +170,11 @@ def go_on(work: Work) -> None:
         work.final.update(tx.told_ends)
         for flow in ended:
             work.final.add(flow.id)
-            said = partial(state.log.emit, "flow.ended", id=flow.id, called=flow.name or "", state=flow.state.value)
-            work.afterwards(said)
+            called = f" {flow.name}" if flow.name else ""
+            work.afterwards(partial(state.log.emit, "flow.ended", id=flow.id, called=called, state=flow.state.value))
+        overfed, tx.overfed = tx.overfed, []
+        if overfed:
+            callbacks.dead_unrun(work, overfed, OVERFED)
     if tx.flows_wait or tx.cancelling:
         work.afterwards(partial(setattr, state, "wants_lease", True))
 
@@ -269,26 +283,49 @@ class Cancel(OnFlow):
         return _said(tx, flow)
 
 
+class Reached(NamedTuple):
+    """How far a retry has got: steps that run again; what is left, as flows behind an id, or as the jobs themselves."""
+
+    steps: int = 0
+    flows: Sequence[int] | None = None
+    after_id: int | None = 0
+    jobs: Sequence[int] | None = None
+
+
 class Retry(OnFlow):
-    """Run steps again, some in each pass: the last ones first, so that whatever comes before finds them waiting."""
+    """Run steps again, some in each pass."""
 
     def __init__(
         self, state: State, flow: int, scope: str, reply: Reply, refuse: Refuse, *, name: str | None
     ) -> None:  # fmt: skip
         super().__init__(state, flow, scope, reply, refuse)
         self.name = name
-        self.before_id: int | None = None
-        self.count = 0
+        self.reached = self.reaches = Reached()
 
     def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any] | None:
         """The next of them."""
         if flow.state is FlowState.CANCELLING:
             raise WrongState(f"flow {flow.id} is being cancelled", hint="try again when it has ended")
-        if self.name is not None:
-            return _said(tx, flow) | {"count": tx.retry_from(flow.id, self.name, RETRY_FROM_MAX)}
-        count, before_id = tx.retry_steps(flow.id, self.before_id, RETRY_AT_ONCE)
-        self.count, self.before_id = self.count + count, before_id
-        return None if before_id is not None else _said(tx, flow) | {"count": self.count}
+        self.reaches = reaches = self._failed(tx) if self.name is None else self._following(tx, self.name)
+        more = bool(reaches.jobs) if self.name is not None else reaches.after_id is not None
+        return None if more else _said(tx, flow) | {"count": reaches.steps}
+
+    def _failed(self, tx: Transaction) -> Reached:
+        steps, flows, after_id, _ = self.reached
+        found = tx.retry_steps(tx.flows_within(self.flow) if flows is None else flows, after_id or 0, RETRY_AT_ONCE)
+        return Reached(steps + found.steps, found.flows, found.after_id)
+
+    def _following(self, tx: Transaction, name: str) -> Reached:
+        jobs = self.reached.jobs
+        first = jobs is None
+        if jobs is None:
+            jobs = tx.steps_from(self.flow, name, RETRY_FROM_MAX)
+        steps = tx.retry_jobs(jobs[:RETRY_AT_ONCE], first=first) if jobs else 0
+        return Reached(self.reached.steps + steps, jobs=jobs[RETRY_AT_ONCE:])
+
+    def _done(self, shown: dict[str, Any] | None) -> bool:
+        self.reached = self.reaches  # what was done is committed: a pass that fails is done anew from where it began
+        return super()._done(shown)
 
 
 def _look(flow_id: int) -> str:

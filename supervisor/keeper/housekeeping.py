@@ -120,7 +120,7 @@ def tidy_lanes(work: Work, chores: Chores) -> None:
     buried = work.tx.bury_doomed(BURY_JOBS)
     if buried:
         work.final.update(buried)
-        callbacks.dead_of_key(work, buried)
+        callbacks.dead_unrun(work, buried, callbacks.DEAD_KEY)
     rest_ms = 0 if more or len(buried) == BURY_JOBS else TIDY_EVERY_MS
     if work.boot_ms >= chores.tidy_at_ms:
         work.tx.forget_buckets(TIDY_ROWS)

@@ -44,7 +44,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "keeper.store_failing": (ERROR, "the database cannot be written: {error}; nothing is acknowledged until it can"),
     "keeper.store_recovered": (INFO, "the database can be written again after {seconds} s"),
     "keeper.store_lost": (ERROR, "the database {path} was {what}; stopping"),
-    "flow.ended": (INFO, "flow {id} {called} is {state}"),
+    "flow.ended": (INFO, "flow {id}{called} is {state}"),
     "job.parked": (WARNING, "job {id} of {queue} is blocked, and so are others of its task: {why}"),
     "keeper.verdict": (INFO, "worker {pid} of {pool} ended ({cause}): {jobs}"),
     "keeper.discharge": (DEBUG, "worker {pid} of {pool} ended ({cause}): {jobs}"),

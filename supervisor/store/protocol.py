@@ -120,6 +120,18 @@ class FlowEnd(NamedTuple):
     state: FlowState
 
 
+OVERFED = "results_too_large"
+"""Why a step is dead that would be told more of results than may be."""
+
+
+class Retried(NamedTuple):
+    """How many steps run again; up to which id flows were looked through (None: to their end); flows that are left."""
+
+    steps: int
+    after_id: int | None
+    flows: list[int]
+
+
 class FlowStanding(NamedTuple):
     """Where a flow stands."""
 
@@ -446,6 +458,9 @@ class Tx(Protocol):
     def park(self, token: int, job_id: int, need: Need) -> bool:
         """Let a leased job wait for code that can run it, with nothing charged; False if the lease does not hold it."""
 
+    overfed: list[int]
+    """Steps that have died in this transaction, as they would be told too much; whoever tells of them empties it."""
+
     def progress_flows(self, steps_max: int) -> list[FlowEnd]:
         """Tell what ended to what comes after it, so many edges and steps at most; returns the flows that have ended.
 
@@ -478,15 +493,28 @@ class Tx(Protocol):
     def cancelling(self) -> bool:
         """Whether there may be more of them."""
 
-    def retry_steps(self, flow_id: int, before_id: int | None, steps_max: int) -> tuple[int, int | None]:
-        """Let dead and cancelled steps of a flow run again, the last first; how many, and before which id to go on."""
+    def flows_within(self, flow_id: int) -> list[int]:
+        """A flow and all flows in it, in the order of their ids."""
 
-    def retry_from(self, flow_id: int, step: str, steps_max: int) -> int:
-        """Let a step run again and all that comes after it; how many.
+    def retry_steps(self, flows: Sequence[int], after_id: int, steps_max: int) -> Retried:
+        """Let some dead and cancelled steps of these flows run again, of those behind an id, the first ones first.
+
+        Those stay as they are that another job is in the way of, or that a failed step before them would cancel anew.
+        """
+
+    def steps_from(self, flow_id: int, step: str, steps_max: int) -> list[int]:
+        """The jobs that run again if a step does: its own, and all that comes after it, in the order of their ids.
 
         Raises:
             UnknownFlow: the flow has no step of that name.
-            WrongState: one of them has not ended, or there are more; nothing was changed.
+            WrongState: one of them has not ended, or there are more.
+            NotUnique: another job is in the way of one.
+        """
+
+    def retry_jobs(self, ids: Sequence[int], *, first: bool) -> int:
+        """Let these jobs of flows run again, as far as they have ended, in the order of their ids; how many.
+
+        `first`: the first one runs whatever has failed before it, as it was asked for.
         """
 
     def prune_flows(self, state: FlowState, before_ms: int, jobs_max: int) -> int:

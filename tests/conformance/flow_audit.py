@@ -13,6 +13,7 @@ def misflowed(db: Any) -> Iterator[str]:
     """Contradictions among the rows of flows."""
     yield from _flows(db)
     yield from _waits(db)
+    yield from _forgotten(db)
     yield from _released(db)
     for table in ("edge WHERE parent NOT IN (SELECT id FROM step) OR child NOT IN (SELECT id FROM step)",
                   "step WHERE flow NOT IN (SELECT id FROM flow)",
@@ -67,6 +68,18 @@ def _waits(db: Any) -> Iterator[str]:
     for job, waits, edges in rows.fetchall():
         if waits != edges:
             yield f"job {job} waits for {waits} steps, and has {edges} open edges"
+
+
+def _forgotten(db: Any) -> Iterator[str]:
+    """Nothing waits for the end of what has ended, unless that is still to be told."""
+    rows = db.execute(
+        "SELECT edge.child, edge.parent FROM edge CROSS JOIN blocked ON blocked.id = edge.child "
+        "LEFT JOIN outcome ON outcome.id = edge.parent LEFT JOIN flow ON flow.id = edge.parent "
+        "WHERE NOT edge.done AND blocked.waits > 0 AND (outcome.id IS NOT NULL OR flow.finished_at IS NOT NULL) "
+        "AND edge.parent NOT IN (SELECT id FROM ended_step)"
+    )
+    for child, parent in rows.fetchall():
+        yield f"job {child} waits for {parent}, which has ended, and nobody will tell it"
 
 
 def _released(db: Any) -> Iterator[str]:

@@ -6,11 +6,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from supervisor.errors import QueueFull, UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy
 from supervisor.job import State
 from supervisor.policy.discipline import Discipline
-from supervisor.store.protocol import FlowEnd, NewFlow, NewJob, NewStep, Store
+from supervisor.policy.unique import Unique, fingerprint
+from supervisor.store.protocol import Completion, FlowEnd, Group, NewFlow, NewJob, NewStep, Store
 from tests.conformance.suite import NOW, asked, bury, complete, counts, ids_of, lease, leased, put, states
 from tests.support.disciplines import by_name
 
@@ -56,6 +59,20 @@ def die(store: Store, job_id: int, state: State = DEAD) -> None:
     assert ids_of(token) == [job_id]
     assert bury(store, token.token, job_id, state)
     go_on(store)
+
+
+def retry(store: Store, flow: int, at_once: int = 100) -> int:
+    """Run what failed again, so many steps at once; how many."""
+    steps, after_id, flows = 0, 0, asked(store, lambda tx: tx.flows_within(flow))
+    while after_id is not None:
+        more, after_id, flows = asked(store, lambda tx: tx.retry_steps(flows, after_id, at_once))  # noqa: B023
+        steps += more
+    return steps
+
+
+def retry_from(store: Store, flow: int, step: str) -> int:
+    with store.transaction(NOW) as tx:
+        return tx.retry_jobs(tx.steps_from(flow, step, 100), first=True)
 
 
 def state_of(store: Store, flow: int) -> FlowState:
@@ -153,7 +170,7 @@ class FlowVerbs:
         assert counts(one, "prio") == {"queued": 1}
         run(one, b)
         assert counts(one, "lifo") == {"queued": 1}
-        asked(one, lambda tx: tx.retry_steps(flow, None, 100))
+        retry(one, flow)
         assert state_of(one, flow) is FlowState.RUNNING
         run(one, a)
         assert state_of(one, flow) is FlowState.COMPLETED
@@ -270,7 +287,7 @@ class FlowVerbs:
         run(one, a)
         die(one, b)
         assert state_of(one, flow) is FlowState.DEAD
-        assert asked(one, lambda tx: tx.retry_steps(flow, None, 100))[0] == 2
+        assert retry(one, flow) == 2
         assert states(one, a, b, c) == [COMPLETED, QUEUED, BLOCKED]
         run(one, b)
         run(one, c)
@@ -281,12 +298,106 @@ class FlowVerbs:
         run(one, a)
         run(one, b, d)
         run(one, c)
-        assert asked(one, lambda tx: tx.retry_from(flow, "b", 100)) == 2
+        assert retry_from(one, flow, "b") == 2
         assert states(one, a, b, c, d) == [COMPLETED, QUEUED, BLOCKED, COMPLETED]
-        assert refusal_of(one, lambda tx: tx.retry_from(flow, "b", 100)) is WrongState
+        assert refusal_of(one, lambda tx: tx.steps_from(flow, "b", 100)) is WrongState
         run(one, b)
         run(one, c)
         assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_a_retry_that_ends_in_the_middle_leaves_nothing_waiting_for_ever(self, one: Store) -> None:
+        flow, *steps = start(one, a_step("a"), *[a_step(None, each) for each in range(5)])
+        die(one, steps[0])
+        inside = asked(one, lambda tx: tx.flows_within(flow))
+        page = asked(one, lambda tx: tx.retry_steps(inside, 0, 3))
+        assert (page.steps, page.after_id) == (3, steps[2])
+        assert states(one, *steps) == [QUEUED, BLOCKED, BLOCKED, CANCELLED, CANCELLED, CANCELLED]
+        for step in steps[:3]:
+            run(one, step)
+        assert state_of(one, flow) is FlowState.CANCELLED
+        assert retry(one, flow, 2) == 3
+        for step in steps[3:]:
+            run(one, step)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_a_flow_in_a_flow_is_retried_as_far_as_nothing_before_it_has_failed(self, one: Store) -> None:
+        flow, a, inner, x = start(one, a_step("a"), nested(0, name="n"), a_step("x", 0, flow=1))
+        die(one, a)
+        assert retry(one, inner) == 0
+        assert [states(one, a, x), state_of(one, flow)] == [[DEAD, CANCELLED], FlowState.DEAD]
+        assert retry_from(one, inner, "x") == 1
+        run(one, x)
+        assert [state_of(one, each) for each in (inner, flow)] == [FlowState.COMPLETED, FlowState.DEAD]
+        assert retry(one, flow, 1) == 1
+        run(one, a)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_a_flow_around_waits_for_the_flow_in_it_that_is_retried(self, one: Store) -> None:
+        flow, inner, x, y, after = start(
+            one, nested(name="n"), a_step("x", flow=0), a_step("y", 1, flow=0), a_step("after", 0)
+        )
+        die(one, x)
+        assert states(one, x, y, after) == [DEAD, CANCELLED, CANCELLED]
+        assert retry(one, flow, 1) == 3
+        assert states(one, x, y, after) == [QUEUED, BLOCKED, BLOCKED]
+        for step in (x, y, after):
+            run(one, step)
+        assert [state_of(one, each) for each in (inner, flow)] == [FlowState.COMPLETED] * 2
+
+    def test_a_step_that_another_job_is_in_the_way_of_is_not_retried_nor_what_comes_after_it(self, one: Store) -> None:
+        rule = Unique()
+        one.govern(lambda name: Discipline(group="fifo", unique=rule) if name == "fifo" else by_name(name))
+        job, *more = [NewJob(b"%d" % each, unique=fingerprint(rule, "fifo", "", each)) for each in range(3)]
+        steps = [
+            NewStep("fifo", each, parents=[(0, CANCEL)] if at == 1 else []) for at, each in enumerate((job, *more))
+        ]
+        flow, a, b, c = start(one, *steps)
+        die(one, a)
+        die(one, c)
+        ((other,),) = asked(one, lambda tx: [answer.ids for answer in tx.insert([Group("fifo", [job])])])
+        assert retry(one, flow) == 1
+        assert states(one, a, b, c, other) == [DEAD, CANCELLED, QUEUED, QUEUED]
+
+    def test_steps_that_would_be_told_too_much_are_dead_however_many_there_are(self, one: Store) -> None:
+        large = b'"' + b"x" * 700_000 + b'"'
+        flow, a, b, *rest = start(one, a_step("a"), a_step("b"), *[a_step(None, 0, 1) for _ in range(600)])
+        token = leased(one, jobs=2).token
+        with one.transaction(NOW) as tx:
+            assert not tx.complete(token, [Completion(each, NOW, NOW, large) for each in (a, b)])
+        with one.transaction(NOW) as tx:
+            while tx.flows_wait:
+                tx.progress_flows(64)
+            assert sorted(tx.overfed) == rest
+        assert counts(one) == {"completed": 2, "dead": 600}
+        assert state_of(one, flow) is FlowState.DEAD
+
+    def test_the_first_death_in_a_flow_is_told_by_the_flows_around_it(self, one: Store) -> None:
+        flow, _, a, _ = start(
+            one, nested(name="in"), a_step("a", flow=0), a_step("b", flow=0), callbacks=calls(on_death="prio")
+        )
+        die(one, a)
+        assert counts(one, "prio") == {"queued": 1}
+        assert state_of(one, flow) is FlowState.RUNNING
+
+    @pytest.mark.parametrize(("late", "end"), [(CANCEL, FlowState.DEAD), (IGNORE, FlowState.COMPLETED)])
+    def test_whether_a_failure_counts_is_said_by_those_too_that_are_added_later(
+        self, one: Store, late: Policy, end: FlowState
+    ) -> None:
+        flow, a, b, c = start(one, a_step("a"), a_step("b", 0, policy=IGNORE), a_step("c"))
+        die(one, a)
+        _, added = start(one, a_step("d", "a", policy=late), into=flow)
+        go_on(one)
+        for step in (c, b, *([added] if late is IGNORE else [])):
+            run(one, step)
+        assert state_of(one, flow) is end
+
+    def test_a_flow_that_ends_by_being_closed_is_told_of(self, one: Store) -> None:
+        (flow,) = start(one, open=True, name="f")
+        with one.transaction(NOW) as tx:
+            tx.close_flow(flow)
+            assert tx.flows_wait
+            assert tx.progress_flows(PLENTY) == [FlowEnd(flow, "f", FlowState.COMPLETED)]
+            assert not tx.flows_wait
 
     def test_a_dead_step_that_is_revived_opens_its_flow_again(self, one: Store) -> None:
         flow, inner, a = start(one, nested(), a_step("a", flow=0))

@@ -280,16 +280,17 @@ class World:
         flow = self.a_flow()
         if flow is None:
             return False
-        before: int | None = None
+        flows, after = list[int](), None
         count = 0
         while True:
             with self.begin() as tx:
                 standing = tx.flow(flow)
                 if standing is None or standing.state is FlowState.CANCELLING:
                     return bool(count)
-                more, before = tx.retry_steps(flow, before, self.chance.randint(1, 5))
+                flows = tx.flows_within(flow) if after is None else flows
+                more, after, flows = tx.retry_steps(flows, after or 0, self.chance.randint(1, 5))
             count += more
-            if before is None:
+            if after is None or self.chance.random() < 0.1:  # whoever retries may die in the middle
                 return bool(count)
 
     def retry_from(self) -> bool:
@@ -307,7 +308,8 @@ class World:
             with self.begin() as tx:
                 if tx.flow(flow).state is FlowState.CANCELLING:  # type: ignore[union-attr]
                     return False
-                return bool(tx.retry_from(flow, self.chance.choice(names), 1_000))
+                jobs = tx.steps_from(flow, self.chance.choice(names), 1_000)
+                return bool(jobs) and bool(tx.retry_jobs(jobs, first=True))
         except JobsupError:
             return False
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from supervisor.flow.rules import Callback
-from supervisor.store.sqlite import flowing, steps
+from supervisor.store.sqlite import steps
 from supervisor.store.sqlite.base import Base
 from supervisor.store.sqlite.flowing import Flowing
 from supervisor.store.sqlite.operating import Operating
+from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import Steps
 from tests.conformance.sqlite import SqliteBackend
 from tests.model.test_flows import a_run
@@ -78,7 +79,7 @@ def keep_around_closed(patch: pytest.MonkeyPatch) -> None:
 
 def wait_for_signals_again(patch: pytest.MonkeyPatch) -> None:
     """A retry waits for a signal that had come."""
-    patch.setattr(flowing, "SIGNAL", 99)
+    patch.setattr(SQL, "edges_into", SQL.edges_into.replace("signal.at", "NULL"))
 
 
 def lose_the_cancelled(patch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from supervisor.flow.rules import Callback, FlowState, Policy, due, end_of, tolerated
+from supervisor.flow.rules import Callback, FlowState, Policy, due, end_of, failed, told, tolerated
 from supervisor.job import State
 from supervisor.store.protocol import FlowEnd, NewJob
 from supervisor.store.sqlite.adding import Pending
 from supervisor.store.sqlite.base import encode
 from supervisor.store.sqlite.releasing import Releasing
 from supervisor.store.sqlite.statements import SQL
-from supervisor.store.sqlite.steps import SIGNAL, FlowRow
+from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL, FlowRow
 
 
 class EndedStep(NamedTuple):
@@ -59,8 +59,54 @@ class Ending(Releasing):
         if forgiven:
             self._db.execute(SQL.step_mark, (step_id, 0, 1))
         flow.count(state, 1, skipped=skipped, tolerated=forgiven)
-        if state is State.DEAD and not flow.told & Callback.DEATH:
-            self._call(flow, Callback.DEATH)
+        if state is State.DEAD:
+            self._call_at_death(flow)
+
+    def _call_at_death(self, flow: FlowRow) -> None:
+        """Once the first of a flow's jobs is dead; those of the flows in it are among them."""
+        around: FlowRow | None = flow
+        while around is not None:
+            if not around.told & Callback.DEATH:
+                self._call(around, Callback.DEATH)
+            around = self._flow(around.parent) if around.parent is not None else None
+
+    def _count_anew(self, steps: Sequence[int]) -> None:
+        """More steps come after these: of those whose flows counted that they failed, others may mind it now."""
+        listed = encode(list(steps)).decode()
+        uncounted = {row[0] for row in self._db.execute(SQL.ended_among, (listed,))} | set(self._final)
+        for step in self._ended_steps(list(steps)).values():
+            if not step.fails or step.id in uncounted:
+                continue
+            flow = self._flow(step.flow)
+            assert flow is not None
+            ((_, _, _, _, before),) = self._db.execute(SQL.steps_among, (encode([step.id]).decode(),)).fetchall()
+            now = tolerated([Policy(row[0]) for row in self._db.execute(SQL.edges_policies, (step.id,))])
+            if now != bool(before):
+                flow.count(step.state, -1, skipped=False, tolerated=bool(before))
+                flow.count(step.state, 1, skipped=False, tolerated=now)
+                self._db.execute(SQL.step_mark, (step.id, 0, int(now)))
+
+    def _ended_steps(self, ids: list[int]) -> dict[int, EndedStep]:
+        """How these steps ended; those that run again by now are left out."""
+        found: dict[int, EndedStep] = {}
+        for step_id, flow_id, kind, skipped, outcome, size in self._db.execute(SQL.step_ended, (encode(ids).decode(),)):
+            if outcome == b"completed" and kind == JOB:
+                found[step_id] = EndedStep(step_id, flow_id, kind, State.COMPLETED, False, False, size)
+                continue
+            state = self._state_of_step(step_id, kind, outcome)
+            if state is not None:
+                fails = failed(state, skipped=bool(skipped))
+                found[step_id] = EndedStep(step_id, flow_id, kind, state, bool(skipped), fails, size)
+        return found
+
+    def _state_of_step(self, step_id: int, kind: int, outcome: bytes | None) -> State | None:
+        """How a step ended; None if it has not."""
+        if kind == SIGNAL:
+            return State.COMPLETED if self._db.execute(SQL.signal_at, (step_id,)).fetchone()[0] is not None else None
+        if kind == FLOW:
+            flow = self._flow(step_id)
+            return State(flow.state.value) if flow is not None and flow.state.final else None
+        return None if outcome is None else State(outcome.decode())
 
     def _end_if_done(self, flow: FlowRow) -> None:
         """A flow ends when its last step has, and a flow around it counts that as the end of a step."""
@@ -84,7 +130,9 @@ class Ending(Releasing):
         made = calls.get(callback.key)
         if made is None:
             return
-        payload = encode({"flow": self._shown(flow, callback), "payload": made["payload"]})
+        payload = encode(
+            {"flow": told(flow.id, flow.name, flow.state, callback, flow.counts), "payload": made["payload"]}
+        )
         options = made.get("options")
         job = NewJob(payload, made.get("priority", 0), None, encode(options) if options else None)
         pending, ids = Pending(), self.reserve(1)
@@ -92,12 +140,3 @@ class Ending(Releasing):
         self._write(pending)
         if flow.parent is not None:
             self._join(flow.parent, ids)
-
-    def _shown(self, flow: FlowRow, callback: Callback) -> dict[str, Any]:
-        steps, unfinished, dead, cancelled, skipped = flow.counts
-        done = steps - unfinished - dead - cancelled - skipped
-        return {
-            "id": flow.id, "name": flow.name, "state": flow.state.value, "event": callback.name.lower(),
-            "steps": {"all": steps, "unfinished": unfinished, "completed": done, "dead": dead, "cancelled": cancelled,
-                      "skipped": skipped},
-        }  # fmt: skip

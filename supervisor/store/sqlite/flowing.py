@@ -7,15 +7,13 @@ next pass.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
-from supervisor.errors import UnknownFlow, WrongState
+from supervisor.errors import NotUnique, UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy, failed
 from supervisor.job import WAITING, State
-from supervisor.store.driver import plain_text
-from supervisor.store.protocol import FlowEnd
+from supervisor.store.protocol import FlowEnd, Retried
 from supervisor.store.sqlite.base import Place, encode
-from supervisor.store.sqlite.ending import EndedStep
 from supervisor.store.sqlite.planting import Planting
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL
@@ -23,6 +21,7 @@ from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL
 AT_ONCE = -1
 """In place of how many ends a step is told of: it starts whatever else it waits for."""
 EDGES_AT_ONCE = 512
+FLOWS_AT_ONCE = 200
 
 
 class Flowing(Planting):
@@ -37,8 +36,8 @@ class Flowing(Planting):
 
     @property
     def flows_wait(self) -> bool:
-        """Whether something has ended that is not told to all that comes after it."""
-        return bool(self._final) or self._cache.flows_left
+        """Whether something has ended that is not told to all that comes after it, or a flow of which nobody heard."""
+        return bool(self._final or self._flow_ends) or self._cache.flows_left
 
     def progress_flows(self, steps_max: int) -> list[FlowEnd]:
         """Tell what ended to what comes after it, so many edges and steps at most; returns flows that have ended."""
@@ -79,31 +78,10 @@ class Flowing(Planting):
         self._write_down([step for step in cut if not counted[step]], counted=False)
         self._write_down([step for step in cut if counted[step]], counted=True)
         self._count_ends(step for step in ended.values() if step.id not in cut and not counted[step.id])
+        self._uncounted_bytes = sum(step.result_bytes for step in ended.values() if step.id in cut)
         self._free_children(waits)
         self._cancel_children(lost)
         return max(len(ended) + len(edges), 1)
-
-    def _ended_steps(self, ids: list[int]) -> dict[int, EndedStep]:
-        """How these steps ended; those that run again by now are left out."""
-        found: dict[int, EndedStep] = {}
-        for step_id, flow_id, kind, skipped, outcome, size in self._db.execute(SQL.step_ended, (encode(ids).decode(),)):
-            if outcome == b"completed" and kind == JOB:
-                found[step_id] = EndedStep(step_id, flow_id, kind, State.COMPLETED, False, False, size)
-                continue
-            state = self._state_of_step(step_id, kind, outcome)
-            if state is not None:
-                fails = failed(state, skipped=bool(skipped))
-                found[step_id] = EndedStep(step_id, flow_id, kind, state, bool(skipped), fails, size)
-        return found
-
-    def _state_of_step(self, step_id: int, kind: int, outcome: bytes | None) -> State | None:
-        """How a step ended; None if it has not."""
-        if kind == SIGNAL:
-            return State.COMPLETED if self._db.execute(SQL.signal_at, (step_id,)).fetchone()[0] is not None else None
-        if kind == FLOW:
-            flow = self._flow(step_id)
-            return State(flow.state.value) if flow is not None and flow.state.final else None
-        return None if outcome is None else State(outcome.decode())
 
     def _open_edges(self, parents: list[int]) -> tuple[list[tuple[int, int, int]], set[int]]:
         """Edges that are not done, and are now; and the parents of which there are more than fit into one step."""
@@ -170,13 +148,9 @@ class Flowing(Planting):
         """Let no step of a flow begin any more; what becomes of its jobs is for `cancel_steps`."""
         flow = self._flow(flow_id)
         assert flow is not None
-        for (inside,) in self._db.execute(SQL.flows_inside, (flow_id,)).fetchall():
-            each = self._flow(inside)
-            assert each is not None
-            if not each.state.final:
-                each.state, each.open = FlowState.CANCELLING, 0
-                self._cache.cancelling[inside] = 0
-                self._end_if_done(each)
+        flow.state, flow.open = FlowState.CANCELLING, 0
+        self._cache.cancelling[flow_id] = 0
+        self._end_if_done(flow)
 
     @property
     def cancelling(self) -> bool:
@@ -184,84 +158,130 @@ class Flowing(Planting):
         return bool(self._cache.cancelling)
 
     def cancel_steps(self, jobs_max: int) -> list[int]:
-        """Cancel some jobs of flows that are being cancelled; returns those that run, which are to be interrupted."""
+        """Cancel some steps of flows that are being cancelled; returns jobs that run, which are to be interrupted."""
         running: list[int] = []
-        for flow_id, after_id in list(self._cache.cancelling.items())[:1]:
-            page = self._db.execute(SQL.steps_of_flow, (flow_id, after_id, jobs_max)).fetchall()
+        left = jobs_max
+        while left > 0 and self._cache.cancelling:
+            flow_id, after_id = next(iter(self._cache.cancelling.items()))
+            page = self._db.execute(SQL.steps_of_flow, (flow_id, after_id, left)).fetchall()
+            left -= max(len(page), 1)
             for row, state, _ in self._places([step for step, kind in page if kind == JOB]):
                 if state in WAITING:
                     self._withdraw(row, state, "the flow was cancelled")
                 elif state is State.RUNNING:
                     self._db.execute(SQL.trail_cancel, (row.id, self._now_ms))
                     running.append(row.id)
-            if page:
-                self._cache.cancelling[flow_id] = page[-1][0]
-            else:
-                del self._cache.cancelling[flow_id]
+            for inside in (self._flow(step) for step, kind in page if kind == FLOW):
+                if inside is not None and not inside.state.final:
+                    self.cancel_flow(inside.id)
+            if flow_id in self._cache.cancelling:  # it may have ended just now
+                if page:
+                    self._cache.cancelling[flow_id] = page[-1][0]
+                else:
+                    del self._cache.cancelling[flow_id]
         return running
 
     # -- again -----------------------------------------------------------------------------------------------------
 
-    def retry_steps(self, flow_id: int, before_id: int | None, steps_max: int) -> tuple[int, int | None]:
-        """Let dead and cancelled steps run again, the last first, as none comes before its parents."""
-        flow = self._flow(flow_id)
-        assert flow is not None
-        inside = [row[0] for row in self._db.execute(SQL.flows_inside, (flow_id,)).fetchall()]
-        page = sorted(
-            (
-                row
-                for each in inside
-                for row in self._db.execute(SQL.steps_before, (each, before_id or 2**62, steps_max))
-            ),
-            reverse=True,
-        )[:steps_max]
-        again = [
-            row
-            for row, state, _ in self._places([step for step, kind in page if kind == JOB])
-            if state in (State.DEAD, State.CANCELLED)
-        ]
-        for row in sorted(again, reverse=True):
-            self._run_again(row)
-        return len(again), page[-1][0] if page else None
+    def flows_within(self, flow_id: int) -> list[int]:
+        """A flow and all flows in it, in the order of their ids."""
+        return sorted(row[0] for row in self._db.execute(SQL.flows_inside, (flow_id,)).fetchall())
 
-    def retry_from(self, flow_id: int, step: str, steps_max: int) -> int:
-        """Let a step run again and all that comes after it; how many."""
+    def retry_steps(self, flows: Sequence[int], after_id: int, steps_max: int) -> Retried:
+        """Let some dead and cancelled steps of these flows run again, of those behind an id.
+
+        In the order of ids nothing comes before what it comes after: so whatever is kept of this, if it ends in the
+        middle, no step waits for one that has ended.
+        """
+        page: list[int] = []
+        left: list[int] = []
+        for at, flow_id in enumerate(flows):
+            if len(page) >= steps_max and flow_id > page[-1]:
+                left.extend(flows[at:])  # all steps of a flow have higher ids than the flow
+                break
+            rows = self._db.execute(SQL.jobs_of_flow, (flow_id, after_id, steps_max)).fetchall()
+            if rows:
+                left.append(flow_id)
+                page = sorted([*page, *(row[0] for row in rows)])[:steps_max]
+        count = self._run_again(page, (State.DEAD, State.CANCELLED)) if page else 0
+        return Retried(count, page[-1] if page else None, left)
+
+    def steps_from(self, flow_id: int, step: str, steps_max: int) -> list[int]:
+        """The jobs that run again if a step does: its own, and all that comes after it, in the order of their ids."""
         first = self._step_named(flow_id, step)
         if first is None:
             raise UnknownFlow(f"flow {flow_id} has no step {step}", hint=f"jobsctl flow show {flow_id} names its steps")
         ids = {row[0] for row in self._db.execute(SQL.edges_after, (first, flow_id, steps_max + 1)).fetchall()}
-        for (inside,) in self._db.execute(SQL.flows_inside, (first,)).fetchall():
+        for inside in self.flows_within(first):
             ids |= {row[0] for row in self._db.execute(SQL.steps_of_flow, (inside, 0, steps_max)).fetchall()}
         if len(ids) > steps_max:
             raise WrongState(f"more than {steps_max:,} steps come after {step}", hint="retry those that failed instead")
-        places = sorted(self._places(ids), reverse=True)
-        for row, state, _ in places:
-            if not state.final:
-                raise WrongState(f"job {row.id} of the flow is {state}: only steps that have ended run again")
-        for row, _, _ in places:
-            self._run_again(row, ids)
-        return len(places)
+        jobs = self._db.execute(SQL.jobs_ended, (encode(list(ids)).decode(),)).fetchall()
+        for job_id, ended in jobs:
+            if ended is None:
+                raise WrongState(f"job {job_id} of the flow has not ended: only steps that have ended run again")
+            self._refuse_rival(job_id)
+        return sorted(job_id for job_id, _ in jobs)
 
-    def _run_again(self, row: Place, again: set[int] | None = None) -> None:
-        """Let a step that ended wait for its parents once more, as far as they run again or have not ended."""
-        waits = []
-        for parent, kind, outcome, skipped, flow_state, came_at in self._db.execute(
-            SQL.edges_into, (row.id,)
-        ).fetchall():
-            ended = came_at if kind == SIGNAL else (flow_state if kind == FLOW else outcome)
-            state = plain_text(ended) if kind != SIGNAL else None
-            fails = kind != SIGNAL and ended is not None and state in ("dead", "cancelled") and not skipped
-            if again is not None:
-                repeats = parent in again and kind != SIGNAL
-            else:
-                repeats = fails and (kind != FLOW or self._has_failed_jobs(parent))
-            if ended is None or state in ("running", "cancelling") or repeats:
-                waits.append(parent)
+    def retry_jobs(self, ids: Sequence[int], *, first: bool) -> int:
+        """Let these jobs of flows run again, as far as they have ended, in the order of their ids; how many.
+
+        `first`: the first one runs whatever has failed before it, as it was asked for.
+        """
+        return self._run_again(ids, (State.COMPLETED, State.DEAD, State.CANCELLED), forced=ids[0] if first else None)
+
+    def _refuse_rival(self, job_id: int) -> None:
+        """Raise NotUnique if another job is in the way of this one, before anything is changed."""
+        other = self.rival(job_id) if self._cache.has_unique else None
+        if other is not None:
+            raise self.not_unique(other, self._place(job_id)[0].queue.decode())
+
+    def _run_again(self, ids: Sequence[int], ended: Collection[State], forced: int | None = None) -> int:
+        """Let steps that ended so wait for their parents once more, as far as those have not ended; how many.
+
+        Those stay as they are that another job is in the way of, or that a failed step before them would cancel anew.
+        """
+        count = 0
+        for row, state, _ in sorted(self._places(ids)):
+            if state not in ended:
+                continue
+            waits = self._waits_of(row.id)
+            if waits is None and row.id != forced:
+                continue
+            try:
+                self._revive_step(row, waits or ())
+            except NotUnique:
+                continue
+            count += 1
+        return count
+
+    def _revive_step(self, row: Place, waits: Sequence[int]) -> None:
+        self._refuse_rival(row.id)
         if not waits:
             self.revive(row.id)
             return
-        self._db.execute(SQL.edges_reopen, (row.id, encode(waits).decode()))
+        self._db.execute(SQL.edges_reopen, (row.id, encode(list(waits)).decode()))
         self._revive_blocked(row, self._open_edges_into(row.id))
+
+    def _waits_of(self, step_id: int) -> list[int] | None:
+        """What a step that ended would wait for; None if it would be cancelled by what has failed before it."""
+        waits = []
+        rows = self._db.execute(SQL.edges_into, (step_id,)).fetchall()
+        for parent, policy, kind, outcome, skipped, came_at in rows:
+            if kind == SIGNAL:
+                if came_at is None:
+                    waits.append(parent)
+                continue
+            state = self._state_of_step(parent, kind, outcome)
+            if state is None:
+                waits.append(parent)
+            elif policy == Policy.CANCEL and failed(state, skipped=bool(skipped)) and self._stays(parent, kind):
+                return None
+        return waits
+
+    def _stays(self, parent: int, kind: int) -> bool:
+        """Whether what has failed has failed for itself: a flow that was cancelled may have no job that runs again."""
+        return kind == JOB or self._has_failed_jobs(parent)
 
     def _has_failed_jobs(self, flow_id: int) -> bool:
         """Whether some job of a flow that ended runs again with it: one that was cancelled may have none."""
@@ -274,12 +294,16 @@ class Flowing(Planting):
         row = self._db.execute(SQL.flow_prunable, (state.value, before_ms, 1)).fetchone()
         if row is None:
             return 0
-        for (flow_id,) in self._db.execute(SQL.flows_of_root, (row[0],)).fetchall():
+        inside = self._db.execute(SQL.flows_of_root, (row[0], FLOWS_AT_ONCE)).fetchall()
+        for (flow_id,) in [row, *inside]:  # whoever has a flow in it has a lower id, and is emptied first
             page = self._db.execute(SQL.steps_of_flow, (flow_id, 0, jobs_max)).fetchall()
             if page:
                 self._remove_steps(page)
                 return len(page)
-        self._db.execute(SQL.flow_drop, (row[0],))
+            if flow_id != row[0]:
+                self._db.execute(SQL.flow_drop, (flow_id,))
+        if len(inside) < FLOWS_AT_ONCE:
+            self._db.execute(SQL.flow_drop, (row[0],))
         return 1
 
     def _remove_steps(self, page: Iterable[tuple[int, int]]) -> None:

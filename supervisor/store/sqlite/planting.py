@@ -176,7 +176,9 @@ class Planting(Ending):
     def _hear_again(self) -> None:
         """Steps that had ended before others were put behind them are told to those, too."""
         if self._told_again:
-            self._db.execute(SQL.ended_put, (encode(sorted(self._told_again)).decode(), TOLD_AGAIN))
+            again = sorted(self._told_again)
+            self._count_anew(again)
+            self._db.execute(SQL.ended_put, (encode(again).decode(), TOLD_AGAIN))
             self._cache.flows_left = True
             self._told_again.clear()
 

@@ -11,7 +11,7 @@ from supervisor.flow import condition
 from supervisor.flow.rules import FlowState
 from supervisor.job import Event, State, after
 from supervisor.policy.rank import rank
-from supervisor.store.protocol import SOLO, TRAILED, Expiry
+from supervisor.store.protocol import OVERFED, SOLO, TRAILED, Expiry
 from supervisor.store.sqlite.adding import Adding
 from supervisor.store.sqlite.base import encode
 from supervisor.store.sqlite.cache import Lane
@@ -19,12 +19,18 @@ from supervisor.store.sqlite.feeding import SKIPPED, Feeding
 from supervisor.store.sqlite.statements import SQL
 
 FED_BYTES_MAX = 1024 * 1024
-"""So much of results and signals a step is told at most."""
-TOO_LARGE = "results_too_large"
+"""So much of results a step is told at most."""
 
 
 class Releasing(Feeding, Adding):
     """What becomes of steps whose time has come."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self._uncounted_bytes = 0
+        """Of results of steps that are being told of, and that their flows have not counted yet."""
+        self.overfed: list[int] = []
+        """Steps that are dead as they would be fed too much."""
 
     def _release(self, ids: Sequence[int]) -> None:
         """Let steps go on. One that would be fed more than may be is dead; one whose condition fails is skipped."""
@@ -38,7 +44,8 @@ class Releasing(Feeding, Adding):
             if flow.state is FlowState.CANCELLING:
                 self._end_step(job_id, State.CANCELLED, "the flow was cancelled")
             elif job_id in heavy:
-                self._end_step(job_id, State.DEAD, TOO_LARGE)
+                self._end_step(job_id, State.DEAD, OVERFED)
+                self.overfed.append(job_id)
             elif rules is None:
                 free.append(row)
             elif self._wanted(job_id, msgspec.json.decode(rules)):
@@ -48,7 +55,7 @@ class Releasing(Feeding, Adding):
     def _heavy(self, rows: Sequence[tuple[Any, ...]]) -> set[int]:
         """Those that would be fed more than may be; looked for only in flows whose results are as large in all."""
         flows = [flow for flow_id in {row[8] for row in rows} if (flow := self._flow(flow_id)) is not None]
-        if all(self._root_of(flow).bytes <= FED_BYTES_MAX for flow in flows):
+        if all(self._root_of(flow).bytes + self._uncounted_bytes <= FED_BYTES_MAX for flow in flows):
             return set()
         listed = encode([row[0] for row in rows]).decode()
         return {row[0] for row in self._db.execute(SQL.fed_bytes, (listed, FED_BYTES_MAX)).fetchall()}

@@ -1,4 +1,4 @@
-SELECT edge.parent, step.kind, outcome.state, step.skipped, flow.state, signal.at
+SELECT edge.parent, edge.policy, step.kind, outcome.state, step.skipped, signal.at
 FROM edge JOIN step ON step.id = edge.parent LEFT JOIN outcome ON outcome.id = edge.parent
-LEFT JOIN flow ON flow.id = edge.parent AND step.kind = 1 LEFT JOIN signal ON signal.id = edge.parent AND step.kind = 2
+LEFT JOIN signal ON signal.id = CASE step.kind WHEN 2 THEN step.id END
 WHERE edge.child = ?

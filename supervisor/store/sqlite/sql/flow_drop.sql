@@ -1,1 +1,1 @@
-DELETE FROM flow WHERE root = ?
+DELETE FROM flow WHERE id = ?

@@ -1,1 +1,1 @@
-SELECT id FROM flow WHERE root = ? ORDER BY id
+SELECT id FROM flow WHERE root = ?1 AND id <> ?1 ORDER BY id LIMIT ?2

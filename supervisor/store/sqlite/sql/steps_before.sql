@@ -1,1 +1,0 @@
-SELECT id, kind FROM step WHERE flow = ? AND id < ? ORDER BY id DESC LIMIT ?
