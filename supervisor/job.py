@@ -395,8 +395,8 @@ class Job:
             RuntimeError: the job was not started by a worker, or this is another thread or process.
         """
         course = self._running("step")
-        if not name:
-            raise ValueError("a step needs a name, by which a later attempt knows it")
+        if not name or not isinstance(name, str):
+            raise ValueError("a step needs a name, a text by which a later attempt knows it")
         if name not in course.steps:
             course.steps[name] = course.keep(name, action())
         return course.steps[name]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
+from supervisor.errors import InvalidFlow
+
 OnFailure: TypeAlias = Literal["cancel", "ignore", "continue"]
 After: TypeAlias = "Step | str | Iterable[Step | str] | Mapping[Step | str, OnFailure]"
 
@@ -57,7 +59,7 @@ class Flow(Step):
     Args:
         steps: some of them at least: all that come before or after these belong to it, too.
         name: what it is called where people look at it.
-        context: JSON that every step is given, as `job.flow.context`.
+        context: JSON that every step is given, those of flows in it included, as `job.flow.context`.
         on_success: the job to enqueue once every step has completed: a step of no flow.
         on_complete: the one once every step has ended, however.
         on_death: the one once the first of its jobs is dead.
@@ -116,6 +118,12 @@ def _one(made: Step, name: str | None, names: Mapping[Step, str]) -> dict[str, A
         policies = {names[each] if isinstance(each, Step) else each: policy for each, policy in made.parents}
         shown["after"] = list(policies) if set(policies.values()) == {"cancel"} else policies
     if isinstance(made, Flow):
+        if made.context is not None:
+            where = f"flow {made.name}" if made.name else "a flow"
+            raise InvalidFlow(
+                f"{where} in a flow has a context of its own",
+                hint="all steps are given that of the outermost flow: put it there",
+            )
         return shown | _inside(made)
     shown |= {**made.options, "queue": made.queue, "payload": made.payload}
     if made.when is not None:

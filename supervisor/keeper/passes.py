@@ -110,7 +110,10 @@ class Passes:
         self._settle(work)
         consuming.hear(work)
         lending.take_back_undelivered(work)
-        consuming.end_over(work)
+        if state.failing_since_ms is None:
+            consuming.end_over(work)
+        else:
+            consuming.adopt(work)  # nobody could be heard, as while there is no keeper
         if intake:
             insert(work, flush=flush)
             self._operate(work)

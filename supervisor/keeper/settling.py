@@ -35,6 +35,7 @@ from supervisor.store.protocol import AttemptError, Completion, Expiry, Facts, G
 from supervisor.unix import ring
 from supervisor.unix.ring import Record, RingDamaged
 from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
+from supervisor.wire.payload import too_deep
 
 decode = msgspec.msgpack.decode
 RUN_US_MAX = 10**15
@@ -318,7 +319,8 @@ def _outcome(work: Work, slot: KeeperSlot, record: Record) -> tuple[Outcome, lis
 def _checked_result(result: bytes | None) -> bytes | None:
     if not result:
         return None
-    msgspec.json.decode(result)
+    if not _is_json(result):
+        raise ValueError("the result is no JSON, or is nested too deeply")
     return result
 
 
@@ -328,7 +330,7 @@ def _is_json(data: bytes) -> bool:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
-    return True
+    return not too_deep(data)
 
 
 def _rate_limited(data: bytes) -> RateLimited:

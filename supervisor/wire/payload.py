@@ -88,12 +88,17 @@ def check(raw: bytes) -> None:
     Raises:
         InvalidPayload: nested deeper than `DEPTH_MAX`, a number of more than `DIGITS_MAX` digits, or a NUL.
     """
-    if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX and _depth(raw) > DEPTH_MAX:
+    if too_deep(raw):
         raise InvalidPayload(TOO_DEEP)
     if len(raw) > DIGITS_MAX and _has_long_number(raw):
         raise InvalidPayload(TOO_MANY_DIGITS)
     if b"\\u0000" in raw and _NUL.search(raw):
         raise InvalidPayload(HAS_NUL)
+
+
+def too_deep(raw: bytes) -> bool:
+    """Whether JSON text is nested deeper than all its readers can follow."""
+    return raw.count(b"[") + raw.count(b"{") > DEPTH_MAX and _depth(raw) > DEPTH_MAX
 
 
 def _utf8(text: str) -> bytes:

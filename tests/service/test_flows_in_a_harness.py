@@ -21,12 +21,26 @@ on_dead = "told"
 [queues.told]
 handler = "steps:run"
 ttl = "1h"
+[queues.tells]
+handler = "steps:tell"
+[queues.deep]
+handler = "steps:deep"
+max_attempts = 1
 [queues.tasks]
 handler = "done_tasks"
 """
 STEPS = """
 def run(job):
     return "x" * job.payload["bytes"] if isinstance(job.payload, dict) and "bytes" in job.payload else job.payload
+
+def tell(job):
+    return {"context": job.flow.context, "signals": job.flow.signals}
+
+def deep(job):
+    found = []
+    for _ in range(200):
+        found = [found]
+    return found
 
 def bad(job):
     raise ValueError("asked to")
@@ -93,3 +107,20 @@ def test_a_step_that_would_be_told_too_much_is_a_dead_letter_like_any_other(harn
     harness.drain()
     (told,) = [job for job in harness.enqueued if job.queue == "told"]
     assert told.payload["reason"] == "results_too_large"
+
+
+def test_steps_of_flows_in_flows_have_the_context_and_hear_the_signals_of_the_whole(harness: Harness) -> None:
+    inner = Flow(step("tells", wait_for="go"), name="inner")
+    flow = harness.client.flows.start(Flow(Flow(inner), context={"x": 1}))
+    assert harness.client.flows.signal(flow, "go", "now")
+    harness.drain()
+    (run,) = harness.runs
+    assert harness.client.status(run.job_id)["result"] == {"context": {"x": 1}, "signals": {"go": "now"}}
+    with pytest.raises(InvalidFlow, match="flow inner in a flow has a context of its own"):
+        harness.client.flows.start(Flow(Flow(step("q"), name="inner", context=1)))
+
+
+def test_a_result_that_the_next_step_could_not_read_is_refused(harness: Harness) -> None:
+    job = harness.client.enqueue("deep")
+    harness.drain()
+    assert harness.client.status(job)["errors"][0]["message"] == "the result is nested deeper than 100 levels"

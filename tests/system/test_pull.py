@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import pytest
 
 from supervisor.client import AsyncClient, Client
 from supervisor.errors import (
+    Busy,
     Denied,
     InvalidPayload,
     NotRunning,
@@ -770,3 +772,18 @@ def test_scopes_do_not_see_each_others_leases(tmp_path: Path) -> None:
 
 def test_errors_have_their_codes() -> None:
     assert (StaleLease.code, StaleLease.exit_status, Denied.code) == ("stale", 1, "denied")
+
+
+def test_a_lease_does_not_run_out_while_nobody_can_be_heard(tmp_path: Path) -> None:
+    """The database is locked for longer than the lease: what its consumer says then could not be written."""
+    with Daemon(tmp_path, TOML, app={}) as daemon, daemon.client(timeout="20s") as client:
+        client.enqueue("pull", {"n": 1})
+        (job,) = client.fetch("pull", lease="1s", wait="10s")
+        holder = sqlite3.connect(daemon.database, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with daemon.client(timeout="2s") as impatient, pytest.raises(Busy, match="locked"):
+            impatient.extend(job["token"], "1m")  # waits for longer than the lease lasts
+        holder.execute("ROLLBACK")
+        holder.close()
+        assert client.extend(job["token"], "1m")["jobs"] == [job["id"]]
+        assert client.ack(job["id"], job["token"])["state"] == "completed"

@@ -93,7 +93,7 @@ def show_all(invocation: Invocation, state: str | None, limit: int) -> None:
     from supervisor.cli.render import Column, put_rows
 
     columns = [
-        Column("id", "id", "number"), Column("name", "name"), Column("state", "state", "state"),
+        Column("id", "id", "number"), Column("name", "name", "prose"), Column("state", "state", "state"),
         Column("all", "jobs", "number"), Column("unfinished", "left", "number"), Column("dead", "dead", "number"),
         Column("cancelled", "cancelled", "number", wide=True), Column("skipped", "skipped", "number", wide=True),
         Column("created_at", "created (UTC)", "instant"), Column("finished_at", "finished (UTC)", "instant"),
@@ -230,7 +230,7 @@ def retry(invocation: Invocation, flow: int, step: str | None) -> None:
     if invocation.json:
         put_json(found)
     else:
-        put_line(f"{found['count']} steps run again")
+        put_line(f"{found['count']} {'step runs' if found['count'] == 1 else 'steps run'} again")
 
 
 def _said(invocation: Invocation, found: Mapping[str, Any]) -> None:

@@ -146,7 +146,13 @@ class Planting(Ending):
         return states
 
     def _signal(self, flow_id: int, name: str) -> tuple[int, bool]:
-        """The id of a signal of a flow, and whether it came already; it is made if nobody spoke of it."""
+        """The id of a signal, and whether it came already; it is made if nobody spoke of it.
+
+        It is one of the whole flow: those in it hear it as well.
+        """
+        flow = self._flow(flow_id)
+        assert flow is not None
+        flow_id = flow.root
         row = self._db.execute(SQL.step_signal, (flow_id, name)).fetchone()
         if row is not None:
             return row[0], self._db.execute(SQL.signal_at, (row[0],)).fetchone()[0] is not None

@@ -21,6 +21,7 @@ from supervisor.job import OUT_OF_TIME, Done, Failed, Job, JobTimeout, Outcome, 
 from supervisor.policy.tasks import Known
 from supervisor.unix.clock import boot_ms
 from supervisor.unix.inheritance import HandlerUnusable
+from supervisor.wire.payload import too_deep
 
 TEMPFAIL = 75
 SNOOZE_S = 60
@@ -324,9 +325,12 @@ def result_of(stdout: bytes) -> bytes | None:
     if not stripped:
         return None
     try:
-        return msgspec.json.encode(msgspec.json.decode(stripped))
+        found = msgspec.json.encode(msgspec.json.decode(stripped))
     except (msgspec.DecodeError, RecursionError, UnicodeError):
+        found = b""
+    if not found or too_deep(found):
         return msgspec.json.encode(stdout.decode("utf-8", "backslashreplace").removesuffix("\n"))
+    return found
 
 
 def _signal_name(number: int) -> str:

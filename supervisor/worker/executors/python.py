@@ -18,6 +18,7 @@ from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome,
 from supervisor.policy.duration import show, to_ms
 from supervisor.policy.tasks import Known
 from supervisor.unix.inheritance import HandlerUnusable
+from supervisor.wire.payload import DEPTH_MAX, too_deep
 
 _encode = msgspec.json.encode
 CLASSES_MAX = 16
@@ -115,6 +116,8 @@ def done(returned: Any, max_result_bytes: int) -> Done | Failed:
         return Failed(f"the result is not JSON: {error}", type="InvalidResult")
     if nan:
         return Failed("the result holds NaN or Infinity, which JSON does not have", type="InvalidResult")
+    if too_deep(result):
+        return Failed(f"the result is nested deeper than {DEPTH_MAX} levels", type="InvalidResult")
     if len(result) > max_result_bytes:
         return Failed(f"the result has {len(result)} bytes, max_result is {max_result_bytes}", type="ResultTooLarge")
     return Done(result)
