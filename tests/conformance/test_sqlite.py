@@ -11,13 +11,14 @@ import pytest
 from supervisor.policy.histogram import bounds
 from tests.conformance.flow_verbs import FlowVerbs
 from tests.conformance.history import HistoryConformance
+from tests.conformance.outbox_verbs import OutboxVerbs
 from tests.conformance.retry_verbs import RetryVerbs
 from tests.conformance.sqlite import SqliteBackend
 from tests.conformance.suite import Conformance
 from tests.conformance.task_verbs import TaskVerbs
 
 
-class TestSqlite(Conformance, RetryVerbs, TaskVerbs, FlowVerbs):
+class TestSqlite(Conformance, RetryVerbs, TaskVerbs, FlowVerbs, OutboxVerbs):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> SqliteBackend:
         return SqliteBackend(tmp_path / "jobs.db")

@@ -295,6 +295,15 @@ edge is done once its child has counted the end of its parent. What has ended, a
 come after it yet, is in `ended_step`."""
 
 
+OUTBOX = """
+CREATE TABLE relayed (
+  instance TEXT NOT NULL, id INTEGER NOT NULL, digest TEXT NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (instance, id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO meta (name, value) SELECT 'database_id', abs(random() / 2);
+"""
+"""`database_id` tells the databases of two daemons apart that find the same outbox; a copy has that of its original."""
+
+
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
     """The body layout: a job's body is written once; ready, lease and outcome are rows beside it."""
@@ -361,6 +370,13 @@ def m009_flows(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m010_outbox(db: Database) -> None:
+    """Rows of applications' outboxes that are jobs, until the rows are gone."""
+    db.executescript(OUTBOX)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -395,6 +411,7 @@ def known() -> list[str]:
         "m007_keys",
         "m008_blocked",
         "m009_flows",
+        "m010_outbox",
     ]
 
 
