@@ -31,7 +31,7 @@ CONGESTED_MS = 10
 STATE_EVERY_MS = 500
 UNANSWERED_MS = 10_000
 """After so long a group is read and sent again: the keeper may have had no room for it."""
-LOCKED_MS, LOCKED_MAX_MS = 20, 1_000
+PAUSE_MS, LOCKED_MAX_MS = 20, 1_000
 LOCKED_SHOWN_MS = 1_000
 STOP_MAX_MS = 2_000
 """What a relay waits for at a stop, at most: nothing is lost by going."""
@@ -72,6 +72,8 @@ class Relay:
         self._lookout = Lookout(os.path.realpath(given.outbox.database), given.outbox.interval_ms, boot_ms())
         self._owner: int | None = None
         self._table: Table | None = None
+        self._fresh = False
+        """Whether the table was opened, and not read yet."""
         self._acquainted = False
         """Whether the keeper and we agree on which rows are jobs and gone."""
         self._number = boot_ms() * 1_000
@@ -79,7 +81,7 @@ class Relay:
         self._state = control.OutboxState()
         self._told: control.OutboxState | None = None
         self._stale, self._tell_at_ms, self._count_at_ms = True, 0, 0
-        self._pause_ms, self._paused_until_ms = LOCKED_MS, 0
+        self._pause_ms, self._paused_until_ms = PAUSE_MS, 0
         self._locked_since_ms: int | None = None
         self._again: int | None = FIRST
         """Behind which refused row to go on, while all of them are tried again."""
@@ -171,18 +173,31 @@ class Relay:
             self._close()
             self._fail(str(error)[:ERROR_MAX])
             self._lookout.looked(now_ms)
-        else:
-            self._pause_ms, self._locked_since_ms = LOCKED_MS, None
+
+    def _works(self) -> None:
+        """The table does what it is asked: only that, and no successful opening, ends what was wrong."""
+        self._pause_ms, self._locked_since_ms = PAUSE_MS, None
+        if self._state.error is not None:
+            self._state = msgspec.structs.replace(self._state, state="idle", error=None)
+            self._stale = True
+        if self._fresh:
+            self._fresh = False
+            self._log.emit("outbox.opened", outbox=self._outbox.name, database=self._outbox.database)
 
     def _fail(self, error: str) -> None:
         if self._state.error != error:
             self._log.emit("outbox.unusable", outbox=self._outbox.name, error=error)
         self._state = msgspec.structs.replace(self._state, state="failing", error=error)
         self._stale = True
+        self._wait(self._outbox.interval_ms)
+
+    def _wait(self, max_ms: int) -> None:
+        """Try again after a pause, which grows from one to the next."""
+        self._paused_until_ms = boot_ms() + min(self._pause_ms, max_ms)
+        self._pause_ms = min(2 * self._pause_ms, max_ms)
 
     def _pause(self, error: str, now_ms: int) -> None:
-        self._paused_until_ms = boot_ms() + self._pause_ms
-        self._pause_ms = min(2 * self._pause_ms, LOCKED_MAX_MS)
+        self._wait(LOCKED_MAX_MS)
         self._locked_since_ms = now_ms if self._locked_since_ms is None else self._locked_since_ms
         if now_ms - self._locked_since_ms >= LOCKED_SHOWN_MS:
             self._state = msgspec.structs.replace(self._state, state="locked", error=error[:ERROR_MAX])
@@ -210,9 +225,7 @@ class Relay:
         self._forget()
         self._acquainted = False
         self._table = Table(self._outbox.database, self._owner)
-        self._state = control.OutboxState("idle", moved=self._state.moved, moved_at_ms=self._state.moved_at_ms)
-        self._stale = True
-        self._log.emit("outbox.opened", outbox=self._outbox.name, database=self._outbox.database)
+        self._fresh = self._stale = True
         self._keeper.send(control.OutboxOpened(self._table.instance, FIRST))
 
     def _close(self) -> None:
@@ -234,8 +247,13 @@ class Relay:
         elif self._again is not None:
             self._send_refused(table, now_ms)
         else:
-            self._lookout.looked(now_ms)
-            self._state = self._standing(table)
+            self._rest(table, now_ms)
+        self._works()
+
+    def _rest(self, table: Table, now_ms: int) -> None:
+        """Nothing is to be done until something changes."""
+        self._lookout.looked(now_ms)
+        self._state = self._standing(table)
 
     def _send_next(self, table: Table, now_ms: int) -> None:
         """Rows behind the last; when there are none, all once more: an error may have been cleared."""
@@ -251,8 +269,7 @@ class Relay:
             self._send(table, found, now_ms)
             self._lines.position = found[-1][0].id
         else:
-            self._lookout.looked(now_ms)
-            self._state = self._standing(table)
+            self._rest(table, now_ms)
 
     def _send_of_queue(self, table: Table, queue: str, now_ms: int) -> None:
         found = table.page_of_queue(self._lines.full[queue].row - 1, queue)
@@ -308,7 +325,10 @@ class Relay:
         if done:
             self._keeper.send(control.OutboxGone(self._table.instance, tuple(done)))
             moved = self._state.moved + len(done)
-            self._state = msgspec.structs.replace(self._state, state="moving", moved=moved, moved_at_ms=wall_ms())
+            self._state = msgspec.structs.replace(
+                self._state, state="moving", error=None, moved=moved, moved_at_ms=wall_ms()
+            )
+        self._works()
         self._say(refused)
         self._line_up(group, waiting, now_ms)
         self._group = self._answer = None

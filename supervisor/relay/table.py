@@ -23,6 +23,7 @@ from supervisor.wire.outbox import Row
 SQL: Any = Statements(Path(__file__).parent / "sql")
 SCHEMA = Path(__file__).parent / "outbox.sql"
 TABLE, INSTANCE = "jobsup_outbox", "jobsup_outbox_instance"
+INDICES = ("jobsup_outbox_waiting", "jobsup_outbox_refused")
 COLUMNS = {"id", "queue", "payload", "options", "created_at", "error"}
 MAKE_IT = "make it with: jobsctl outbox sql"
 
@@ -106,9 +107,10 @@ class Table:
         return _text(instance, "the instance")
 
     def _check(self) -> None:
-        for table in (TABLE, INSTANCE):
-            if self._db.execute(SQL.definition, (table,)).fetchone() is None:
-                raise Unusable(f"{self.path} has no table {table}; {MAKE_IT}")
+        for kind, names in (("table", (TABLE, INSTANCE)), ("index", INDICES)):
+            for name in names:
+                if self._db.execute(SQL.definition, (name,)).fetchone() is None:
+                    raise Unusable(f"{self.path} has no {kind} {name}; {MAKE_IT}")
         found = {row[1].decode() for row in self._db.execute(f"PRAGMA table_info({TABLE})").fetchall()}
         if missing := sorted(COLUMNS - found):
             raise Unusable(f"{TABLE} in {self.path} has no column {', '.join(missing)}; {MAKE_IT}")
