@@ -24,7 +24,7 @@ from supervisor.keeper.state import State
 from supervisor.keeper.work import INSERT_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
 from supervisor.policy.options import to_wire
-from supervisor.store.protocol import Group, Relayed
+from supervisor.store.protocol import Group, NewJob, Relayed
 from supervisor.store.reader import instant
 from supervisor.unix.clock import wall_ms
 from supervisor.wire import control, messages
@@ -187,7 +187,7 @@ class Outboxes:
     def _take_rows(self, work: Work, outbox: Outbox, batch: Batch, rows: Sequence[Row]) -> list[Verdict]:
         known = work.tx.relayed(batch.instance, [row.id for row in rows])
         found: dict[int, Verdict] = {}
-        new: list[tuple[Row, str, Group]] = []
+        new: list[tuple[Row, str, NewJob]] = []
         for row in rows:
             digest = row.digest
             if row.id in known and known[row.id].digest == digest:
@@ -195,37 +195,48 @@ class Outboxes:
             elif row.queue in batch.full:
                 found[row.id] = Verdict()
             else:
-                group = self._group(outbox, row, work.now_ms)
-                if isinstance(group, Group):
-                    new.append((row, digest, group))
+                job = self._job(outbox, row, work.now_ms)
+                if isinstance(job, NewJob):
+                    new.append((row, digest, job))
                 else:
-                    found[row.id] = Verdict(error=group)
+                    found[row.id] = Verdict(error=job)
         return self._insert(work, batch, rows, found, new)
 
     def _insert(
         self, work: Work, batch: Batch, rows: Sequence[Row], found: dict[int, Verdict],
-        new: Sequence[tuple[Row, str, Group]],
+        new: Sequence[tuple[Row, str, NewJob]],
     ) -> list[Verdict]:  # fmt: skip
-        answers = work.tx.insert([group for _, _, group in new])
+        groups = self._groups(new)
+        answers = work.tx.insert([Group(group[0][0].queue, [job for _, _, job in group]) for group in groups])
         made = []
-        for (row, digest, _), answer in zip(new, answers, strict=True):
+        for group, answer in zip(groups, answers, strict=True):
             if answer.refused is None:
-                found[row.id] = Verdict(answer.ids[0])
-                made.append(Relayed(row.id, digest, answer.ids[0]))
+                for (row, digest, _), job_id in zip(group, answer.ids, strict=True):
+                    found[row.id] = Verdict(job_id)
+                    made.append(Relayed(row.id, digest, job_id))
             elif isinstance(answer.refused, QueueFull):
-                batch.full.add(row.queue)
-                found[row.id] = Verdict()
+                batch.full.add(group[0][0].queue)
+                found |= {row.id: Verdict() for row, *_ in group}
             else:
-                found[row.id] = Verdict(error=_words(answer.refused))
+                found |= {row.id: Verdict(error=_words(answer.refused)) for row, *_ in group}
         work.tx.note_relayed(batch.instance, made)
         work.inserted(answers)
         hit("keeper.outbox")
         return [found[row.id] for row in rows]
 
-    def _group(self, outbox: Outbox, row: Row, now_ms: int) -> Group | str:
+    def _groups(self, new: Sequence[tuple[Row, str, NewJob]]) -> list[list[tuple[Row, str, NewJob]]]:
+        """Rows of a queue that refuses nobody go in together, which is faster; all others each by itself."""
+        together: dict[str, list[tuple[Row, str, NewJob]]] = {}
+        for number, one in enumerate(new):
+            discipline = self._state.discipline(one[0].queue)
+            alone = discipline.unique is not None or discipline.max_size is not None
+            together.setdefault(f"{number} alone" if alone else one[0].queue, []).append(one)
+        return list(together.values())
+
+    def _job(self, outbox: Outbox, row: Row, now_ms: int) -> NewJob | str:
         """The job that a row asks for, or why it cannot be one: whatever it is, it must not stop the others."""
         try:
-            return group_of(self._state, outbox, row, now_ms)
+            return job_of(self._state, outbox, row, now_ms)
         except JobsupError as error:
             return _words(error)
         except Exception:  # noqa: BLE001 - one row must not end the keeper for everyone
@@ -274,7 +285,7 @@ def shown(outbox: Outbox, said: control.OutboxState | None) -> dict[str, Any]:
     }
 
 
-def group_of(state: State, outbox: Outbox, row: Row, now_ms: int) -> Group:
+def job_of(state: State, outbox: Outbox, row: Row, now_ms: int) -> NewJob:
     """The job that a row asks for.
 
     Raises:
@@ -292,7 +303,7 @@ def group_of(state: State, outbox: Outbox, row: Row, now_ms: int) -> Group:
     except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
         raise InvalidPayload(f"options: {error}", hint="options is a JSON object of options of a job") from error
     (job,) = fitted(state, name, [asked])
-    return Group(name, [new_job(queue, job, now_ms, name)])
+    return new_job(queue, job, now_ms, name)
 
 
 def _words(error: JobsupError) -> str:

@@ -91,9 +91,8 @@ class Relay:
         self._selector.register(self._master, selectors.EVENT_READ, lambda: self._hear(self._master))
         self._selector.register(self._keeper, selectors.EVENT_READ, lambda: self._hear(self._keeper))
         self._selector.register(self._signals, selectors.EVENT_READ, lambda: None)
-        if self._lookout.watch:
-            self._selector.register(self._lookout.watch, selectors.EVENT_READ, lambda: self._lookout.hear(boot_ms()))
-        else:
+        self._listening = False
+        if not self._lookout.watch:
             self._log.emit("outbox.unwatched", outbox=self._outbox.name, error=self._lookout.error)
 
     def _forget(self) -> None:
@@ -102,6 +101,7 @@ class Relay:
         self._answer: tuple[Verdict, ...] | None = None
         self._lines = Lines()
         self._version: int | None = None
+        self._changed = False
         self._dirty, self._sweep_at_ms = True, 0
 
     # -- the loop ----------------------------------------------------------------------------------------------
@@ -110,6 +110,7 @@ class Relay:
         """Turn until it is over. Nothing is closed at the end: see `table`."""
         self._master.send(control.Ready())
         while not self._over(boot_ms()):
+            self._listen(boot_ms())
             for key, _ in self._selector.select(self._timeout_s()):
                 if self._selector.get_map().get(key.fd) is key:
                     key.data()
@@ -128,6 +129,15 @@ class Relay:
         self._tell(now_ms)
         self._master.flush()
         self._keeper.flush()
+
+    def _listen(self, now_ms: int) -> None:
+        """Hear of writes, unless a look is due soon anyway: an application may write a thousand times a second."""
+        watch, wanted = self._lookout.watch, not self._lookout.deaf(now_ms)
+        if watch and wanted and not self._listening:
+            self._selector.register(watch, selectors.EVENT_READ, lambda: self._lookout.hear(boot_ms()))
+        elif watch and self._listening and not wanted:
+            self._selector.unregister(watch)
+        self._listening = wanted
 
     def _timeout_s(self) -> float:
         now_ms = boot_ms()
@@ -237,7 +247,8 @@ class Relay:
     def _look(self, table: Table, now_ms: int) -> None:
         """Send the next rows, if there are any."""
         version = table.version()
-        if version != self._version:
+        self._changed = version != self._version
+        if self._changed:
             self._version, self._dirty, self._stale = version, True, True
         queue = self._lines.due(now_ms)
         if queue is not None:
@@ -252,7 +263,7 @@ class Relay:
 
     def _rest(self, table: Table, now_ms: int) -> None:
         """Nothing is to be done until something changes."""
-        self._lookout.looked(now_ms)
+        self._lookout.looked(now_ms, changed=self._changed)
         self._state = self._standing(table)
 
     def _send_next(self, table: Table, now_ms: int) -> None:

@@ -11,8 +11,10 @@ import os
 from supervisor.unix.inotify import IN_MODIFY, NAMES, Watch
 
 ECHO_MS = 1
-GAP_MS = 5
-"""Looks that find nothing keep this distance, however much the application writes elsewhere in its database."""
+GAP_MS, GAP_MAX_MS = 2, 64
+IN_VAIN_MAX = 8
+"""Looks keep a distance, which grows after so many that found commits without rows: the application writes elsewhere in
+its database. It is forgotten when nothing has been written for a while."""
 
 
 class Lookout:
@@ -24,6 +26,7 @@ class Lookout:
         self._interval_ms = interval_ms
         self._echo_ms = interval_ms
         self._at_ms = now_ms
+        self._gap_ms, self._heard, self._in_vain = GAP_MS, False, 0
         self._looked_ms = now_ms - GAP_MS
         self._watch_of_folder: int | None = None
         self.watch: Watch | None = None
@@ -38,7 +41,11 @@ class Lookout:
     @property
     def look_ms(self) -> int:
         """When to look next, on the boot clock."""
-        return max(self._at_ms, self._looked_ms + GAP_MS)
+        return max(self._at_ms, self._looked_ms + self._gap_ms)
+
+    def deaf(self, now_ms: int) -> bool:
+        """Whether a look is due soon anyway: until then, what the kernel tells can wait."""
+        return self._heard and now_ms < self.look_ms
 
     def _begin(self) -> None:
         """Watch the names in the folder, and what the names of our files mean now; known watches stay as they are."""
@@ -55,17 +62,23 @@ class Lookout:
         if any(where == self._watch_of_folder for where in ours):
             self._begin()
         if ours:
-            self._echo_ms, self._at_ms = ECHO_MS, min(self._at_ms, now_ms)
+            self._echo_ms, self._at_ms, self._heard = ECHO_MS, min(self._at_ms, now_ms), True
         return bool(ours)
 
-    def looked(self, now_ms: int) -> None:
-        """There was nothing new: look again after a growing distance."""
-        self._looked_ms = now_ms
+    def looked(self, now_ms: int, *, changed: bool = False) -> None:
+        """There were no rows, whether the file has `changed` or not: look again after a growing distance."""
+        if changed:
+            self._in_vain += 1
+            self._gap_ms = min(2 * self._gap_ms, GAP_MAX_MS) if self._in_vain > IN_VAIN_MAX else GAP_MS
+        elif self._echo_ms > GAP_MAX_MS:
+            self._gap_ms, self._in_vain = GAP_MS, 0
+        self._looked_ms, self._heard = now_ms, False
         self._at_ms = now_ms + min(self._echo_ms, self._interval_ms)
         self._echo_ms = min(2 * self._echo_ms, self._interval_ms)
         if self.watch and self._watch_of_folder is None:
             self._begin()  # the folder was not there
 
     def soon(self, now_ms: int) -> None:
-        """Look again at once."""
+        """There was something: look again at once."""
+        self._gap_ms, self._in_vain = GAP_MS, 0
         self._at_ms, self._looked_ms = now_ms, now_ms - GAP_MS

@@ -23,6 +23,7 @@ from tests.support.clock import Clock
 from tests.support.daemon import ROOT, Daemon, environment
 from tests.support.field import attempt, kill, moment
 from tests.support.outbox import Application, payloads, remembered
+from tests.support.outbox_app import payload
 from tests.support.waiting import gone, until
 
 TOML = """
@@ -48,7 +49,7 @@ def committed(application: Application) -> list[int]:
 
 def differences(application: Application, database: Path) -> Counter[int]:
     """Numbers that are not exactly one job each: how many jobs too many or, below 0, too few."""
-    found = Counter(payloads(database, "q"))
+    found = Counter(job["number"] for job in payloads(database, "q"))
     found.subtract(committed(application))
     return Counter({number: jobs for number, jobs in found.items() if jobs})
 
@@ -178,7 +179,7 @@ def put(application: Application, number: int) -> None:
     """One row in a transaction of its own."""
     with application.transaction() as db:
         db.execute("INSERT INTO done (id) VALUES (?)", (number,))
-        db.execute("INSERT INTO jobsup_outbox (queue, payload) VALUES ('q', ?)", (str(number),))
+        db.execute("INSERT INTO jobsup_outbox (queue, payload) VALUES ('q', ?)", (payload(number),))
 
 
 def until_stopped(daemon: Daemon, application: Application, role: str) -> int:
@@ -231,8 +232,8 @@ def test_control_a_planted_loss_and_a_planted_double_are_found(tmp_path: Path) -
     assert differences(application, daemon.database) == {}
     columns = "lane, band, pos, priority, enqueued_at, due_at, options, payload, queue"
     with closing(sqlite3.connect(daemon.database)) as db, db:
-        db.execute(f"INSERT INTO job (id, {columns}) SELECT 99, {columns} FROM job WHERE payload = '3'")
-        db.execute("DELETE FROM job WHERE payload = '4'")
+        db.execute(f"INSERT INTO job (id, {columns}) SELECT 99, {columns} FROM job WHERE payload = ?", (payload(3),))
+        db.execute("DELETE FROM job WHERE payload = ?", (payload(4),))
     assert differences(application, daemon.database) == {3: 1, 4: -1}
 
 
