@@ -96,6 +96,14 @@ def pids(daemon: Daemon, role: str) -> list[int]:
     return [node["pid"] for node in found.lines if node["role"] == role and node["pid"]] if found.status == 0 else []
 
 
+def keep_running(daemon: Daemon) -> None:
+    """A keeper that is killed too often ends the daemon: then somebody starts it again, as systemd would."""
+    if not daemon.running:
+        daemon.wait_end()
+        until(lambda: not daemon.survivors(), 10, "the end of what the master left")
+        daemon.start(ready=False)
+
+
 def strike(daemon: Daemon, applications: Applications, clock: Clock, chance: random.Random) -> str:
     """Kill somebody; sometimes set the clock."""
     victim = chance.choice(("application", "relay", "relay", "keeper", "master", "clock"))
@@ -124,9 +132,11 @@ def test_committed_rows_and_jobs_agree_whoever_is_killed(tmp_path: Path, campaig
             try:
                 while applications.keep_up() or not struck:
                     moment(campaign.chance, 0.3)
+                    keep_running(daemon)
                     struck[strike(daemon, applications, clock, campaign.chance)] += 1
             finally:
                 applications.end()
+            keep_running(daemon)
             daemon.ctl("reload")  # a circuit that the kills have opened is closed by whoever looks after it
             until(lambda a=application, d=daemon: attempt(lambda: moved(a, d.database)), 120, "an empty outbox")
             assert daemon.stop() == 0
@@ -166,6 +176,7 @@ def test_a_death_between_two_steps_repeats_a_step_and_no_job(tmp_path: Path, cam
                 kill(victim)
                 gone(victim)
                 look_after(daemon)
+            keep_running(daemon)
             daemon.quit()
             daemon.start(env={"JOBSUP_FAILPOINTS": ""})
             until(lambda a=application, d=daemon: moved(a, d.database), 30, "an empty outbox")
@@ -184,7 +195,7 @@ def put(application: Application, number: int) -> None:
 
 def until_stopped(daemon: Daemon, application: Application, role: str) -> int:
     """Insert rows until the process of that role has stopped; its pid."""
-    victim = int(until(lambda: role_pid(daemon, role), 20, f"a {role}"))
+    victim = int(until(lambda: keep_running(daemon) or role_pid(daemon, role), 40, f"a {role}"))
 
     def stopped() -> bool:
         if len(application.rows()) == 0:
@@ -218,7 +229,8 @@ def state_of(pid: int) -> str | None:
 
 def look_after(daemon: Daemon) -> None:
     """Somebody looks after a process that was killed too often: SIGHUP has all circuits tried."""
-    os.kill(daemon.pid, signal.SIGHUP)
+    if daemon.running:
+        os.kill(daemon.pid, signal.SIGHUP)
 
 
 def test_control_a_planted_loss_and_a_planted_double_are_found(tmp_path: Path) -> None:

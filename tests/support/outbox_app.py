@@ -1,4 +1,4 @@
-"""An application at work, in a process of its own that can be killed: `python -m tests.support.outbox_app FILE SEED JOBS [QUEUE PAUSE]`.
+"""An application at work, in a process that can be killed: `python -m tests.support.outbox_app FILE SEED JOBS`.
 
 Each transaction inserts some rows, and their numbers into the application's own table; one in four is rolled back. So
 that table says what was committed, whoever was killed when. It goes on until its stdin ends, or JOBS are committed.

@@ -441,3 +441,42 @@ def test_what_goes_wrong_after_the_opening_is_said_once(tmp_path: Path) -> None:
         application.put("q", 2)
         until(lambda: payloads(daemon.database, "q") == [1, 2])
         until(lambda: status_of(daemon)["error"] is None)
+
+
+# --- enqueueing from a handler ----------------------------------------------------------------------------------
+
+ENQUEUING = """
+import os, signal
+
+def run(job):
+    from supervisor.client import Client
+    if job.payload == "child":
+        return None
+    with Client() as client:
+        client.enqueue("q", "child", tags=["by the client"])
+    job.enqueue("q", "child", tags=["by the job"])
+    if job.payload == "fail":
+        raise ValueError("no")
+    if job.payload == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "state", "tags"),
+    [
+        ("end well", "completed", ["by the client", "by the job"]),
+        ("fail", "dead", ["by the client"]),
+        ("die", "dead", ["by the client"]),
+    ],
+)
+def test_a_client_in_a_handler_enqueues_at_once_and_a_job_with_its_completion(
+    tmp_path: Path, how: str, state: str, tags: list[str]
+) -> None:
+    text = toml().replace("workers = 1", "workers = 1\nmax_attempts = 1\nmax_crashes = 1")
+    with Daemon(tmp_path, text, app={"tasks.py": ENQUEUING}) as daemon:
+        daemon.wait_state(daemon.enqueue("q", how), state)
+        children = [job for job in daemon.ctl("list", "--json").lines if job["id"] != 1]
+        for child in children:
+            daemon.wait_state(child["id"], "completed")
+        assert sorted(daemon.job(child["id"])["tags"][0] for child in children) == tags
