@@ -76,16 +76,8 @@ class Armed(Field):
         self.load("raw", "--payloads", MIX, "--group", 6, "--pause-ms", 8, "--delayed", 0.2)
         self.load("raw", "--queue", "slow", "--payloads", STUBBORN, "--group", 1, "--pause-ms", 400)
         self.load("raw", "--queue", "quick", "--groups", STUCK, "--pause-ms", 15)
-        command = [
-            sys.executable,
-            "-m",
-            "tests.support.outbox_app",
-            str(self.application.path),
-            "1",
-            "1000000",
-            "rows",
-            "0.1",
-        ]
+        arguments = (str(self.application.path), "seed", "1000000", "rows", "0.1")
+        command = [sys.executable, "-m", "tests.support.outbox_app", *arguments]
         self._loads.append(subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT, env=environment()))
 
     def __enter__(self) -> Self:
@@ -163,11 +155,7 @@ def problems(field: Field) -> list[str]:
     pruned = {job_id for job_id, source in field.acks.source.items() if source == "raw-2" and job_id in ran}
     committed = {number for (number,) in field.application.ask("SELECT id FROM done")}
     left = {json.loads(payload)["number"] for (payload,) in field.application.ask("SELECT payload FROM jobsup_outbox")}
-    made = [
-        job["number"]
-        for job in outbox_jobs(field.database, "q")
-        if isinstance(job, dict) and "parent" not in job and "number" in job
-    ]
+    made = [job["number"] for job in outbox_jobs(field.database, "rows")]
     wrong = [] if sorted(made) == sorted(committed - left) else ["outbox: committed rows and jobs do not agree"]
     return wrong + field.acks.check(field.database, field.ledger, may_miss=pruned | field.acks.buffered)
 
