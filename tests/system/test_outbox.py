@@ -480,3 +480,16 @@ def test_a_client_in_a_handler_enqueues_at_once_and_a_job_with_its_completion(
         for child in children:
             daemon.wait_state(child["id"], "completed")
         assert sorted(daemon.job(child["id"])["tags"][0] for child in children) == tags
+
+
+# --- noticing -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_row_is_noticed_although_nothing_is_polled(tmp_path: Path, mode: str) -> None:
+    application = Application(tmp_path / "app.db", mode=mode)
+    with Daemon(tmp_path, toml().replace("200ms", "10m"), app=APP) as daemon:
+        for number in range(5):
+            application.put("q", number)
+            until(lambda number=number: number in payloads(daemon.database, "q"), 5, "the job of a row")
+        empty(application, daemon)
