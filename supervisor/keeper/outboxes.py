@@ -89,9 +89,8 @@ class Outboxes:
         try:
             for message, descriptors in link.receive():
                 match message:
-                    case control.OutboxRows(number, instance):
-                        rows = decode_rows(read_memory_file(descriptors.pop()))
-                        self._batches[outbox] = Batch(outbox, number, instance, rows)
+                    case control.OutboxRows():
+                        self._rows_sent(outbox, message, read_memory_file(descriptors.pop()))
                     case control.OutboxGone(instance, ids):
                         self._gone += [(instance, row) for row in ids]
                     case control.OutboxOpened():
@@ -103,6 +102,15 @@ class Outboxes:
         except LinkClosed:
             if self._links.get(outbox) is link:
                 self.drop_relay(outbox)
+
+    def _rows_sent(self, outbox: str, message: control.OutboxRows, data: bytes) -> None:
+        """Let rows wait for the next pass; those of an earlier message that are not answered come again in this one."""
+        try:
+            rows = decode_rows(data)
+        except msgspec.MsgspecError:
+            return
+        if rows:
+            self._batches[outbox] = Batch(outbox, message.number, message.instance, rows)
 
     def turn(self) -> None:
         """Send what waited; tell relays that the configuration has changed."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.config import codec
+from supervisor.config.check import check
 from supervisor.config.diff import diff
 from supervisor.config.load import load
 from supervisor.config.outboxes import name_of
@@ -58,6 +59,16 @@ def test_what_an_outbox_cannot_be_is_refused_in_its_line(tmp_path: Path, written
     (problem,) = problems(tmp_path, written)
     assert problem.startswith(f"{tmp_path}/queues.toml:{line}: outbox")
     assert text in problem
+
+
+def test_a_check_advises_where_a_file_is_not_there_yet(tmp_path: Path) -> None:
+    file = tmp_path / "queues.toml"
+    outboxes = '[[outbox]]\ndatabase = "queues.toml"\n[[outbox]]\ndatabase = "no.db"\n'
+    file.write_text('[queues.q]\ncommand = ["true"]\n' + outboxes)
+    checked = check(file, environ={"PATH": "/bin:/usr/bin"})
+    assert checked.problems == ()
+    (advice,) = [text for text in checked.advice if "outbox" in text]
+    assert advice.startswith(f'{file}:6: outbox.2.database: "{tmp_path}/no.db" does not exist on this host')
 
 
 def test_more_than_sixteen_are_refused(tmp_path: Path) -> None:
