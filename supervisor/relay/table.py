@@ -67,6 +67,7 @@ class Table:
         """
         self.path = os.path.realpath(path)
         self._identity = _identity(self.path)
+        self._wal = 0
         self._db = _connect(self.path)
         try:
             self.instance = self._try(lambda: self._claim(owner))
@@ -83,11 +84,14 @@ class Table:
 
     @property
     def replaced(self) -> bool:
-        """Whether the name leads to another file, or to none."""
+        """Whether the name leads to another file, or to none; or its WAL was taken away, and nobody else sees ours."""
         try:
-            return _identity(self.path) != self._identity
+            if _identity(self.path) != self._identity:
+                return True
         except Unusable:
             return True
+        self._wal = self._wal or _wal_of(self.path)
+        return self._wal != _wal_of(self.path)
 
     def _claim(self, owner: int) -> str:
         self._check()
@@ -234,6 +238,14 @@ def _identity(path: str) -> tuple[int, int]:
     except OSError as error:
         raise Unusable(f"{path}: {error.strerror}") from error
     return facts.st_dev, facts.st_ino
+
+
+def _wal_of(path: str) -> int:
+    """Which file the WAL is; 0 for none."""
+    try:
+        return os.stat(f"{path}-wal").st_ino
+    except OSError:
+        return 0
 
 
 def _connect(path: str) -> Any:

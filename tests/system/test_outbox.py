@@ -289,12 +289,9 @@ def test_a_file_in_the_place_of_another_is_another_outbox(tmp_path: Path, way: s
         other.put("q", "new 1")
         with closing(other.connect()) as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        if way == "removed first":
-            for suffix in ("", "-wal", "-shm"):
-                (tmp_path / f"app.db{suffix}").unlink(missing_ok=True)
-        other.path.rename(application.path)
-        for suffix in ("-wal", "-shm"):
+        for suffix in ("", "-wal", "-shm") if way == "removed first" else ("-wal", "-shm"):
             (tmp_path / f"app.db{suffix}").unlink(missing_ok=True)
+        other.path.rename(application.path)
         until(lambda: payloads(daemon.database, "q") == ["old 1", "new 1"], 15, "the row of the new file")
         application.put("q", "new 2")
         until(lambda: payloads(daemon.database, "q") == ["old 1", "new 1", "new 2"])

@@ -162,6 +162,15 @@ def test_a_lock_of_the_application_is_no_fault(tmp_path: Path) -> None:
     assert application.rows() == []
 
 
+def test_a_wal_that_was_taken_away_is_noticed(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    table = Table(str(application.path), 1)
+    assert not table.replaced
+    (tmp_path / "app.db-wal").unlink()
+    assert table.replaced
+    table.leave()
+
+
 def test_a_connection_to_a_file_that_lost_its_name_leaves_the_wal_of_the_next_one_alone(tmp_path: Path) -> None:
     application = Application(tmp_path / "app.db")
     table = Table(str(application.path), 1)
