@@ -18,6 +18,7 @@ from benchmarks import huey_drain, raw
 from benchmarks.disk import Disk
 from benchmarks.report import Report, median, parser, percentile, workplace
 from supervisor.client import Client
+from supervisor.shapes import QueueStatus
 from tests.support.daemon import Daemon
 
 WORKERS = 2
@@ -133,9 +134,8 @@ def fill(client: Client[int], jobs: int) -> int:
     return last_id
 
 
-def _counts(client: Client[int]) -> dict[str, Any]:
-    found: dict[str, Any] = client.status()["queues"]["noop"]
-    return found
+def _counts(client: Client[int]) -> QueueStatus:
+    return client.status()["queues"]["noop"]
 
 
 def _text(payload: Any) -> bytes:

@@ -29,6 +29,10 @@ workers = 2
 [queues.told]
 handler = "noop:run"
 """
+POLL_S = 0.01
+"""Between looks at the counts: jobs end out of order, so no single one's end is the end of all."""
+LOOK_S = 0.2
+"""Between looks at the keeper's memory, which tells nobody that it has grown."""
 NOOP = "def run(job):\n    pass\n"
 
 
@@ -45,7 +49,7 @@ def graph(steps: int, width: int) -> dict[str, Any]:
 
 def wait_empty(client: Client[int], jobs: int) -> None:
     while client.request("status")["queues"]["q"]["completed"] < jobs:
-        time.sleep(0.01)
+        time.sleep(POLL_S)
 
 
 def one_round(folder: Path, steps: int, width: int) -> tuple[float, float, float]:
@@ -84,7 +88,7 @@ def batch(folder: Path, jobs: int) -> None:
         client.flows.close(flow)
         while client.flows.show(flow)["state"] == "running":
             most = max(most, keeper.memory_info().rss)
-            time.sleep(0.2)
+            time.sleep(LOOK_S)
         took = time.monotonic() - begun
         shown = client.flows.show(flow)["jobs"]
         told = client.request("status")["queues"]["told"]

@@ -20,17 +20,20 @@ EXIT_NEWER = 78
 class JobsupError(Exception):
     """Base of all errors that jobsup raises on purpose.
 
-    `code` is stable and is what `--json` and the wire carry; `hint` says what to do;
-    `exit_status` is what a command ends with.
+    `code` is stable and is what `--json` and the wire carry; `hint` says what to do, in general (`remedy`) where
+    nothing better is known; `exit_status` is what a command ends with.
     """
 
     code: ClassVar[str] = "error"
     exit_status: ClassVar[int] = EXIT_FAILED
+    remedy: ClassVar[str] = "read the message; upgrade this program if the daemon is newer"
+
+    hint: str
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.remedy
 
 
 class ConfigError(JobsupError):
@@ -38,6 +41,7 @@ class ConfigError(JobsupError):
 
     code = "config"
     exit_status = EXIT_USAGE
+    remedy = "correct what is listed; jobsctl config check says whether it is right then"
 
     def __init__(self, message: str, *, hint: str | None = None, problems: tuple[str, ...] = ()) -> None:
         super().__init__(message, hint=hint)
@@ -49,6 +53,7 @@ class UsageError(JobsupError):
 
     code = "usage"
     exit_status = EXIT_USAGE
+    remedy = "the help of the command, docs/python.md and docs/protocol.md say what may be given"
 
 
 class UnknownQueue(JobsupError):
@@ -56,6 +61,7 @@ class UnknownQueue(JobsupError):
 
     code = "unknown_queue"
     exit_status = EXIT_UNKNOWN
+    remedy = "correct the name; or add the queue and run jobsctl reload"
 
 
 class UnknownJob(JobsupError):
@@ -63,6 +69,7 @@ class UnknownJob(JobsupError):
 
     code = "unknown_job"
     exit_status = EXIT_UNKNOWN
+    remedy = "correct the id; retention removes jobs that have ended"
 
 
 class UnknownSchedule(JobsupError):
@@ -70,6 +77,7 @@ class UnknownSchedule(JobsupError):
 
     code = "unknown_schedule"
     exit_status = EXIT_UNKNOWN
+    remedy = "jobsctl cron list names those that there are"
 
 
 class InvalidPayload(JobsupError):
@@ -77,12 +85,14 @@ class InvalidPayload(JobsupError):
 
     code = "invalid_payload"
     exit_status = EXIT_USAGE
+    remedy = "send what JSON can hold, with options that the queue takes"
 
 
 class PayloadTooLarge(InvalidPayload):
     """A payload, a group or a request is above its limit; the message names the limit."""
 
     code = "payload_too_large"
+    remedy = "keep large data elsewhere and enqueue where it is; split large groups"
 
 
 class Denied(JobsupError):
@@ -90,6 +100,7 @@ class Denied(JobsupError):
 
     code = "denied"
     exit_status = EXIT_NOT_RUNNING
+    remedy = "join the service's group, be added to [access], or run as the service's user"
 
 
 class NotRunning(JobsupError):
@@ -97,6 +108,7 @@ class NotRunning(JobsupError):
 
     code = "not_running"
     exit_status = EXIT_NOT_RUNNING
+    remedy = "start jobsupd"
 
 
 class Busy(JobsupError):
@@ -104,6 +116,7 @@ class Busy(JobsupError):
 
     code = "busy"
     exit_status = EXIT_BUSY
+    remedy = "try again later"
 
 
 class QueueFull(JobsupError):
@@ -111,12 +124,14 @@ class QueueFull(JobsupError):
 
     code = "queue_full"
     exit_status = EXIT_BUSY
+    remedy = "try again when some have run; or raise max_size, or set when_full"
 
 
 class NotUnique(JobsupError):
     """The queue wants no two jobs that count as the same, and one of them is there already."""
 
     code = "not_unique"
+    remedy = "look at the job that is there; on_conflict says what becomes of a second one"
 
 
 class Unconfirmed(JobsupError):
@@ -124,6 +139,7 @@ class Unconfirmed(JobsupError):
 
     code = "unconfirmed"
     exit_status = EXIT_BUSY
+    remedy = "look whether it was done before doing it again"
 
 
 class WaitTimeout(JobsupError):
@@ -131,6 +147,7 @@ class WaitTimeout(JobsupError):
 
     code = "wait_timeout"
     exit_status = EXIT_BUSY
+    remedy = "wait again; the job is not affected"
 
 
 class InvalidFlow(JobsupError):
@@ -138,6 +155,7 @@ class InvalidFlow(JobsupError):
 
     code = "invalid_flow"
     exit_status = EXIT_USAGE
+    remedy = "docs/flows.md says what a flow may be"
 
 
 class UnknownFlow(JobsupError):
@@ -145,6 +163,7 @@ class UnknownFlow(JobsupError):
 
     code = "unknown_flow"
     exit_status = EXIT_UNKNOWN
+    remedy = "jobsctl flow list names those that there are"
 
 
 class WrongState(JobsupError):
@@ -152,12 +171,22 @@ class WrongState(JobsupError):
 
     code = "wrong_state"
     exit_status = EXIT_FAILED
+    remedy = "jobsctl status shows how it stands"
+
+
+class StaleLease(JobsupError):
+    """The lease does not hold this job any more: it ran out, or the job has ended under it. Nothing was changed."""
+
+    code = "stale"
+    exit_status = EXIT_FAILED
+    remedy = "drop what was done for the job, which another consumer may have; extend leases in time"
 
 
 class ProtocolError(JobsupError):
     """The peer does not speak our protocol, or not a version of it that we know."""
 
     code = "protocol"
+    remedy = "look at the path of the socket; run client and daemon of the same version"
 
 
 class StoreError(JobsupError):
@@ -165,6 +194,7 @@ class StoreError(JobsupError):
 
     code = "store"
     exit_status = EXIT_IO
+    remedy = "jobsctl doctor examines the file and its place"
 
 
 class NoDatabase(StoreError):
@@ -172,6 +202,7 @@ class NoDatabase(StoreError):
 
     code = "no_database"
     exit_status = EXIT_IO
+    remedy = "start jobsupd once, which makes it"
 
 
 class StoreHeld(StoreError):
@@ -179,6 +210,7 @@ class StoreHeld(StoreError):
 
     code = "store_held"
     exit_status = EXIT_BUSY
+    remedy = "stop that process, or give this one a database of its own"
 
 
 class StoreNewer(StoreError):
@@ -186,12 +218,14 @@ class StoreNewer(StoreError):
 
     code = "store_newer"
     exit_status = EXIT_NEWER
+    remedy = "install that version again, or restore a backup from before the upgrade"
 
 
 class Internal(JobsupError):
     """A fault in jobsup itself; the log has the traceback."""
 
     code = "internal"
+    remedy = "look into the daemon's log for the traceback, and report it"
 
 
 def every_error() -> tuple[type[JobsupError], ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 JOB_ID_MAX = 2**53 - 1
 """Ids are 1 to 2^53-1: exact in every language's JSON. They are never reused."""
@@ -237,6 +237,24 @@ class Child(NamedTuple):
     options: Mapping[str, Any]
 
 
+class Course:
+    """Where a run of a job has got to: what earlier runs of it have kept, and how this one keeps more.
+
+    `keep(name, value)` writes down a value under the lease of this run; `tell(fraction, text)` says how far it is.
+    """
+
+    __slots__ = ("cursor", "keep", "steps", "tell")
+
+    def __init__(
+        self, keep: Callable[[str, Any], Any], tell: Callable[[float, str], None],
+        steps: dict[str, Any] | None = None, cursor: Any = None,
+    ) -> None:  # fmt: skip
+        self.keep = keep
+        self.tell = tell
+        self.steps = steps or {}
+        self.cursor = cursor
+
+
 JOINS = "flow"
 """The option of a child that belongs to the flow of the job that enqueued it."""
 
@@ -265,6 +283,10 @@ class FlowOfJob:
         self.signals = signals or {}
         self._add = add
 
+    def as_dict(self) -> dict[str, Any]:
+        """All that it knows, as commands are told it."""
+        return {name: getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
+
     def enqueue(self, queue: str, payload: Any = None, **options: Any) -> None:
         """As `Job.enqueue`, and the new job belongs to this flow: it does not end before that job has.
 
@@ -284,8 +306,8 @@ class Job:
     """
 
     __slots__ = (
-        "_enqueue", "attempt", "deadline", "due_at", "enqueued_at", "flow", "id", "key", "max_attempts", "payload",
-        "previous_error", "priority", "queue", "tags", "task", "token", "version",
+        "_course", "_enqueue", "attempt", "deadline", "due_at", "enqueued_at", "flow", "id", "key", "max_attempts",
+        "payload", "previous_error", "priority", "queue", "tags", "task", "token", "version",
     )  # fmt: skip
 
     id: int
@@ -304,6 +326,7 @@ class Job:
     task: str | None
     version: int | None
     flow: FlowOfJob | None
+    _course: Callable[[Job], Course] | Course | None
     _enqueue: Callable[[Child], None] | None
 
     def __init__(
@@ -311,6 +334,7 @@ class Job:
         priority: int = 0, tags: Sequence[str] = (), enqueued_at: Any = None, due_at: Any = None,
         deadline: Any = None, previous_error: str | None = None, enqueue: Callable[[Child], None] | None = None,
         key: str | None = None, task: str | None = None, version: int | None = None, flow: FlowOfJob | None = None,
+        course: Callable[[Job], Course] | Course | None = None,
     ) -> None:  # fmt: skip
         put = object.__setattr__
         put(self, "id", id)
@@ -330,6 +354,7 @@ class Job:
         put(self, "task", task)
         put(self, "version", version)
         put(self, "flow", flow)
+        put(self, "_course", course)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a job is frozen: {name} cannot be set")
@@ -357,3 +382,54 @@ class Job:
         if self._enqueue is None:
             raise RuntimeError("job.enqueue works only while a worker runs the job")
         self._enqueue(Child(queue, payload, options))
+
+    def step(self, name: str, action: Callable[[], Any]) -> Any:
+        """Do a part of the job once: what it returned is kept, and a later attempt of the job gets that instead.
+
+        It is kept as soon as `action` has returned, by the lease of this run; the value comes back as JSON has it. A
+        part whose run was cut off is done again. Only the thread that runs the handler may ask for it.
+
+        Raises:
+            InvalidPayload: the value is no JSON, or too large, or the job has too many steps.
+            ValueError: the step has no name.
+            RuntimeError: the job was not started by a worker, or this is another thread or process.
+        """
+        course = self._running("step")
+        if not name:
+            raise ValueError("a step needs a name, by which a later attempt knows it")
+        if name not in course.steps:
+            course.steps[name] = course.keep(name, action())
+        return course.steps[name]
+
+    @property
+    def cursor(self) -> Any:
+        """What an earlier attempt, or this one, has kept with `save`; None if none did."""
+        return None if self._course is None else self._running("cursor").cursor
+
+    def save(self, cursor: Any) -> None:
+        """Keep where the job is, for its next attempt: JSON, such as the last page that was done.
+
+        Raises:
+            InvalidPayload: it is no JSON, or too large.
+            RuntimeError: the job was not started by a worker.
+        """
+        course = self._running("save")
+        course.cursor = course.keep("", cursor)
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Say how far the job is, from 0 to 1; `jobsctl status` shows it while the job runs.
+
+        Raises:
+            ValueError: it is not between 0 and 1.
+            RuntimeError: the job was not started by a worker.
+        """
+        if not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"progress is between 0 and 1, and not {fraction!r}")
+        self._running("progress").tell(float(fraction), text)
+
+    def _running(self, what: str) -> Course:
+        if self._course is None:
+            raise RuntimeError(f"job.{what} works only while a worker runs the job")
+        if not isinstance(self._course, Course):
+            object.__setattr__(self, "_course", self._course(self))
+        return cast("Course", self._course)

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.support.campaign import FULL
+from tests.support.campaign import FULL, SUMMARY, Campaign
 
 _skipped: list[str] = []
 
@@ -36,9 +36,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture
+def campaign(request: pytest.FixtureRequest) -> Campaign:
+    """The campaign named after its test."""
+    return Campaign(request.node.name.removeprefix("test_"))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say so."""
     if os.environ.get("CI") and _skipped:
         terminalreporter.section("skipped in CI, where nothing may be", red=True)
         for name in _skipped:
             terminalreporter.write_line(name)
+    if SUMMARY:
+        terminalreporter.section("campaigns")
+        for name, figures in SUMMARY.items():
+            shown = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in figures.items())
+            terminalreporter.write_line(f"{name}: {shown}")

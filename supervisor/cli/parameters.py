@@ -40,14 +40,18 @@ class QueueName(click.ParamType):  # type: ignore[type-arg] # generic only in ne
 
 
 class JobId(click.ParamType):  # type: ignore[type-arg] # as above
-    """The id of a job."""
+    """The id of a job, or a number of that size which is called something else."""
 
     name = "id"
+
+    def __init__(self, called: str = "job id", several: str = "ids") -> None:
+        self._called = called
+        self._several = several
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value)
         if not (text.isascii() and text.isdigit()) or len(text) > 16 or not 1 <= int(text) <= JOB_ID_MAX:
-            self.fail(f"{text[:40]!r} is no job id; ids are 1 to {JOB_ID_MAX}", param, ctx)
+            self.fail(f"{text[:40]!r} is no {self._called}; {self._several} are 1 to {JOB_ID_MAX}", param, ctx)
         return int(text)
 
 
@@ -201,6 +205,7 @@ DEADLINE = Deadline()
 INSTANT = Instant()
 INSTANT_OR_AGE = Instant(ago=True)
 JOB_ID = JobId()
+TOKEN = JobId("token of a lease", "tokens")
 WORKERS = WorkersText()
 FINGERPRINT = FingerprintText()
 PACE = PaceText()

@@ -9,6 +9,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+from supervisor.config.command import Field, parse_argument
 from supervisor.config.locate import SOCKET_PATH_MAX_BYTES
 from supervisor.config.problem import KeyPath, dotted, printable, quoted, shown, suggestion
 from supervisor.config.sockets import socket_in
@@ -17,15 +18,20 @@ from supervisor.policy.duration import show
 
 WORKERS_TOTAL_MAX = 2048
 HANDLER_ONLY = ("preload", "after_fork")
+COMMAND_ONLY = ("serve",)
 POOL_ONLY = (
-    "handler", "command", "workers", "boot_timeout", "restart", "pass_env", "env", "cwd", "user", "network", "preload",
-    "after_fork", "on_crash_loop", "recycle_jobs", "kill_grace", "scale",
+    "handler", "command", "serve", "workers", "boot_timeout", "restart", "pass_env", "env", "cwd", "user", "network",
+    "preload", "after_fork", "on_crash_loop", "recycle_jobs", "kill_grace", "scale",
 )  # fmt: skip
 """Keys that mean nothing in a queue without workers of its own."""
+PULL_FOREIGN = (*POOL_ONLY, "demand")
+"""Keys that mean nothing where consumers fetch the jobs: they speak of workers."""
 UNIQUE_FIELDS = {"unique": "unique", "throttle": "throttle_ms", "debounce": "debounce_ms"}
 WINDOW_MIN_MS = 64
 SCOPES_MAX = 64
 SCHEDULES_TOTAL_MAX = 1_024
+
+SERVES = ("a command that serves", "the type that its answers name")
 
 Conflict = tuple[KeyPath, str]
 
@@ -77,6 +83,9 @@ def of_written(written: Mapping[str, Any], *, drawn: bool = False) -> Iterator[C
 
     `drawn`: a pool draws from it, and says what is run.
     """
+    if written.get("pull") is True:
+        yield from _of_pull(written, drawn=drawn)
+        return
     if drawn:
         for name in POOL_ONLY:
             if name in written:
@@ -86,8 +95,28 @@ def of_written(written: Mapping[str, Any], *, drawn: bool = False) -> Iterator[C
                 )
         return
     if "handler" not in written and "command" not in written:
-        yield (), 'says neither what to call nor what to run; write handler = "module:function" or command = [...]'
+        text = 'says neither what to call nor what to run; write handler = "module:function" or command = [...]'
+        yield (), f"{text}, or pull = true if consumers fetch its jobs"
     yield from _what_runs(written)
+
+
+def _of_pull(written: Mapping[str, Any], *, drawn: bool) -> Iterator[Conflict]:
+    """Whether nothing else would run the jobs that consumers fetch."""
+    if drawn:
+        yield ("pull",), "means that consumers fetch its jobs, and a pool draws from this queue; keep one of them"
+    for name in PULL_FOREIGN:
+        if name in written:
+            yield (
+                (name,),
+                "speaks of workers, and consumers fetch the jobs of this queue (pull = true); keep one of them",
+            )
+    if _names_function(written.get("backoff")):
+        yield ("backoff",), "names a function, which handlers only have; write a table or an array of durations"
+    rules = written.get("on_error")
+    for name in rules if isinstance(rules, dict) else ():
+        if name == "crash" or name.startswith(("exit ", "signal ")):
+            text = f'"{printable(name)}" is how a process of ours ends; for consumers write the type that they give'
+            yield ("on_error",), f'{text}, or "timeout"'
 
 
 def of_pool(written: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -108,7 +137,30 @@ def _what_runs(written: Mapping[str, Any]) -> Iterator[Conflict]:
                 yield (name,), "means something for a handler only; remove it from a queue with a command"
         if _names_function(written.get("backoff")):
             yield ("backoff",), "names a function, which handlers only have; write a table or an array of durations"
+    yield from _what_serves(written)
     yield from _rules_of_written(written)
+
+
+def _what_serves(written: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Whether a command that is started before there is a job can be started."""
+    if "serve" in written and "command" not in written:
+        yield ("serve",), 'means something for a command only; write command = ["program", "argument"], or remove it'
+    if written.get("serve") is not True:
+        return
+    fields = list(_fields_in(written.get("command")))
+    if fields:
+        text = f"{printable(', '.join(fields))}: a command that serves is started before there is a payload to fill it"
+        yield ("command",), f"{text}; remove the field, as payloads come as lines, or remove serve"
+
+
+def _fields_in(command: Any) -> Iterator[str]:
+    """The arguments of a command that a payload would fill; what is wrong with others is said elsewhere."""
+    for argument in command if isinstance(command, list) else ():
+        try:
+            if isinstance(argument, str) and isinstance(parse_argument(argument), Field):
+                yield argument
+        except ValueError:
+            continue
 
 
 def _names_function(written: Any) -> bool:
@@ -124,13 +176,15 @@ def without_function(defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rules_of_written(written: Mapping[str, Any]) -> Iterator[Conflict]:
-    """Rules that can never apply: an exit status, or a signal, is how a command ends."""
+    """Rules that can never apply: an exit status, or a signal, is how a command ends that is started for each job."""
     rules = written.get("on_error")
-    if "handler" in written and isinstance(rules, dict):
-        for name in rules:
-            if name.startswith(("exit ", "signal ")):
-                text = f'"{printable(name)}" is how a command ends; for a handler write the class of an exception'
-                yield ("on_error",), f'{text}, "timeout" or "crash"'
+    if not isinstance(rules, dict) or not ("handler" in written or written.get("serve") is True):
+        return
+    lasting, named = ("a handler", "the class of an exception") if "handler" in written else SERVES
+    for name in rules:
+        if name.startswith(("exit ", "signal ")):
+            text = f'"{printable(name)}" is how a command ends; for {lasting} write {named}, "timeout" or "crash"'
+            yield ("on_error",), text
 
 
 def _of_breaker(queue: Queue) -> Iterator[Conflict]:
@@ -270,7 +324,7 @@ def of_tasks(spec: Spec) -> Iterator[Conflict]:
                 yield ("queues", name, key), f"{target} runs tasks, and {NAMES_NONE}"
     for name, schedule in spec.schedules.items():
         table = spec.queue(schedule.queue)
-        drawn = table is not None and table.handler is None and table.command is None
+        drawn = table is not None and table.handler is None and table.command is None and not table.pull
         if drawn and schedule.task is None and runs_tasks(schedule.queue):
             yield ("schedules", name), f'says no task, and queue {schedule.queue} runs tasks; write task = "NAME"'
         elif drawn and schedule.task is not None and not runs_tasks(schedule.queue):
@@ -327,7 +381,7 @@ def of_tables(
 
 
 def _of_sources(pools: Mapping[str, Queue], written: Collection[str]) -> Iterator[Conflict]:
-    """Whether every pool draws from queues, and every queue has one pool."""
+    """Whether every pool draws from queues, and every queue has one pool, or several that run tasks."""
     drawn: dict[str, str] = {}
     for name, pool in pools.items():
         if name in written:
@@ -337,8 +391,8 @@ def _of_sources(pools: Mapping[str, Queue], written: Collection[str]) -> Iterato
                 yield ("pools", name, "sources"), f"{source} is a pool, and pools draw from queues; name its queues"
             elif source not in written:
                 yield ("pools", name, "sources"), _missing("queues", source, written)
-            elif source in drawn:
-                text = f"{source} is drawn from by pool {drawn[source]} already; a queue has one pool"
+            elif source in drawn and not (pool.has_tasks and pools[drawn[source]].has_tasks):
+                text = f"{source} is drawn from by pool {drawn[source]} already; it has one, or several of tasks"
                 yield ("pools", name, "sources"), text
             drawn.setdefault(source, name)
 

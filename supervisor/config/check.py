@@ -91,7 +91,12 @@ def _database(spec: Spec) -> Iterator[Said]:
 
 def _access(spec: Spec) -> Iterator[Said]:
     """Names in [access] that nobody has: they admit nobody."""
-    lists = {"enqueue": spec.access.enqueue, "status": spec.access.status, "admin": spec.access.admin}
+    lists = {
+        "enqueue": spec.access.enqueue,
+        "consume": spec.access.consume,
+        "status": spec.access.status,
+        "admin": spec.access.admin,
+    }
     for key, entries in lists.items():
         for entry in entries:
             sort, _, name = entry.partition(":")

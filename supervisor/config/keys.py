@@ -113,6 +113,7 @@ ACCESS = Section(
     "Who may do what over the socket; an empty list admits whoever may open it.",
     {
         "enqueue": Key("enqueue", _WHO, "who may enqueue"),
+        "consume": Key("consume", _WHO, "who may fetch jobs of queues with `pull = true`, and say what became of them"),
         "status": Key("status", _WHO, "who may ask for the state of jobs and queues"),
         "admin": Key(
             "admin",

@@ -22,7 +22,6 @@ QUEUE_KEYS = {
     "batch": "batches",
     "max_rss": "recycling by memory",
     "schema": "payload schemas",
-    "serve": "commands that stay alive",
     "tasks": "tasks",
     "wasm": "WASM handlers",
 }

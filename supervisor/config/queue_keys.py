@@ -122,8 +122,8 @@ SCALE = Section(
 _LASTING = or_word("never", None, duration(1, EVER_MS))
 _TARGET = or_false(special.QUEUE_NAME)
 
-OWN_KEYS = ("handler", "command")
-"""Keys that a queue must have of its own: they are not inherited."""
+OWN_KEYS = ("handler", "command", "serve", "pull")
+"""Keys that say what a queue runs: they are its own, and not inherited."""
 
 QUEUE = Section(
     Queue,
@@ -136,6 +136,16 @@ QUEUE = Section(
             "command",
             special.COMMAND,
             'program and arguments, never a shell; the payload fills "{member}", `{{` is a brace; this or `handler`',
+        ),
+        "serve": Key(
+            "serve",
+            boolean(),
+            "start the command once in each worker, and give it one job after the other as lines, see serve.md",
+        ),
+        "pull": Key(
+            "pull",
+            boolean(),
+            "its jobs are fetched over the socket by consumers of any language, and no worker is started",
         ),
         "workers": Key(
             "workers",
@@ -183,7 +193,11 @@ QUEUE = Section(
             "not set",
         ),
         "demand": Key("demand", DEMAND, DEMAND.meaning),
-        "timeout": Key("timeout_ms", duration(1, 30 * DAY_MS), "how long one attempt may take"),
+        "timeout": Key(
+            "timeout_ms",
+            duration(1, 30 * DAY_MS),
+            "how long one attempt may take; with `pull` the lease of a fetch that names none",
+        ),
         "kill_grace": Key("kill_grace_ms", duration(0, HOUR_MS), "time between the steps that end a late attempt"),
         "boot_timeout": Key(
             "boot_timeout_ms",
@@ -268,9 +282,8 @@ TOP = {
 """The sections of which a file has one; beside them it has `[queues.NAME]`."""
 
 POOL_KEYS = (
-    "handler", "command", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env", "cwd",
-    "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand",
-    "scale",
+    "handler", "command", "serve", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env",
+    "cwd", "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand", "scale",
 )  # fmt: skip
 """Keys of a queue that speak of its workers."""
 POOL = Section(

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from supervisor.config.agree import HANDLER_ONLY, POOL_ONLY, idle, idle_demand
+from supervisor.config.agree import COMMAND_ONLY, HANDLER_ONLY, POOL_ONLY, PULL_FOREIGN, idle, idle_demand
 from supervisor.config.alert_keys import ALERTS
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
@@ -66,7 +66,12 @@ def _named(spec: Spec) -> dict[str, Any]:
 
 def _pool(pool: Queue) -> dict[str, Any]:
     table = _busy(POOL, pool)
-    return {name: value for name, value in table.items() if pool.handler is not None or name not in HANDLER_ONLY}
+    return {name: value for name, value in table.items() if name not in _foreign(pool)}
+
+
+def _foreign(queue: Queue) -> set[str]:
+    """The keys that go with the other thing to run."""
+    return set(HANDLER_ONLY if queue.handler is None else ()) | set(COMMAND_ONLY if queue.command is None else ())
 
 
 def schedule_table(schedule: Schedule) -> dict[str, Any]:
@@ -76,10 +81,10 @@ def schedule_table(schedule: Schedule) -> dict[str, Any]:
 
 
 def _queue(queue: Queue, limits: Mapping[str, Limit]) -> dict[str, Any]:
-    """The keys that this queue may have: those for handlers only are errors elsewhere."""
-    foreign = set(HANDLER_ONLY) if queue.handler is None else set()
+    """The keys that this queue may have: those for handlers, or commands, only are errors elsewhere."""
+    foreign = _foreign(queue)
     if queue.handler is None and queue.command is None:
-        foreign |= set(POOL_ONLY)
+        foreign |= {*PULL_FOREIGN} if queue.pull else {*POOL_ONLY}
     if idle_demand(queue, limits):
         foreign.add("demand")
     return {name: value for name, value in _busy(QUEUE, queue).items() if name not in foreign}

@@ -124,7 +124,7 @@ def of_schedule(schedule: Schedule, queue: Queue | None) -> Iterator[Conflict]:
         yield ("missed_within",), 'means something for missed = "once" or "all" only; remove it, or set missed'
     if queue is None:
         return
-    own = queue.handler is not None or queue.command is not None
+    own = queue.handler is not None or queue.command is not None or queue.pull
     if queue.has_tasks and schedule.task is None:
         yield (), f'says no task, and queue {queue.name} runs tasks; write task = "NAME"'
     elif own and schedule.task is not None and not queue.has_tasks:

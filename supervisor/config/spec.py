@@ -62,6 +62,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     enqueue: tuple[str, ...] = ()
+    consume: tuple[str, ...] = ()
     status: tuple[str, ...] = ()
     admin: tuple[str, ...] = ()
 
@@ -197,13 +198,16 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[queues.NAME]`, with what it inherits from `[defaults]`.
 
-    Either `handler` or `command` is set, or a pool draws from it. The same for `[pools.NAME]`: then `sources` has the
-    queues that it draws from, with their weights; `strict`: the first that has anything comes first.
+    Either `handler` or `command` is set, or `pull` (its jobs are fetched by others), or a pool draws from it. The same
+    for `[pools.NAME]`: then `sources` has the queues that it draws from, with their weights; `strict`: the first that
+    has anything comes first.
     """
 
     name: str
     handler: str | None = None
     command: tuple[str, ...] | None = None
+    serve: bool = False
+    pull: bool = False
     workers: int | WorkerRange = 2
     scale: Scale = Scale()
     order: tuple[str, ...] = ("fifo",)
@@ -364,11 +368,15 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return {**own, **self.pools}
 
     def pool_of(self, name: str) -> str | None:
-        """The pool that draws from a queue; None for one that no table speaks of."""
+        """The pool that draws from a queue, the first of several; None for one that no table speaks of."""
+        return next(iter(self.pools_of(name)), None)
+
+    def pools_of(self, name: str) -> tuple[str, ...]:
+        """The pools that draw from a queue: one, or several that run tasks."""
         table = self.queue(name)
         if table is None:
-            return None
-        return next((pool for pool in self.workplaces if table.name in self.sources_of(pool)), None)
+            return ()
+        return tuple(pool for pool in self.workplaces if table.name in self.sources_of(pool))
 
     def sources_of(self, pool: str) -> dict[str, int]:
         """The tables of queues that a pool draws from, with their weights: its own queue, if it says nothing else."""

@@ -6,17 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 OnFailure: TypeAlias = Literal["cancel", "ignore", "continue"]
+After: TypeAlias = "Step | str | Iterable[Step | str] | Mapping[Step | str, OnFailure]"
 
 
 class Step:
     """A job of a flow, to be: `step(queue, payload)`. `options` are those of `Client.enqueue`.
 
-    `when` is a condition (JMESPath), `wait_for` the names of signals that must have come before it starts.
+    `when` is a condition (JMESPath), `wait_for` the names of signals that must have come before it starts, `after` what
+    it comes after: a step or the name of one, several, or a mapping that says of each what its failure does.
     """
 
     def __init__(
         self, queue: str | None, payload: Any = None, *, name: str | None = None, when: str | None = None,
-        wait_for: str | Iterable[str] = (), **options: Any,
+        wait_for: str | Iterable[str] = (), after: After = (), **options: Any,
     ) -> None:  # fmt: skip
         self.queue = queue
         self.payload = payload
@@ -26,6 +28,8 @@ class Step:
         self.options = options
         self.parents: list[tuple[Step | str, OnFailure]] = []
         self.children: list[Step] = []
+        for each in (after,) if isinstance(after, str | Step) else after:
+            self.after(each, on_failure=after[each] if isinstance(after, Mapping) else "cancel")
 
     def then(self, *steps: Step, on_failure: OnFailure = "cancel") -> Step:
         """Let steps come after this one; returns the last of them, so that chains are written in a line."""

@@ -45,8 +45,13 @@ class Callback(IntEnum):
     COMPLETE = 2
     SUCCESS = 4
 
+    @property
+    def key(self) -> str:
+        """What a flow calls it: `on_success` and the like."""
+        return f"on_{self.name.lower()}"
 
-CALLBACKS = {f"on_{callback.name.lower()}": callback for callback in Callback}
+
+CALLBACKS = {callback.key: callback for callback in Callback}
 
 
 class Counts(NamedTuple):

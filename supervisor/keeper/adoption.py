@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 import socket
 
-from supervisor.keeper import breaking, parking
+from supervisor.keeper import breaking, consuming, parking, withdrawal
 from supervisor.keeper.settling import settle_to_end
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
 from supervisor.keeper.verdicts import judge_rest
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
-from supervisor.store.protocol import Lease, Owner
+from supervisor.store.protocol import NO_SLOT, Lease, Owner
 from supervisor.unix.memory import W_CLAIM, W_LIMIT, Cell
 from supervisor.unix.ring import Position
 from supervisor.unix.session import end_leftover
@@ -29,9 +29,12 @@ def adopt(work: Work) -> int:
     state = work.state
     breaking.adopt(work)
     parking.adopt(work)
+    consuming.adopt(work)
     living = {slot.incarnation: slot for slot in state.slots.values()}
     adopted = 0
     for owner in work.tx.owners():
+        if owner.slot == NO_SLOT:  # of a consumer: it has its leases until their time is over
+            continue
         slot = living.get(owner.incarnation)
         if slot is not None:
             adopted += _take_up(work, slot, owner)
@@ -56,8 +59,9 @@ def _take_up(work: Work, slot: KeeperSlot, owner: Owner) -> int:
     ]
     ids = [job.id for lease in leases for job in lease.jobs]
     state = work.state
-    state.withdrawn.update(facts.id for facts in work.tx.facts(ids).values() if facts.cancel_at_ms is not None)
-    state.withdraw_at_ms = 0 if state.withdrawn else state.withdraw_at_ms
+    cancelled = [facts.id for facts in work.tx.facts(ids).values() if facts.cancel_at_ms is not None]
+    if cancelled:
+        withdrawal.ask(state, cancelled)
     work.afterwards(lambda: _send_anew(work, slot, leases))
     return len(leases)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import Any
 
 from supervisor.config.spec import is_pattern
-from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
 from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.outboxes import Outboxes
@@ -51,7 +51,7 @@ def job(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
     """
     shown = reader.job(job_id)
     if shown is None:
-        raise UnknownJob(f"there is no job {job_id}", hint="ids are given out once; retention removes old jobs")
+        raise reader.unknown_job(job_id)
     if shown["state"] == JobState.RUNNING:
         _add_progress(state, shown)
     return shown
@@ -75,6 +75,9 @@ def _add_progress(state: State, shown: dict[str, Any]) -> None:
     if cell is None:
         shown["worker"] = None
     else:
+        said = slot.memory.progress() if slot else None
+        if said is not None and (said.id, said.token) == (shown["id"], shown["token"]):
+            shown["progress"] = {"fraction": said.fraction, "text": said.text, "at": instant(said.at_ms)}
         shown["started_at"] = instant(wall_ms() - max(0, boot_ms() - cell.started_ms))
 
 
@@ -84,6 +87,7 @@ def status(state: State, reader: Reader, alerting: Alerting, outboxes: Outboxes)
     reranked = reader.reranked()
     names = sorted({*_named(state), *(name for name, jobs in counts.items() if any(jobs.values()))})
     now_ms = wall_ms()
+    served = _consumers_by_queue(state, reader)
     return {
         "daemon": {
             **_daemon(state),
@@ -94,7 +98,7 @@ def status(state: State, reader: Reader, alerting: Alerting, outboxes: Outboxes)
         },
         "queues": {
             name: _queue(state, name, counts.get(name), oldest.get(name), name in paused, now_ms)
-            | {"reranked": reranked.get(name)}
+            | {"reranked": reranked.get(name), "consumers": served[name] if _pulled(state, name) else None}
             for name in names
         },
         "schedules": reader.schedules_overview(),
@@ -132,8 +136,15 @@ def _queue(
         "detail": pool.detail if pool else None,
         "preloaded": pool.preloaded if pool else None,
         "orphaned": orphaned,
+        "pull": _pulled(state, name),
         "breaker": breaker,
     }
+
+
+def _pulled(state: State, name: str) -> bool:
+    """Whether consumers fetch the jobs of a queue."""
+    table = state.spec.queue(name)
+    return table is not None and table.pull
 
 
 def _scale(state: State, name: str | None) -> dict[str, Any]:
@@ -178,6 +189,25 @@ def _worker(slot: KeeperSlot) -> dict[str, Any]:
         "uptime_s": max(0, boot_ms() - slot.started_at_ms) / 1000,
         "held": len(slot.out),
     }
+
+
+def consumers(state: State, reader: Reader) -> dict[str, Any]:
+    """What consumers hold, lease by lease, and who waits for jobs."""
+    waiting: list[dict[str, Any]] = [
+        {
+            "queue": fetch.request.queue, "consumer": fetch.name, "pid": fetch.connection.peer.pid, "state": "waiting",
+            "token": None, "jobs": [], "since_at": None,
+            "until_at": instant(wall_ms() + max(0, fetch.over_ms - boot_ms())),
+        }
+        for fetch in state.lending.fetches()
+    ]  # fmt: skip
+    return {"consumers": [*reader.consumers(), *waiting]}
+
+
+def _consumers_by_queue(state: State, reader: Reader) -> Counter[str]:
+    """How many consumers hold jobs of each queue, or wait for some."""
+    names = {(each["queue"], each["consumer"]) for each in consumers(state, reader)["consumers"]}
+    return Counter(queue for queue, _ in names)
 
 
 def tree(state: State) -> dict[str, Any]:

@@ -77,7 +77,10 @@ def _trim(work: Work, chores: Archiving) -> None:
     }
     removed = sum(_trim_page(work, chores, which, jobs) for which, jobs in over.items() if jobs)
     work.on_failure(chores.trimmed_to.clear)
-    rest_ms = AGAIN_MS if any(over.values()) else TRIM_EVERY_MS if limited else UNLIMITED_MS
+    goes_on = removed or any(
+        chores.trimmed_to.get(which) for which, jobs in over.items() if jobs
+    )  # or steps alone are left
+    rest_ms = AGAIN_MS if goes_on else TRIM_EVERY_MS if limited else UNLIMITED_MS
     work.afterwards(lambda: setattr(chores, "trim_at_ms", work.boot_ms + rest_ms))
     if removed:
         work.afterwards(lambda: work.state.log.emit("keeper.pruned", count=removed))
@@ -93,7 +96,7 @@ def _trim_page(work: Work, chores: Archiving, which: tuple[str, JobState], over:
     """Delete up to `over` jobs of a queue in a state from the next page of them; returns how many."""
     name, state = which
     page = work.tx.final_after(name, chores.trimmed_to.get(which, 0), TRIM_JOBS)
-    doomed = [job_id for job_id, found in page if found is state][:over]
+    doomed = work.tx.without_steps([job_id for job_id, found in page if found is state])[:over]
     if doomed:
         work.tx.remove(doomed)
     whole = len(page) == TRIM_JOBS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from supervisor.config.spec import Demand
-from supervisor.keeper import breaking, expiring, sources
+from supervisor.keeper import breaking, expiring, parking, sources
 from supervisor.keeper.recall import QUIET_MS
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.sources import Drawn
@@ -46,6 +46,9 @@ def lease_out(work: Work) -> None:
 
 def _lease_pool(work: Work, pool: str) -> bool:
     """Lease from the pool's queues as their turns come; False if the pass has no time for all of them."""
+    if work.state.tasks.apart.get(pool):
+        rooms = rooms_of(work, pool, work.state.workplaces[pool].demand)
+        parking.take_apart(work, pool, sum(room.jobs for room in rooms))
     while (drawn := sources.draw(work, pool, breaking.halted(work))) is not None:
         leased = _lease_queue(work, pool, drawn)
         if leased is None:
@@ -72,7 +75,7 @@ def _lease_queue(work: Work, pool: str, drawn: Drawn) -> bool | None:
             work.state.wants_lease |= work.tx.gave_up
             return work.tx.waiting(drawn.queue) == 0
         sources.charge(work, pool, drawn, len(lease.jobs))
-        hand_out(work, room.slot, lease)
+        hand_out(work, room.slot, parking.divert(work, pool, lease))
         waiting -= len(lease.jobs)
         if work.late(LEASE_UNTIL_US):
             return None

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from supervisor.job import State as JobState
-from supervisor.keeper import callbacks, recall
+from supervisor.keeper import callbacks, consuming, recall
 from supervisor.keeper.housekeeping import CLOCK_LOOK_MS, Chores, back_at_ms
 from supervisor.keeper.slots import Phase
 from supervisor.keeper.work import SETTLE_UNTIL_US, Work
@@ -88,6 +88,8 @@ def _expire_page(work: Work, rows: list[Expiry]) -> set[Expiry]:
 def _decide(work: Work, row: Expiry, where: Standing, facts: Facts) -> Fate:
     """What is to be done about a job, once it was tried to take it back from a worker that has not begun it."""
     if not _applies(row, facts):
+        return Fate.FORGET
+    if not row.ttl and where.token is not None and consuming.cut(work, facts, where.token):
         return Fate.FORGET
     decided = _fate(work, row, where)
     if decided is Fate.TAKE_BACK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -12,13 +13,16 @@ from supervisor.errors import InvalidFlow, JobsupError, PayloadTooLarge, Unknown
 from supervisor.flow.plan import FlowInvalid, Planned, plan
 from supervisor.flow.rules import CALLBACKS, FlowState
 from supervisor.job import GROUP_BYTES_MAX
+from supervisor.keeper import withdrawal
 from supervisor.keeper.children import inner, known_queue, new_job
 from supervisor.keeper.fitting import fitted
-from supervisor.keeper.housekeeping import Chores
+from supervisor.keeper.housekeeping import Chores, kept_as
+from supervisor.keeper.operations import Refuse, Reply
 from supervisor.keeper.pending import PendingGroup
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
+from supervisor.policy.retention import sweep_interval_ms
 from supervisor.store.protocol import FlowStanding, Inserted, NewFlow, NewJob, NewStep
 from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
@@ -33,7 +37,7 @@ CANCEL_AT_ONCE = 100
 RETRY_AT_ONCE = 100
 RETRY_FROM_MAX = 10_000
 PRUNE_AT_ONCE = 200
-PRUNE_EVERY_MS = 60_000
+PRUNE_EVERY_MS = 3_600_000
 
 
 # -- coming in -----------------------------------------------------------------------------------------------------
@@ -61,8 +65,8 @@ def accept(
         _callbacks(state, scope, request, now_ms), request.open, request.into,
     )  # fmt: skip
     until_ms = None if request.within_ms is None else boot_ms + request.within_ms
-    told = PendingGroup(new, size, lambda inserted, _: answer(inserted, planned), refuse, until_ms)
-    state.intake.append(told)
+    pending = PendingGroup(new, size, lambda inserted, _: answer(inserted, planned), refuse, until_ms)
+    state.intake.append(pending)
     hit("keeper.after_accept")
 
 
@@ -153,7 +157,6 @@ def go_on(work: Work) -> None:
     while tx.flows_wait and not work.late(STEPS_UNTIL_US):
         ended = tx.progress_flows(STEPS_AT_ONCE)
         work.final.update(tx.told_ends)
-        hit("keeper.flows")
         for flow in ended:
             work.final.add(flow.id)
             said = partial(state.log.emit, "flow.ended", id=flow.id, called=flow.name or "", state=flow.state.value)
@@ -165,41 +168,26 @@ def go_on(work: Work) -> None:
 def _cancel_some(work: Work) -> None:
     running = work.tx.cancel_steps(CANCEL_AT_ONCE)
     if running:
-        work.afterwards(partial(_interrupt, work.state, running))
-
-
-def _interrupt(state: State, ids: Sequence[int]) -> None:
-    state.withdrawn.update(ids)
-    state.withdraw_at_ms = 0
+        work.afterwards(partial(withdrawal.ask, work.state, running))
 
 
 def prune(work: Work, chores: Chores) -> None:
     """Delete flows that are old enough, with their jobs, some jobs in each pass."""
-    state = work.state
     if work.boot_ms < chores.prune_flows_at_ms:
         return
-    removed = 0
-    retention = state.spec.flow_retention
-    times = (
-        (FlowState.COMPLETED, retention.completed_ms),
-        (FlowState.CANCELLED, retention.cancelled_ms),
-        (FlowState.DEAD, retention.dead_ms),
-    )
-    for ended, kept_ms in times:
+    keep, removed = kept_as(work.state.spec.flow_retention), 0
+    for ended, kept_ms in zip((FlowState.COMPLETED, FlowState.CANCELLED, FlowState.DEAD), keep, strict=True):
         if kept_ms is not None and not removed:
             removed = work.tx.prune_flows(ended, work.now_ms - kept_ms, PRUNE_AT_ONCE)
-    at_ms = work.boot_ms + (20 if removed else PRUNE_EVERY_MS)
+    rest_ms = sweep_interval_ms([keep]) or PRUNE_EVERY_MS
+    at_ms = work.boot_ms + (20 if removed else rest_ms)
     work.afterwards(partial(setattr, chores, "prune_flows_at_ms", at_ms))
 
 
 # -- from outside --------------------------------------------------------------------------------------------------
 
 
-Reply = Callable[[dict[str, Any]], None]
-Refuse = Callable[[JobsupError], None]
-
-
-class OnFlow:
+class OnFlow(ABC):
     """An operation on one flow."""
 
     until_ms: int | None = None
@@ -219,9 +207,9 @@ class OnFlow:
             return partial(self._refused, error)
         return partial(self._done, shown)
 
+    @abstractmethod
     def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any] | None:
         """Do it; what is answered, or None if there is more to do."""
-        raise NotImplementedError
 
     def _refused(self, error: JobsupError) -> bool:
         self.refuse(error)
@@ -255,7 +243,7 @@ class Signal(OnFlow):
     def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
         """Note it, unless it came before."""
         if flow.state is not FlowState.RUNNING:
-            raise WrongState(f"flow {flow.id} is {flow.state.value}: it waits for no signal")
+            raise WrongState(f"flow {flow.id} is {flow.state.value}: it waits for no signal", hint=_look(flow.id))
         first = tx.signal_flow(flow.id, self.name, self.payload)
         return {"id": flow.id, "signal": self.name, "repeated": not first}
 
@@ -275,7 +263,8 @@ class Cancel(OnFlow):
     def act(self, tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
         """Begin; the passes that follow do the rest."""
         if flow.state.final:
-            raise WrongState(f"flow {flow.id} is {flow.state.value}: only a flow that has not ended can be cancelled")
+            error = f"flow {flow.id} is {flow.state.value}: only a flow that has not ended can be cancelled"
+            raise WrongState(error, hint=_look(flow.id))
         tx.cancel_flow(flow.id)
         return _said(tx, flow)
 
@@ -302,15 +291,19 @@ class Retry(OnFlow):
         return None if before_id is not None else _said(tx, flow) | {"count": self.count}
 
 
+def _look(flow_id: int) -> str:
+    return f"jobsctl flow show {flow_id} says how it stands"
+
+
 def _said(tx: Transaction, flow: FlowStanding) -> dict[str, Any]:
     now = tx.flow(flow.id)
     assert now is not None
     return {"id": flow.id, "name": flow.name, "state": now.state.value}
 
 
-def answered(inserted: Inserted, planned: Sequence[Planned]) -> dict[str, Any]:
-    """What the client of a flow hears."""
-    flow, *ids = inserted.ids
+def answered(inserted: Inserted, planned: Sequence[Planned], into: int | None) -> dict[str, Any]:
+    """What the client of a flow hears; a repeated request to add steps is answered with those alone."""
+    flow, *ids = inserted.ids if into is None or not inserted.repeated else [into, *inserted.ids]
     named = {
         each.asked.name: step_id
         for each, step_id in zip(planned, ids, strict=False)

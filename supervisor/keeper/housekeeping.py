@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from supervisor.config.spec import Retention
 from supervisor.errors import StoreError
 from supervisor.keeper import callbacks
 from supervisor.keeper.archive_times import Archiving
@@ -169,9 +170,11 @@ def chores_due(chores: Chores, boot_ms: int) -> bool:
 def keep_of(state: State, queue: str) -> Keep:
     """How long final jobs of a queue are kept; jobs of a queue that left the file stay."""
     spec = state.spec.queue(queue)
-    if spec is None:
-        return FOR_EVER
-    retention = spec.retention
+    return FOR_EVER if spec is None else kept_as(spec.retention)
+
+
+def kept_as(retention: Retention) -> Keep:
+    """How long a configuration keeps what is final."""
     return Keep(retention.completed_ms, retention.cancelled_ms, retention.dead_ms)
 
 

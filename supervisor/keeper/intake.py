@@ -240,7 +240,7 @@ def _flush(work: Work) -> None:
 
 def refuse_overdue(state: State, boot_ms: int, cause: str) -> None:
     """While the store cannot commit, callers wait up to their own time-out and are then told why."""
-    for waiting in (state.intake, state.operations):
+    for waiting in (state.intake, state.operations, state.lending.asked):
         for one in [one for one in waiting if one.until_ms is not None and one.until_ms <= boot_ms]:
             waiting.remove(one)  # type: ignore[arg-type]
             one.refuse(Busy(f"the database cannot be written: {cause}", hint="free the cause, then try again"))

@@ -18,6 +18,7 @@ from typing import Any
 from supervisor.errors import EXIT_IO, JobsupError, StoreError
 from supervisor.keeper import adoption, dispatch, housekeeping
 from supervisor.keeper.alerting import Alerting
+from supervisor.keeper.fetches import Asked
 from supervisor.keeper.intake import refuse_overdue, refuse_unfit
 from supervisor.keeper.outboxes import Outboxes
 from supervisor.keeper.passes import FAILURE_PAUSE_MS, Passes
@@ -225,6 +226,7 @@ class Keeper:
             self.passes.attempt(now_ms)
             self._refuse_overdue()  # a try that fails has taken its time
         self.service.waits.end(now_ms)
+        self.state.lending.end(now_ms)
         self.server.flush()
         dispatch.send_unsent(self.state)
         self.alerting.turn(now_ms)
@@ -243,7 +245,7 @@ class Keeper:
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
         due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, state.loads.next_ms]
-        due.append(state.tasks.unblock_at_ms)
+        due += [state.tasks.unblock_at_ms, state.lending.next_ms]
         due += [self.alerting.next_ms(boot_ms()), state.timetable.wake_ms(leasing=state.leasing)]
         due += [pending.until_ms for pending, _ in state.unfit]
         for at in (*due, self.server.next_deadline_ms(), self.service.waits.next_ms):
@@ -257,7 +259,9 @@ class Keeper:
 
     def _failing_s(self) -> float:
         """How long to wait while the store cannot commit: for the next try, or until somebody must be told why."""
-        waiting: list[PendingGroup | Operation] = [*self.state.intake, *self.state.operations]
+        waiting: list[PendingGroup | Operation | Asked] = [
+            *self.state.intake, *self.state.operations, *self.state.lending.asked
+        ]  # fmt: skip
         overdue = (one.until_ms for one in waiting if one.until_ms is not None)
         return max(0, min([self.passes.retry_at_ms, *overdue]) - boot_ms()) / 1000
 
@@ -271,7 +275,7 @@ class Keeper:
         schedules_ms = state.timetable.wake_ms(leasing=state.leasing)
         due = (
             state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, schedules_ms,
-            state.tasks.unblock_at_ms,
+            state.tasks.unblock_at_ms, state.lending.deadline_ms,
         )  # fmt: skip
         if any(at is not None and now_ms >= at for at in due):
             return True
@@ -283,8 +287,8 @@ class Keeper:
         """Whether something waits for nothing but a pass."""
         state = self.state
         leases = state.wants_lease and state.leasing
-        waiting = state.intake or state.operations or state.certificates or state.unowned
-        return bool(leases or waiting or self.outboxes.waiting)
+        asked = state.intake or state.operations or state.lending.wanted or self.outboxes.waiting
+        return bool(leases or asked or state.certificates or state.unowned)
 
     def _dry(self, number: int) -> bool:
         """Whether a worker whose bell rang has nothing left to do."""
@@ -294,7 +298,7 @@ class Keeper:
     def _tell_waiters(self, work: Work, operating: bool) -> None:
         """An operation may have ended any job; everything else says which ones it ended."""
         waits = self.service.waits
-        waits.tell(waits.jobs if operating else work.final, self.reader.job_or_flow)
+        waits.tell(waits.jobs if operating else work.final, self.reader.ended_among, self.reader.job_or_flow)
         self.state.timetable.hear(work.final, everything=operating, boot_ms=boot_ms())
         self.service.handle_postponed()
 
@@ -355,6 +359,7 @@ class Keeper:
                 self.selector.select(FINISH_PAUSE_MS / 1000)
         self.service.refuse_all("the daemon is stopping")
         self.service.waits.end(1 << 62)
+        state.lending.end(1 << 62)
         self.server.flush()
         state.store.close()
         state.log.emit("keeper.finished", committed=state.committed_jobs - before, settled=state.settled_jobs)
@@ -362,7 +367,8 @@ class Keeper:
 
     def _unwritten(self) -> bool:
         state = self.state
-        return bool(self.server.requests or state.intake or state.buffer or state.operations or state.certificates)
+        asked = state.intake or state.buffer or state.operations or state.lending.asked
+        return bool(self.server.requests or asked or state.certificates)
 
     def _give_up(self) -> int:
         state = self.state

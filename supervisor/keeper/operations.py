@@ -10,7 +10,7 @@ from typing import Any
 from supervisor.errors import JobsupError, NotUnique, UnknownJob, UsageError, WrongState
 from supervisor.job import IllegalTransition
 from supervisor.job import State as JobState
-from supervisor.keeper import breaking
+from supervisor.keeper import breaking, withdrawal
 from supervisor.keeper.state import State
 from supervisor.policy.breaker import CLOSED
 from supervisor.store.history import Search
@@ -84,11 +84,7 @@ class Cancel(ById):
             raise WrongState(
                 f"job {job_id} is {tx.standing([job_id])[job_id].state}: only unfinished jobs can be cancelled"
             ) from None
-        return partial(self._withdraw, job_id) if state is JobState.RUNNING else None
-
-    def _withdraw(self, job_id: int) -> None:
-        self.state.withdrawn.add(job_id)
-        self.state.withdraw_at_ms = 0
+        return partial(withdrawal.ask, self.state, [job_id]) if state is JobState.RUNNING else None
 
 
 class Retry(ById):

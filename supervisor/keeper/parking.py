@@ -6,15 +6,18 @@ by that (`Unknown`). What a foreman has published after its import decides when 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+
+import msgspec
 
 from supervisor.keeper.fitting import runs_one_thing
 from supervisor.keeper.published import Tasks
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.policy.reason import Reason
-from supervisor.policy.tasks import Known, Need, meets
-from supervisor.store.protocol import Facts
+from supervisor.policy.tasks import Known, Need, meets, need_of
+from supervisor.store.protocol import Facts, Lease, LeasedJob
 
 UNBLOCK_AT_ONCE = 128
 SAID_MAX = 1_000
@@ -33,8 +36,49 @@ def park(work: Work, facts: Facts, token: int, need: Need) -> None:
         return
     state = work.state
     work.afterwards(partial(_say, state, facts, need))
-    if meets(state.tasks.table(state.pool_of(facts.queue)), need) and state.tasks.unblock_at_ms is None:
-        work.afterwards(partial(setattr, state.tasks, "unblock_at_ms", work.boot_ms + AGAIN_MS))
+    tables = state.tasks.tables(state.pools_of(facts.queue))
+    if any(meets(table, need) for table in tables) and state.tasks.unblock_at_ms is None:
+        at_ms = work.boot_ms + (AGAIN_MS if len(tables) == 1 else 0)
+        work.afterwards(partial(setattr, state.tasks, "unblock_at_ms", at_ms))
+
+
+def divert(work: Work, pool: str, lease: Lease) -> Lease:
+    """A lease without what the code of this pool does not run, where its queue has other pools: that is theirs.
+
+    Nothing of it is sent: the jobs wait as blocked ones until a worker of such a pool has room.
+    """
+    state = work.state
+    if len(state.pools_of(lease.queue)) == 1:
+        return lease
+    table, kept = state.tasks.table(pool), []
+    for job in lease.jobs:
+        need = _need_of(job)
+        if meets(table, need):
+            kept.append(job)
+            continue
+        work.tx.park(lease.token, job.id, need)
+        for other in state.pools_of(lease.queue):
+            if meets(state.tasks.table(other), need):
+                state.tasks.apart.setdefault(other, set()).add((lease.queue, need))
+        state.wants_lease = True
+    return lease if len(kept) == len(lease.jobs) else lease._replace(jobs=kept)
+
+
+def take_apart(work: Work, pool: str, jobs_max: int) -> None:
+    """Let what only some pools of a queue run come first, now that this one, which does, has room for so many."""
+    waiting = work.state.tasks.apart.get(pool)
+    for queue, need in sorted(waiting) if waiting else ():
+        if jobs_max <= 0:
+            return
+        found = work.tx.unblock(queue, need, jobs_max, first=True)
+        if not found:
+            work.afterwards(partial(work.state.tasks.apart[pool].discard, (queue, need)))
+        jobs_max -= found
+
+
+def _need_of(job: LeasedJob) -> Need:
+    own = msgspec.json.decode(job.options) if job.options else {}
+    return need_of(own.get("task"), own.get("version"))
 
 
 def _say(state: State, facts: Facts, need: Need) -> None:
@@ -56,6 +100,10 @@ def keep_up(work: Work) -> None:
         return
     left = UNBLOCK_AT_ONCE
     for queue, needs in work.tx.needs().items():
+        pools = work.state.pools_of(queue)
+        if len(pools) > 1:
+            _note_apart(work, pools, queue, needs)
+            continue
         table = tasks.table(work.state.pool_of(queue))
         anything = runs_one_thing(work.state, queue)
         for need in needs:
@@ -66,6 +114,16 @@ def keep_up(work: Work) -> None:
         work.afterwards(partial(setattr, tasks, "unblock_at_ms", None))
     else:
         work.afterwards(partial(setattr, work.state, "wants_lease", True))
+
+
+def _note_apart(work: Work, pools: Sequence[str], queue: str, needs: Sequence[Need]) -> None:
+    """What of a queue with several pools waits for one of them: it is let go on when that has room."""
+    tasks = work.state.tasks
+    for pool in pools:
+        met = {(queue, need) for need in needs if meets(tasks.table(pool), need)}
+        if met:
+            tasks.apart.setdefault(pool, set()).update(met)
+            work.state.wants_lease = True
 
 
 def _written(tasks: Tasks, pool: str, known: tuple[Known, ...]) -> None:

@@ -11,10 +11,12 @@ from supervisor.errors import StoreError
 from supervisor.keeper import (
     archiving,
     breaking,
+    consuming,
     dispatch,
     expiring,
     flows,
     housekeeping,
+    lending,
     parking,
     recall,
     sources,
@@ -112,6 +114,9 @@ class Passes:
         self._judge(work)
         self._own(work)
         self._settle(work)
+        consuming.hear(work)
+        lending.take_back_undelivered(work)
+        consuming.end_over(work)
         if intake:
             insert(work, flush=flush)
             self._relay(work)
@@ -130,6 +135,8 @@ class Passes:
         flows.go_on(work)
         if state.leasing:
             dispatch.lease_out(work)
+        if intake:
+            lending.lend_out(work)
         housekeeping.prune(work, self._chores)
         flows.prune(work, self._chores)
         housekeeping.forget_requests(work, self._chores)

@@ -28,6 +28,8 @@ class Tasks:
         """Published, and not in the rows yet."""
         self.said: set[tuple[str, Need]] = set()
         """What was logged that jobs of a queue wait for; once for each, until its code arrives."""
+        self.apart: dict[str, set[tuple[str, Need]]] = {}
+        """By pool: what blocked jobs of queues need that it runs and another pool of the queue may not."""
         self.unblock_at_ms: int | None = 0
         """When to look for parked jobs that can run now; a new keeper does at once."""
 
@@ -55,6 +57,10 @@ class Tasks:
     def table(self, pool: str | None) -> Table:
         """The tasks of a pool by all of their names; none of what is no pool."""
         return {} if pool is None else self._tables.get(pool, {})
+
+    def tables(self, pools: Sequence[str]) -> list[Table]:
+        """The tasks of several pools."""
+        return [self.table(pool) for pool in pools]
 
     def check(self, schema: str) -> Check | None:
         """What raises if a payload does not fit; None for a schema that nobody can read."""

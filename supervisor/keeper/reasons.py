@@ -6,11 +6,11 @@ from typing import Any
 
 from supervisor.config.names import short_name
 from supervisor.config.spec import Spec
-from supervisor.errors import UnknownJob
 from supervisor.job import State as JobState
 from supervisor.keeper.state import State
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.reason import Reason
+from supervisor.policy.tasks import meets, need_of
 from supervisor.store import breaker_view
 from supervisor.store.explain import Explained
 from supervisor.store.reader import Reader, instant
@@ -28,15 +28,26 @@ def explain(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
     """
     found = reader.explain(job_id, state.discipline, wall_ms())
     if found is None:
-        raise UnknownJob(f"there is no job {job_id}", hint="ids are given out once; retention removes old jobs")
+        raise reader.unknown_job(job_id)
     reasons = found.reasons
     if found.state is JobState.RUNNING:
         reasons = [_running(state, job_id, reasons[0])]
+    elif found.state is JobState.BLOCKED:
+        reasons = [_of_code(state, found.queue, reason) for reason in reasons]
     elif found.state is JobState.QUEUED:
         known = [*of_queue(state, found.queue), *reasons]
         reasons = sorted(known, key=lambda reason: FIRST.index(reason.kind) if reason.kind in FIRST else len(FIRST))
         reasons = reasons or [of_workers(state, found.queue)]
     return shown(job_id, found, reasons)
+
+
+def _of_code(state: State, queue: str, reason: Reason) -> Reason:
+    """A job that only some pools of its queue run waits for a worker of theirs."""
+    if reason.kind != "no_code":
+        return reason
+    need = need_of(reason.facts["task"], reason.facts["version"])
+    pool = next((pool for pool in state.pools_of(queue) if meets(state.tasks.table(pool), need)), None)
+    return reason if pool is None else Reason("other_code", {**reason.facts, "pool": pool})
 
 
 def without_keeper(spec: Spec, found: Explained, breaker: Breaker | None) -> list[Reason]:
@@ -58,8 +69,8 @@ def of_breaker(spec: Spec, queue: str, known: Breaker | None) -> list[Reason]:
 
 def of_queue(state: State, queue: str) -> list[Reason]:
     """What keeps all jobs of a queue waiting, beside what the rows say."""
-    pool = state.pool_of(queue)
-    if pool is None:
+    pool, pulled = state.pool_of(queue), state.queue(queue).pull
+    if pool is None and not pulled:
         return [Reason("orphaned", {"queue": queue})]
     found = []
     if state.failure is not None:
@@ -69,6 +80,8 @@ def of_queue(state: State, queue: str) -> list[Reason]:
     elif not state.leasing:
         found.append(Reason("stopping"))
     found += of_breaker(state.spec, queue, state.breakers.get(queue))
+    if pool is None:
+        return found
     said = state.pools.get(pool)
     if said is not None and said.circuit != "closed":
         found.append(
@@ -81,6 +94,8 @@ def of_queue(state: State, queue: str) -> list[Reason]:
 
 def of_workers(state: State, queue: str) -> Reason:
     """Nothing keeps the job waiting: its turn comes when a worker has room."""
+    if state.queue(queue).pull and not any(fetch.request.queue == queue for fetch in state.lending.fetches()):
+        return Reason("no_consumer", {"queue": queue})
     pool = state.pool_of(queue)
     slots = state.ready_slots(pool) if pool else []
     if slots and not any(slot.idle for slot in slots):

@@ -17,7 +17,7 @@ import msgspec
 
 from supervisor.config.names import SEPARATOR, internal_name, scope_of, short_name
 from supervisor.config.spec import Access, Spec
-from supervisor.errors import Denied, JobsupError, NotRunning, UnknownJob, UnknownSchedule
+from supervisor.errors import Denied, JobsupError, NotRunning, UnknownSchedule
 from supervisor.keeper.children import inner
 from supervisor.keeper.pending import Operation
 from supervisor.store.history import Replay
@@ -28,7 +28,6 @@ from supervisor.wire import messages
 from supervisor.wire.connection import Connection, Peer
 
 Reply = dict[str, Any]
-NO_SUCH_JOB = "ids are given out once; retention removes old jobs"
 KEY_SEPARATOR = " "
 """Between a scope and a request key: no client can send one, so no key of one scope is that of another."""
 EVERYTHING = f"{SEPARATOR}*"
@@ -65,7 +64,7 @@ class Scope:
         """
         queue = self._reader.queue_of_job(job_id)
         if queue is None or not self.owns(queue):
-            raise UnknownJob(f"there is no job {job_id}", hint=NO_SUCH_JOB)
+            raise self._reader.unknown_job(job_id, self.name)
 
     def check_job_or_flow(self, number: int) -> None:
         """Refuse what is of another scope in the words for what does not exist.
@@ -89,7 +88,7 @@ class Scope:
         if not self.name:
             return error
         told = copy.copy(error)
-        told.message, told.hint = self.said(error.message) or "", self.said(error.hint)
+        told.message, told.hint = self.said(error.message) or "", self.said(error.hint) or ""
         return told
 
 
@@ -283,6 +282,22 @@ def _node(node: Reply) -> Reply:
     return node | {"queue": name, "path": node["path"].replace(internal, name), "parent": parent}
 
 
+def _fetch(scope: Scope, request: messages.Fetch) -> messages.Fetch:
+    """Its key is one of the scope."""
+    inside = _queue(scope, request)
+    if not scope.name or request.key is None:
+        return inside
+    return msgspec.structs.replace(inside, key=f"{scope.name}{KEY_SEPARATOR}{request.key}")
+
+
+def _fetched(scope: Scope, reply: Reply) -> Reply:
+    return reply | {"jobs": [_named(scope, job) for job in reply["jobs"]]}
+
+
+def _consumers(scope: Scope, reply: Reply) -> Reply:
+    return {"consumers": [_named(scope, each) for each in reply["consumers"] if scope.owns(each["queue"])]}
+
+
 PASSAGES: Mapping[type, Passage] = {
     messages.Enqueue: Passage(_enqueue),
     messages.Hello: Passage(None, _hello),
@@ -312,6 +327,12 @@ PASSAGES: Mapping[type, Passage] = {
     messages.Edit: Passage(_edit, _named),
     messages.Delete: Passage(_delete),
     messages.Scale: Passage(_queue, _named),
+    messages.Fetch: Passage(_fetch, _fetched),
+    messages.Extend: Passage(),
+    messages.Ack: Passage(None, _named),
+    messages.Fail: Passage(None, _named),
+    messages.Release: Passage(),
+    messages.Consumers: Passage(None, _consumers),
     messages.CronList: Passage(_schedules, _listed),
     messages.CronShow: Passage(_schedule, _planned),
     messages.CronAdd: Passage(_add, _planned),

@@ -32,6 +32,8 @@ from supervisor.keeper import (
 from supervisor.keeper.access import allowed
 from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.children import known_queue
+from supervisor.keeper.fetches import Asked, Fetching
+from supervisor.keeper.lending import not_pulled
 from supervisor.keeper.outboxes import Outboxes
 from supervisor.keeper.pending import Operation
 from supervisor.keeper.private import Private
@@ -53,6 +55,7 @@ JOB_BYTES = 512
 """What a job that waits takes beside its payload; without it, a flood of tiny ones would know no bound."""
 CLOGGED_BYTES = 16 * 1024 * 1024
 CLOGGED_OPERATIONS = 1_000
+ASKED_MAX = 10_000
 
 
 class Service:
@@ -111,6 +114,12 @@ class Service:
             messages.Reload: self._reload,
             messages.AlertsTest: self._alerts_test,
             messages.Scale: self._scale,
+            messages.Fetch: self._fetch,
+            messages.Extend: self._hear,
+            messages.Ack: self._hear,
+            messages.Fail: self._hear,
+            messages.Release: self._hear,
+            messages.Consumers: lambda conn, req: self._reply(conn, req.id, answers.consumers(state, reader)),
         }
 
     def read_requests(self) -> None:
@@ -170,10 +179,14 @@ class Service:
 
     def _check_access(self, request: messages.AnyRequest, connection: Connection) -> None:
         access = self.boundary.access(self.state.spec, connection)
-        if not allowed(access, request.access, connection.peer):
-            op = str(request.__struct_config__.tag)
-            self._note_denied(op, connection.peer.uid)
-            raise Denied(f"user {connection.peer.uid} may not {op}", hint=f"[access] {request.access} lists who may")
+        needed = [request.access]
+        if isinstance(request, messages.Ack) and request.enqueue:
+            needed.append("enqueue")  # what comes along must be allowed as if it stood alone
+        for verbs in needed:
+            if not allowed(access, verbs, connection.peer):
+                op = str(request.__struct_config__.tag)
+                self._note_denied(op, connection.peer.uid)
+                raise Denied(f"user {connection.peer.uid} may not {op}", hint=f"[access] {verbs} lists who may")
 
     def _note_denied(self, op: str, uid: int) -> None:
         """Who is denied may ask as often as he likes; the log hears of it once a minute."""
@@ -233,7 +246,7 @@ class Service:
         self._check_room()
         flows.accept(
             self.state, request, self.boundary.asking.name, wall_ms(), boot_ms(),
-            lambda inserted, planned: reply(flows.answered(inserted, planned)), refuse,
+            lambda inserted, planned: reply(flows.answered(inserted, planned, request.into)), refuse,
         )  # fmt: skip
 
     def _flow_show(self, connection: Connection, request: messages.FlowShow) -> None:
@@ -374,6 +387,30 @@ class Service:
             self._known(request.queue)
         self._start(deletion.Delete(self.state, request, *self._ways(connection, request.id)), request)
 
+    # -- consumers ---------------------------------------------------------------------------------------------
+
+    def _fetch(self, connection: Connection, request: messages.Fetch) -> None:
+        self._needs_daemon("lend jobs")
+        if not known_queue(self.state.spec, request.queue).pull:
+            raise not_pulled(request.queue)
+        ways, scope = self._ways(connection, request.id), self.boundary.asking.name
+        self.state.lending.add(Fetching(connection, request, scope, *ways, boot_ms() + request.wait_ms))
+
+    def _hear(self, connection: Connection, request: messages.Writing) -> None:
+        """Let what a consumer says wait for the next pass, in which all that is said is written at once."""
+        self._needs_daemon("hear consumers")
+        self._check_room()
+        lending = self.state.lending
+        if len(lending.asked) >= ASKED_MAX:
+            raise Busy(f"{ASKED_MAX:,} consumers wait to be heard already", hint="try again later")
+        until_ms = None if request.within_ms is None else boot_ms() + request.within_ms
+        ways = self._ways(connection, request.id)
+        lending.asked.append(Asked(request, self.boundary.asking.name, *ways, until_ms))
+
+    def _needs_daemon(self, what: str) -> None:
+        if self.state.control is None:
+            raise NotRunning(f"no daemon runs that could {what}", hint="start jobsupd")
+
     # -- schedules ---------------------------------------------------------------------------------------------
 
     def _cron_list(self, connection: Connection, request: messages.CronList) -> None:
@@ -459,6 +496,9 @@ class Service:
         self.state.unfit.clear()
         for operation in self.state.operations:
             operation.refuse(Busy(cause))
+        for asked in self.state.lending.asked:
+            asked.refuse(Busy(cause))
+        self.state.lending.asked.clear()
         for connection, frame in self._postponed:
             self._refuse(connection, request_id(frame), Busy(cause))
         self._postponed.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
@@ -37,7 +36,6 @@ from supervisor.unix import ring
 from supervisor.unix.ring import Record, RingDamaged
 from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
 
-chance = random.SystemRandom().random
 decode = msgspec.msgpack.decode
 RUN_US_MAX = 10**15
 CLASSES_MAX = 64
@@ -54,6 +52,8 @@ TaskNeeded = Annotated[str, msgspec.Meta(max_length=TASK_NAME_MAX)]
 """Empty: the job names no task."""
 VersionNeeded = Annotated[int, msgspec.Meta(ge=0, le=VERSION_MAX)]
 """0: any."""
+Kept = tuple[Annotated[str, msgspec.Meta(max_length=100)], Annotated[bytes, msgspec.Meta(max_length=16 * 1024)]]
+"""A name, empty for the cursor, and JSON."""
 SnoozeMs = Annotated[int, msgspec.Meta(ge=0, le=MAX_MS)]
 
 
@@ -126,6 +126,8 @@ def settle_records(work: Work, slot: KeeperSlot, records: Sequence[Record]) -> N
             run_us += took_us
         elif kind == ring.HANDBACK:
             _hand_back(work, slot, record)
+        elif kind == ring.CHECKPOINT:
+            _keep(work, slot, record)
         else:
             others.append(_report(work, slot, record))
     leases = work.tx.open_leases()
@@ -155,6 +157,19 @@ def _hand_back(work: Work, slot: KeeperSlot, record: Record) -> None:
     except msgspec.MsgspecError:
         return
     work.ended(slot, give_back(work, record.token, ids), record.token)
+
+
+def _keep(work: Work, slot: KeeperSlot, record: Record) -> None:
+    """A value that a run keeps for the next one: under the lease that the run has, or not at all."""
+    lease = work.tx.open_leases().get(record.token)
+    if lease is None or lease.owner != slot.owner:
+        return
+    try:
+        name, value = decode(record.data, type=Kept)
+        msgspec.json.decode(value)
+    except UNREADABLE:
+        return
+    work.tx.checkpoint(record.token, record.id, name, value)
 
 
 def give_back(work: Work, token: int, ids: Iterable[int]) -> list[int]:
@@ -202,7 +217,7 @@ def apply(work: Work, facts: Facts, report: Report) -> None:
         held = policy.after_outage(facts.history, budgets_of(work, facts), work.now_ms)
         write(work, facts, report.token, report.started_at_ms, held, None)
         return
-    decision = policy.settle(facts.history, budgets_of(work, facts), outcome, work.now_ms, chance())
+    decision = policy.settle(facts.history, budgets_of(work, facts), outcome, work.now_ms, work.state.chance())
     if isinstance(outcome, RateLimited) and isinstance(decision, policy.Later):
         work.tx.shut(facts.queue, facts.key if outcome.key_only else "", decision.due_at_ms)
     write(work, facts, report.token, report.started_at_ms, decision, error_of(outcome))

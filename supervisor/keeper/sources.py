@@ -33,7 +33,7 @@ def draw(work: Work, pool: str, passed: set[str]) -> Drawn | None:
 def backlog(work: Work, pool: str) -> int:
     """Jobs that this pool's workers could be leased now, over all queues that it draws from; none behind a breaker."""
     total = sum(work.tx.backlog(source) for source in work.state.spec.sources_of(pool))
-    halted = [queue for queue in breaking.halted(work) if work.state.pool_of(queue) == pool]
+    halted = [queue for queue in breaking.halted(work) if pool in work.state.pools_of(queue)]
     return max(0, total - sum(map(work.tx.waiting, halted)))
 
 

@@ -15,7 +15,7 @@ def take_back(work: Work) -> None:
         if jobs_allowed(work, queue) is None:
             state.standstill.queues.discard(queue)  # the configuration was changed meanwhile
             continue
-        slots = list(state.slots_of(state.pool_of(queue) or queue))
+        slots = [slot for pool in state.pools_of(queue) or (queue,) for slot in state.slots_of(pool)]
         for slot in slots:
             if _holds_unbegun(work, slot, queue):
                 recall.recall(work, slot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,6 +12,7 @@ from supervisor.config.spec import Demand, Queue, Spec
 from supervisor.errors import JobsupError
 from supervisor.keeper.alerts import Alerts
 from supervisor.keeper.archive_times import Archiving
+from supervisor.keeper.fetches import Lending
 from supervisor.keeper.load import Loads
 from supervisor.keeper.pending import Operation, PendingGroup
 from supervisor.keeper.published import Tasks
@@ -63,6 +65,9 @@ class Overdue:
 class State:
     """Everything that the keeper's parts share."""
 
+    chance: Callable[[], float] = random.SystemRandom().random
+    """What the jitter of retries is drawn from, in [0, 1)."""
+
     def __init__(self, spec: Spec, store: SqliteStore, log: Log, boot_id: str, epoch: int) -> None:
         self.store = store
         self.log = log
@@ -103,6 +108,7 @@ class State:
         """The outage breakers that are not as they were made: a cache of their rows."""
         self.standstill = Standstill()
         self.overdue = Overdue()
+        self.lending = Lending()
         self.timetable = Timetable()
         self.tasks = Tasks()
         self.wants_lease = True
@@ -114,14 +120,16 @@ class State:
         self.failing_since_ms: int | None = None
         self.failure: str | None = None
         self.archiving = Archiving()
-        self.committed_jobs = 0
-        self.settled_jobs = 0
+        self.committed_jobs = self.settled_jobs = 0
 
     def use(self, spec: Spec) -> None:
         """Work by this configuration from now on."""
         self.spec = spec
         self.workplaces = spec.workplaces
-        self.pool_of_table = {table: pool for pool in self.workplaces for table in spec.sources_of(pool)}
+        self.pools_of_table: dict[str, tuple[str, ...]] = {}
+        for pool in self.workplaces:
+            for table in spec.sources_of(pool):
+                self.pools_of_table[table] = (*self.pools_of_table.get(table, ()), pool)
         self._disciplines: dict[str, Discipline] = {}
         self.store.govern(self.discipline)
         self.room_made = True  # whoever waits for room is looked at by the new rules
@@ -140,8 +148,12 @@ class State:
         return found
 
     def pool_of(self, queue: str) -> str | None:
-        """The pool that draws from a queue; None for one that left the file."""
-        return self.pool_of_table.get(self.discipline(queue).group)
+        """The pool that draws from a queue, the first of several; None for one that left the file."""
+        return next(iter(self.pools_of(queue)), None)
+
+    def pools_of(self, queue: str) -> tuple[str, ...]:
+        """The pools that draw from a queue: one, or several that run tasks."""
+        return self.pools_of_table.get(self.discipline(queue).group, ())
 
     def demand(self, pool: str, queue: str) -> Demand:
         """How many jobs of a queue a worker is handed at once: as the queue says, else as its pool does."""

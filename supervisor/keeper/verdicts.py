@@ -7,7 +7,7 @@ import msgspec
 from supervisor.job import Failed
 from supervisor.keeper import breaking
 from supervisor.keeper.allowance import budgets_of
-from supervisor.keeper.settling import chance, error_of, give_back, settle_to_end, write
+from supervisor.keeper.settling import error_of, give_back, settle_to_end, write
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
@@ -84,14 +84,14 @@ def _charge(work: Work, facts: Facts, token: int, started_at_ms: int, certificat
         case Charge.CRASH:
             error = crash_error(certificate)
             breaking.failed(work, facts, Failed(error.message, kind=CRASH, classes=(CRASH,)))
-            decision = policy.after_crash(facts.history, budgets, work.now_ms, chance())
+            decision = policy.after_crash(facts.history, budgets, work.now_ms, work.state.chance())
         case Charge.FAILURE:
             failed = Failed("the job ran out of time, and its worker had to be killed", kind="timeout")
             error = _with_stacks(error_of(failed), certificate)
             if breaking.failed(work, facts, failed):
                 decision, error = policy.after_outage(facts.history, budgets, work.now_ms), None
             else:
-                decision = policy.after_failure(facts.history, budgets, failed, work.now_ms, chance())
+                decision = policy.after_failure(facts.history, budgets, failed, work.now_ms, work.state.chance())
         case Charge.CANCELLED:
             error = AttemptError("cancelled", "cancelled by a client while it ran")
             decision = policy.Withdraw("cancelled by a client while it ran")

@@ -57,9 +57,16 @@ class Waits:
         if len(self._ends) > self._sweep_at:
             self._sweep()
 
-    def tell(self, ended: Iterable[int], look: Callable[[int], dict[str, Any] | None]) -> None:
-        """Answer those who wait for jobs of which a run has just ended, if it was the last; `look` shows a job."""
-        for job_id in self._of_job.keys() & set(ended):
+    def tell(
+        self, ended: Iterable[int], finals: Callable[[set[int]], Iterable[int]],
+        look: Callable[[int], dict[str, Any] | None],
+    ) -> None:  # fmt: skip
+        """Answer those who wait for jobs of which a run has just ended, if it was the last.
+
+        `finals` picks those that are final or gone, all at once; `look` shows one of them.
+        """
+        waited = self._of_job.keys() & set(ended)
+        for job_id in finals(waited) if waited else ():
             shown = look(job_id)
             if shown is None or shown["state"] in FINAL_VALUES:
                 for waiter in self._of_job.pop(job_id):

@@ -5,6 +5,8 @@ A cancel is a row; this is the memory of who must still hear of it. A new keeper
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from supervisor.keeper import recall
 from supervisor.keeper.slots import Phase
 from supervisor.keeper.state import State
@@ -14,6 +16,12 @@ from supervisor.wire.control import CancelRunning
 
 AGAIN_MS = 10
 """A job that was on its way to its worker can be neither interrupted nor taken back yet."""
+
+
+def ask(state: State, ids: Iterable[int]) -> None:
+    """These were cancelled while a worker had them: it is to hear of it in the next pass. Follows the commit."""
+    state.withdrawn.update(ids)
+    state.withdraw_at_ms = 0
 
 
 def withdraw(work: Work) -> None:

@@ -22,6 +22,8 @@ POINTS: dict[str, str] = {
     "keeper.after_recall": "keeper: chunks were taken back, their jobs are not leased anew",
     "keeper.read_position": "keeper: outcomes and the read position are in the transaction, uncommitted",
     "keeper.before_free": "keeper: outcomes are committed, the ring's space is not given back",
+    "keeper.after_lend": "keeper: a lease of a consumer is committed, and it is not told",
+    "keeper.consumer_heard": "keeper: what a consumer says is written, and not committed",
     "keeper.verdict": "keeper: a certificate was read, the verdict is not committed",
     "keeper.before_answer": "keeper: a verdict is committed, the certifier was not told",
     "keeper.before_flush": "keeper: buffered groups were answered, not committed",
@@ -36,6 +38,7 @@ POINTS: dict[str, str] = {
     "migrate.step": "keeper: a migration has run, uncommitted",
     "worker.after_take": "worker: a chunk was received, no job of it begun",
     "worker.after_begin": "worker: the cell names the job, the handler has not been called",
+    "worker.after_checkpoint": "worker: a value that the run keeps is in the ring, the handler goes on",
     "worker.after_run": "worker: the handler has returned, its outcome is nowhere",
     "worker.after_record": "worker: the outcome is in the ring, the cell still names the job",
     "worker.before_bell": "worker: outcomes are in the ring, the bell is not rung",
@@ -115,7 +118,7 @@ def _strike(name: str) -> bool:
 
 def _first_of_all_processes(name: str) -> bool:
     """With JOBSUP_FAILPOINT_DIR, a point strikes once for all processes: a successor must not die of it again."""
-    folder = os.environ.get("JOBSUP_FAILPOINT_DIR")
+    folder = _folder()
     if not folder or _armed[name][1] == 0:
         return True
     try:
@@ -125,9 +128,17 @@ def _first_of_all_processes(name: str) -> bool:
     return True
 
 
+def _folder() -> str | None:
+    """Where strikes are noted, made if need be."""
+    folder = os.environ.get("JOBSUP_FAILPOINT_DIR")
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+    return folder
+
+
 def _report(name: str) -> None:
     """Leave a line that says who struck where, so that a test knows that its condition was met."""
-    folder = os.environ.get("JOBSUP_FAILPOINT_DIR")
+    folder = _folder()
     if folder:
         fd = os.open(f"{folder}/hits", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o666)
         os.write(fd, f"{name} {os.getpid()}\n".encode())

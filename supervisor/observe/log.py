@@ -48,6 +48,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "job.parked": (WARNING, "job {id} of {queue} is blocked, and so are others of its task: {why}"),
     "keeper.verdict": (INFO, "worker {pid} of {pool} ended ({cause}): {jobs}"),
     "keeper.discharge": (DEBUG, "worker {pid} of {pool} ended ({cause}): {jobs}"),
+    "keeper.lease_over": (WARNING, "consumer {consumer} of {queue} was not heard of in time (lease {token}): {jobs}"),
     "keeper.stale": (WARNING, "a late report about job {id} changed nothing: its lease {token} is over"),
     "keeper.ring_damaged": (ERROR, "the outcome ring of worker {pid} of {pool} is damaged: {error}"),
     "keeper.no_room": (ERROR, "a job of {pool} waits: {error}; trying again"),
@@ -81,7 +82,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "breaker.closed": (INFO, "queue {queue}: breaker closed"),
     "callback.dropped": (WARNING, "the callback about job {id} to queue {queue} was dropped: {error}"),
     "job.snoozed": (INFO, "job {id} of {queue} runs again in {delay_s} s, without charge (on_error): {message}"),
-    "pool.ready": (INFO, "pool {pool}: {workers} workers ready"),
+    "pool.ready": (INFO, "pool {pool}: {ready} of {workers} workers ready"),
     "pool.scaled": (INFO, "pool {pool} scaled from {before} to {after}: {reason}"),
     "pool.circuit": (ERROR, "pool {pool}: circuit {circuit}: {reason}"),
     "pool.worker_died": (WARNING, "pool {pool}: worker {pid} on slot {slot} ended with {status}"),
@@ -153,6 +154,10 @@ class Log:
     @property
     def _to_journal(self) -> bool:
         return isinstance(self._sink, Journal)
+
+    def close(self) -> None:
+        """Close what lines are written to; nothing is logged any more."""
+        self._sink.close()
 
     def _open(self) -> Sink | Journal:
         if self._where == "journald" or (self._where == "auto" and _stderr_is_journal()):

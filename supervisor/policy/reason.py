@@ -119,10 +119,13 @@ def _come(count: int) -> str:
 SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "final": _final,
     "running": lambda f: f"it is running (lease {f['token']})",
+    "consumer": lambda f: f"consumer {f['consumer']} has it for another {_soon(f)} (lease {f['token']})",
+    "no_consumer": lambda f: f"no consumer is asking for jobs of queue {f['queue']}",
     "handed_out": lambda f: f"a worker has it and has not begun it (lease {f['token']})",
     "due_later": _due,
     "no_code": _no_code,
     "steps": _steps,
+    "other_code": lambda f: f"it waits for a worker of pool {f['pool']}, whose code knows task {f['task']}",
     "orphaned": lambda f: f"queue {f['queue']} is not in the configuration; jobsctl move takes its jobs elsewhere",
     "paused": lambda f: f"queue {f['queue']} is paused; jobsctl resume {f['queue']} lets it go on",
     "breaker": lambda f: f"the breaker of queue {f['queue']} is {f['said']}",

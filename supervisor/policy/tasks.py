@@ -17,6 +17,15 @@ class Need(NamedTuple):
     version: int
 
 
+NO_TASK = ""
+"""What a job needs that names no task: it was enqueued before its queue had tasks."""
+
+
+def need_of(task: str | None, version: int | None) -> Need:
+    """What a job needs that says this of itself."""
+    return Need(task or NO_TASK, version or 0)
+
+
 class Known(NamedTuple):
     """A task that code has published. It runs payloads from version `oldest` to `version`.
 

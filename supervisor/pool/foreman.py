@@ -33,7 +33,7 @@ from supervisor.tree import commands as do
 from supervisor.tree import events as on
 from supervisor.tree.deadlines import next_deadline_ms
 from supervisor.tree.groups import settled
-from supervisor.tree.model import CircuitState, Ending, Phase, plant
+from supervisor.tree.model import CircuitState, Ending, Phase, Status, plant
 from supervisor.tree.react import react
 from supervisor.unix.clock import boot_ms
 from supervisor.unix.inheritance import FOREMAN_ESCALATED, ForemanInheritance
@@ -131,7 +131,8 @@ class Foreman:
         if up and not self._up_said:
             self._up_said = True
             self._voice.master.send(control.Ready())
-            self._log.emit("pool.ready", pool=self._queue.name, workers=self._headcount.target)
+            wanted, ready = self._headcount.target, sum(child.status is Status.READY for child in self._tree.children)
+            self._log.emit("pool.ready", pool=self._queue.name, ready=min(ready, wanted), workers=wanted)
 
     def _scale(self, now_ms: int) -> None:
         """Have as many workers as are wanted by now; while the circuit is not closed, that is not asked."""

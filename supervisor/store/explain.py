@@ -17,6 +17,7 @@ from supervisor.policy.rank import Rank, Turn, turn
 from supervisor.policy.rate import Bucket, free_at_ms
 from supervisor.policy.reason import Reason
 from supervisor.store.driver import plain_text
+from supervisor.store.protocol import NO_SLOT
 from supervisor.store.sqlite.cache import Gate, gates_of, lane_gates
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import SIGNAL
@@ -101,8 +102,7 @@ class Explainer:
         if job.task is not None:
             return Explained(job.queue, job.key, State.BLOCKED, [self._waits_for(job)])
         if not job.ready and job.due_at is None:
-            token = self._token(job_id)
-            return Explained(job.queue, job.key, State.RUNNING, [Reason("handed_out", {"token": token})])
+            return Explained(job.queue, job.key, State.RUNNING, [self._lease(job_id)])
         if job.due_at is not None:
             return Explained(job.queue, job.key, State.SCHEDULED, [self._due(job)])
         return Explained(job.queue, job.key, State.QUEUED, list(self._waits(job)))
@@ -112,9 +112,14 @@ class Explainer:
         facts = {"due_at_ms": job.due_at, "in_ms": job.due_at - self._now_ms}
         return Reason("due_later", {**facts, "attempt": job.attempts + 1, "error": job.last_error})
 
-    def _token(self, job_id: int) -> int | None:
-        found = self._db.execute(SQL.explain_lease, (job_id,)).fetchone()
-        return found[0] if found else None
+    def _lease(self, job_id: int) -> Reason:
+        """Who has a running job: a worker, or a consumer until a time."""
+        token, slot = self._db.execute(SQL.explain_lease, (job_id,)).fetchone() or (None, None)
+        if slot != NO_SLOT:
+            return Reason("handed_out", {"token": token})
+        consumer, until_ms = self._db.execute(SQL.explain_loan, (token,)).fetchone()
+        facts = {"consumer": plain_text(consumer), "token": token, "until_at_ms": until_ms}
+        return Reason("consumer", {**facts, "in_ms": until_ms - self._now_ms})
 
     def _waits(self, job: Job) -> Iterator[Reason]:
         discipline = self._discipline_of(job.queue)

@@ -164,7 +164,7 @@ class LeasedJob(NamedTuple):
     cost: int = 1
     key: str = ""
     own_bytes: int | None = None
-    """Of a step: so much of `payload` is its own; behind that comes what it is told of its flow, as JSON."""
+    """Set if it is told more: so much of `payload` is its own; behind that comes what it is told, as JSON."""
 
 
 class Lease(NamedTuple):
@@ -197,6 +197,30 @@ class OpenLease(NamedTuple):
     queue: str
     jobs: dict[int, Held]
     leased_at_ms: int = 0
+
+
+NO_SLOT = -1
+"""The slot of an owner that is no worker of ours: a consumer that fetches its jobs."""
+
+HEARD, GRACED, CARRIED = 0, 1, 2
+"""How far a loan was prolonged by us since its consumer was heard last: not at all; as no keeper was there to hear it;
+for its whole time anew, as the host was restarted."""
+
+
+class Loan(NamedTuple):
+    """Until when a consumer holds a lease: nobody watches it, so its time runs out unless it says more.
+
+    `until_boot_ms` is of the boot clock, and means something in `boot` only; `until_ms` is the same for people, of the
+    wall clock. `key` is what the fetch was asked under. `prolonged` is one of the above.
+    """
+
+    consumer: str
+    boot: str
+    until_boot_ms: int
+    lease_ms: int
+    until_ms: int
+    key: str | None = None
+    prolonged: int = HEARD
 
 
 class Facts(NamedTuple):
@@ -383,6 +407,18 @@ class Tx(Protocol):
     def leased_jobs(self, token: int) -> Lease | None:
         """An open lease with the bodies of what it still holds, to send it anew; None if it holds nothing."""
 
+    def lend(self, token: int, loan: Loan) -> None:
+        """Hold an open lease until a time, or until another than before; what is over is for the keeper to end."""
+
+    def loans(self) -> Mapping[int, Loan]:
+        """Every loan by the token of its lease. A loan goes with its lease, and its owner with the last loan of it."""
+
+    def loan_by_key(self, key: str) -> int | None:
+        """The open lease that was asked for under this key."""
+
+    def final_by(self, job_id: int) -> tuple[State, int] | None:
+        """The state of a final job, and the token under which it ended; None while it is not final."""
+
     def waiting(self, queue: str) -> int:
         """Jobs of a queue that are ready and could be leased now: 0 while it is paused."""
 
@@ -411,6 +447,9 @@ class Tx(Protocol):
 
     def interrupt(self, token: int, job_id: int, history: History, error: AttemptError) -> bool:
         """Hand a started job back to the place it had and count the interruption."""
+
+    def checkpoint(self, token: int, job_id: int, name: str, value: bytes) -> bool:
+        """Keep a value of a leased job for its later runs, until it completes; False if the lease does not hold it."""
 
     def park(self, token: int, job_id: int, need: Need) -> bool:
         """Let a leased job wait for code that can run it, with nothing charged; False if the lease does not hold it."""
@@ -464,8 +503,8 @@ class Tx(Protocol):
     def needs(self) -> dict[str, list[Need]]:
         """What code the blocked jobs of each queue wait for."""
 
-    def unblock(self, queue: str, need: Need, jobs_max: int) -> int:
-        """Make jobs ready that wait for this, the oldest first; returns how many."""
+    def unblock(self, queue: str, need: Need, jobs_max: int, *, first: bool = False) -> int:
+        """Make jobs ready that wait for this, the oldest first; returns how many. `first`: before all others."""
 
     def publish(self, pool: str, known: Sequence[Known]) -> None:
         """Store what tasks the code of a pool knows, in the place of what it knew."""
@@ -562,7 +601,10 @@ class Tx(Protocol):
         """Dead jobs in the order of their ids; the cost does not grow with what completed."""
 
     def remove(self, ids: Sequence[int]) -> int:
-        """Delete final jobs with all that is known of them; returns how many."""
+        """Delete final jobs with all that is known of them; returns how many. Steps of flows go with those only."""
+
+    def without_steps(self, ids: Sequence[int]) -> Sequence[int]:
+        """Those of these jobs that belong to no flow."""
 
     def forget_requests(self, before_ms: int, rows_max: int) -> int:
         """Forget the keys of old groups."""

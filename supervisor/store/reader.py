@@ -6,7 +6,7 @@ States are derived from where an id stands, as everywhere; the words and units a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from supervisor.config.names import inner_name, scope_of, short_name
-from supervisor.errors import Denied, NoDatabase, StoreError
+from supervisor.errors import Denied, NoDatabase, StoreError, UnknownJob
 from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
@@ -23,12 +23,13 @@ from supervisor.policy.tasks import Known
 from supervisor.store.driver import plain_text, sqlite3
 from supervisor.store.explain import Explained, Explainer
 from supervisor.store.open import read_only
-from supervisor.store.protocol import Claim, ScheduleRow
+from supervisor.store.protocol import NO_SLOT, Claim, ScheduleRow
 from supervisor.store.sqlite.blocking import known_tasks
 from supervisor.store.sqlite.breaking import breaker_of
 from supervisor.store.sqlite.scheduling import schedule_row
 from supervisor.store.sqlite.statements import SQL
 
+NO_SUCH_JOB = "ids are given out once; retention removes old jobs"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 IDS_MAX = 100_000
 """Ids that are looked up at once: numbers only, so that what must be sorted is sorted seldom."""
@@ -98,9 +99,20 @@ class Reader:
             shown["errors"] = list(self._errors(job_id))
             return shown
 
+    def ended_among(self, numbers: Collection[int]) -> list[int]:
+        """Those of these jobs and flows that are final, or are not there any more."""
+        listed = msgspec.json.encode(list(numbers)).decode()
+        return [row[0] for row in self._db.execute(SQL.read_ended_among, (listed,)).fetchall()]
+
     def job_or_flow(self, number: int) -> dict[str, Any] | None:
         """Everything about a job, or about a flow without its steps: both have ids of one sequence."""
         return self.job(number) or self.flow_alone(number)
+
+    def unknown_job(self, number: int, scope: str | None = None) -> UnknownJob:
+        """The refusal of an id that no job has; it may be that of a flow, as both have ids of one sequence."""
+        if self.flow_alone(number, scope) is not None:
+            return UnknownJob(f"{number} is a flow, and no job", hint=f"jobsctl flow show {number} says how it stands")
+        return UnknownJob(f"there is no job {number}", hint=NO_SUCH_JOB)
 
     def jobs(
         self, *, queue: str | None = None, state: State | None = None, tag: str | None = None, limit: int = 50,
@@ -378,6 +390,27 @@ class Reader:
         row = self._db.execute(SQL.read_last_error, (job_id,)).fetchone()
         return _plain(row) if row else [0, None, None]
 
+    def consumers(self) -> list[dict[str, Any]]:
+        """What consumers hold, lease by lease; none in a file of an earlier version."""
+        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'loan'").fetchone():
+            return []
+        found = [
+            {
+                "queue": self._named(queue), "consumer": name, "pid": pid, "state": "working", "token": token,
+                "jobs": msgspec.json.decode(jobs), "since_at": instant(leased_at), "until_at": instant(until_at),
+            }
+            for queue, name, pid, token, leased_at, until_at, jobs in map(_plain, self._db.execute(SQL.read_loans))
+            if self._has(queue)
+        ]  # fmt: skip
+        return sorted(found, key=lambda each: (each["queue"], each["consumer"], each["token"]))
+
+    def _consumer(self, token: int) -> dict[str, Any] | None:
+        row = self._db.execute(SQL.read_loan, (token,)).fetchone()
+        if row is None:
+            return None
+        name, pid, until_at = _plain(row)
+        return {"name": name, "pid": pid, "until_at": instant(until_at)}
+
     def _leased_among(self, rows: Sequence[Sequence[Any]]) -> dict[int, Sequence[Any]]:
         """What is leased; not looked up where all jobs are final."""
         if all(row[STATE] is not None for row in rows):
@@ -414,6 +447,7 @@ class Reader:
             "priority": priority,
             "key": key or None,
             "flow": own.get("flow"),
+            "progress": None,
             "task": own.get("task"),
             "version": own.get("version"),
             "tags": own.get("tags", []),
@@ -423,7 +457,8 @@ class Reader:
             "crashes": crashes,
             "interruptions": interruptions,
             "token": token or None,
-            "worker": {"slot": lease[2], "pid": lease[3]} if lease and lease[2] is not None else None,
+            "worker": {"slot": lease[2], "pid": lease[3]} if lease and lease[2] not in (None, NO_SLOT) else None,
+            "consumer": self._consumer(lease[1]) if lease and lease[2] == NO_SLOT else None,
             "enqueued_at": instant(enqueued_at),
             "due_at": instant(due),
             "expires_at": instant(own.get("expires_at_ms")),

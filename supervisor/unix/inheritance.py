@@ -34,15 +34,36 @@ class Executor(Protocol):
         ...
 
     def run(self, job: Job, payload: bytes) -> Outcome:
-        """Run the job; `payload` is its payload as JSON text. Raises only JobTimeout, in the signal handler."""
+        """Run the job; `payload` is its payload as JSON text.
+
+        Raises only NotBegun, and, in the signal handler, JobTimeout.
+        """
         ...
 
     def defer(self) -> bool:
-        """Whether an interruption must wait a moment, while something is begun: the executor then raises it itself."""
+        """Whether an interruption must not be raised where the job is now: the executor then sees to it itself."""
         ...
 
     def interrupt(self) -> None:
         """End what is running from inside: called in a signal handler when the deadline has passed."""
+        ...
+
+    @property
+    def descriptor(self) -> int | None:
+        """What is readable while no job runs and there is something to `attend` to; None if there never is."""
+        ...
+
+    def attend(self) -> None:
+        """Look at what has happened beside jobs."""
+        ...
+
+    @property
+    def spent(self) -> bool:
+        """Whether it can run no job any more, so that its worker must end."""
+        ...
+
+    def close(self) -> None:
+        """Called once before the worker ends by itself; it may end the process in a way of its own."""
         ...
 
 
@@ -131,6 +152,10 @@ class Roles(NamedTuple):
     load: Callable[[Queue], Executor]
     alerter: Callable[[AlerterInheritance], int]
     relay: Callable[[RelayInheritance], int]
+
+
+class NotBegun(Exception):
+    """The executor can run no job any more, and has not begun this one: it is another worker's, and costs nothing."""
 
 
 class HandlerUnusable(Exception):

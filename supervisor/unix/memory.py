@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,6 +40,14 @@ must not end the next one. Written by the foreman."""
 W_CELLS = 64
 CELL_WORDS = 8
 
+W_PROGRESS = 128
+"""How far the running job says it is: a number that is odd while the rest is written, id, token, wall-clock ms, the
+fraction as the bits of a float, the length of the text; written by the worker."""
+PROGRESS_WORDS = 6
+PROGRESS_TEXT_AT = 2048
+PROGRESS_TEXT_MAX = 512
+PROGRESS_READS = 5
+
 MEMORY_FILE = "memory"
 
 
@@ -52,6 +61,16 @@ class Cell(NamedTuple):
     deadline_ms: int
 
 
+class Progress(NamedTuple):
+    """How far a job says it is: from 0 to 1, with a text."""
+
+    id: int
+    token: int
+    at_ms: int
+    fraction: float
+    text: str
+
+
 class Memory:
     """The mapped memory of a slot, as its worker sees it."""
 
@@ -59,6 +78,12 @@ class Memory:
         self._map = mmap.mmap(fd, MEMORY_BYTES)
         self.view = memoryview(self._map)
         self.words = self.view.cast("Q")
+
+    def close(self) -> None:
+        """Give the mapping back; a worker's own end does that otherwise."""
+        self.words.release()
+        self.view.release()
+        self._map.close()
 
     @property
     def watch_until_ms(self) -> int:
@@ -77,6 +102,22 @@ class Memory:
     def end(self, cell: int) -> None:
         """Say that nothing runs in this cell."""
         self.words[W_CELLS + cell * CELL_WORDS] = 0
+
+    def report(self, job_id: int, token: int, at_ms: int, fraction: float, text: str) -> None:
+        """Say how far a job is. Whoever reads it in the middle sees an odd number, or two different ones.
+
+        A deadline may be raised anywhere in here: what was left half written is begun anew by the next job.
+        """
+        words, said = self.words, text.encode("utf-8", "replace")[:PROGRESS_TEXT_MAX]
+        serial = words[W_PROGRESS] | 1
+        words[W_PROGRESS] = serial
+        words[W_PROGRESS + 1] = job_id
+        words[W_PROGRESS + 2] = token
+        words[W_PROGRESS + 3] = at_ms
+        words[W_PROGRESS + 4] = int.from_bytes(struct.pack("<d", fraction), "little")
+        words[W_PROGRESS + 5] = len(said)
+        self.view[PROGRESS_TEXT_AT : PROGRESS_TEXT_AT + len(said)] = said
+        words[W_PROGRESS] = serial + 1
 
     def returned(self, cell: int) -> None:
         """Say that the job has returned, and only its outcome is not kept yet: no deadline can be missed any more."""
@@ -113,6 +154,21 @@ class MemoryFile:
         """The jobs that the worker says are in flight."""
         size = CELLS * CELL_WORDS * 8
         return read_cells(memoryview(os.pread(self.fd, size, W_CELLS * 8).ljust(size, b"\0")).cast("Q"))
+
+    def progress(self) -> Progress | None:
+        """How far the job says it is that spoke last; None if none did, or what is there makes no sense."""
+        for _ in range(PROGRESS_READS):
+            before = self.word(W_PROGRESS)
+            size = PROGRESS_WORDS * 8
+            words = memoryview(os.pread(self.fd, size, W_PROGRESS * 8).ljust(size, b"\0")).cast("Q")
+            text = os.pread(self.fd, min(words[5], PROGRESS_TEXT_MAX), PROGRESS_TEXT_AT)
+            if before % 2 == 0 and before == self.word(W_PROGRESS):
+                fraction = struct.unpack("<d", words[4].to_bytes(8, "little"))[0]
+                sound = words[1] and 0.0 <= fraction <= 1.0 and words[3] < 2**53
+                return (
+                    Progress(words[1], words[2], words[3], fraction, text.decode(errors="replace")) if sound else None
+                )
+        return None
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -24,7 +24,7 @@ DATA_MAX = RING_BYTES // 8
 _HEAD = struct.Struct("=7Q")
 
 DONE, FAILED, SNOOZE, CANCEL, HANDBACK, DONE_WITH_CHILDREN = 1, 2, 3, 4, 5, 6
-RATE_LIMITED, UNKNOWN = 16, 17
+RATE_LIMITED, UNKNOWN, CHECKPOINT = 16, 17, 18
 PAD = 127
 SPILLED = 256
 """Flag of a kind: the data is the name of a file of the slot that holds the real data."""

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from supervisor.errors import JobsupError, Unconfirmed, UsageError, WaitTimeout
-from supervisor.wire.client import FORK_AWARE, Clock
+from supervisor.wire.asking import FORK_AWARE, Clock
 from supervisor.wire.sift import sift
 
 BLOCK_AT = 4

@@ -1,28 +1,52 @@
-"""What a client asks of flows, as `client.flows`."""
+"""What clients ask of flows, as `client.flows`: each call once, for clients that block and for those that await."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from supervisor.flow.build import Flow, Step
 from supervisor.wire import payload as payloads
 from supervisor.wire.flow_text import flow_text
 
+if TYPE_CHECKING:
+    from supervisor.job import Duration
+    from supervisor.shapes import JobStatus
+    from supervisor.wire.calls import Calls, Steps
+
 FlowLike = Flow | Step | Mapping[str, Any]
+"""A `Flow`, one step of a chain, or what a file would hold: name, context, steps and callbacks."""
+
+
+def _start(calls: Calls, flow: FlowLike, key: str | None, *, is_open: bool) -> Steps[int]:
+    text = flow_text(_request(flow))
+    answer = yield from calls.start_flow(f'{text},"open":true' if is_open else text, key)
+    return int(answer["id"])
+
+
+def _add(calls: Calls, flow_id: int, steps: FlowLike, key: str | None) -> Steps[dict[str, int]]:
+    text = flow_text({name: value for name, value in _request(steps).items() if name == "steps"})
+    ids: dict[str, int] = (yield from calls.start_flow(f'{text},"into":{int(flow_id)}', key))["ids"]
+    return ids
+
+
+def _signal(calls: Calls, flow_id: int, name: str, payload: Any) -> Steps[bool]:
+    text = f'"flow":{int(flow_id)},"signal":{payloads.encode(name)},"payload":{payloads.encode(payload)}'
+    return not (yield from calls.signal_flow(text))["repeated"]
+
+
+def _request(flow: FlowLike) -> Mapping[str, Any]:
+    if isinstance(flow, Flow):
+        return flow.request()
+    return Flow(flow).request() if isinstance(flow, Step) else flow
 
 
 class Flows:
-    """The flows of one client's daemon. Every call raises what `Client.enqueue` does, and what is said beside."""
+    """The flows of a daemon, for a `Client`. Every call raises what `Client.enqueue` does, and what is said beside."""
 
-    def __init__(
-        self, start: Callable[[str, str | None], dict[str, Any]], request: Callable[..., dict[str, Any]],
-        ask: Callable[[str, str], dict[str, Any]], wait: Callable[..., dict[str, Any]],
-    ) -> None:  # fmt: skip
-        self._start = start
-        self._request = request
-        self._ask = ask
-        self._wait = wait
+    def __init__(self, calls: Calls, perform: Callable[[Steps[Any]], Any]) -> None:
+        self._calls = calls
+        self._do = perform
 
     def start(self, flow: FlowLike, *, open: bool = False, request_key: str | None = None) -> int:  # noqa: A002
         """Insert a flow, all or nothing; its id.
@@ -35,8 +59,7 @@ class Flows:
         Raises:
             InvalidFlow: its steps come after each other in a ring, or after one that is not there.
         """
-        text = flow_text(_request(flow))
-        return int(self._start(f'{text},"open":true' if open else text, request_key)["id"])
+        return int(self._do(_start(self._calls, flow, request_key, is_open=open)))
 
     def add(self, flow_id: int, steps: FlowLike, *, request_key: str | None = None) -> dict[str, int]:
         """Add steps to a flow that has not ended, all or none; the ids of those with names.
@@ -45,8 +68,7 @@ class Flows:
             UnknownFlow: no flow has that id, or it has no step that one of them comes after.
             WrongState: it has ended, or has a step of that name.
         """
-        text = flow_text({name: value for name, value in _request(steps).items() if name == "steps"})
-        ids: dict[str, int] = self._start(f'{text},"into":{int(flow_id)}', request_key)["ids"]
+        ids: dict[str, int] = self._do(_add(self._calls, flow_id, steps, request_key))
         return ids
 
     def show(self, flow_id: int) -> dict[str, Any]:
@@ -55,13 +77,13 @@ class Flows:
         Raises:
             UnknownFlow: no flow has that id.
         """
-        return self._request("flow", flow=flow_id)
+        return self._ask("flow", flow=flow_id)
 
     def list(self, *, state: str | None = None) -> Iterator[dict[str, Any]]:
         """Flows without their steps, the newest first."""
         before = None
         while True:
-            page = self._request("flow_list", before=before, state=state)
+            page = self._ask("flow_list", before=before, state=state)
             yield from page["flows"]
             before = page["next"]
             if before is None:
@@ -74,12 +96,11 @@ class Flows:
             UnknownFlow: no flow has that id.
             WrongState: it has ended.
         """
-        members = f'"flow":{int(flow_id)},"signal":{payloads.encode(name)},"payload":{payloads.encode(payload)}'
-        return not self._ask("flow_signal", members)["repeated"]
+        return bool(self._do(_signal(self._calls, flow_id, name, payload)))
 
     def close(self, flow_id: int) -> None:
         """Let an open flow end once its steps have."""
-        self._request("flow_close", flow=flow_id)
+        self._ask("flow_close", flow=flow_id)
 
     def cancel(self, flow_id: int) -> None:
         """Cancel all of a flow that has not ended; what runs is interrupted.
@@ -88,7 +109,7 @@ class Flows:
             UnknownFlow: no flow has that id.
             WrongState: it has ended.
         """
-        self._request("flow_cancel", flow=flow_id)
+        self._ask("flow_cancel", flow=flow_id)
 
     def retry(self, flow_id: int, step: str | None = None) -> int:
         """Run dead and cancelled steps again; with `step`, that one and all that comes after it. How many.
@@ -97,14 +118,72 @@ class Flows:
             UnknownFlow: no flow has that id, or no such step.
             WrongState: it is being cancelled, or one of those steps has not ended.
         """
-        return int(self._request("flow_retry", flow=flow_id, step=step)["count"])
+        return int(self._ask("flow_retry", flow=flow_id, step=step)["count"])
 
-    def wait(self, flow_id: int, timeout: Any = None) -> dict[str, Any]:
+    def wait(self, flow_id: int, timeout: Duration | None = None) -> JobStatus:
         """Wait until a flow has ended; all about it, without its steps. As `Client.wait`."""
-        return self._wait(flow_id, timeout=timeout)
+        found: JobStatus = self._do(self._calls.wait(flow_id, timeout))
+        return found
+
+    def _ask(self, op: str, **given: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._do(self._calls.request(op, None, given))
+        return answer
 
 
-def _request(flow: FlowLike) -> Mapping[str, Any]:
-    if isinstance(flow, Flow):
-        return flow.request()
-    return Flow(flow).request() if isinstance(flow, Step) else flow
+class AsyncFlows:
+    """The same for an `AsyncClient`."""
+
+    def __init__(self, calls: Calls, perform: Callable[[Steps[Any]], Awaitable[Any]]) -> None:
+        self._calls = calls
+        self._do = perform
+
+    async def start(
+        self, flow: FlowLike, *, open: bool = False, request_key: str | None = None  # noqa: A002
+    ) -> int:  # fmt: skip
+        """As `Flows.start`."""
+        return int(await self._do(_start(self._calls, flow, request_key, is_open=open)))
+
+    async def add(self, flow_id: int, steps: FlowLike, *, request_key: str | None = None) -> dict[str, int]:
+        """As `Flows.add`."""
+        ids: dict[str, int] = await self._do(_add(self._calls, flow_id, steps, request_key))
+        return ids
+
+    async def show(self, flow_id: int) -> dict[str, Any]:
+        """As `Flows.show`."""
+        return await self._ask("flow", flow=flow_id)
+
+    async def list(self, *, state: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """As `Flows.list`."""
+        before = None
+        while True:
+            page = await self._ask("flow_list", before=before, state=state)
+            for flow in page["flows"]:
+                yield flow
+            before = page["next"]
+            if before is None:
+                return
+
+    async def signal(self, flow_id: int, name: str, payload: Any = None) -> bool:
+        """As `Flows.signal`."""
+        return bool(await self._do(_signal(self._calls, flow_id, name, payload)))
+
+    async def close(self, flow_id: int) -> None:
+        """As `Flows.close`."""
+        await self._ask("flow_close", flow=flow_id)
+
+    async def cancel(self, flow_id: int) -> None:
+        """As `Flows.cancel`."""
+        await self._ask("flow_cancel", flow=flow_id)
+
+    async def retry(self, flow_id: int, step: str | None = None) -> int:
+        """As `Flows.retry`."""
+        return int((await self._ask("flow_retry", flow=flow_id, step=step))["count"])
+
+    async def wait(self, flow_id: int, timeout: Duration | None = None) -> JobStatus:
+        """As `Flows.wait`."""
+        found: JobStatus = await self._do(self._calls.wait(flow_id, timeout))
+        return found
+
+    async def _ask(self, op: str, **given: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._do(self._calls.request(op, None, given))
+        return answer

@@ -36,3 +36,15 @@ def job_text(payload: object, given: Mapping[str, Any]) -> str:
         return f'{{"payload":{text},{json.dumps(given, allow_nan=False)[1:]}'
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidPayload(f"an option of the job cannot be written as JSON: {error}") from None
+
+
+def child_text(child: Mapping[str, Any]) -> str:
+    """A job that is enqueued with the completion of another, as JSON text: `queue`, `payload`, `joins`, and options.
+
+    Raises:
+        InvalidPayload: as `job_text`; or it names no queue.
+    """
+    own = {name: value for name, value in child.items() if name not in ("queue", "payload", "joins")}
+    if "queue" not in child:
+        raise InvalidPayload("a job to be enqueued names no queue")
+    return job_text(child.get("payload"), {"queue": child["queue"], "joins": child.get("joins", False), **members(own)})

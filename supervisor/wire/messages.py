@@ -40,6 +40,10 @@ ATTEMPTS_MAX = 1_000
 WAIT_MAX_MS = 86_400_000
 IDS_MAX = 10_000
 WORKERS_MAX = 256
+FETCH_JOBS_MAX = 256
+LEASE_MAX_MS = 30 * 86_400_000
+CONSUMER_LENGTH_MAX = 100
+MESSAGE_LENGTH_MAX = 16 * 1024
 NAME_LENGTH_MAX = 255
 DELAYS_MAX = 32
 TEXT_LENGTH_MAX = 1_000
@@ -119,6 +123,19 @@ class Step(NewJob, frozen=True, forbid_unknown_fields=True, kw_only=True):
     on_death: CallbackJob | None = None
 
 
+Consumer = Annotated[str, Meta(min_length=1, max_length=CONSUMER_LENGTH_MAX)]
+LeaseTime = Annotated[int, Meta(ge=1, le=LEASE_MAX_MS)]
+Message = Annotated[str, Meta(max_length=MESSAGE_LENGTH_MAX)]
+
+
+class ChildJob(NewJob, frozen=True, gc=False, forbid_unknown_fields=True, kw_only=True):
+    """A job that comes into being with the completion of another; with `joins`, as a step of its flow."""
+
+    queue: Name
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    joins: bool = False
+
+
 Fingerprint = Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
 Jobs = Annotated[int, Meta(ge=1, le=JOB_ID_MAX)]
 PaceJobs = Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -140,7 +157,7 @@ class Filter(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 class Request(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True, tag_field="op", kw_only=True):
     """Base of all requests. `access` is the class of verbs that the access lists of the configuration speak of."""
 
-    access: ClassVar[Literal["enqueue", "status", "admin"]] = "admin"
+    access: ClassVar[Literal["enqueue", "consume", "status", "admin"]] = "admin"
 
     v: Literal[1]
     id: RequestId
@@ -303,6 +320,67 @@ class DeadDelete(Writing, frozen=True, gc=False, tag="dead_delete"):
     filter: Filter
 
 
+class Fetch(Request, frozen=True, gc=False, tag="fetch"):
+    """Lease ready jobs of a queue to a consumer, as soon as there are any; none after `wait_ms`.
+
+    Asked again under the same `key` while the lease is open, it gives the same jobs.
+    """
+
+    access = "consume"
+    queue: Name
+    jobs_max: Annotated[int, Meta(ge=1, le=FETCH_JOBS_MAX)] = 1
+    lease_ms: LeaseTime | None = None
+    wait_ms: Patience = 0
+    consumer: Consumer | None = None
+    key: Key | None = None
+
+
+class Extend(Writing, frozen=True, gc=False, tag="extend"):
+    """Hold a lease for so long from now; the answer says which of its jobs were cancelled meanwhile."""
+
+    access = "consume"
+    token: Id
+    lease_ms: LeaseTime | None = None
+
+
+class Ack(Writing, frozen=True, gc=False, tag="ack"):
+    """A leased job is done. What is in `enqueue` comes into being with that, or nothing of it happens."""
+
+    access = "consume"
+    job: Id
+    token: Id
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    enqueue: Annotated[tuple[ChildJob, ...], Meta(max_length=GROUP_JOBS_MAX)] = ()
+
+
+class Fail(Writing, frozen=True, gc=False, tag="fail"):
+    """A leased job has failed: again later as its queue says or after `retry_in_ms`, or dead."""
+
+    access = "consume"
+    job: Id
+    token: Id
+    message: Message
+    type: Text | None = None
+    traceback: Message | None = None
+    retry_in_ms: Delay | None = None
+    final: bool = False
+
+
+class Release(Writing, frozen=True, gc=False, tag="release"):
+    """Jobs of a lease are handed back, nothing is charged: to the places that they had, or for `delay_ms` later."""
+
+    access = "consume"
+    token: Id
+    ids: Ids | None = None
+    delay_ms: Delay | None = None
+
+
+class Consumers(Request, frozen=True, gc=False, tag="consumers"):
+    """Who holds jobs of queues with `pull`, and who waits for some."""
+
+    access = "status"
+
+
 class Scale(Request, frozen=True, gc=False, tag="scale"):
     """Have a pool of so many workers, whatever its load; null: let the load decide again."""
 
@@ -432,6 +510,7 @@ AnyRequest = (
     Enqueue | Hello | JobStatus | Explain | Status | Wait | Workers | Tree | Cancel | Retry | Pause | FreeKey | Resume
     | Move | Purge | DeadRetry | DeadDelete | DeadStop | Edit | Delete | Reload | Scale | AlertsTest
     | FlowStart | FlowShow | FlowList | FlowSignal | FlowClose | FlowCancel | FlowRetry
+    | Fetch | Extend | Ack | Fail | Release | Consumers
     | CronList | CronShow | CronAdd | CronRemove | CronPause | CronResume | CronRun
 )  # fmt: skip
 
@@ -465,6 +544,17 @@ def decode(frame: bytes) -> AnyRequest:
     elif type(request) in CHECKS:
         CHECKS[type(request)](request)
     return request
+
+
+def _check_fetch(request: Fetch) -> None:
+    """Refuse a name that would not print."""
+    if request.consumer is not None and not request.consumer.isprintable():
+        raise UsageError(f"consumer must be {refusal.RULES['consumer']}")
+
+
+def _check_ack(request: Ack) -> None:
+    for number, job in enumerate(request.enqueue):
+        _check_options(number, job, of="enqueue")
 
 
 def _check_flow(request: FlowStart) -> None:
@@ -513,20 +603,20 @@ def _check_delete(request: Delete) -> None:
     _check_key("key", request.key)
 
 
-def _check_options(number: int, job: NewJob) -> None:
+def _check_options(number: int, job: NewJob, *, of: str = "jobs") -> None:
     """Refuse options that are right one by one and wrong together, and tags that would not print."""
     if job.due_at_ms is not None and job.delay_ms is not None:
-        raise InvalidPayload(f"jobs[{number}]: delay_ms and due_at_ms exclude each other")
+        raise InvalidPayload(f"{of}[{number}]: delay_ms and due_at_ms exclude each other")
     if job.expires_at_ms is not None and job.ttl_ms is not None:
-        raise InvalidPayload(f"jobs[{number}]: ttl_ms and expires_at_ms exclude each other")
+        raise InvalidPayload(f"{of}[{number}]: ttl_ms and expires_at_ms exclude each other")
     if job.deadline_at_ms is not None and job.deadline_ms is not None:
-        raise InvalidPayload(f"jobs[{number}]: deadline_ms and deadline_at_ms exclude each other")
+        raise InvalidPayload(f"{of}[{number}]: deadline_ms and deadline_at_ms exclude each other")
     if len(set(job.tags)) < len(job.tags):
-        raise InvalidPayload(f"jobs[{number}].tags: tags must differ from each other")
+        raise InvalidPayload(f"{of}[{number}].tags: tags must differ from each other")
     if job.key is not None and not job.key.isprintable():
-        raise InvalidPayload(f"jobs[{number}].key: must be {refusal.JOB_KEY_RULE}")
+        raise InvalidPayload(f"{of}[{number}].key: must be {refusal.JOB_KEY_RULE}")
     if not all(tag.isprintable() for tag in job.tags):
-        raise InvalidPayload(f"jobs[{number}].tags: tags must be {refusal.RULES['tags']}")
+        raise InvalidPayload(f"{of}[{number}].tags: tags must be {refusal.RULES['tags']}")
 
 
 def _check_filter(chosen: Filter) -> None:
@@ -545,6 +635,8 @@ def _check_key(member: str, key: str | None) -> None:
 
 CHECKS: Mapping[type, Callable[[Any], None]] = {
     FlowStart: _check_flow,
+    Fetch: _check_fetch,
+    Ack: _check_ack,
     DeadRetry: _check_dead,
     DeadDelete: _check_dead,
     Edit: _check_edit,

@@ -27,7 +27,6 @@ from supervisor.errors import (
     StoreError,
     StoreNewer,
 )
-from supervisor.wire.client import Clock, Stream
 
 EXIT_WAIT_S = 10
 SAID_BYTES_MAX = 4096
@@ -44,37 +43,32 @@ CLASS_OF_STATUS: dict[int, type[JobsupError]] = {
 }
 
 
-class OneShot(Stream):
-    """The connection to a keeper that was started for it. It alone has the database: there can be no second."""
+class Keeper:
+    """The process of a keeper that was started for one client. It alone has the database: there can be no second."""
 
-    exclusive = True
-
-    def __init__(self, sock: socket.socket, clock_ms: Clock, process: subprocess.Popen[bytes], said_fd: int) -> None:
-        super().__init__(sock, clock_ms)
-        self._process = process
+    def __init__(self, process: subprocess.Popen[bytes], said_fd: int) -> None:
+        self.process = process
         self._said_fd = said_fd
         self._said: tuple[str, ...] = ()
         self._hint: str | None = None
 
-    def close(self) -> None:
-        """End the connection, and wait for the keeper to end: whoever comes next finds the database free."""
-        super().close()
+    def wait(self, timeout_s: float) -> None:
+        """Wait for its end, which that of the connection brings about: whoever comes next finds the database free."""
         try:
-            self._process.wait(EXIT_WAIT_S)
+            self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             pass
-        self._hear()
+        self.hear()
 
     def abandon(self) -> None:
-        """As for any stream; the process is not this one's child."""
-        super().close()
-        self._process.returncode = 0
-        self._hear()
+        """It belongs to the process that was forked from."""
+        self.process.returncode = 0
+        self.hear()
 
     def cause(self) -> JobsupError | None:
-        """What its exit status means, if it ended without a single answer; what it wrote to stderr says why."""
-        status = self._process.returncode
-        if self.answered or status is None or status <= 0:
+        """What its exit status means, if it ended before it answered; what it wrote to stderr says why."""
+        status = self.process.returncode
+        if status is None or status <= 0:
             return None
         said = self._said or (f"the one-shot keeper ended with status {status}",)
         kind = CLASS_OF_STATUS.get(status, Internal)
@@ -82,8 +76,8 @@ class OneShot(Stream):
             return ConfigError(said[0], hint=self._hint, problems=said)
         return kind(said[0], hint=self._hint)
 
-    def _hear(self) -> None:
-        """Keep what the keeper wrote to stderr, once: sentences behind its name, and an indented hint."""
+    def hear(self) -> None:
+        """Keep what it wrote to stderr, once: sentences behind its name, and an indented hint."""
         if self._said_fd < 0:
             return
         size = os.fstat(self._said_fd).st_size
@@ -105,7 +99,7 @@ def command(config: str, overrides: Sequence[str], fd: int) -> list[str]:
     return program + [word for override in overrides for word in ("--set", override)]
 
 
-def start(config: str, overrides: Sequence[str], clock_ms: Clock) -> OneShot:
+def start(config: str, overrides: Sequence[str]) -> tuple[socket.socket, Keeper]:
     """Start a keeper for the database that the configuration names, and connect to it.
 
     Whether it can do its work shows with the first question.
@@ -130,7 +124,7 @@ def start(config: str, overrides: Sequence[str], clock_ms: Clock) -> OneShot:
         ours.close()
         os.close(said_fd)
         raise NotRunning(f"no daemon is running, and no keeper could be started: {error}") from None
-    return OneShot(ours, clock_ms, process, said_fd)
+    return ours, Keeper(process, said_fd)
 
 
 def _environment() -> dict[str, str]:

@@ -24,7 +24,19 @@ REREAD_BYTES_MAX = 256 * 1024
 
 RULES = {
     "before": "the id of a flow",
+    "consumer": "1 to 100 printable characters",
     "context": "JSON",
+    "enqueue": f"a list of at most {GROUP_JOBS_MAX} jobs, each with its queue",
+    "final": "true or false",
+    "jobs_max": "an integer from 1 to 256",
+    "joins": "true or false",
+    "lease_ms": "whole milliseconds, 1 to 30 days",
+    "message": "a text of at most 16384 characters",
+    "result": "a JSON value",
+    "retry_in_ms": "whole milliseconds, 0 to 36500 days",
+    "token": f"the token of a lease, an integer from 1 to {JOB_ID_MAX}",
+    "traceback": "a text of at most 16384 characters",
+    "wait_ms": "whole milliseconds, 0 to one day",
     "flow": "the id of a flow",
     "into": "the id of a flow",
     "on_complete": "a job: queue, payload and its options",
@@ -91,6 +103,8 @@ OF_STEPS = {
     "name": "the name of a step: 1 to 100 letters, digits, ., _ and -, the first no . or -",
 }
 """What members of steps may be that have another meaning elsewhere."""
+OF_JOBS = ("jobs[", "steps[", "enqueue[")
+"""Where jobs stand in requests."""
 JOB_KEY_RULE = "1 to 200 printable characters"
 """What the `key` of a job may be; a request has a `key`, too."""
 
@@ -160,7 +174,7 @@ def _of_member(message: str, op: str) -> JobsupError:
     """What is wrong with one member; `message` is msgspec's, which ends with the place, unless that is the frame."""
     place = match[1] if (match := _PLACE.search(message)) else ""
     what = _PLACE.sub("", message).replace("`", "")
-    kind = InvalidPayload if place.startswith(("jobs[", "steps[")) else UsageError
+    kind = InvalidPayload if place.startswith(OF_JOBS) else UsageError
     for start, said in _SAID_OF_NAMES.items():
         if what.startswith(start):
             name = what.removeprefix(start)
@@ -179,10 +193,10 @@ def _of_member(message: str, op: str) -> JobsupError:
 
 def _rule(name: str, place: str, op: str) -> str:
     """What a member may be: a `key` is the request's own, or what a job belongs to, in a job or in a filter."""
-    of_job = place.startswith(("jobs[", "steps[", "on_"))
+    of_job = place.startswith((*OF_JOBS, "on_"))
     if of_job and name in OF_STEPS:
         return OF_STEPS[name]
-    if name != "key" or (place == name and op in ("enqueue", "flow_start")):
+    if name != "key" or (place == name and op in ("enqueue", "flow_start", "fetch")):
         return RULES[name]
     return JOB_KEY_RULE if of_job else RULES["job_key"]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Generic, TypeVar
 
 from supervisor.errors import InvalidPayload, JobsupError, QueueFull
+from supervisor.wire.steps import perform
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+Asked = TypeVar("Asked")
+Heard = TypeVar("Heard")
 
 
 def sift(items: Sequence[Item], send: Callable[[Sequence[Item]], Sequence[Answer]]) -> list[Answer | JobsupError]:
@@ -18,21 +21,32 @@ def sift(items: Sequence[Item], send: Callable[[Sequence[Item]], Sequence[Answer
     culprits stand alone: few more requests where few are bad. Where a queue is full, as many go in as it has room for,
     the first ones. Any other error hits all that were sent together.
     """
+
+    def asking(part: Sequence[Item]) -> Generator[Sequence[Item], Sequence[Answer], Sequence[Answer]]:
+        return (yield part)
+
+    return perform(sifting(items, asking), send)
+
+
+def sifting(
+    items: Sequence[Item], send: Callable[[Sequence[Item]], Generator[Asked, Heard, Sequence[Answer]]]
+) -> Generator[Asked, Heard, list[Answer | JobsupError]]:
+    """As `sift`, in steps: those of `send`, for one part after the other."""
     return _Sieve(send).sift(items)
 
 
-class _Sieve(Generic[Item, Answer]):
+class _Sieve(Generic[Item, Asked, Heard, Answer]):
     """`full`: a single item found no room, so that whatever finds none after it need not be halved."""
 
-    def __init__(self, send: Callable[[Sequence[Item]], Sequence[Answer]]) -> None:
+    def __init__(self, send: Callable[[Sequence[Item]], Generator[Asked, Heard, Sequence[Answer]]]) -> None:
         self._send = send
         self._full = False
 
-    def sift(self, items: Sequence[Item]) -> list[Answer | JobsupError]:
+    def sift(self, items: Sequence[Item]) -> Generator[Asked, Heard, list[Answer | JobsupError]]:
         if not items:
             return []
         try:
-            return list(self._send(items))
+            return list((yield from self._send(items)))
         except QueueFull as error:
             self._full |= len(items) == 1
             if self._full:
@@ -43,4 +57,5 @@ class _Sieve(Generic[Item, Answer]):
         except JobsupError as error:
             return [error] * len(items)
         half = len(items) // 2
-        return self.sift(items[:half]) + self.sift(items[half:])
+        first = yield from self.sift(items[:half])
+        return first + (yield from self.sift(items[half:]))

@@ -15,15 +15,18 @@ import os
 import select
 import signal
 import socket
+import threading
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import msgspec
 
 from supervisor.config.names import short_name
-from supervisor.errors import PayloadTooLarge
+from supervisor.errors import InvalidPayload, PayloadTooLarge
 from supervisor.job import (
     GROUP_BYTES_MAX,
     GROUP_JOBS_MAX,
@@ -31,6 +34,7 @@ from supervisor.job import (
     OUT_OF_TIME,
     Cancel,
     Child,
+    Course,
     Done,
     Failed,
     FlowOfJob,
@@ -46,8 +50,8 @@ from supervisor.policy.duration import to_ms
 from supervisor.policy.options import to_wire
 from supervisor.unix import barrier, ring
 from supervisor.unix.chunk import Chunk, ChunkJob, decode_chunk, outcome_file, payload_file
-from supervisor.unix.clock import boot_ns, wall_offset_ms
-from supervisor.unix.inheritance import Executor, WorkerInheritance
+from supervisor.unix.clock import boot_ns, wall_ms, wall_offset_ms
+from supervisor.unix.inheritance import Executor, NotBegun, WorkerInheritance
 from supervisor.unix.memory import W_CLAIM, W_DONE, W_LIMIT, Memory
 from supervisor.unix.ring import RingWriter
 from supervisor.unix.slot import (
@@ -88,6 +92,7 @@ def run(inheritance: WorkerInheritance) -> int:
     worker = Worker(inheritance)
     worker.boot()
     worker.serve()
+    worker.close()
     return 0
 
 
@@ -114,6 +119,9 @@ class Worker:
         self._had: OrderedDict[int, set[int]] = OrderedDict()
         self._executor: Executor
         self._pid = os.getpid()
+        self._thread = threading.get_ident()
+        self._plain_course = partial(self._course_of, NOTHING_TOLD)
+        self._may_be_spent = False
 
     # -- boot --------------------------------------------------------------------------------------------------
 
@@ -124,6 +132,8 @@ class Worker:
             end.setblocking(False)
         self._wake_write = wake_write
         self._take_signals()
+        # There is no job to finish yet: whoever boots slowly stops at once.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         stacks = os.open(STACKS_FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o660, dir_fd=self._folder)
         faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True, chain=False)
         faulthandler.enable(file=stacks, all_threads=True)
@@ -136,6 +146,10 @@ class Worker:
         self._waiter = select.poll()
         self._waiter.register(self._sock.fileno(), select.POLLIN)
         self._waiter.register(self._wake_read.fileno(), select.POLLIN)
+        self._may_be_spent = self._executor.descriptor is not None
+        if self._executor.descriptor is not None:
+            self._waiter.register(self._executor.descriptor, select.POLLIN)
+        self._take_signals()
         os.write(self._given.ready_fd, b"r")
 
     def _take_signals(self) -> None:
@@ -172,6 +186,10 @@ class Worker:
             if self._jobs_left is not None and self._jobs_left <= 0:
                 return
 
+    def close(self) -> None:
+        """Let go what outlives a job, before this process ends."""
+        self._executor.close()
+
     def _take(self) -> bytes | None:
         """The next chunk; None if a signal came first; empty if the keeper's side is gone, or a job has closed ours."""
         try:
@@ -184,6 +202,9 @@ class Worker:
         for fd, _ in self._waiter.poll():
             if fd == self._wake_read.fileno():
                 self._wake_read.recv(512)
+            elif fd == self._executor.descriptor:
+                self._executor.attend()
+                self._stopping |= self._executor.spent
         return None
 
     def _run_chunk(self, chunk: Chunk) -> None:
@@ -245,7 +266,7 @@ class Worker:
         children = Children()
         try:
             outcome = self._execute(token, sent, extra, timeout_ms, started_ms + offset_ms, children)
-        except SlotLost:
+        except (SlotLost, NotBegun):
             self._give_up(token, sent.id)
             return
         if os.getpid() != self._pid:
@@ -263,11 +284,13 @@ class Worker:
         self._words[W_DONE] += 1
         if self._jobs_left is not None:
             self._jobs_left -= 1
+        if self._may_be_spent:
+            self._stopping |= self._executor.spent
         if ended_ns - self._rung_ns > BELL_NS:
             self._ring_bell()
 
     def _give_up(self, token: int, job_id: int) -> None:
-        """An earlier job has spoilt the slot: this one is another worker's, and nobody is charged with it."""
+        """An earlier job has spoilt the slot, or the executor: this one is another worker's, and costs nothing."""
         self._hand_back(token, [job_id])
         self._memory.end(0)
         self._stopping = True
@@ -315,9 +338,10 @@ class Worker:
             return Job(
                 id=sent.id, queue=self._name, payload=msgspec.json.decode(payload), attempt=sent.attempt,
                 max_attempts=self._max_attempts, token=token, enqueued_at=enqueued_at, deadline=deadline,
-                enqueue=children.add,
+                enqueue=children.add, course=self._plain_course,
             )  # fmt: skip
         due_at_ms = extra.get("due_at_ms")
+        told = msgspec.json.decode(story) if story else {}
         return Job(
             id=sent.id,
             queue=short_name(extra["queue"]) if "queue" in extra else self._name,
@@ -335,8 +359,50 @@ class Worker:
             deadline=deadline,
             previous_error=extra.get("previous_error"),
             enqueue=children.add,
-            flow=None if story is None else FlowOfJob(**msgspec.json.decode(story), add=children.add),
+            flow=FlowOfJob(**told["flow"], add=children.add) if "flow" in told else None,
+            course=partial(self._course_of, told) if told else self._plain_course,
         )
+
+    # -- what is kept of a run, and told of it -------------------------------------------------------------------
+
+    def _course_of(self, told: Mapping[str, Any], job: Job) -> Course:
+        """Made when a handler asks for it: most never do."""
+        keep = self._keeper_of(job.token, job.id)
+        return Course(keep, partial(self._tell, job.id, job.token), told.get("steps"), told.get("cursor"))
+
+    def _tell(self, job_id: int, token: int, fraction: float, text: str) -> None:
+        self._memory.report(job_id, token, wall_ms(), fraction, text)
+
+    def _keeper_of(self, token: int, job_id: int) -> Callable[[str, Any], Any]:
+        """What writes a value into the ring, to be kept for later attempts; returns it as JSON has it.
+
+        A deadline that passes meanwhile is raised when the record is whole.
+        """
+        count = 0
+
+        def keep(name: str, value: Any) -> Any:
+            nonlocal count
+            if os.getpid() != self._pid or threading.get_ident() != self._thread:
+                raise RuntimeError("what a job keeps is kept by the thread that runs its handler, and by no other")
+            data = checkpoint_data(name, value)
+            count += bool(name)
+            if count > CHECKPOINTS_MAX:
+                raise InvalidPayload(f"a job has at most {CHECKPOINTS_MAX} steps")
+            before, self._interruptible = self._interruptible, False
+            try:
+                self._await_room(len(data))
+                self._ring.append(ring.CHECKPOINT, job_id, token, 0, 0, data)
+                self._unrung += 1
+                hit("worker.after_checkpoint")
+            finally:
+                self._interruptible = before
+            if before and self._memory.targeted:
+                self._on_deadline(0, None)
+            if boot_ns() - self._rung_ns > BELL_NS:
+                self._ring_bell()
+            return msgspec.json.decode(msgspec.json.encode(value))
+
+        return keep
 
     # -- outcomes ----------------------------------------------------------------------------------------------
 
@@ -385,6 +451,27 @@ class Worker:
             os.write(self._given.bell_fd, b"\0")
         except OSError:
             pass  # a full pipe counts as rung
+
+
+NOTHING_TOLD: Mapping[str, Any] = {}
+CHECKPOINTS_MAX = 1_000
+CHECKPOINT_BYTES_MAX = 16 * 1024
+CHECKPOINT_NAME_MAX = 100
+
+
+def checkpoint_data(name: str, value: Any) -> bytes:
+    """A value to be kept, as its record has it.
+
+    Raises:
+        InvalidPayload: in the handler.
+    """
+    if len(name) > CHECKPOINT_NAME_MAX or not name.isprintable():
+        raise InvalidPayload(f"the name of a step is up to {CHECKPOINT_NAME_MAX} printable characters")
+    text = payloads.encode(value).encode()
+    if len(text) > CHECKPOINT_BYTES_MAX:
+        what = f"the value of step {name}" if name else "the cursor"
+        raise InvalidPayload(f"{what} has {len(text)} bytes, the limit is {CHECKPOINT_BYTES_MAX}")
+    return encode((name, text))
 
 
 def wire_outcome(outcome: Outcome, children: list[Child]) -> tuple[int, bytes]:

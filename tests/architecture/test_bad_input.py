@@ -52,6 +52,7 @@ UNUSABLE = "system/test_bad_handlers::test_what_cannot_be_used_opens_its_circuit
 ENDS = "system/test_bad_handlers::test_what_ends_its_process_at_its_import_is_tried_with_pauses_and_its_jobs_wait"
 MENDED = "system/test_bad_handlers::test_what_is_mended_works_after_resume_and_its_jobs_have_waited"
 RESULT = "system/test_executors::test_a_result_that_cannot_be_kept_is_a_failure"
+SERVE = "system/test_serve"
 UNFILLED = "system/test_executors::test_a_payload_that_fills_no_command_is_dead_at_once"
 ARGUMENT = "unit/test_command_arguments::test_what_fills_no_argument_is_refused_naming_the_member"
 FILE = "unit/test_config_bad_input::test_bad_input_is_a_clear_error_in_bounded_time"
@@ -152,6 +153,20 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             UNFILLED, ARGUMENT,
             "unit/test_command_arguments::test_the_kernel_takes_what_is_taken_here_and_no_more",
         ),
+        "line that is no answer, of a command that [serves](serve.md)": (
+            f"{SERVE}::test_a_line_that_is_no_answer_fails_its_job_and_no_other",
+            f"{SERVE}::test_a_job_that_is_answered_before_it_was_read_has_failed",
+        ),
+        "line without a job": (
+            f"{SERVE}::test_of_two_answers_the_first_counts_and_the_next_job_is_another_processs",
+            f"{SERVE}::test_a_second_answer_in_the_place_of_the_next_jobs_charges_nobody",
+        ),
+        "answer that cannot be kept": (
+            f"{SERVE}::test_an_answer_that_cannot_be_kept_fails_its_job_and_the_command_goes_on",
+        ),
+        "command that serves and does not become ready": (
+            f"{SERVE}::test_a_command_that_does_not_become_ready_opens_its_circuit_and_its_jobs_wait",
+        ),
     },
     "Configuration": {
         "missing file": (f"{FILE}[a file that is missing]", START, RELOAD),
@@ -201,6 +216,9 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             "unit/test_config_tables::test_a_queue_is_drawn_from_by_one_pool",
             "unit/test_config_tables::test_a_queue_that_a_pool_draws_from_says_nothing_of_workers",
             "unit/test_config_tables::test_patterns_that_overlap_are_refused",
+        ),
+        "commands that cannot serve": (
+            "unit/test_config_serve::test_what_cannot_serve_is_said_with_its_key",
         ),
         "rules for errors that cannot be meant": (
             "unit/test_config_retry::test_a_wrong_value_is_one_problem_that_says_what_would_be_right",

@@ -127,6 +127,14 @@ def test_every_error_has_a_code_of_its_own() -> None:
     assert len(codes) == len(set(codes))
 
 
+def test_every_error_says_what_to_do() -> None:
+    ours = [error for error in every_error() if error.__module__.startswith("supervisor.")]
+    assert [error.__name__ for error in ours if "remedy" not in vars(error)] == []
+    assert len({error.remedy for error in ours}) == len(ours)
+    assert [error.__name__ for error in ours if _instance(error).hint != error.remedy] == []
+    assert errors.Busy("later", hint="better known").hint == "better known"
+
+
 def _instance(error: type[JobsupError]) -> JobsupError:
     return error("a message")
 
@@ -240,14 +248,14 @@ def completed(block: str) -> str:
     queues |= {name: {} for name in named if name and name not in queues}
     drawn = {source for pool in data.get("pools", {}).values() for source in pool["sources"]}
     for name, queue in queues.items():
-        if name not in drawn and not {"handler", "command"} & set(queue):
+        if name not in drawn and not {"handler", "command", "pull"} & set(queue):
             queue["handler"] = "app:run"
     return tomli_w.dumps(data)
 
 
 FEATURES = (
-    "alerts", "autoscaling", "dynamic-queues", "explain", "history", "keys", "limits", "order", "retries", "schedules",
-    "scopes", "statistics", "unique",
+    "alerts", "autoscaling", "dynamic-queues", "explain", "history", "keys", "limits", "order", "pull", "retries",
+    "schedules", "scopes", "statistics", "unique",
 )  # fmt: skip
 
 

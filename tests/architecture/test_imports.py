@@ -27,8 +27,9 @@ OURS = {
     "supervisor.config.parse", "supervisor.config.problem", "supervisor.config.scan", "supervisor.config.sockets",
     "supervisor.config.source", "supervisor.config.trust", "supervisor.errors", "supervisor.job", "supervisor.observe",
     "supervisor.observe.sanitise", "supervisor.unix", "supervisor.unix.clock", "supervisor.version",
-    "supervisor.wire", "supervisor.wire.client", "supervisor.wire.framing", "supervisor.wire.job_text",
-    "supervisor.wire.payload", "supervisor.wire.sift",
+    "supervisor.wire", "supervisor.wire.asking", "supervisor.wire.calls", "supervisor.wire.client",
+    "supervisor.wire.framing", "supervisor.wire.job_text", "supervisor.wire.payload", "supervisor.wire.reach",
+    "supervisor.wire.sift", "supervisor.wire.steps",
 }  # fmt: skip
 """All of ours that `enqueue` may import; whoever adds one has measured what it costs."""
 

@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from supervisor.errors import UnknownFlow, WrongState
+from supervisor.errors import QueueFull, UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy
 from supervisor.job import State
+from supervisor.policy.discipline import Discipline
 from supervisor.store.protocol import FlowEnd, NewFlow, NewJob, NewStep, Store
 from tests.conformance.suite import NOW, asked, bury, complete, counts, ids_of, lease, leased, put, states
+from tests.support.disciplines import by_name
 
 CANCEL, IGNORE, CONTINUE = Policy.CANCEL, Policy.IGNORE, Policy.CONTINUE
 BLOCKED, QUEUED, RUNNING = State.BLOCKED, State.QUEUED, State.RUNNING
@@ -67,7 +69,7 @@ def calls(**queues: str) -> bytes:
 
 
 def fed(store: Store, jobs: int = 1) -> list[dict[str, Any]]:
-    return [json.loads(job.payload[job.own_bytes :]) for job in leased(store, jobs=jobs).jobs]
+    return [json.loads(job.payload[job.own_bytes :])["flow"] for job in leased(store, jobs=jobs).jobs]
 
 
 class FlowVerbs:
@@ -308,6 +310,18 @@ class FlowVerbs:
             pass
         assert states(one, a) == [None]
         assert asked(one, lambda tx: tx.flow(flow)) is None
+
+    def test_a_flow_that_is_refused_drops_nobodys_jobs(self, one: Store) -> None:
+        """One queue would make room, the other has none: neither is touched."""
+        bounded = {"fifo": Discipline(group="fifo", max_size=2, when_full="drop_oldest"),
+                   "lifo": Discipline(group="lifo", max_size=1)}  # fmt: skip
+        one.govern(lambda name: bounded.get(name, by_name(name)))
+        old = put(one, b"1", b"2")
+        put(one, b"1", queue="lifo")
+        assert refused(one, a_step("a"), a_step("b")._replace(queue="lifo")) is QueueFull
+        assert states(one, *old) == [QUEUED, QUEUED]
+        assert refused(one, a_step("a")) is None
+        assert states(one, *old) == [CANCELLED, QUEUED]
 
     def test_a_repeated_request_is_the_first_flow(self, one: Store, two: Store) -> None:
         first = start(one, a_step("a"), key="k")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from supervisor.job import State
@@ -119,3 +121,21 @@ class RetryVerbs:
         asked(one, lambda tx: (tx.put_breaker("a", OPEN), tx.put_breaker("b", OPEN)))
         asked(two, lambda tx: tx.put_breaker("a", CLOSED))
         assert asked(one, lambda tx: tx.breakers()) == {"b": OPEN}
+
+    def test_what_a_run_keeps_is_told_to_the_next_one_until_the_job_completes(self, one: Store, two: Store) -> None:
+        put(one, b"1", b"2")
+        token = leased(one).token
+        assert asked(one, lambda tx: tx.checkpoint(token, 1, "charge", b'{"id":7}'))
+        assert asked(two, lambda tx: tx.checkpoint(token, 1, "", b"3"))
+        assert asked(two, lambda tx: tx.checkpoint(token, 1, "", b"4"))
+        assert not asked(one, lambda tx: tx.checkpoint(token + 1, 1, "late", b"1"))
+        assert fail(one, token, 1, NOW)
+        assert not asked(one, lambda tx: tx.checkpoint(token, 1, "late", b"1"))
+        promote(two, NOW)
+        (job,) = leased(two).jobs
+        assert json.loads(job.payload[job.own_bytes :]) == {"steps": {"charge": {"id": 7}}, "cursor": 4}
+        assert job.payload[: job.own_bytes] == b"1"
+        complete(one, token + 1, 1)
+        asked(one, lambda tx: tx.revive(1))
+        (again,) = leased(two).jobs
+        assert (again.own_bytes, again.payload) == (None, b"1")

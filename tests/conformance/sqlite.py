@@ -134,6 +134,10 @@ def _orphans(db: Any) -> Iterator[str]:
     for table in ("outcome", "trail", "attempt"):
         for row in db.execute(f"SELECT DISTINCT id FROM {table} WHERE id NOT IN (SELECT id FROM job)").fetchall():
             yield f"{table} has a row of job {row[0]}, which does not exist"
+    for row in db.execute("SELECT token FROM loan WHERE token NOT IN (SELECT token FROM lease)"):
+        yield f"loan {row[0]} has no lease"
+    for row in db.execute("SELECT token FROM loan JOIN lease USING (token) WHERE owner NOT IN (SELECT id FROM owner)"):
+        yield f"loan {row[0]} has no owner"
     highest = db.execute("SELECT coalesce(max(id), 0) FROM job").fetchone()[0]
     given = db.execute("SELECT value FROM meta WHERE name = 'next_id'").fetchone()[0]
     if highest >= given:

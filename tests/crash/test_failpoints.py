@@ -26,6 +26,7 @@ from tests.support.waiting import gone, until
 
 SHORT_JOB = {"do": "spin", "us": 100}
 MIX = payloads(
+    (2, {"do": "keep"}),
     (20, {"do": "nothing"}),
     (5, {"do": "rest", "ms": 10}),
     (2, {"do": "big", "bytes": 60_000}),

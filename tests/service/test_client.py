@@ -267,7 +267,7 @@ def test_wait_ends_when_the_time_is_over(client: Client[int], keeper: FakeKeeper
 def test_wait_asks_again_while_there_is_time(
     client: Client[int], keeper: FakeKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("supervisor.client.WAIT_SLICE_MS", 1)
+    monkeypatch.setattr("supervisor.wire.calls.WAIT_SLICE_MS", 1)
     job_id = client.enqueue("emails", 1)
     found: list[dict[str, Any]] = []
     thread = threading.Thread(target=lambda: found.append(client.wait(job_id)))
@@ -409,7 +409,7 @@ def test_denied_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             tries.append(address)
             raise PermissionError
 
-    monkeypatch.setattr("supervisor.wire.client.socket.socket", Forbidden)
+    monkeypatch.setattr("supervisor.wire.reach.socket.socket", Forbidden)
     with Client(socket="/run/x") as client, pytest.raises(Denied, match="/run/x"):
         client.enqueue("emails", 1)
     assert len(tries) == 1
@@ -470,21 +470,3 @@ def test_enqueueing_needs_nothing_heavy(keeper: FakeKeeper, tmp_path: Path) -> N
         "click",
     }
     assert not heavy & found
-
-
-def test_a_client_shows_the_types_of_what_it_returns(tmp_path: Path) -> None:
-    """Read by the type checker, run by nobody: ids are integers, buffered they are receipts."""
-    source = tmp_path / "use.py"
-    source.write_text(
-        "from supervisor.client import Client\n"
-        "from supervisor.wire.buffer import Receipt\n"
-        "def plain() -> int:\n    return Client().enqueue('q', 1)\n"
-        "def many() -> list[int]:\n    return Client(socket='s').enqueue_many('q', [1])\n"
-        "def buffered() -> Receipt:\n    return Client(buffered=True).enqueue('q', 1)\n"
-        "def within() -> int:\n    with Client() as client:\n        return client.enqueue('q')\n"
-        "Client().status(buffered())\n"
-    )
-    program = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--follow-imports=silent"]
-    root = Path(__file__).parents[2]
-    done = subprocess.run([*program, str(source)], capture_output=True, text=True, timeout=300, cwd=root, check=False)
-    assert (done.stdout, done.returncode) == ("", 0)

@@ -15,7 +15,8 @@ from supervisor.client import Client
 from supervisor.errors import Busy, ConfigError, JobsupError, NotRunning, ProtocolError, Unconfirmed, UsageError
 from supervisor.unix.clock import boot_ms
 from supervisor.wire import messages
-from supervisor.wire.client import HARMLESS_TWICE, IDLE_STREAMS_MAX, RESEND_FOR_MS, Channel, Failed, Stream, error_of
+from supervisor.wire.asking import HARMLESS_TWICE, RESEND_FOR_MS, Call, Failed, Names, error_of
+from supervisor.wire.client import IDLE_STREAMS_MAX, Channel, Stream
 from supervisor.wire.framing import Decoder, frame
 from supervisor.wire.messages import failure
 from tests.support.fake_keeper import (
@@ -64,6 +65,10 @@ def test_an_enqueue_whose_connection_breaks_is_sent_again_and_done_once(
 
 MEMBERS: dict[str, dict[str, Any]] = {
     "pause": {"queue": "emails"},
+    "flow": {"flow": 1},
+    "flow_close": {"flow": 1},
+    "flow_signal": {"flow": 1, "signal": "s"},
+    "flow_start": {"key": "k", "steps": []},
     "resume": {"queue": "emails"},
     "explain": {"job": 1},
     "key": {"queue": "emails", "job_key": "k", "action": "free"},
@@ -363,7 +368,7 @@ class Script:
 
         class Scripted(Stream):
             def __init__(self) -> None:
-                self.answered = False
+                self.keeper, self.exclusive = None, False
                 script.open += 1
 
             def ask(self, request: bytes, request_id: int, deadline_ms: int) -> dict[str, Any]:
@@ -379,7 +384,7 @@ class Script:
         return Scripted()
 
     def channel(self, **more: Any) -> Channel:
-        return Channel(self.dial, lambda: self.now_ms, **more)
+        return Channel(self.dial, lambda: self.now_ms, Names(), **more)
 
     def fail(self, *, sent: bool, after_ms: int = 0) -> Callable[[], dict[str, Any]]:
         def act() -> dict[str, Any]:
@@ -393,29 +398,29 @@ def test_a_key_that_may_be_forgotten_is_not_sent_again() -> None:
     script = Script()
     script.acts = [script.fail(sent=True), script.fail(sent=True, after_ms=RESEND_FOR_MS), lambda: {"ok": {}}]
     with pytest.raises(Unconfirmed):
-        script.channel().ask("enqueue", "", 24 * 3_600_000)
+        script.channel().ask(Call("enqueue", "", 24 * 3_600_000))
     assert len(script.asked) == 2
 
 
 def test_what_was_never_sent_whole_may_be_sent_again_and_is_never_unconfirmed() -> None:
     script = Script()
     script.acts = [script.fail(sent=False), script.fail(sent=False), lambda: {"ok": {"done": [1]}}]
-    assert script.channel().ask("cancel", '"ids":[1]', 1000) == {"done": [1]}
+    assert script.channel().ask(Call("cancel", '"ids":[1]', 1000)) == {"done": [1]}
     assert set(script.asked) == {b'{"v":1,"id":1,"op":"cancel","ids":[1]}'}
     script.acts = [script.fail(sent=False, after_ms=2000)]
     with pytest.raises(Busy, match="it broke"):
-        script.channel().ask("cancel", "", 1000)
+        script.channel().ask(Call("cancel", "", 1000))
 
 
 def test_a_doubt_stays_when_later_attempts_do_not_even_reach_the_daemon() -> None:
     script = Script()
     script.acts = [script.fail(sent=True), script.fail(sent=False, after_ms=2000)]
     with pytest.raises(Unconfirmed):
-        script.channel().ask("enqueue", "", 1000)
+        script.channel().ask(Call("enqueue", "", 1000))
     script.now_ms = 0
     script.acts = [script.fail(sent=True), script.fail(sent=False, after_ms=2000)]
     with pytest.raises(Busy):
-        script.channel().ask("status", "", 1000)
+        script.channel().ask(Call("status", "", 1000))
 
 
 def test_patience_ends_before_the_time_only_where_nobody_listens() -> None:
@@ -425,9 +430,9 @@ def test_patience_ends_before_the_time_only_where_nobody_listens() -> None:
         script.now_ms += 40
         raise Failed(NotRunning("nobody"), absent=True)
 
-    channel = Channel(dial, lambda: script.now_ms, patience_ms=100)
+    channel = Channel(dial, lambda: script.now_ms, Names(), patience_ms=100)
     with pytest.raises(NotRunning):
-        channel.ask("status", "", 100_000)
+        channel.ask(Call("status", "", 100_000))
     assert 100 <= script.now_ms <= 160
 
 
@@ -438,9 +443,9 @@ def test_an_interrupted_question_takes_its_connection_with_it() -> None:
     script = Script(interrupt, lambda: {"ok": {}})
     channel = script.channel()
     with pytest.raises(KeyboardInterrupt):
-        channel.ask("status", "", 1000)
+        channel.ask(Call("status", "", 1000))
     assert script.open == 0
-    channel.ask("status", "", 1000)
+    channel.ask(Call("status", "", 1000))
     assert script.open == 1
     channel.close()
     assert script.open == 0
@@ -463,14 +468,14 @@ def test_an_only_connection_is_waited_for_and_then_shared() -> None:
         stream.exclusive = True
         return stream
 
-    channel = Channel(exclusive, lambda: script.now_ms)
+    channel = Channel(exclusive, lambda: script.now_ms, Names())
     found: list[Any] = []
-    first = threading.Thread(target=lambda: found.append(channel.ask("status", "", 1000)))
+    first = threading.Thread(target=lambda: found.append(channel.ask(Call("status", "", 1000))))
     first.start()
     assert entered.wait(10)
     with pytest.raises(Busy, match="only connection"):
-        channel.ask("status", "", 0)
-    second = threading.Thread(target=lambda: found.append(channel.ask("status", "", 10_000)))
+        channel.ask(Call("status", "", 0))
+    second = threading.Thread(target=lambda: found.append(channel.ask(Call("status", "", 10_000))))
     second.start()
     leave.set()
     first.join(10)
@@ -496,15 +501,15 @@ def test_closing_wakes_whoever_waits_for_a_connection() -> None:
         stream.exclusive = True
         return stream
 
-    channel = Channel(exclusive, lambda: script.now_ms)
-    first = threading.Thread(target=lambda: channel.ask("status", "", 1000))
+    channel = Channel(exclusive, lambda: script.now_ms, Names())
+    first = threading.Thread(target=lambda: channel.ask(Call("status", "", 1000)))
     first.start()
     assert entered.wait(10)
     raised: list[JobsupError] = []
 
     def ask() -> None:
         try:
-            channel.ask("status", "", 60_000)
+            channel.ask(Call("status", "", 60_000))
         except UsageError as error:
             raised.append(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.client import Client
+from supervisor.client import AsyncClient, Client
 from supervisor.errors import (
     Busy,
     ConfigError,
@@ -26,7 +27,7 @@ from supervisor.errors import (
 from supervisor.wire import one_shot
 from tests.service.test_client_faults import in_child
 from tests.support.fake_keeper import FakeKeeper
-from tests.support.waiting import until
+from tests.support.waiting import alive, until, until_in_loop
 
 
 @pytest.fixture(autouse=True)
@@ -163,9 +164,9 @@ def test_a_keeper_that_leaves_is_followed_by_another(place: Place, stand_in: lis
     with place.client() as client:
         client.enqueue("emails", 1)
         (stream,) = client._channel._streams
-        assert isinstance(stream, one_shot.OneShot)
-        stream._process.terminate()
-        stream._process.wait(10)
+        assert stream.keeper is not None
+        stream.keeper.process.terminate()
+        stream.keeper.process.wait(10)
         assert client.enqueue("emails", 2) == 1
         stream.close()
         assert stream.cause() is None
@@ -182,12 +183,12 @@ def test_a_keeper_killed_before_it_answered_leaves_doubt(place: Place, monkeypat
 
 
 def test_a_keeper_that_does_not_end_is_left_to_itself(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one_shot, "EXIT_WAIT_S", 0.05)
+    monkeypatch.setattr("supervisor.wire.client.EXIT_WAIT_S", 0.05)
     with place.client() as client:
         client.enqueue("emails", 1)
         (stream,) = client._channel._streams
-        assert isinstance(stream, one_shot.OneShot)
-        process = stream._process
+        assert stream.keeper is not None
+        process = stream.keeper.process
         process.send_signal(19)
     assert process.returncode is None
     process.kill()
@@ -234,7 +235,7 @@ def test_a_keeper_outlives_no_client_even_one_that_is_killed(place: Place, tmp_p
         "real,fake=one_shot.command,'tests.support.fake_keeper'\n"
         "one_shot.command=lambda *a:[w.replace('supervisor.cli.jobsupd',fake) for w in real(*a)]\n"
         f"c=Client({str(place.config)!r});c.enqueue('emails',1);(s,)=c._channel._streams\n"
-        f"open({str(pid_file)!r},'w').write(str(s._process.pid));os.kill(os.getpid(),9)"
+        f"open({str(pid_file)!r},'w').write(str(s.keeper.process.pid));os.kill(os.getpid(),9)"
     )
     root = str(Path(__file__).parents[2])
     subprocess.run([sys.executable, "-c", program], check=False, timeout=60, env=os.environ | {"PYTHONPATH": root})
@@ -277,3 +278,210 @@ def test_a_clone_is_put_on_the_keepers_path_and_an_installation_is_there(
     monkeypatch.setenv("PYTHONPATH", "/mine")
     expected = "/a/b:/mine" if found else "/mine"
     assert one_shot._environment()["PYTHONPATH"] == expected
+
+
+# -- from an event loop -----------------------------------------------------------------------------------------------
+
+
+def client_of(place: Place, timeout: str = "20s") -> AsyncClient:
+    return AsyncClient(place.config, timeout=timeout)
+
+
+def keeper_of(client: AsyncClient) -> one_shot.Keeper:
+    (link,) = client._channel._links
+    assert link.keeper is not None
+    return link.keeper
+
+
+def test_from_a_loop_one_keeper_serves_all_calls_and_has_ended_with_its_client(
+    place: Place,
+    stand_in: list[list[str]],
+) -> None:
+    async def main() -> int:
+        async with client_of(place) as client:
+            ids = await asyncio.gather(*(client.enqueue("emails", n) for n in range(700)))
+            assert sorted(ids) == list(range(1, 701))
+            assert (await client.status(2))["state"] == "queued"
+            return keeper_of(client).process.pid
+
+    pid = asyncio.run(main())
+    assert not alive(pid)
+    assert len(place.jobs()) == 700
+    assert len(stand_in) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(2, ConfigError), (4, Denied), (74, StoreError), (78, StoreNewer), (1, Internal), (99, Internal)],
+)
+def test_from_a_loop_a_keeper_that_cannot_work_says_why_to_every_call(
+    place: Place,
+    status: int,
+    kind: type[JobsupError],
+) -> None:
+    place.behave(f"exit {status} the database is on the moon")
+
+    async def main() -> None:
+        async with client_of(place) as client:
+            calls = [client.enqueue("emails", n) for n in range(3)]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            assert {(type(outcome), str(outcome)) for outcome in outcomes} == {(kind, "the database is on the moon")}
+
+    asyncio.run(main())
+
+
+def test_from_a_loop_a_database_that_another_holds_is_waited_for(place: Place, stand_in: list[list[str]]) -> None:
+    async def main() -> None:
+        place.behave("exit 75 held by process 12")
+        async with client_of(place, "3s") as client:
+            with pytest.raises(Busy, match="held by process 12"):
+                await client.cancel(1)
+        assert len(stand_in) > 1
+        async with client_of(place) as client:
+            count = len(stand_in)
+            enqueueing = asyncio.create_task(client.enqueue("emails", 1))
+            await until_in_loop(lambda: len(stand_in) > count)
+            place.behave("serve")
+            assert await enqueueing == 1
+
+    asyncio.run(main())
+
+
+def test_from_a_loop_the_loop_goes_on_while_a_keeper_starts_and_ends(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keeper that is started does nothing for a second: so long a loop would be held up."""
+    slow = [sys.executable, "-c", "import time; time.sleep(1); raise SystemExit(4)"]
+    monkeypatch.setattr(one_shot, "command", lambda *_: slow)
+
+    async def main() -> int:
+        turns, done = 0, False
+
+        async def ticking() -> None:
+            nonlocal turns
+            while not done:
+                await asyncio.sleep(0.01)
+                turns += 1
+
+        ticker = asyncio.create_task(ticking())
+        async with client_of(place) as client:
+            with pytest.raises(Denied):
+                await client.enqueue("emails", 1)
+        done = True
+        await ticker
+        return turns
+
+    assert asyncio.run(main()) > 20
+
+
+def test_from_a_loop_a_daemon_that_comes_up_meanwhile_is_used(place: Place, stand_in: list[list[str]]) -> None:
+    async def main() -> None:
+        place.behave("exit 75 held by process 12")
+        async with client_of(place) as client:
+            enqueueing = asyncio.create_task(client.enqueue("emails", 1))
+            await until_in_loop(lambda: stand_in)
+            with FakeKeeper(str(place.socket)) as daemon:
+                assert await enqueueing == 1
+                assert len(daemon.jobs) == 1
+
+    asyncio.run(main())
+
+
+def test_from_a_loop_a_keeper_that_leaves_is_followed_by_another(place: Place, stand_in: list[list[str]]) -> None:
+    async def main() -> None:
+        async with client_of(place) as client:
+            await client.enqueue("emails", 1)
+            keeper_of(client).process.terminate()
+            assert await client.enqueue("emails", 2) == 1
+
+    asyncio.run(main())
+    assert len(stand_in) == 2
+
+
+def test_from_a_loop_a_keeper_killed_before_it_answered_leaves_doubt(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    monkeypatch.setattr(one_shot, "command", lambda *_: kill)
+
+    async def main() -> None:
+        async with client_of(place, "300ms") as client:
+            with pytest.raises(Unconfirmed, match="connection ended"):
+                await client.cancel(1)
+            with pytest.raises(Unconfirmed):
+                await client.enqueue("emails", 1)
+
+    asyncio.run(main())
+
+
+def test_from_a_loop_a_keeper_that_does_not_end_is_left_to_itself(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supervisor.wire.async_channel.EXIT_WAIT_S", 0.05)
+
+    async def main() -> one_shot.Keeper:
+        async with client_of(place) as client:
+            await client.enqueue("emails", 1)
+            keeper = keeper_of(client)
+            keeper.process.send_signal(19)
+        return keeper
+
+    process = asyncio.run(main()).process
+    assert process.returncode is None
+    process.kill()
+    process.wait(10)
+
+
+def test_from_a_loop_a_keeper_that_cannot_be_started_is_no_daemon(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(one_shot, "command", lambda *_: ["/nowhere/python"])
+
+    async def main() -> None:
+        async with client_of(place) as client:
+            before = len(os.listdir("/proc/self/fd"))
+            with pytest.raises(NotRunning, match="no keeper could be started"):
+                await client.enqueue("emails", 1)
+            assert len(os.listdir("/proc/self/fd")) == before
+
+    asyncio.run(main())
+
+
+def test_from_a_loop_a_client_whose_loop_ended_leaves_no_keeper_behind(place: Place, stand_in: list[list[str]]) -> None:
+    client = client_of(place)
+    assert asyncio.run(client.enqueue("emails", 1)) == 1
+    first = keeper_of(client).process.pid
+    assert asyncio.run(client.enqueue("emails", 2)) == 1
+    assert not alive(first)
+    second = keeper_of(client).process.pid
+    asyncio.run(client.close())
+    assert not alive(second)
+    assert sorted(place.jobs()) == [b"1", b"2"]
+
+
+def test_from_a_loop_a_forked_child_starts_a_keeper_of_its_own_and_leaves_the_parents_alone(
+    place: Place,
+    stand_in: list[list[str]],
+) -> None:
+    client = client_of(place)
+    assert asyncio.run(client.enqueue("emails", 1)) == 1
+
+    async def child() -> int:
+        job_id = await client.enqueue("emails", "child")
+        await client.close()
+        return job_id
+
+    assert in_child(lambda: (asyncio.run(child()), len(stand_in))) == "(1, 2)"
+    assert alive(keeper_of(client).process.pid)
+    asyncio.run(client.close())
+    assert sorted(place.jobs()) == [b'"child"', b"1"]
+
+
+def test_from_a_loop_without_a_keeper_being_allowed_there_is_no_daemon(place: Place, stand_in: list[list[str]]) -> None:
+    async def main() -> None:
+        async with AsyncClient(place.config, one_shot=False) as client:
+            with pytest.raises(NotRunning):
+                await client.request("workers")
+
+    asyncio.run(main())
+    assert not stand_in

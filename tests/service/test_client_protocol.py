@@ -15,8 +15,7 @@ import pytest
 
 from supervisor.errors import every_error
 from supervisor.job import State
-from supervisor.wire import client as client_module
-from supervisor.wire import connection, framing, messages, payload, refusal, server
+from supervisor.wire import asking, connection, framing, messages, payload, refusal, server
 from tests.support.fake_keeper import LOSE_REPLY, FakeKeeper
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
@@ -244,12 +243,12 @@ def test_the_limits_in_the_document_are_those_of_the_program() -> None:
         f"{framing.FRAME_BYTES_MAX:,}",
         f"at most {payload.DEPTH_MAX} levels",
         f"more than {payload.DIGITS_MAX} digits",
-        f"begin with {client_module.FIRST_PAUSE_MS} ms and double up to {client_module.LONGEST_PAUSE_MS} ms",
-        f"stops after {client_module.RESEND_FOR_MS // 60_000}",
+        f"begin with {asking.FIRST_PAUSE_MS} ms and double up to {asking.LONGEST_PAUSE_MS} ms",
+        f"stops after {asking.RESEND_FOR_MS // 60_000}",
     ):
         assert said in DOCUMENT
 
 
 def test_what_is_harmless_twice_is_in_the_document() -> None:
     (sentence,) = re.findall(r"\n   (`hello`.*?) do no harm", DOCUMENT, re.DOTALL)
-    assert set(re.findall(r"`(\w+)`", sentence)) == client_module.HARMLESS_TWICE - {"enqueue"}
+    assert set(re.findall(r"`(\w+)`", sentence)) == asking.HARMLESS_TWICE - {"enqueue"}

@@ -19,6 +19,7 @@ import pytest
 
 from supervisor.config.spec import Demand, Queue, Spec
 from supervisor.keeper import dispatch, recall
+from supervisor.keeper.published import Tasks
 from supervisor.keeper.service import Service
 from supervisor.keeper.slots import Phase
 from supervisor.keeper.state import State
@@ -84,7 +85,8 @@ def a_slot(number: int, *, out: int = 0, quiet_since_ms: int = 0) -> Any:
 def test_a_queue_that_is_never_empty_leaves_others_their_turn() -> None:
     state: Any = SimpleNamespace(
         spec=Spec(queues={name: Queue(name=name, handler="m:f") for name in "abc"}), workplaces=dict.fromkeys("abc"),
-        breakers={}, overdue=SimpleNamespace(behind=False), lease_first=None, wants_lease=True,
+        breakers={}, overdue=SimpleNamespace(behind=False), lease_first=None, wants_lease=True, tasks=Tasks(),
+        pools_of=lambda queue: (queue,),
         discipline=lambda _: PLAIN, demand=lambda *_: Demand(),
         look_ahead=lambda _: 100, ready_slots=lambda _: [a_slot(1)],
     )  # fmt: skip
@@ -134,7 +136,8 @@ def test_a_worker_is_handed_as_many_as_its_queue_demands(
 ) -> None:
     slots = [a_slot(1), a_slot(2), a_slot(3)]
     state: Any = SimpleNamespace(
-        spec=Spec(queues={"a": Queue(name="a", handler="m:f")}), workplaces={"a": None}, breakers={},
+        spec=Spec(queues={"a": Queue(name="a", handler="m:f")}), workplaces={"a": None}, breakers={}, tasks=Tasks(),
+        pools_of=lambda queue: (queue,),
         overdue=SimpleNamespace(behind=False), lease_first=None, wants_lease=True, discipline=lambda _: PLAIN,
         demand=lambda *_: demand, look_ahead=lambda _: ahead, ready_slots=lambda _: slots,
     )  # fmt: skip

@@ -38,7 +38,7 @@ def test_each_wait_is_answered_once_by_the_end_of_its_job_or_of_its_time() -> No
     assert said.waits.next_ms == 50
     said.waits.end(50)
     assert said.answers == [(1, WaitTimeout)]
-    said.waits.tell({7, 9}, completed)
+    said.waits.tell({7, 9}, set, completed)
     said.waits.end(10_000)
     assert said.answers == [(1, WaitTimeout), (2, "completed"), (3, WaitTimeout)]
     assert (said.waits.next_ms, said.waits.jobs) == (None, set())
@@ -47,9 +47,9 @@ def test_each_wait_is_answered_once_by_the_end_of_its_job_or_of_its_time() -> No
 def test_a_run_that_was_not_the_last_ends_no_wait_and_a_deleted_job_every_one() -> None:
     said = Said()
     said.wait(1, job=7, timeout_ms=50)
-    said.waits.tell({7}, lambda job_id: {"id": job_id, "state": "scheduled"})
+    said.waits.tell({7}, set, lambda job_id: {"id": job_id, "state": "scheduled"})
     assert said.answers == []
-    said.waits.tell({7}, lambda _: None)
+    said.waits.tell({7}, set, lambda _: None)
     assert said.answers == [(1, UnknownJob)]
 
 
@@ -59,6 +59,6 @@ def test_what_is_kept_of_waits_that_are_over_is_bounded() -> None:
     for number in range(10 * SWEEP_MIN):
         said.wait(number, job=number, timeout_ms=86_400_000, connection=gone if number % 2 else None)
         if not number % 2:
-            said.waits.tell({number}, completed)
+            said.waits.tell({number}, set, completed)
     assert len(said.waits._ends) <= SWEEP_MIN + 1
     assert len(said.waits.jobs) <= SWEEP_MIN + 1

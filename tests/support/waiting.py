@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -47,3 +48,13 @@ def alive(pid: int) -> bool:
 def gone(*pids: int, within: float = 5) -> None:
     """Wait until none of these lives."""
     until(lambda: not any(map(alive, pids)), within, f"the end of {pids}")
+
+
+async def until_in_loop(condition: Callable[[], T], timeout: float = 10, what: str = "the condition") -> T:
+    """As `until`, letting the event loop go on meanwhile."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"{what} did not come true within {timeout} s; last value {value!r}")
+        await asyncio.sleep(POLL_S)
+    return value

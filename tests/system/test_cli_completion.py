@@ -47,7 +47,7 @@ def test_an_unknown_shell_is_2() -> None:
 
 
 def test_commands_are_completed(site: Site) -> None:
-    assert complete(site, "re") == ["retry", "resume", "reload"]
+    assert complete(site, "re") == ["retry", "resume", "release", "reload"]
     assert complete(site, "dead", "") == ["delete", "groups", "list", "replays", "retry", "stop"]
 
 

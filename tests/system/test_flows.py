@@ -120,7 +120,7 @@ def test_a_file_starts_a_flow_and_the_shell_follows_it(daemon: Daemon, tmp_path:
     assert [row[1:5] for row in rows] == [["a", "sh", "completed", ""], ["b", "sh", "completed", rows[0][0]]]
     assert daemon.job(int(rows[1][0]))["result"]["results"] == {"a": daemon.job(int(rows[0][0]))["result"]}
     assert daemon.ctl("flow", "list").rows[0][:3] == [str(flow), "from a file", "completed"]
-    drawn = jobsctl_on_terminal("flow", "show", flow, config=daemon.config)
+    drawn = jobsctl_on_terminal("flow", "show", flow, config=daemon.config).out
     assert "from a file" in drawn
     assert drawn.index(" a ") < drawn.index(" b ")
 
@@ -195,8 +195,10 @@ def test_an_open_batch_is_filled_in_groups_and_ends_when_it_is_closed(daemon: Da
         client.flows.add(flow, Flow(*[step("q") for _ in range(50)]))
     shown = client.flows.show(flow)
     assert (shown["state"], shown["open"]) == ("running", True)
+    twice = [client.flows.add(flow, step("q", name="named"), request_key="add-once") for _ in range(2)]
+    assert twice[0] == twice[1]
     client.flows.close(flow)
-    assert client.flows.wait(flow, 30)["jobs"]["completed"] == 150
+    assert client.flows.wait(flow, 30)["jobs"]["completed"] == 151
     assert told(daemon, client, flow) == ["success"]
     with pytest.raises(WrongState):
         client.flows.add(flow, step("q"))
@@ -325,12 +327,25 @@ def test_flows_that_are_not_there_are_unknown(daemon: Daemon, client: Client[int
     assert daemon.ctl("flow", "start", "-", stdin="no json").status == 2
 
 
+def test_errors_about_flows_lead_to_what_shows_them(daemon: Daemon, client: Client[int]) -> None:
+    flow = client.flows.start(Flow(step("q", name="only")))
+    client.flows.wait(flow, 30)
+    look = f"jobsctl flow show {flow}"
+    for command in (["status", flow], ["explain", flow], ["flow", "cancel", flow], ["flow", "signal", flow, "go"],
+                    ["flow", "retry", flow, "--from", "onyl"]):  # fmt: skip
+        done = daemon.ctl(*command)
+        assert (done.status != 0, look in done.err) == (True, True), done.err
+    assert "in a shell" in daemon.ctl("flow", "signal", flow, "go", "{by: ann}").err
+
+
 def test_a_flow_that_is_started_without_a_daemon_runs_when_one_comes(tmp_path: Path) -> None:
     site = Site(tmp_path, TOML, app={"steps.py": STEPS})
     init(site)
     with site.client() as client:
         flow = client.flows.start(Flow(step("q", name="a").then(step("q", name="b")), on_success=step("told")))
         assert states(client, flow) == {"a": "queued", "b": "blocked"}
+    for command in (["status", flow], ["explain", flow]):
+        assert f"jobsctl flow show {flow}" in site.ctl(*command).err
     with Daemon(tmp_path, TOML, app={"steps.py": STEPS}) as daemon, daemon.client() as client:
         assert client.flows.wait(flow, 30)["state"] == "completed"
 

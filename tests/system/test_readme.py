@@ -174,7 +174,7 @@ def test_what_the_readme_shows_happens(tmp_path: Path) -> None:
 
 def test_the_benchmarks_that_the_readme_names_can_be_run(tmp_path: Path) -> None:
     names = set(re.findall(r"benchmarks\.(\w+)", README.read_text()))
-    assert {"drain", "latency", "cli", "idle", "lease_cost", "instructions"} == names
+    assert {"drain", "latency", "cli", "idle", "lease_cost", "instructions", "flows", "waiters", "progress"} == names
     for name in names:
         command = [sys.executable, "-m", f"benchmarks.{name}", "--help"]
         assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60, check=False).returncode == 0

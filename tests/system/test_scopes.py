@@ -28,6 +28,7 @@ SECRET = "SECRET"
 NOBODY = 2**50
 """An id that no job has."""
 GROUP = "the-same-request"
+DAY_MS = 86_400_000
 
 HANDLERS = """
 import os
@@ -81,6 +82,8 @@ handler = "tasks:told"
 [schedules.nightly]
 queue = "later"
 every = "1h"
+[queues.pulled]
+pull = true
 [queues.drawn]
 [pools.common]
 handler = "tasks:run"
@@ -157,10 +160,12 @@ def populate(daemon: Daemon, fifo: Path) -> dict[str, int]:
             "held": client.enqueue("ordered", told, key="k"),
             "unique": client.enqueue("once", {"do": "tell"}, delay="1h"),
             "drawn": client.enqueue("drawn", told),
+            "pulled": client.enqueue("pulled", told),
         }
         for kind in ("completed", "dead", "pattern", "holds a key", "drawn"):
             client.wait(made[kind], timeout=30)
         until(lambda: client.status(made["running"])["worker"], what="a job that runs")
+        client.request("fetch", queue="pulled", lease_ms=DAY_MS, consumer=SECRET, key=GROUP)
         added = {"queue": "emails", "every": "1h", "payload": SECRET, "tags": [SECRET]}
         client.request("cron_add", name="secret", schedule=added)
         client.request("dead_retry", filter={"queue": "later", "text": SECRET}, canary=1)
@@ -236,10 +241,69 @@ def probe_enqueue(client: Client[int], world: World) -> None:
     assert again["existing"] == once["ids"]
 
 
+def probe_fetch(client: Client[int], world: World) -> None:
+    no_such_queue(client, "fetch")
+    assert client.request("fetch", queue="pulled", key=GROUP)["jobs"] == [], "the same key is another fetch here"
+    own = client.enqueue("pulled", 1)
+    (job,) = client.fetch("pulled")
+    assert (job["id"], job["queue"]) == (own, "pulled")
+    client.ack(own, job["token"])
+
+
+def tokens(world: World) -> list[int]:
+    """What shop has leased."""
+    with world.client("shop") as shop:
+        found = [each["token"] for each in shop.consumers()]
+        assert found
+        return found
+
+
+def stale(client: Client[int], world: World, op: str, **members: Any) -> None:
+    """A lease of shop is one that is over."""
+    over = refusal(client, op, token=NOBODY, **members)
+    assert over[0] == "stale"
+    for token in tokens(world):
+        code, message, hint = refusal(client, op, token=token, **members)
+        assert (code, message.replace(str(token), str(NOBODY)), hint) == over
+
+
+def probe_extend(client: Client[int], world: World) -> None:
+    stale(client, world, "extend")
+
+
+def probe_release(client: Client[int], world: World) -> None:
+    stale(client, world, "release")
+
+
+def probe_ack(client: Client[int], world: World) -> None:
+    for token in (*tokens(world), NOBODY):
+        as_if_there_were_none(client, world, "ack", token=token)
+    no_such_queue_with_ack(client)
+
+
+def no_such_queue_with_ack(client: Client[int]) -> None:
+    """What comes along goes nowhere else either."""
+    own = client.enqueue("pulled", 1)
+    (job,) = client.fetch("pulled")
+    for name in ("shop/emails", "blog/emails", "/emails"):
+        code, _, _ = refusal(client, "ack", job=own, token=job["token"], enqueue=[{"queue": name}])
+        assert code == "unknown_queue", name
+    client.ack(own, job["token"])
+
+
+def probe_fail(client: Client[int], world: World) -> None:
+    for token in (*tokens(world), NOBODY):
+        as_if_there_were_none(client, world, "fail", token=token, message="no")
+
+
+def probe_consumers(client: Client[int], world: World) -> None:
+    assert client.request("consumers") == {"consumers": []}
+
+
 def probe_hello(client: Client[int], world: World) -> None:
     names = client.request("hello")["queues"]
     assert names == sorted(
-        ["emails", "later", "tenant_*", "ordered", "once", "limited", "drawn", "scaled", "calls", "called"]
+        ["emails", "later", "tenant_*", "ordered", "once", "limited", "drawn", "scaled", "calls", "called", "pulled"]
     )
 
 
@@ -451,6 +515,63 @@ def probe_cron_run(client: Client[int], world: World) -> None:
     client.request("resume", queue="later")
 
 
+FLOWS: dict[int, int] = {}
+"""By world, an open flow of shop without jobs."""
+
+
+def flow_of_shop(world: World) -> int:
+    if id(world) not in FLOWS:
+        with world.client("shop") as shop:
+            FLOWS[id(world)] = shop.flows.start({"name": SECRET, "steps": []}, open=True)
+    return FLOWS[id(world)]
+
+
+def no_such_flow(client: Client[int], world: World, op: str, **how: Any) -> None:
+    """The flow of another scope is as one that there is not, and stands as it did."""
+    flow = flow_of_shop(world)
+    code, message, hint = refusal(client, op, flow=flow, **how)
+    assert (code, message) == ("unknown_flow", f"there is no flow {flow}")
+    assert refusal(client, op, flow=2**52, **how) == (code, message.replace(str(flow), str(2**52)), hint)
+    with world.client("shop") as shop:
+        shown = shop.flows.show(flow)
+        assert (shown["state"], shown["open"]) == ("running", True)
+
+
+def probe_flow_start(client: Client[int], world: World) -> None:
+    for step in ({"queue": "shop/emails"}, {"queue": "emails", "steps": None, "after": ["nowhere"]}):
+        assert refusal(client, "flow_start", key="f", steps=[step])[0] in ("unknown_queue", "invalid_flow")
+    called = {"queue": "shop/emails"}
+    assert refusal(client, "flow_start", key="f", steps=[], on_success=called)[0] == "unknown_queue"
+    flow = flow_of_shop(world)
+    code, message, _ = refusal(client, "flow_start", key="f", steps=[{"queue": "emails"}], into=flow)
+    assert (code, message) == ("unknown_flow", f"there is no flow {flow}")
+
+
+def probe_flow(client: Client[int], world: World) -> None:
+    no_such_flow(client, world, "flow")
+
+
+def probe_flow_list(client: Client[int], world: World) -> None:
+    flow = flow_of_shop(world)
+    assert flow not in [each["id"] for each in client.request("flow_list")["flows"]]
+
+
+def probe_flow_signal(client: Client[int], world: World) -> None:
+    no_such_flow(client, world, "flow_signal", signal="s")
+
+
+def probe_flow_close(client: Client[int], world: World) -> None:
+    no_such_flow(client, world, "flow_close")
+
+
+def probe_flow_cancel(client: Client[int], world: World) -> None:
+    no_such_flow(client, world, "flow_cancel")
+
+
+def probe_flow_retry(client: Client[int], world: World) -> None:
+    no_such_flow(client, world, "flow_retry")
+
+
 def probe_alerts_test(client: Client[int], world: World) -> None:
     if client.request("hello")["scope"] is None:
         return  # whom it tells, and how, is the main file's
@@ -536,6 +657,12 @@ CALLS: dict[str, list[list[str]]] = {
     "jobsctl config show": [["config", "show"]],
     "jobsctl reload": [["reload"]],
     "jobsctl doctor": [["doctor"]],
+    "jobsctl fetch": [["fetch", "shop/pulled"], ["fetch", "pulled"]],
+    "jobsctl extend": [["extend", "1"], ["extend", "12"]],
+    "jobsctl ack": [["ack", "ID", "12"]],
+    "jobsctl fail": [["fail", "ID", "12", "no"]],
+    "jobsctl release": [["release", "1"], ["release", "12"]],
+    "jobsctl consumers": [["consumers"]],
     "jobsctl edit": [["edit", "ID", "--tag", "x"]],
     "jobsctl delete": [["delete", "--tag", SECRET], ["delete", "--state", "dead"], ["delete", "--key", SECRET]],
     "jobsctl export": [["export"], ["export", "--state", "dead"], ["export", "--text", SECRET],
@@ -558,6 +685,11 @@ CALLS: dict[str, list[list[str]]] = {
     "jobsctl cron pause": [["cron", "pause", "secret"]],
     "jobsctl cron resume": [["cron", "resume", "secret"]],
     "jobsctl cron run": [["cron", "run", "secret"]],
+    "jobsctl flow start": [["flow", "start", "-"]],
+    "jobsctl flow add": [["flow", "add", "FLOW", "/dev/null"]],
+    "jobsctl flow list": [["flow", "list"]],
+    **{f"jobsctl flow {verb}": [["flow", verb, "FLOW"]] for verb in ("show", "close", "cancel", "retry")},
+    "jobsctl flow signal": [["flow", "signal", "FLOW", "s"]],
     "jobsctl backup": [["backup", "COPY"]],
     "jobsctl completion": [["completion", "bash"]],
     "jobsctl queues add": [["queues", "add", "shop/emails", "--handler", "tasks:run"]],
@@ -572,7 +704,10 @@ def test_no_command_shows_or_touches_what_another_scope_has(world: World, path: 
     for call in CALLS[path]:
         ids = sorted(world.jobs.values()) if "ID" in call else [0]
         for job_id in (ids[0], ids[-1]) if len(ids) > 1 else ids:
-            args = [{"ID": str(job_id), "COPY": str(tmp_path / "copy.db")}.get(word, word) for word in call]
+            args = [
+                {"ID": str(job_id), "COPY": str(tmp_path / "copy.db"), "FLOW": str(flow_of_shop(world))}.get(word, word)
+                for word in call
+            ]
             ran = world.ctl("blog", *args, "--json") if path != "jobsctl completion" else world.ctl("blog", *args)
             assert SECRET not in ran.out + ran.err, args
             for line in ran.lines if path not in ("jobsctl completion", "jobsctl dead replays") else []:
@@ -580,6 +715,8 @@ def test_no_command_shows_or_touches_what_another_scope_has(world: World, path: 
             if "ID" in call and path != "jobsctl dead list":
                 assert ran.status == 3, (args, ran)
             if path in ("jobsctl dead stop", "jobsctl cron show", "jobsctl cron remove", "jobsctl cron run"):
+                assert ran.status == 3, (args, ran)
+            if "FLOW" in call and path != "jobsctl flow add":
                 assert ran.status == 3, (args, ran)
             if any(word.startswith("shop/") for word in call):
                 assert ran.status in (2, 3), (args, ran)

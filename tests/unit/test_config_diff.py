@@ -37,6 +37,8 @@ OTHER: dict[str, Any] = {
     "name": "other",
     "handler": "m:g",
     "command": ("x",),
+    "serve": True,
+    "pull": True,
     "workers": WorkerRange(min=1, max=8),
     "scale": Scale(cpu_max=0.5),
     "order": ("priority",),

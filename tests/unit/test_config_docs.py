@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
+import subprocess
 import sys
 import tomllib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from supervisor.config.schedule_keys import SCHEDULE
 from supervisor.config.spec import Queue, Rate, Spec
 from tests.support.config_files import QUEUE as A_QUEUE
 from tests.support.config_files import load_text, problems_of, write
+from tests.support.daemon import environment
 
 BACKOFF = ["base", "factor", "max", "jitter", "shape", "delays", "function"]
 ROOT = Path(__file__).parents[2]
@@ -52,12 +52,11 @@ def written_names(table: dict[str, Any], section: Section, prefix: str = "") -> 
 
 
 @pytest.mark.parametrize("name", generate.FILES)
-def test_what_is_made_is_what_is_checked_in(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_made_is_what_is_checked_in(tmp_path: Path, name: str) -> None:
     for folder in ("docs", "etc"):
         (tmp_path / folder).mkdir()
-    monkeypatch.setattr(sys, "argv", ["generate", str(tmp_path)])
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
-        runpy.run_module("supervisor.config.generate", run_name="__main__")
+    command = [sys.executable, "-m", "supervisor.config.generate", str(tmp_path)]
+    subprocess.run(command, check=True, env=environment())
     assert (ROOT / name).read_text(encoding="utf-8") == (tmp_path / name).read_text(encoding="utf-8")
 
 
@@ -78,7 +77,7 @@ def test_every_field_of_the_spec_has_a_key() -> None:
             of_jobs = {key.field for name, key in QUEUE.keys.items() if name not in POOL_KEYS}
             assert fields - given - of_jobs == kept
         else:
-            own = {"handler", "command"} if section is DEFAULTS else set()
+            own = set(OWN_KEYS) if section is DEFAULTS else set()
             of_pools = {"sources"} if section.type is Queue else set()
             assert fields - given - own - of_pools == kept
     assert {*TOP, *NAMED, *ARRAYS, "queues", "schedules", "files", "scope", "warnings", "flow_retention"} - {
@@ -190,7 +189,7 @@ class TestShipped:
         block = SHIPPED.read_text().split("# --8<--\n")[1]
         text = "".join(line.removeprefix("#").removeprefix(" ") for line in block.splitlines(keepends=True))
         spec = load(write(tmp_path, text), environ={})
-        assert set(spec.queues) == {"emails", "thumbnails", "report.*", "index"}
+        assert set(spec.queues) == {"emails", "thumbnails", "report.*", "index", "renders"}
         assert spec.queues["emails"].limits == tuple(spec.limits)
         assert set(spec.workplaces) == {"emails", "thumbnails", "background"}
         assert set(spec.schedules) == {"digest"}
@@ -213,8 +212,8 @@ class TestShipped:
         said = [line for line in block.splitlines() if "default:" not in line and "unset:" not in line]
         text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in said)
         shown = [line for line in text.splitlines() if "=" in line]
-        assert len(shown) == 36
-        access = "enqueue", "status", "admin"
+        assert len(shown) == 37
+        access = "enqueue", "consume", "status", "admin"
         text = "\n".join(line for line in text.splitlines() if not line.startswith(access))
         assert load_text(tmp_path, f"{text}\n{A_QUEUE}") == load_text(tmp_path, A_QUEUE)
 

@@ -206,7 +206,7 @@ def test_a_pool_without_sources_or_something_to_run_says_both(tmp_path: Path) ->
 def test_a_queue_is_drawn_from_by_one_pool(tmp_path: Path) -> None:
     text = POOL + 'sources = ["a", "b"]\n[pools.r]\nhandler = "m:f"\nsources = { b = 2 }\n'
     (found,) = problems_of(tmp_path, text)
-    assert found == "queues.toml:8: pools.r.sources: b is drawn from by pool p already; a queue has one pool"
+    assert found == "queues.toml:8: pools.r.sources: b is drawn from by pool p already; it has one, or several of tasks"
 
 
 def test_pools_in_a_circle_are_refused(tmp_path: Path) -> None:

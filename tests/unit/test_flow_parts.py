@@ -202,3 +202,12 @@ def test_what_is_wrong_says_where(given_: Any, said: str) -> None:
 def test_a_wrong_option_says_of_which_step() -> None:
     with pytest.raises(InvalidPayload, match="step a: delay"):
         flow_text({"steps": [{"name": "a", "queue": "q", "delay": "soon"}]})
+
+
+def test_what_a_step_comes_after_may_be_said_where_it_is_made() -> None:
+    one, two = step("q", name="one"), step("q", name="two")
+    last = step("q", name="last", after={one: "ignore", two: "cancel"})
+    flow = Flow(last, step("q", name="more", after=[one, "two"]))
+    made = {each["name"]: each.get("after") for each in flow.request()["steps"]}
+    assert made == {"one": None, "two": None, "last": {"one": "ignore", "two": "cancel"}, "more": ["one", "two"]}
+    assert step("q", after="there").parents == [("there", "cancel")]

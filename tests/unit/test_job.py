@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from supervisor.job import FINAL, TRANSITIONS, Child, Event, IllegalTransition, Job, State, after
+from supervisor.job import (
+    FINAL,
+    JOINS,
+    TRANSITIONS,
+    Child,
+    Course,
+    Event,
+    FlowOfJob,
+    IllegalTransition,
+    Job,
+    State,
+    after,
+)
 from tests.support.states_diagram import page
 
 
@@ -105,3 +117,54 @@ def test_a_job_with_another_payload_is_the_same_in_everything_else() -> None:
     assert (job.payload, job.version) == (1, 1)
     other.enqueue("q", 7)
     assert children == [Child("q", 7, {})]
+
+
+def a_job(**more: Any) -> Job:
+    return Job(id=1, queue="q", payload=None, **more)
+
+
+def test_what_only_a_worker_gives_is_missing_elsewhere() -> None:
+    job = a_job(flow=FlowOfJob(id=7))
+    for call in (lambda: job.step("a", lambda: 1), lambda: job.save(1), lambda: job.progress(0.5)):
+        with pytest.raises(RuntimeError, match="only while a worker runs the job"):
+            call()
+    assert job.cursor is None
+    assert job.flow is not None
+    with pytest.raises(RuntimeError, match=r"job\.flow\.enqueue works only"):
+        job.flow.enqueue("q")
+
+
+def test_a_step_that_was_kept_is_not_done_again() -> None:
+    kept: list[tuple[str, Any]] = []
+    told: list[tuple[float, str]] = []
+
+    def keep(name: str, value: Any) -> Any:
+        kept.append((name, value))
+        return value
+
+    job = a_job(
+        course=lambda job: Course(keep, lambda at, text: told.append((at, text)), {"old": job.id}, "there"),
+    )
+    assert job.cursor == "there"
+    assert job.step("old", lambda: pytest.fail("it was done before")) == 1
+    assert [job.step("new", lambda: 2), job.step("new", lambda: 3)] == [2, 2]
+    job.save("here")
+    assert job.cursor == "here"
+    job.progress(1, "done")
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        job.progress(1.1)
+    with pytest.raises(ValueError, match="a step needs a name"):
+        job.step("", lambda: 4)
+    assert kept == [("new", 2), ("", "here")]
+    assert told == [(1.0, "done")]
+    assert Course(keep, lambda *_: None).steps == {}
+
+
+def test_a_job_of_a_flow_knows_it_and_adds_to_it() -> None:
+    added: list[Child] = []
+    flow = FlowOfJob(id=7, name="f", step="s", context=1, results={"a": 2}, add=added.append)
+    assert flow.as_dict() == {
+        "id": 7, "name": "f", "step": "s", "context": 1, "results": {"a": 2}, "states": {}, "signals": {},
+    }  # fmt: skip
+    flow.enqueue("q", 3, priority=1)
+    assert added == [Child("q", 3, {"priority": 1, JOINS: True})]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.policy.tasks import Known, Need, believable, meets, table_of
+from supervisor.policy.tasks import NO_TASK, Known, Need, believable, meets, need_of, table_of
 
 SEND = Known("send", version=3, oldest=2, aliases=("mail", "post"))
 POST = Known("post", version=1)
@@ -57,3 +57,8 @@ def test_what_no_code_can_know_is_not_believed(known: list[Known]) -> None:
 def test_what_code_can_know_is_believed() -> None:
     assert believable([SEND, POST, Known("z", schema="{}")])
     assert believable([])
+
+
+def test_what_a_job_says_of_itself_is_what_it_needs() -> None:
+    assert need_of("send", 2) == Need("send", 2)
+    assert need_of(None, None) == Need(NO_TASK, 0)

@@ -100,15 +100,15 @@ def test_an_error_is_a_sentence_and_a_hint(capsys: pytest.CaptureFixture[str]) -
 def test_with_json_an_error_is_an_object_as_well(capsys: pytest.CaptureFixture[str]) -> None:
     failure.report(Busy("later \x1b[0m"), as_json=True)
     captured = capsys.readouterr()
-    assert json.loads(captured.out) == {"error": {"code": "busy", "message": "later \x1b[0m", "hint": None}}
-    assert captured.err == "jobsctl: later \\x1b[0m\n"
+    assert json.loads(captured.out) == {"error": {"code": "busy", "message": "later \x1b[0m", "hint": Busy.remedy}}
+    assert captured.err == f"jobsctl: later \\x1b[0m\n  {Busy.remedy}\n"
 
 
 def test_every_problem_of_a_configuration_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     error = ConfigError("a (and 1 more)", problems=("a", "b"))
     assert failure.report(error, as_json=True) == 2
     captured = capsys.readouterr()
-    assert captured.err == "jobsctl: a\njobsctl: b\n"
+    assert captured.err == f"jobsctl: a\njobsctl: b\n  {ConfigError.remedy}\n"
     assert json.loads(captured.out)["error"]["problems"] == ["a", "b"]
 
 

@@ -118,10 +118,10 @@ from tests.unit.test_store_faults import NOW, work
 with open_store({str(backend.path)!r}, "full", create=False, migrate=False).transaction(NOW) as tx:
     work(tx, {token})
 """
-    environ = {**os.environ, "JOBSUP_FAILPOINTS": f"{point}=kill", "JOBSUP_FAILPOINT_DIR": str(tmp_path)}
+    environ = {**os.environ, "JOBSUP_FAILPOINTS": f"{point}=kill", "JOBSUP_FAILPOINT_DIR": str(tmp_path / "strikes")}
     ended = subprocess.run([sys.executable, "-c", code], env=environ, check=False)
     assert ended.returncode == -signal.SIGKILL
-    assert (tmp_path / "hits").read_text().startswith(point)
+    assert (tmp_path / "strikes" / "hits").read_text().startswith(point)
     assert counts(store) == (AFTER if stored else BEFORE)
     with store.transaction(NOW) as tx:
         (again,) = tx.insert([Group("q", [NewJob(b"5")], "key")])

@@ -75,11 +75,13 @@ def test_a_queued_job_is_shown_with_every_key(store: SqliteStore, reader: Reader
     options = b'{"tags":["a","b"],"max_attempts":2}'
     put(store, NewJob(b'{"to":"x","password":"secret"}', 3, None, options), queue="q")
     assert reader.job(1) == {
-        "id": 1, "queue": "q", "key": None, "flow": None, "task": None, "version": None, "state": "queued",
+        "id": 1, "queue": "q", "key": None, "flow": None, "progress": None, "task": None, "version": None,
+        "state": "queued",
         "payload": {"to": "x", "password": "[redacted]"},
         "result": None,
         "priority": 3, "tags": ["a", "b"], "attempt": 0, "max_attempts": 2, "failures": 0, "crashes": 0,
-        "interruptions": 0, "token": None, "worker": None, "enqueued_at": AT, "due_at": None, "expires_at": None,
+        "interruptions": 0, "token": None, "worker": None, "consumer": None, "enqueued_at": AT, "due_at": None,
+        "expires_at": None,
         "deadline_at": None, "started_at": None,
         "finished_at": None, "reason": None, "error": None, "errors": [],
     }  # fmt: skip

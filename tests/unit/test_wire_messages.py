@@ -59,6 +59,12 @@ RIGHT = [
     request("flow_start", key="k", steps=[{"name": "a", "queue": "q"}, {"queue": "q", "after": {"a": "ignore"}}]),
     request("flow_start", key="k", steps=[{"steps": [{"queue": "q", "wait_for": ["s"]}]}], context={"a": 1}, open=True),
     request("flow", flow=1), request("flow_list", state="dead"), request("flow_signal", flow=1, signal="s", payload=2),
+    request("fetch", queue="a"),
+    request("fetch", queue="a", jobs_max=256, lease_ms=1, wait_ms=0, consumer="c", key="k"),
+    request("extend", token=1), request("extend", token=2**53 - 1, lease_ms=2_592_000_000), request("consumers"),
+    request("ack", job=1, token=1, result={"a": 1}, enqueue=[{"queue": "a", "payload": 1, "joins": True}]),
+    request("fail", job=1, token=1, message="", type="E", traceback="t", retry_in_ms=0, final=True),
+    request("release", token=1, ids=[1], delay_ms=0),
     request("flow_close", flow=1), request("flow_cancel", flow=1), request("flow_retry", flow=1, step="a"),
 ]  # fmt: skip
 
@@ -76,7 +82,9 @@ def test_the_classes_of_access_are_those_of_the_design() -> None:
         by_class.setdefault(kind.access, set()).add(kind.__struct_config__.tag)
     assert by_class == {
         "enqueue": {"enqueue", "flow_start", "flow_signal", "flow_close"},
+        "consume": {"fetch", "extend", "ack", "fail", "release"},
         "status": {
+            "consumers",
             "hello",
             "job",
             "explain",
@@ -300,7 +308,7 @@ def test_names_of_members_made_to_mislead_do_no_harm(name: str) -> None:
 
 
 def test_every_member_has_its_rule() -> None:
-    kinds = [*get_args(AnyRequest), messages.NewJob, messages.Filter, messages.Step]
+    kinds = [*get_args(AnyRequest), messages.NewJob, messages.Filter, messages.Step, messages.ChildJob]
     names = {field for kind in kinds for field in kind.__struct_fields__} - {"v", "id"}
     assert names == set(refusal.RULES)
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from supervisor.config.spec import Schedule
     from supervisor.policy.schedule import Plan
+    from supervisor.shapes import ScheduleStatus
 
 COUNT_MAX = 1_000
 STATES = {"fired": "ran", "waiting": "waits"}
@@ -48,13 +49,12 @@ def show_all(invocation: Invocation) -> None:
     put_rows(rows, columns, as_json=invocation.json)
 
 
-def _when(row: dict[str, Any]) -> str | None:
+def _when(row: ScheduleStatus) -> str | None:
     from supervisor.policy.duration import show
 
     if row["every_s"] is not None:
         return f"every {show(round(row['every_s'] * 1000))}"
-    cron: str | None = row["cron"]
-    return cron
+    return row["cron"]
 
 
 @jobsctl_command(name="show", examples=["jobsctl cron show nightly"])

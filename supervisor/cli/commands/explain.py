@@ -48,9 +48,9 @@ def _offline(invocation: Invocation, job_id: int) -> dict[str, Any]:
     try:
         with invocation.reader() as reader:
             found = reader.explain(job_id, partial(discipline_of, spec), wall_ms())
+            if found is None:
+                raise reader.unknown_job(job_id)
             breakers = reader.breakers()
     except NoDatabase:
-        found, breakers = None, {}
-    if found is None:
-        raise UnknownJob(f"there is no job {job_id}", hint="it was never enqueued, or retention has removed it")
+        raise UnknownJob(f"there is no job {job_id}", hint="no job was ever enqueued here") from None
     return shown(job_id, found, without_keeper(spec, found, breakers.get(short_name(found.queue))))

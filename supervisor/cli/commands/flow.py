@@ -187,12 +187,9 @@ def _took(begun: str, ended: str) -> str:
 def signal(invocation: Invocation, flow: int, name: str, payload: str | None) -> None:
     """Send a signal to a flow: steps that wait for it go on, and those that are added later find it there."""
     from supervisor.cli.render import put_json, put_line
-    from supervisor.errors import InvalidPayload
+    from supervisor.wire.payload import parse
 
-    try:
-        given = json.loads(payload) if payload is not None else None
-    except ValueError as error:
-        raise InvalidPayload(f"the payload is no JSON: {error}") from None
+    given = None if payload is None else parse(payload)
     with invocation.client() as client:
         first = client.flows.signal(flow, name, given)
     if invocation.json:

@@ -78,6 +78,7 @@ def _broken(invocation: Invocation, queues: set[str], before: dict[str, dict[str
     until_ms = boot_ms() + int(WAIT_S * 1000)
     while queues and boot_ms() < until_ms:
         shown, foremen = invocation.ask_daemon("status")["queues"], _foremen(invocation)
+        queues -= {queue for queue in queues if shown.get(queue, {}).get("pull")}  # nothing of ours runs there
         for queue in sorted(queues & foremen.keys()):
             if queue in before and _start(foremen[queue]) == _start(before[queue]):
                 continue

@@ -40,15 +40,14 @@ def find_job(invocation: Invocation, job_id: int) -> dict[str, Any]:
         return invocation.ask_at_once("job", job=job_id)
     except NotRunning:
         pass
-    found = None
     try:
         with invocation.reader() as reader:
             found = reader.job(job_id)
+            if found is None:
+                raise reader.unknown_job(job_id)
+            return found
     except NoDatabase:
-        pass
-    if found is None:
-        raise UnknownJob(f"there is no job {job_id}", hint="it was never enqueued, or retention has removed it")
-    return found
+        raise UnknownJob(f"there is no job {job_id}", hint="no job was ever enqueued here") from None
 
 
 def _overview(invocation: Invocation) -> dict[str, Any]:

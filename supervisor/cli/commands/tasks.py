@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -30,20 +30,20 @@ def command(invocation: Invocation, queue: str | None) -> None:
         Column("oldest", "oldest", "number", wide=True), Column("known", "known"),
         Column("blocked", "blocked", "number"), Column("aliases", "aliases"), Column("takes", "takes"),
     ]  # fmt: skip
-    pool_of = invocation.spec().pool_of
-    pool = queue and pool_of(queue)
+    pools_of = invocation.spec().pools_of
+    pools = pools_of(queue) if queue else ()
     try:
         with invocation.reader() as reader:
-            rows = list(_rows(reader, pool_of))
+            rows = list(_rows(reader, pools_of))
     except NoDatabase:
         return
     served = invocation.spec().workplaces  # what a pool that left the file has known is of no use to anybody
     wanted = (row for row in rows if row["pool"] in served or not row["known"])
-    shown = (row for row in wanted if pool is None or row["pool"] == pool)
+    shown = (row for row in wanted if queue is None or row["pool"] in pools)
     put_rows((row if invocation.json else _in_words(row) for row in shown), columns, as_json=invocation.json)
 
 
-def _rows(reader: Any, pool_of: Callable[[str], str | None]) -> Iterator[dict[str, Any]]:
+def _rows(reader: Any, pools_of: Callable[[str], Sequence[str]]) -> Iterator[dict[str, Any]]:
     from supervisor.policy.tasks import Need, meets, table_of
 
     known = reader.tasks()
@@ -54,11 +54,11 @@ def _rows(reader: Any, pool_of: Callable[[str], str | None]) -> Iterator[dict[st
                 "blocked": 0, "aliases": list(task.aliases), "schema": _schema(task.schema),
             }  # fmt: skip
     for queue, name, version, jobs in reader.blocked_needs():
-        pool = pool_of(queue) or queue
+        pools = pools_of(queue) or (queue,)
         yield {
-            "pool": pool, "task": name or None, "version": version or None, "oldest": None,
-            "known": meets(table_of(known.get(pool, ())), Need(name, version)), "blocked": jobs, "aliases": [],
-            "schema": None,
+            "pool": pools[0], "task": name or None, "version": version or None, "oldest": None,
+            "known": any(meets(table_of(known.get(pool, ())), Need(name, version)) for pool in pools),
+            "blocked": jobs, "aliases": [], "schema": None,
         }  # fmt: skip
 
 

@@ -53,10 +53,10 @@ class Blocking(Operating):
             found.setdefault(self._cache.by_id[queue].name, []).append(Need(task.decode(), version))
         return found
 
-    def unblock(self, queue: str, need: Need, jobs_max: int) -> int:
+    def unblock(self, queue: str, need: Need, jobs_max: int, *, first: bool = False) -> int:
         """Make jobs ready that waited for this, the oldest first; returns how many.
 
-        They count as newly arrived; whoever held its lane comes first in it.
+        They count as newly arrived, or come before all others; whoever held its lane comes first in it.
         """
         row = self._cache.queues.get(queue)
         if row is None:
@@ -66,8 +66,8 @@ class Blocking(Operating):
         for job_id, lane_id, priority, failures, crashes, interruptions, solo in rows:
             lane = row.home if lane_id == row.home.id else self._lane_by_id(lane_id)
             place = rank(row.discipline.order, priority, sequence)
-            if lane.held == job_id:
-                lane.held = None
+            if first or lane.held == job_id:
+                lane.held = None if lane.held == job_id else lane.held
                 self._changed_lane(lane)
                 place = Rank(HELD_BAND, sequence)
             sequence += 1

@@ -19,7 +19,7 @@ from supervisor.policy.discipline import Discipline, DisciplineOf, Limit
 from supervisor.policy.rank import Turn
 from supervisor.policy.rate import Bucket, Rate
 from supervisor.store.history import Figures
-from supervisor.store.protocol import Held, OpenLease
+from supervisor.store.protocol import Held, Loan, OpenLease
 from supervisor.store.sqlite.statements import SQL
 
 LANES_MAX = 50_000
@@ -78,6 +78,10 @@ class Cache:
         self.lanes: dict[int, Lane] = {}
         self.lane_ids: dict[tuple[int, str], int] = {}
         self.leases: dict[int, OpenLease] = {}
+        self.loans: dict[int, Loan] = {}
+        self.loan_keys: dict[str, int] = {}
+        self._borrowed: Counter[int] = Counter()
+        """By owner: how many loans it has."""
         self.sequences: dict[str, int] = {}
         self.tally: Counter[tuple[int, str]] = Counter()
         self.running: Counter[Gate] = Counter()
@@ -98,6 +102,7 @@ class Cache:
         """Whether the buckets have been held against the rates of now, which may be others than before."""
         self.sources: dict[str, dict[str, int]] = {}
         self.reranking: set[str] = set()
+        self.has_checkpoints = connection.execute(SQL.checkpoint_any).fetchone() is not None
         self.has_unique = connection.execute(SQL.uniq_any).fetchone() is not None
         some, self.flows, left = connection.execute(SQL.flows_count).fetchone()
         self.has_flows = bool(some)
@@ -124,6 +129,7 @@ class Cache:
         for queue, turns in db.execute(SQL.lane_turns):
             self.by_id[queue].turns = turns
         self._load_leases(db)
+        self._load_loans(db)
         self._load_limits(db)
         for (queue, state), jobs in self.tally.items():
             if state == State.QUEUED.value and jobs > 0:
@@ -142,6 +148,32 @@ class Cache:
             self.leases[token] = lease
             if not queue.discipline.plain:
                 self._count_gates(db, queue, lease)
+
+    def _load_loans(self, db: Any) -> None:
+        for token, consumer, boot, until_boot, lease_ms, until_at, key, prolonged in db.execute(SQL.loans).fetchall():
+            if token in self.leases:
+                told = key.decode() if key is not None else None
+                loan = Loan(consumer.decode(), boot.decode(), until_boot, lease_ms, until_at, told, prolonged)
+                self.note_loan(self.leases[token], loan)
+
+    def note_loan(self, lease: OpenLease, loan: Loan) -> None:
+        """Remember that a consumer holds a lease."""
+        if lease.token not in self.loans:
+            self._borrowed[lease.owner] += 1
+        self.loans[lease.token] = loan
+        if loan.key is not None:
+            self.loan_keys[loan.key] = lease.token
+
+    def drop_loan(self, lease: OpenLease) -> int | None:
+        """Forget a loan; returns its owner, if that has no other."""
+        loan = self.loans.pop(lease.token)
+        if loan.key is not None and self.loan_keys.get(loan.key) == lease.token:
+            del self.loan_keys[loan.key]
+        self._borrowed[lease.owner] -= 1
+        if self._borrowed[lease.owner]:
+            return None
+        del self._borrowed[lease.owner]
+        return lease.owner
 
     def _count_gates(self, db: Any, queue: QueueRow, lease: OpenLease) -> None:
         for held in lease.jobs.values():

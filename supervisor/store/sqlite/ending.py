@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from supervisor.flow.rules import CALLBACKS, Callback, FlowState, Policy, due, end_of, tolerated
+from supervisor.flow.rules import Callback, FlowState, Policy, due, end_of, tolerated
 from supervisor.job import State
 from supervisor.store.protocol import FlowEnd, NewJob
 from supervisor.store.sqlite.adding import Pending
@@ -81,7 +81,7 @@ class Ending(Releasing):
         """Enqueue the job of a callback, whatever room its queue has: once in the life of a flow, never dropped."""
         flow.told |= callback
         calls = msgspec.json.decode(flow.callbacks) if flow.callbacks else {}
-        made = calls.get(next(name for name, value in CALLBACKS.items() if value is callback))
+        made = calls.get(callback.key)
         if made is None:
             return
         payload = encode({"flow": self._shown(flow, callback), "payload": made["payload"]})

@@ -1,8 +1,8 @@
-"""What a step is told of its flow: the results of the steps that it comes after, signals, and what all of it share."""
+"""What a job is told beside its payload: a step of its flow, and a job that ran before of what it has kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -23,19 +23,34 @@ class Feeding(Base):
 
     def _with_fed(self, jobs: Sequence[LeasedJob]) -> Sequence[LeasedJob]:
         """Jobs to be handed out once more, with what those that are steps are told."""
-        fed = self._fed_to((job.id, job.options) for job in jobs)
+        fed = self._fed_to([(job.id, job.options, job.mark) for job in jobs])
         return [
             job._replace(payload=job.payload + fed[job.id], own_bytes=len(job.payload)) if job.id in fed else job
             for job in jobs
         ]
 
-    def _fed_to(self, jobs: Iterable[tuple[int, bytes | None]]) -> dict[int, bytes]:
-        """What those of these jobs are told that are steps, by their options."""
-        steps = [job_id for job_id, options in jobs if options is not None and STEP_MARK in options]
-        return self._fed(steps) if steps else {}
+    def _fed_to(self, jobs: Sequence[tuple[int, bytes | None, int]]) -> dict[int, bytes]:
+        """What these jobs are told, as JSON, by their options and marks; those that are told nothing are left out."""
+        steps = [job_id for job_id, options, _ in jobs if options is not None and STEP_MARK in options]
+        stories = {job_id: {"flow": flow} for job_id, flow in self._fed(steps).items()} if steps else {}
+        again = [job_id for job_id, _, mark in jobs if mark] if self._cache.has_checkpoints else []
+        for job_id, kept in self._kept(again).items() if again else ():
+            stories[job_id] = stories.get(job_id, {}) | kept
+        return {job_id: encode(story) for job_id, story in stories.items()}
 
-    def _fed(self, steps: Sequence[int]) -> dict[int, bytes]:
-        """What these steps are told of their flows, as JSON; jobs that are none are left out."""
+    def _kept(self, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """What earlier runs of these jobs have kept."""
+        found: dict[int, dict[str, Any]] = {}
+        for job_id, name, value in self._db.execute(SQL.checkpoints, (encode(list(ids)).decode(),)).fetchall():
+            kept = found.setdefault(job_id, {"steps": {}, "cursor": None})
+            if name:
+                kept["steps"][plain_text(name)] = msgspec.Raw(value)
+            else:
+                kept["cursor"] = msgspec.Raw(value)
+        return found
+
+    def _fed(self, steps: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """What these steps are told of their flows; jobs that are none are left out."""
         told: dict[int, dict[str, Any]] = {}
         story: dict[str, Any] = {}
         last = 0
@@ -62,4 +77,4 @@ class Feeding(Base):
                 story["results"][named] = None
             else:
                 story["states"][named] = plain_text(state) or "unfinished"
-        return {job_id: encode(story) for job_id, story in told.items()}
+        return told

@@ -11,11 +11,10 @@ from collections.abc import Iterable
 
 from supervisor.errors import UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy, failed
-from supervisor.job import WAITING, Event, State, after
-from supervisor.policy.rank import rank
+from supervisor.job import WAITING, State
 from supervisor.store.driver import plain_text
-from supervisor.store.protocol import TRAILED, FlowEnd, Held
-from supervisor.store.sqlite.base import ZERO, Place, encode
+from supervisor.store.protocol import FlowEnd
+from supervisor.store.sqlite.base import Place, encode
 from supervisor.store.sqlite.ending import EndedStep
 from supervisor.store.sqlite.planting import Planting
 from supervisor.store.sqlite.statements import SQL
@@ -219,7 +218,7 @@ class Flowing(Planting):
         """Let a step run again and all that comes after it; how many."""
         first = self._step_named(flow_id, step)
         if first is None:
-            raise UnknownFlow(f"flow {flow_id} has no step {step}")
+            raise UnknownFlow(f"flow {flow_id} has no step {step}", hint=f"jobsctl flow show {flow_id} names its steps")
         ids = {row[0] for row in self._db.execute(SQL.edges_after, (first, flow_id, steps_max + 1)).fetchall()}
         for (inside,) in self._db.execute(SQL.flows_inside, (first,)).fetchall():
             ids |= {row[0] for row in self._db.execute(SQL.steps_of_flow, (inside, 0, steps_max)).fetchall()}
@@ -242,31 +241,21 @@ class Flowing(Planting):
             ended = came_at if kind == SIGNAL else (flow_state if kind == FLOW else outcome)
             state = plain_text(ended) if kind != SIGNAL else None
             fails = kind != SIGNAL and ended is not None and state in ("dead", "cancelled") and not skipped
-            repeats = parent in again if again is not None else fails
+            if again is not None:
+                repeats = parent in again and kind != SIGNAL
+            else:
+                repeats = fails and (kind != FLOW or self._has_failed_jobs(parent))
             if ended is None or state in ("running", "cancelling") or repeats:
                 waits.append(parent)
         if not waits:
             self.revive(row.id)
             return
         self._db.execute(SQL.edges_reopen, (row.id, encode(waits).decode()))
-        self._revive_blocked(row, len(waits))
+        self._revive_blocked(row, self._open_edges_into(row.id))
 
-    def _revive_blocked(self, row: Place, waits: int) -> None:
-        _, state = self._place(row.id)
-        after(state, Event.REVIVE_BLOCKED)
-        self._compete(row)
-        self._reopen([row.id])
-        self._drop_outcomes([row.id])
-        queue = self._cache.queues[row.queue.decode()]
-        self._let_go(row)
-        place = rank(queue.discipline.order, row.priority, self._sequence(1))
-        self._waits_again(queue, row.id)
-        self._put_trail(row.id, ZERO, Held(*place, TRAILED, 1), None, None, solo=False)
-        self._db.execute(SQL.cancel_withdraw, (row.id,))
-        self._db.execute(SQL.options_renew, (row.id, self._now_ms))
-        self._db.execute(SQL.blocked_put, (row.id, queue.id, "", 0, waits))
-        self._count(queue, state, -1)
-        self._count(queue, State.BLOCKED, 1)
+    def _has_failed_jobs(self, flow_id: int) -> bool:
+        """Whether some job of a flow that ended runs again with it: one that was cancelled may have none."""
+        return self._db.execute(SQL.flow_failed_jobs, (flow_id,)).fetchone() is not None
 
     # -- gone ------------------------------------------------------------------------------------------------------
 

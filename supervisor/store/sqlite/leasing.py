@@ -97,7 +97,8 @@ class Leasing(Feeding, Measuring):
         """Write a lease of ready jobs; `picked` has the lane and the cost of each, nothing where all are plain."""
         trailed = [row[0] for row in rows if row[3]]
         trails = self._trails(trailed) if trailed else {}
-        fed = self._fed_to((row[0], row[7]) for row in rows) if self._cache.has_flows else NOTHING
+        told = self._cache.has_flows or (trailed and self._cache.has_checkpoints)
+        fed = self._fed_to([(row[0], row[7], row[3]) for row in rows]) if told else NOTHING
         jobs: list[LeasedJob] = []
         held: dict[int, Held] = {}
         for number, row in enumerate(rows):

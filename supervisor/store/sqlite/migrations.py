@@ -295,6 +295,20 @@ edge is done once its child has counted the end of its parent. What has ended, a
 come after it yet, is in `ended_step`."""
 
 
+CHECKPOINTS = """
+CREATE TABLE checkpoint (
+  id INTEGER NOT NULL, name TEXT NOT NULL, at INTEGER NOT NULL, value TEXT NOT NULL, PRIMARY KEY (id, name)
+) STRICT, WITHOUT ROWID;
+"""
+
+PULL = """
+CREATE TABLE loan (
+  token INTEGER PRIMARY KEY, consumer TEXT NOT NULL, boot TEXT NOT NULL, until_boot INTEGER NOT NULL,
+  lease_ms INTEGER NOT NULL, until_at INTEGER NOT NULL, key TEXT, prolonged INTEGER NOT NULL
+) STRICT;
+"""
+"""Beside the lease of a consumer: until when it has it. Leases of workers, which are watched, have none."""
+
 OUTBOX = """
 CREATE TABLE relayed (
   instance TEXT NOT NULL, id INTEGER NOT NULL, digest TEXT NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (instance, id)
@@ -371,7 +385,21 @@ def m009_flows(db: Database) -> None:
 
 
 @MIGRATIONS()
-def m010_outbox(db: Database) -> None:
+def m010_checkpoints(db: Database) -> None:
+    """What a run of a job has kept for the next one: its steps, and, under no name, its cursor."""
+    db.executescript(CHECKPOINTS)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
+def m011_pull(db: Database) -> None:
+    """Leases of consumers, which hold them until a time."""
+    db.executescript(PULL)
+    hit("migrate.step")
+
+
+@MIGRATIONS()
+def m012_outbox(db: Database) -> None:
     """Rows of applications' outboxes that are jobs, until the rows are gone."""
     db.executescript(OUTBOX)
     hit("migrate.step")
@@ -411,7 +439,9 @@ def known() -> list[str]:
         "m007_keys",
         "m008_blocked",
         "m009_flows",
-        "m010_outbox",
+        "m010_checkpoints",
+        "m011_pull",
+        "m012_outbox",
     ]
 
 

@@ -62,12 +62,17 @@ class Operating(Steps, Uniqueness, Letters, Measuring):
     def revive(self, job_id: int) -> None:
         """Make a final or scheduled job ready anew, with fresh budgets; whoever held its lane comes first in it.
 
+        A step of a flow waits for what it comes after, as far as that has not ended.
+
         Raises:
             UnknownJob: there is none of that id.
             IllegalTransition: it waits or runs; nothing was changed.
             NotUnique: another job that counts as the same is in its way; nothing was changed.
         """
         row, state = self._place(job_id)
+        if state.final and (waits := self._open_edges_into(job_id)):
+            self._revive_blocked(row, waits)
+            return
         after(state, Event.REVIVE)
         if state is State.SCHEDULED:
             self._db.execute(SQL.due_remove, (row.due_at, job_id))
@@ -90,6 +95,23 @@ class Operating(Steps, Uniqueness, Letters, Measuring):
         self._mark(lane)
         self._count(queue, state, -1)
         self._count(queue, State.QUEUED, 1)
+
+    def _revive_blocked(self, row: Place, waits: int) -> None:
+        _, state = self._place(row.id)
+        after(state, Event.REVIVE_BLOCKED)
+        self._compete(row)
+        self._reopen([row.id])
+        self._drop_outcomes([row.id])
+        queue = self._cache.queues[row.queue.decode()]
+        self._let_go(row)
+        place = rank(queue.discipline.order, row.priority, self._sequence(1))
+        self._waits_again(queue, row.id)
+        self._put_trail(row.id, ZERO, Held(*place, TRAILED, 1), None, None, solo=False)
+        self._db.execute(SQL.cancel_withdraw, (row.id,))
+        self._db.execute(SQL.options_renew, (row.id, self._now_ms))
+        self._db.execute(SQL.blocked_put, (row.id, queue.id, "", 0, waits))
+        self._count(queue, state, -1)
+        self._count(queue, State.BLOCKED, 1)
 
     def _drop_outcomes(self, ids: Sequence[int]) -> None:
         """Delete outcomes, and take their jobs out of the open leases that still name them.
@@ -185,14 +207,14 @@ class Operating(Steps, Uniqueness, Letters, Measuring):
 
     def remove(self, ids: Sequence[int]) -> int:
         """Delete final jobs with all that is known of them; returns how many. Steps go with their flows only."""
-        return self._remove(self._without_steps(ids))
+        return self._remove(self.without_steps(ids))
 
     def _remove(self, ids: Sequence[int]) -> int:
         final = [(row, state) for row, state, _ in self._places(ids) if state.final]
         found = [row.id for row, _ in final]
         self._drop_outcomes(found)
         listed = encode(found).decode()
-        for statement in (SQL.prune_attempt, SQL.prune_trail, SQL.prune_job):
+        for statement in (SQL.prune_attempt, SQL.prune_trail, SQL.checkpoint_drop, SQL.prune_job):
             self._db.execute(statement, (listed,))
         self._ended_unique(found, [state for _, state in final])
         for row, state in final:

@@ -62,17 +62,19 @@ class Planting(Ending):
     # -- whether it fits -----------------------------------------------------------------------------------------
 
     def _flow_refused(self, new: NewFlow, pending: Pending) -> JobsupError | None:
+        """Why it cannot go in. Room is made last of all: a flow that is refused has dropped nobody's jobs."""
         sizes = Counter(step.queue for step in new.steps if step.queue is not None)
         try:
             if new.into is not None:
                 self._check_graft(new)
         except JobsupError as error:
             return error
-        for name, jobs in sizes.items():
-            refused = self._make_room(self._queue(name), jobs, pending)
-            if refused is not None:
-                return refused
-        return self._steps_taken(new.steps, list(sizes))
+        full = (self._full(self._queue(name), jobs) for name, jobs in sizes.items())
+        refused = next((each for each in full if each is not None), None) or self._steps_taken(new.steps, list(sizes))
+        if refused is not None:
+            return refused
+        made = (self._make_room(self._queue(name), jobs, pending) for name, jobs in sizes.items())
+        return next((each for each in made if each is not None), None)
 
     def _steps_taken(self, steps: Sequence[NewStep], queues: Sequence[str]) -> NotUnique | None:
         """That a step is there already, where its queue wants no two that count as the same."""
@@ -109,7 +111,8 @@ class Planting(Ending):
                 raise WrongState(f"flow {flow.id} has a step {step.name} already")
             for name, _ in step.parents:
                 if isinstance(name, str) and self._step_named(flow.id, name) is None:
-                    raise UnknownFlow(f"flow {flow.id} has no step {name} to come after")
+                    hint = f"jobsctl flow show {flow.id} names its steps"
+                    raise UnknownFlow(f"flow {flow.id} has no step {name} to come after", hint=hint)
 
     # -- rows ------------------------------------------------------------------------------------------------------
 

@@ -82,6 +82,9 @@ class Replaying(Operating):
         """
         row, state = self._place(job_id)
         after(state, Event.REVIVE_LATER)
+        if waits := self._open_edges_into(job_id):
+            self._revive_blocked(row, waits)
+            return
         self._compete(row)
         self._reopen([job_id])
         self._drop_outcomes([job_id])

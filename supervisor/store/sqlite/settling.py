@@ -56,6 +56,8 @@ class Settling(Letters, Measuring):
             self._db.execute(SQL.complete_plain, (token, encode(plain).decode()))
         self._db.executemany(SQL.complete, rows)
         self._ended(lease, State.COMPLETED, len(plain) + len(rows))
+        if self._cache.has_checkpoints:
+            self._db.execute(SQL.checkpoint_drop, (encode([*plain, *(row[0] for row in rows)]).decode(),))
         if self._cache.flows:
             self._note_final([*plain, *(row[0] for row in rows)])
         self._count_completed(lease, waits, runs, early)
@@ -134,6 +136,15 @@ class Settling(Letters, Measuring):
         self._rewritten.add(token)
         self._freed(lease, place)
         self._ended(lease, State.QUEUED, 1)
+        return True
+
+    def checkpoint(self, token: int, job_id: int, name: str, value: bytes) -> bool:
+        """Keep a value of a leased job for its later runs; False if the lease does not hold it."""
+        lease = self._cache.leases.get(token)
+        if lease is None or job_id not in lease.jobs:
+            return False
+        self._db.execute(SQL.checkpoint_put, (job_id, name, self._now_ms, value.decode()))
+        self._cache.has_checkpoints = True
         return True
 
     def facts(self, ids: Iterable[int]) -> dict[int, Facts]:

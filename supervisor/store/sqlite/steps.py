@@ -102,12 +102,16 @@ class Steps(Base):
         row = self._db.execute(SQL.step_named, (flow_id, name)).fetchone()
         return None if row is None else int(row[0])
 
-    def _without_steps(self, ids: Sequence[int]) -> Sequence[int]:
+    def without_steps(self, ids: Sequence[int]) -> Sequence[int]:
         """Those of these jobs that belong to no flow."""
         if not self._cache.has_flows or not ids:
             return ids
         steps = {row[0] for row in self._db.execute(SQL.steps_among, (encode(list(ids)).decode(),))}
         return [job_id for job_id in ids if job_id not in steps]
+
+    def _open_edges_into(self, job_id: int) -> int:
+        """How many ends and signals a step has not been told of."""
+        return int(self._db.execute(SQL.edges_left, (job_id,)).fetchone()[0]) if self._cache.has_flows else 0
 
     def _reopen(self, ids: Iterable[int]) -> None:
         """Final jobs are about to wait or run again: the flows that counted their end count it no more."""

@@ -9,6 +9,7 @@ from supervisor.store.sqlite.expiring import Expiring
 from supervisor.store.sqlite.insertion import Insertion
 from supervisor.store.sqlite.keys import Keys
 from supervisor.store.sqlite.leasing import Leasing
+from supervisor.store.sqlite.lending import Lending
 from supervisor.store.sqlite.relaying import Relaying
 from supervisor.store.sqlite.replaying import Replaying
 from supervisor.store.sqlite.scheduling import Scheduling
@@ -16,6 +17,6 @@ from supervisor.store.sqlite.settling import Settling
 
 
 class Transaction(
-    Insertion, Leasing, Settling, Keys, Expiring, Breaking, Replaying, Editing, Scheduling, Blocking, Relaying
+    Lending, Insertion, Leasing, Settling, Keys, Expiring, Breaking, Replaying, Editing, Scheduling, Blocking, Relaying
 ):
     """One transaction with all the verbs of `store.protocol.Tx`; made by the store, which commits it."""

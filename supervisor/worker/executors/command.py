@@ -37,6 +37,9 @@ class Unfillable(ValueError):
 class CommandExecutor:
     """Starts the command of a queue for each job, and waits for it."""
 
+    descriptor = None
+    spent = False
+
     def __init__(self, queue: Queue, program: str) -> None:
         assert queue.command is not None
         self._arguments = parse_command(queue.command)
@@ -76,6 +79,12 @@ class CommandExecutor:
         """Ask the running command to end: SIGTERM to its group."""
         if self._running and self._running.returncode is None:
             _kill_group(self._running.pid, signal.SIGTERM)
+
+    def attend(self) -> None:
+        """Nothing happens beside jobs."""
+
+    def close(self) -> None:
+        """Nothing is left."""
 
     def _start(self, argv: list[str], stdin: int, job: Job) -> tuple[subprocess.Popen[bytes], Output]:
         """Start the command; it cannot be interrupted before whoever called this can end it.
@@ -227,11 +236,20 @@ def load(queue: Queue) -> CommandExecutor:
     assert queue.command is not None
     name = parse_command(queue.command)[0]
     assert not isinstance(name, Field)
-    program = shutil.which(name.text)
+    return CommandExecutor(queue, find_program(name.text))
+
+
+def find_program(name: str) -> str:
+    """The path of a program.
+
+    Raises:
+        HandlerUnusable: it does not exist or is not executable.
+    """
+    program = shutil.which(name)
     if program is None:
-        kind = "is not executable" if os.path.exists(name.text) else "is not found in PATH"
-        raise HandlerUnusable(f"command: {name.text} {kind}")
-    return CommandExecutor(queue, program)
+        kind = "is not executable" if os.path.exists(name) else "is not found in PATH"
+        raise HandlerUnusable(f"command: {name} {kind}")
+    return program
 
 
 def fill(arguments: tuple[Argument, ...], payload: Any) -> list[str]:
@@ -282,7 +300,7 @@ FLOW_BYTES_MAX = 64 * 1024
 def _flow_of(job: Job) -> dict[str, str]:
     if job.flow is None:
         return {}
-    told = msgspec.json.encode({name: getattr(job.flow, name) for name in job.flow.__slots__ if name[0] != "_"})
+    told = msgspec.json.encode(job.flow.as_dict())
     known = {"JOBSUP_FLOW_ID": str(job.flow.id)}
     return known if len(told) > FLOW_BYTES_MAX else known | {"JOBSUP_FLOW": told.decode()}
 

@@ -29,6 +29,9 @@ Backoff = Callable[[Job, BaseException], Any]
 class PythonExecutor:
     """Calls the handler and turns whatever comes of it into an outcome."""
 
+    descriptor = None
+    spent = False
+
     def __init__(
         self, handler: Callable[[Job], Any], max_result_bytes: int, after_fork: Callable[[], Any] | None = None,
         backoff: Backoff | None = None, backoff_name: str | None = None,
@@ -81,6 +84,12 @@ class PythonExecutor:
     def interrupt(self) -> None:
         """Nothing to do: the exception that is raised in the handler is the interruption."""
 
+    def attend(self) -> None:
+        """Nothing happens beside jobs."""
+
+    def close(self) -> None:
+        """Nothing is left."""
+
     def _outcome(self, returned: Any) -> Outcome:
         match returned:
             case Snooze(delay):
@@ -94,21 +103,21 @@ class PythonExecutor:
             case Done() | Failed():
                 name = type(returned).__name__
                 return Failed(f"{name} is not for handlers: return a result, or raise", type="InvalidResult")
-        return self._done(returned)
+        return done(returned, self._max_result_bytes)
 
-    def _done(self, returned: Any) -> Outcome:
-        try:
-            result = _encode(returned)
-            nan = b"null" in result and holds_nan(returned)
-        except Exception as error:  # noqa: BLE001 - any type's own encoding may raise anything
-            return Failed(f"the result is not JSON: {error}", type="InvalidResult")
-        if nan:
-            return Failed("the result holds NaN or Infinity, which JSON does not have", type="InvalidResult")
-        if len(result) > self._max_result_bytes:
-            return Failed(
-                f"the result has {len(result)} bytes, max_result is {self._max_result_bytes}", type="ResultTooLarge"
-            )
-        return Done(result)
+
+def done(returned: Any, max_result_bytes: int) -> Done | Failed:
+    """The outcome of a job that gave a result: it is done, unless the result cannot be kept."""
+    try:
+        result = _encode(returned)
+        nan = b"null" in result and holds_nan(returned)
+    except Exception as error:  # noqa: BLE001 - any type's own encoding may raise anything
+        return Failed(f"the result is not JSON: {error}", type="InvalidResult")
+    if nan:
+        return Failed("the result holds NaN or Infinity, which JSON does not have", type="InvalidResult")
+    if len(result) > max_result_bytes:
+        return Failed(f"the result has {len(result)} bytes, max_result is {max_result_bytes}", type="ResultTooLarge")
+    return Done(result)
 
 
 ASKED_AGAIN = "the handler asked for another attempt"

@@ -8,13 +8,10 @@ from typing import Any
 
 from supervisor.config.spec import Queue
 from supervisor.job import Job, Outcome, Unknown
-from supervisor.policy.tasks import Known, Need, meets
+from supervisor.policy.tasks import Known, meets, need_of
 from supervisor.task import Task, tasks_of
 from supervisor.unix.inheritance import HandlerUnusable
 from supervisor.worker.executors.python import PythonExecutor, beside, message_of, trace_of, within
-
-NO_TASK = ""
-"""What a job needs that names no task, in the words of `Unknown`: it was enqueued before its queue had tasks."""
 
 
 class TaskExecutor(PythonExecutor):
@@ -32,7 +29,7 @@ class TaskExecutor(PythonExecutor):
 
     def run(self, job: Job, payload: bytes) -> Outcome:
         """Run the job, or say that it needs other code."""
-        need = Need(job.task or NO_TASK, job.version or 0)
+        need = need_of(job.task, job.version)
         if not meets(self._known, need):
             return Unknown(*need)
         return super().run(job, payload)
@@ -50,10 +47,15 @@ def load(queue: Queue) -> TaskExecutor:
     """
     assert queue.handler is not None
     with within(queue.boot_timeout_ms):
-        return TaskExecutor(_tasks_in(queue.handler), *beside(queue))
+        return TaskExecutor(tasks_in(queue.handler), *beside(queue))
 
 
-def _tasks_in(module: str) -> dict[str, Task]:
+def tasks_in(module: str) -> dict[str, Task]:
+    """The tasks of a module, by each of their names.
+
+    Raises:
+        HandlerUnusable: it cannot be imported, or has no tasks, or two of one name; with the traceback.
+    """
     try:
         return tasks_of(importlib.import_module(module))
     except BaseException as error:

@@ -127,12 +127,20 @@ DEATHS: dict[str, Callable[[], Any]] = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
 }
 
+
+def keep(job: Any, payload: dict[str, Any]) -> Any:
+    """Keep a step, and a cursor."""
+    job.save(payload.get("cursor", 1))
+    return job.step("kept", lambda: job.id)
+
+
 ACTIONS: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "nothing": nothing,
     "hold": hold,
     "spin": spin,
     "rest": rest,
     "fail": fail,
+    "keep": keep,
     "big": big,
     "family": family,
     "die": die,

@@ -1,1 +1,2 @@
-SELECT lease.token FROM lease CROSS JOIN json_each(lease.jobs) AS held WHERE held.value ->> 0 = ?
+SELECT lease.token, owner.slot FROM lease CROSS JOIN json_each(lease.jobs) AS held
+LEFT JOIN owner ON owner.id = lease.owner WHERE held.value ->> 0 = ?

@@ -1,0 +1,1 @@
+"""A shop on Django that sends receipts in the background."""

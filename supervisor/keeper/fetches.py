@@ -1,0 +1,179 @@
+"""What the keeper remembers of consumers: fetches that wait, when which loan is over, what is still to be heard."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from heapq import heapify, heappop, heappush
+from typing import Any, NamedTuple
+
+from supervisor.errors import Busy, JobsupError
+from supervisor.wire import messages
+from supervisor.wire.connection import Connection
+
+FETCHES_MAX = 10_000
+SWEEP_MIN = 1_000
+"""Fetches that are over, or whose client is gone, are thrown out when all have doubled, and are more than this."""
+
+Reply = Callable[[dict[str, Any]], None]
+Refuse = Callable[[JobsupError], None]
+
+NOTHING: dict[str, Any] = {"token": None, "jobs": [], "lease_s": None, "until_at": None, "repeated": False}
+"""The answer to a fetch in whose time nothing came."""
+
+
+class Asked(NamedTuple):
+    """Something that a consumer says of what it holds; `scope` is the one that it speaks in."""
+
+    request: messages.Writing
+    scope: str
+    reply: Reply
+    refuse: Refuse
+    until_ms: int | None
+
+
+class Fetching:
+    """A fetch that is not answered yet; `over_ms`, on the boot clock, is when it is answered with nothing."""
+
+    __slots__ = ("answered", "connection", "over_ms", "refuse", "reply", "request", "scope")
+
+    def __init__(
+        self, connection: Connection, request: messages.Fetch, scope: str, reply: Reply, refuse: Refuse, over_ms: int
+    ) -> None:  # fmt: skip
+        self.connection = connection
+        self.request = request
+        self.scope = scope
+        self.reply = reply
+        self.refuse = refuse
+        self.over_ms = over_ms
+        self.answered = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits for its answer any more."""
+        return self.answered or self.connection.closed
+
+    @property
+    def name(self) -> str:
+        """The consumer's name: as it says, else by its process."""
+        return self.request.consumer or f"pid {self.connection.peer.pid}"
+
+
+class Lending:
+    """Every fetch that waits, by queue and by when it is over, and when which loan ends: a cache of their rows."""
+
+    def __init__(self) -> None:
+        self.asked: deque[Asked] = deque()
+        self.fresh: deque[Fetching] = deque()
+        """Fetches that no pass has looked at yet."""
+        self.undelivered: list[int] = []
+        """Leases whose consumer was gone when it should have been told."""
+        self._waiting: dict[str, dict[Fetching, None]] = {}
+        self._ends: list[tuple[int, int, Fetching]] = []
+        self._count = 0
+        self._sweep_at = SWEEP_MIN
+        self._until: dict[int, int] = {}
+        self._deadlines: list[tuple[int, int]] = []
+
+    @property
+    def wanted(self) -> bool:
+        """Whether something waits for nothing but a pass."""
+        return bool(self.asked or self.fresh or self.undelivered)
+
+    @property
+    def next_ms(self) -> int | None:
+        """When the next fetch is answered with nothing, or the next loan is over, on the boot clock."""
+        times = [at for at in (self._ends[0][0] if self._ends else None, self.deadline_ms) if at is not None]
+        return min(times, default=None)
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """When the next loan is over, on the boot clock."""
+        while self._deadlines and self._until.get(self._deadlines[0][1]) != self._deadlines[0][0]:
+            heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def add(self, fetch: Fetching) -> None:
+        """Let a fetch wait for the next pass, and then for jobs.
+
+        Raises:
+            Busy: very many wait already.
+        """
+        if len(self._ends) >= FETCHES_MAX:
+            self._sweep()
+            if len(self._ends) >= FETCHES_MAX:
+                raise Busy(f"{FETCHES_MAX:,} fetches are waiting already", hint="try again later")
+        self.fresh.append(fetch)
+        self._count += 1
+        heappush(self._ends, (fetch.over_ms, self._count, fetch))
+        if len(self._ends) > self._sweep_at:
+            self._sweep()
+
+    def wait(self, fetch: Fetching, *, first: bool = False) -> None:
+        """Let a fetch wait for jobs of its queue."""
+        queue = fetch.request.queue
+        waiting = self._waiting.setdefault(queue, {})
+        if first:
+            self._waiting[queue] = {fetch: None, **waiting}
+        else:
+            waiting[fetch] = None
+
+    def leave(self, fetch: Fetching) -> None:
+        """A fetch waits no more."""
+        waiting = self._waiting.get(fetch.request.queue, {})
+        waiting.pop(fetch, None)
+        if not waiting:
+            self._waiting.pop(fetch.request.queue, None)
+
+    def queues(self) -> list[str]:
+        """Queues whose jobs somebody waits for."""
+        return list(self._waiting)
+
+    def served(self, queue: str) -> None:
+        """The others come first in the next pass."""
+        if queue in self._waiting:
+            self._waiting[queue] = self._waiting.pop(queue)
+
+    def first(self, queue: str) -> Fetching | None:
+        """Who has waited longest for jobs of a queue; those who are gone are left out."""
+        for fetch in list(self._waiting.get(queue, ())):
+            if not fetch.idle:
+                return fetch
+            self.leave(fetch)
+        return None
+
+    def fetches(self) -> Iterator[Fetching]:
+        """Every fetch that waits."""
+        for waiting in self._waiting.values():
+            yield from (fetch for fetch in waiting if not fetch.idle)
+
+    def end(self, now_ms: int) -> None:
+        """Answer those whose time is over with nothing."""
+        while self._ends and self._ends[0][0] <= now_ms:
+            _, _, fetch = heappop(self._ends)
+            if not fetch.answered:
+                fetch.answered = True
+                self.leave(fetch)
+                fetch.reply(NOTHING)
+
+    def expect(self, token: int, until_ms: int) -> None:
+        """A loan ends then, if nothing more is heard."""
+        self._until[token] = until_ms
+        heappush(self._deadlines, (until_ms, token))
+
+    def forget(self, token: int) -> None:
+        """A loan is over."""
+        self._until.pop(token, None)
+
+    def over(self, now_ms: int) -> int | None:
+        """The token of a loan that is over by now."""
+        deadline_ms = self.deadline_ms
+        return self._deadlines[0][1] if deadline_ms is not None and deadline_ms <= now_ms else None
+
+    def _sweep(self) -> None:
+        for _, _, fetch in self._ends:
+            if fetch.idle:
+                self.leave(fetch)
+        self._ends = [end for end in self._ends if not end[2].idle]
+        heapify(self._ends)
+        self._sweep_at = max(SWEEP_MIN, 2 * len(self._ends))

@@ -1,0 +1,1 @@
+SELECT 1 FROM checkpoint LIMIT 1

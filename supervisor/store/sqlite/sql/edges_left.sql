@@ -1,0 +1,1 @@
+SELECT count(*) FROM edge WHERE child = ? AND done = 0

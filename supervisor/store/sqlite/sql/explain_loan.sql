@@ -1,0 +1,1 @@
+SELECT consumer, until_at FROM loan WHERE token = ?

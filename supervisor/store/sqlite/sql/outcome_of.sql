@@ -1,0 +1,1 @@
+SELECT state, token FROM outcome WHERE id = ?

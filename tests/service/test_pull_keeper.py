@@ -1,0 +1,208 @@
+"""Keepers that die while consumers are at work: no job is lost, none is done twice, and no lease is charged."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.client import Client
+from supervisor.config.spec import Queue
+from supervisor.keeper import consuming, dispatch, lending
+from supervisor.store.protocol import CARRIED, GRACED, HEARD, NO_SLOT, Loan, Owner
+from supervisor.store.sqlite.store import SqliteStore
+from supervisor.unix import clock
+from tests.support.rig import QUICK, Rig
+
+PULL = Queue(name="pull", pull=True, backoff=QUICK)
+CHILDREN = Queue(name="children", pull=True)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Any:
+    with Rig(tmp_path, [PULL, CHILDREN]) as found:
+        yield found
+
+
+def in_thread(rig: Rig, work: Any) -> None:
+    """Do this beside a rig that starts another keeper whenever one has died."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def over() -> bool:
+        if not rig.keeper:
+            rig.start_keeper()
+        return not thread.is_alive()
+
+    rig.until(over, 60, "the consumer")
+    if failed:
+        raise failed[0]
+
+
+@pytest.mark.parametrize("point", ["keeper__after_lend", "keeper__consumer_heard", "store__after_commit"])
+@pytest.mark.parametrize("at", [2, 5])
+def test_a_keeper_that_dies_in_the_middle_loses_no_job_and_doubles_none(rig: Rig, point: str, at: int) -> None:
+    """Whatever it dies of, the client asks again under the same key and token, and every job is done once."""
+    done: list[int] = []
+    ids: list[int] = []
+
+    def work() -> None:
+        with Client(socket=rig.socket) as client:
+            ids.extend(client.enqueue_many("pull", list(range(12))))
+            while jobs := client.fetch("pull", 2, lease="1h", wait=0):
+                for job in jobs:
+                    client.ack(job["id"], job["token"], enqueue=[{"queue": "children", "payload": job["id"]}])
+                    done.append(job["id"])
+
+    rig.start_keeper(**{point: f"kill@{at}"})
+    in_thread(rig, work)
+    with_client = []
+
+    def look() -> None:
+        with Client(socket=rig.socket) as client:
+            with_client.extend(job["payload"] for job in client.fetch("children", 50))
+            assert [client.status(job_id)["attempt"] for job_id in ids] == [1] * 12
+            assert client.status()["queues"]["pull"]["completed"] == 12
+
+    in_thread(rig, look)
+    assert sorted(done) == ids
+    assert sorted(with_client) == ids
+
+
+def test_passes_that_are_always_late_answer_everybody_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine a pass has no time left when it comes to consumers; nothing else would wake them for 30 s."""
+    monkeypatch.setattr(lending, "LEASE_UNTIL_US", 0)
+    monkeypatch.setattr(dispatch, "LEASE_UNTIL_US", 0)
+    with Rig(tmp_path, [PULL, CHILDREN]) as rig:
+        rig.start_keeper()
+        found: list[Any] = []
+
+        def work() -> None:
+            with Client(socket=rig.socket) as client:
+                client.enqueue_many("pull", [1, 2, 3, 4])
+                client.enqueue_many("children", [5, 6])
+                with ThreadPoolExecutor(6) as pool:
+                    asked = [
+                        pool.submit(client.fetch, queue, wait="20s")
+                        for queue in ("pull", "pull", "children", "pull", "children", "pull")
+                    ]
+                    found.extend(job["payload"] for each in asked for job in each.result(10))
+
+        in_thread(rig, work)
+        assert sorted(found) == [1, 2, 3, 4, 5, 6]
+
+
+class Told:
+    """As much of a keeper's state as loans need."""
+
+    def __init__(self, boot_id: str) -> None:
+        self.boot_id = boot_id
+
+
+class Adopting:
+    """As much of a pass."""
+
+    def __init__(self, boot_id: str, boot_ms: int) -> None:
+        self.state = Told(boot_id)
+        self.boot_ms = boot_ms
+        self.now_ms = 1_700_000_000_000
+
+
+LOAN = Loan("cam", "here", 100_000, 60_000, 1_700_000_100_000)
+
+
+@pytest.mark.parametrize(
+    ("boot_id", "boot_ms", "loan", "left_ms", "prolonged"),
+    [
+        ("here", 40_000, LOAN, 60_000, HEARD),
+        ("here", 99_000, LOAN, consuming.GRACE_MS, GRACED),
+        ("here", 500_000, LOAN, consuming.GRACE_MS, GRACED),
+        ("here", 99_000, LOAN._replace(prolonged=GRACED), 1_000, GRACED),
+        ("here", 500_000, LOAN._replace(prolonged=CARRIED), -400_000, CARRIED),
+        ("elsewhere", 1_000, LOAN, 60_000, CARRIED),
+        ("elsewhere", 1_000, LOAN._replace(prolonged=GRACED), 60_000, CARRIED),
+        ("elsewhere", 1_000, LOAN._replace(prolonged=CARRIED), 0, CARRIED),
+        (clock.UNKNOWN_BOOT, 1_000, LOAN._replace(boot=clock.UNKNOWN_BOOT), 60_000, CARRIED),
+    ],
+)
+def test_what_is_left_of_a_lease_after_a_restart(
+    boot_id: str, boot_ms: int, loan: Loan, left_ms: int, prolonged: int
+) -> None:
+    held = consuming._adopted(Adopting(boot_id, boot_ms), loan)  # type: ignore[arg-type]
+    assert (held.until_boot_ms - boot_ms, held.prolonged) == (left_ms, prolonged)
+
+
+def test_after_a_reboot_a_lease_that_runs_out_is_an_interruption(rig: Rig) -> None:
+    """The host ended the run, not the consumer: nothing is charged to the job."""
+    rig.start_keeper()
+    job: dict[str, Any] = {}
+
+    def fetch() -> None:
+        with Client(socket=rig.socket) as client:
+            client.enqueue("pull", 1)
+            job.update(client.fetch("pull", lease="100ms", wait=0)[0])
+            client.extend(job["token"], "1h")
+
+    in_thread(rig, fetch)
+    rig.kill_keeper()
+    forge(rig, job["token"], "another boot", lease_ms=50)
+    rig.start_keeper()
+
+    def look() -> None:
+        with Client(socket=rig.socket) as client:
+            again = client.fetch("pull", lease="1h")[0]
+            assert (again["id"], again["attempt"]) == (job["id"], 1)
+            shown = client.status(job["id"])
+            assert (shown["failures"], shown["interruptions"]) == (0, 1)
+            assert [each["kind"] for each in shown["errors"]] == ["interrupted"]
+
+    in_thread(rig, look)
+
+
+def forge(rig: Rig, token: int, boot: str, *, lease_ms: int) -> None:
+    """Let a loan be one of another boot."""
+    from supervisor.store.open import open_store
+
+    store: SqliteStore = open_store(str(rig.database), "full", create=False, migrate=False)
+    with store.transaction(clock.wall_ms()) as tx:
+        loan = tx.loans()[token]
+        tx.lend(token, loan._replace(boot=boot, lease_ms=lease_ms))
+    store.close()
+
+
+def test_an_owner_of_a_consumer_is_left_alone_at_adoption(rig: Rig) -> None:
+    """It has no slot whose worker could be dead."""
+    assert Owner("h", "b", 0, NO_SLOT, -1, "", "", 1, 0).slot == -1
+    rig.start_keeper()
+    token: list[int] = []
+
+    def fetch() -> None:
+        with Client(socket=rig.socket) as client:
+            client.enqueue("pull", 1)
+            token.append(client.fetch("pull", lease="1h", wait=0)[0]["token"])
+
+    in_thread(rig, fetch)
+    for _ in range(2):
+        rig.kill_keeper()
+        rig.start_keeper()
+
+    def ack() -> None:
+        with Client(socket=rig.socket) as client:
+            (held,) = client.consumers()
+            assert held["token"] == token[0]
+            client.ack(held["jobs"][0], token[0])
+
+    in_thread(rig, ack)

@@ -1,0 +1,113 @@
+"""What the keeper remembers of consumers: who is first, who is over, who is gone, and how many there may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from supervisor.errors import Busy, JobsupError
+from supervisor.keeper import fetches
+from supervisor.keeper.fetches import NOTHING, Fetching, Lending
+from supervisor.wire import messages
+from supervisor.wire.connection import Peer
+
+
+class FakeConnection:
+    """A connection, as far as a fetch looks at it."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.peer = Peer(42, 0, 0)
+
+
+def a_fetch(queue: str = "q", over_ms: int = 1_000, consumer: str | None = None) -> tuple[Fetching, list[Any]]:
+    told: list[Any] = []
+    request = messages.Fetch(v=1, id=1, queue=queue, consumer=consumer)
+
+    def refuse(error: JobsupError) -> None:
+        told.append(error)
+
+    connection: Any = FakeConnection()
+    return Fetching(connection, request, "", told.append, refuse, over_ms), told
+
+
+def waiting(lending: Lending, *fetches_: Fetching) -> None:
+    """As a pass does with those that are fresh."""
+    for fetch in fetches_:
+        lending.add(fetch)
+        lending.wait(fetch)
+    lending.fresh.clear()
+
+
+def test_whoever_has_waited_longest_is_first_and_whoever_is_gone_is_passed_over() -> None:
+    lending = Lending()
+    (gone, _), (second, _), (third, _) = a_fetch(), a_fetch(), a_fetch()
+    waiting(lending, gone, second, third)
+    gone.connection.closed = True
+    assert lending.first("q") is second
+    lending.leave(second)
+    assert lending.first("q") is third
+    lending.wait(second, first=True)
+    assert lending.first("q") is second
+    assert lending.first("other") is None
+
+
+def test_a_fetch_whose_time_is_over_is_answered_with_nothing_once() -> None:
+    lending = Lending()
+    (early, told), (late, untold) = a_fetch(over_ms=100), a_fetch(over_ms=200)
+    waiting(lending, early, late)
+    assert lending.next_ms == 100
+    lending.end(150)
+    lending.end(150)
+    assert (told, untold) == ([NOTHING], [])
+    assert lending.next_ms == 200
+    assert list(lending.fetches()) == [late]
+
+
+def test_queues_take_turns() -> None:
+    lending = Lending()
+    waiting(lending, a_fetch("a")[0], a_fetch("b")[0])
+    assert lending.queues() == ["a", "b"]
+    lending.served("a")
+    assert lending.queues() == ["b", "a"]
+
+
+def test_a_consumer_is_named_by_itself_or_by_its_process() -> None:
+    assert a_fetch(consumer="cam")[0].name == "cam"
+    assert a_fetch()[0].name == "pid 42"
+
+
+def test_the_newest_deadline_of_a_loan_counts() -> None:
+    lending = Lending()
+    lending.expect(1, 100)
+    lending.expect(1, 300)
+    lending.expect(2, 200)
+    assert (lending.deadline_ms, lending.over(150), lending.over(200)) == (200, None, 2)
+    lending.forget(2)
+    assert (lending.deadline_ms, lending.next_ms) == (300, 300)
+    lending.forget(1)
+    assert lending.deadline_ms is None
+
+
+def test_those_who_are_gone_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetches, "SWEEP_MIN", 10)
+    lending = Lending()
+    lending._sweep_at = 10
+    for _ in range(500):
+        fetch, _ = a_fetch(over_ms=10**9)
+        waiting(lending, fetch)
+        fetch.connection.closed = True
+    assert len(lending._ends) <= 20
+    assert sum(map(len, lending._waiting.values())) <= 20
+
+
+def test_no_more_may_wait_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetches, "FETCHES_MAX", 3)
+    lending = Lending()
+    kept = [a_fetch()[0] for _ in range(3)]
+    waiting(lending, *kept)
+    with pytest.raises(Busy):
+        lending.add(a_fetch()[0])
+    kept[0].connection.closed = True
+    lending.add(a_fetch()[0])
