@@ -51,21 +51,17 @@ class Feeding(Base):
 
     def _fed(self, steps: Sequence[int]) -> dict[int, dict[str, Any]]:
         """What these steps are told of their flows; jobs that are none are left out."""
-        told: dict[int, dict[str, Any]] = {}
-        story: dict[str, Any] = {}
-        last = 0
-        rows = self._db.execute(SQL.fed, (encode(list(steps)).decode(),)).fetchall()
-        for child, flow_id, name, step, context, parent, kind, state, skipped, result in rows:
-            if child != last:
-                last = child
-                story = told[child] = {
-                    "id": flow_id, "name": plain_text(name), "step": plain_text(step),
-                    "context": None if context is None else msgspec.Raw(context),
-                    "results": {}, "states": {}, "signals": {},
-                }  # fmt: skip
-            if parent is None:
-                continue
-            named = parent.decode()
+        listed = encode(list(steps)).decode()
+        told: dict[int, dict[str, Any]] = {
+            step_id: {
+                "id": flow_id, "name": plain_text(name), "step": plain_text(step),
+                "context": None if context is None else msgspec.Raw(context),
+                "results": {}, "states": {}, "signals": {},
+            }
+            for step_id, flow_id, name, step, context in self._db.execute(SQL.fed, (listed,)).fetchall()
+        }  # fmt: skip
+        for child, parent, kind, state, skipped, result in self._db.execute(SQL.fed_by, (listed,)).fetchall():
+            story, named = told[child], parent.decode()
             if kind == SIGNAL:
                 if result is not None:
                     story["signals"][named] = msgspec.Raw(result)

@@ -21,7 +21,7 @@ from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL
 
 AT_ONCE = -1
-"""In `blocked_free`: the step starts whatever else it waits for."""
+"""In place of how many ends a step is told of: it starts whatever else it waits for."""
 EDGES_AT_ONCE = 512
 
 
@@ -76,8 +76,8 @@ class Flowing(Planting):
                 waits[child] = AT_ONCE
             else:
                 lost.setdefault(child, parent)
-        for step in cut:
-            self._write_down(step, counted=counted[step])
+        self._write_down([step for step in cut if not counted[step]], counted=False)
+        self._write_down([step for step in cut if counted[step]], counted=True)
         self._count_ends(step for step in ended.values() if step.id not in cut and not counted[step.id])
         self._free_children(waits)
         self._cancel_children(lost)
@@ -121,8 +121,16 @@ class Flowing(Planting):
         """Those who wait for less now; whoever waits for nothing is released."""
         if not waits:
             return
-        counts = encode({str(child): count for child, count in waits.items()}).decode()
-        free = [child for child, left in self._db.execute(SQL.blocked_free, (counts,)).fetchall() if not left]
+        free: list[int] = []
+        fewer: dict[str, int] = {}
+        for child, left in self._db.execute(SQL.blocked_waits, (encode(list(waits)).decode(),)).fetchall():
+            told = waits[child]
+            if told == AT_ONCE or told >= left:
+                free.append(child)
+            else:
+                fewer[str(child)] = told
+        if fewer:
+            self._db.execute(SQL.blocked_fewer, (encode(fewer).decode(),))
         if free:
             self._release(free)
 
@@ -134,9 +142,11 @@ class Flowing(Planting):
         for row, state, _ in self._places([child for child in lost if child in blocked]):
             self._withdraw(row, state, f"job {lost[row.id]}, which it comes after, did not complete")
 
-    def _write_down(self, step_id: int, *, counted: bool) -> None:
-        self._db.execute(SQL.ended_put, (encode([step_id]).decode(), int(counted)))
-        self._cache.flows_left = True
+    def _write_down(self, steps: list[int], *, counted: bool) -> None:
+        """Steps that ended are told on later, some of what comes after them having heard of it."""
+        if steps:
+            self._db.execute(SQL.ended_put, (encode(steps).decode(), int(counted)))
+            self._cache.flows_left = True
 
     # -- from outside ----------------------------------------------------------------------------------------------
 

@@ -77,24 +77,22 @@ class Releasing(Feeding, Adding):
         if not rows:
             return
         sequence = self._sequence(len(rows))
-        removed: list[int] = []
-        trails: list[tuple[Any, ...]] = []
-        ready: list[tuple[Any, ...]] = []
+        places: dict[tuple[int, int, int], dict[str, int]] = {}
         queues: dict[int, list[int]] = {}
         lanes: dict[int, Lane] = {}
-        for job_id, queue_id, lane_id, priority, failures, crashes, interruptions, solo, _, _ in rows:
+        for job_id, queue_id, lane_id, priority, _, _, _, solo, _, _ in rows:
             queue = self._cache.by_id[queue_id]
             band, pos = rank(queue.discipline.order, priority, sequence)
             sequence += 1
-            removed.append(job_id)
-            trails.append((job_id, failures, crashes, interruptions, band, pos, None, solo, self._now_ms))
-            ready.append((lane_id, band, pos, job_id, SOLO if solo else TRAILED))
+            places.setdefault((lane_id, band, SOLO if solo else TRAILED), {})[str(job_id)] = pos
             queues.setdefault(queue_id, []).append(job_id)
             if lane_id != queue.home.id and lane_id not in lanes:
                 lanes[lane_id] = self._lane_by_id(lane_id)
-        self._db.execute(SQL.blocked_clear, (encode(removed).decode(),))
-        self._db.executemany(SQL.step_trail, trails)
-        self._db.executemany(SQL.insert_ready, ready)
+        self._db.execute(SQL.blocked_clear, (encode([row[0] for row in rows]).decode(),))
+        for (lane_id, band, mark), each in places.items():
+            listed = encode(each).decode()
+            self._db.execute(SQL.step_trails, (band, self._now_ms, listed))
+            self._db.execute(SQL.step_ready, (lane_id, band, mark, listed))
         for lane in lanes.values():
             self._mark(lane)
         for queue_id, ids in queues.items():

@@ -1,1 +1,1 @@
-SELECT id FROM blocked WHERE id IN (SELECT value FROM json_each(?)) AND waits > 0
+SELECT id, waits FROM blocked WHERE id IN (SELECT value FROM json_each(?)) AND waits > 0
