@@ -64,6 +64,7 @@ class Armed(Field):
             "slow": {"workers": 1, "timeout": "200ms", "kill_grace": "100ms"},
             "quick": {"workers": 2, "retention": {"completed": "1s", "cancelled": "1s", "dead": "never"}},
             "rows": {"workers": 1},
+            "lent": {"pull": True},
         }
         super().__init__(
             path, queues, env={"JOBSUP_FAILPOINTS": armed, "JOBSUP_FAILPOINT_DIR": str(self.strikes)},
@@ -73,10 +74,11 @@ class Armed(Field):
         self.application = Application(path / "app.db")
 
     def begin(self) -> None:
-        """Clients for all three queues."""
+        """Clients for all queues."""
         self.load("raw", "--payloads", MIX, "--group", 6, "--pause-ms", 8, "--delayed", 0.2)
         self.load("raw", "--queue", "slow", "--payloads", STUBBORN, "--group", 1, "--pause-ms", 400)
         self.load("raw", "--queue", "quick", "--groups", STUCK, "--pause-ms", 15)
+        self.load("lent", "--queue", "lent", "--pause-ms", 20)
         arguments = (str(self.application.path), "seed", "1000000", "rows", "0.1")
         command = [sys.executable, "-m", "tests.support.outbox_app", *arguments]
         self._loads.append(subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT, env=environment()))
@@ -101,7 +103,7 @@ class Armed(Field):
 
     def up(self) -> None:
         """Have it run, and answer."""
-        until(lambda: self.keep_running() or attempt(lambda: self.ask("hello")), 30, "a daemon that answers")
+        until(lambda: self.keep_running() or attempt(lambda: self._raw.ask("hello")), 30, "a daemon that answers")
 
     def stop_until_struck(self, points: set[str]) -> None:
         """Points at the very end: each stop reaches one of them."""
