@@ -58,6 +58,7 @@ class Outboxes:
         self._batches: dict[str, Batch] = {}
         self._gone: list[tuple[str, int]] = []
         self._asked: dict[str, control.OutboxOpened] = {}
+        self._instances: dict[str, str] = {}
         self._owner: int | None = None
         self._spec: Spec = state.spec
         private.also(control.RelayGiven, self._relay_given)
@@ -79,7 +80,7 @@ class Outboxes:
         if link:
             self._selector.unregister(link)
             link.close()
-        for of in (self._said, self._batches, self._asked):
+        for of in (self._said, self._batches, self._asked, self._instances):
             of.pop(outbox, None)
 
     def _relay_given(self, given: control.RelayGiven, descriptors: list[int], _: Link) -> None:
@@ -94,7 +95,7 @@ class Outboxes:
                     case control.OutboxGone(instance, ids):
                         self._gone += [(instance, row) for row in ids]
                     case control.OutboxOpened():
-                        self._asked[outbox] = message
+                        self._opened(outbox, message)
                     case control.OutboxState():
                         self._said[outbox] = message
                 for fd in descriptors:
@@ -102,6 +103,16 @@ class Outboxes:
         except LinkClosed:
             if self._links.get(outbox) is link:
                 self.drop_relay(outbox)
+
+    def _opened(self, outbox: str, message: control.OutboxOpened) -> None:
+        """A copy has the instance of its original: rows of the two could not be told apart."""
+        self._instances.pop(outbox, None)
+        twin = next((name for name, instance in self._instances.items() if instance == message.instance), None)
+        if twin is not None:
+            self._send(outbox, control.OutboxTwin(message.instance, twin))
+            return
+        self._instances[outbox] = message.instance
+        self._asked[outbox] = message
 
     def _rows_sent(self, outbox: str, message: control.OutboxRows, data: bytes) -> None:
         """Let rows wait for the next pass; those of an earlier message that are not answered come again in this one."""
@@ -262,7 +273,7 @@ class Outboxes:
         finally:
             os.close(fd)
 
-    def _send(self, outbox: str, message: control.OutboxKnown | control.OutboxTaken, *descriptors: int) -> None:
+    def _send(self, outbox: str, message: control.AnyMessage, *descriptors: int) -> None:
         link = self._links.get(outbox)
         if link:
             link.send(message, descriptors)

@@ -80,7 +80,7 @@ class Relay:
         self._forget()
         self._state = control.OutboxState()
         self._told: control.OutboxState | None = None
-        self._stale, self._tell_at_ms, self._count_at_ms = True, 0, 0
+        self._stale, self._tell_at_ms, self._count_at_ms, self._moving_at_ms = True, 0, 0, 0
         self._pause_ms, self._paused_until_ms = PAUSE_MS, 0
         self._locked_since_ms: int | None = None
         self._again: int | None = FIRST
@@ -235,6 +235,7 @@ class Relay:
         self._forget()
         self._acquainted = False
         self._table = Table(self._outbox.database, self._owner)
+        self._lookout.follow(self._table.path)
         self._fresh = self._stale = True
         self._keeper.send(control.OutboxOpened(self._table.instance, FIRST))
 
@@ -302,12 +303,15 @@ class Relay:
     ) -> None:
         """Hand rows to the keeper; what is no row for anybody is refused here."""
         refused = _news([(row, wrong) for row, wrong in found if wrong is not None])
-        table.settle((), [(row.id, error) for row, error in refused])
+        table.settle((), refused)
         self._say(refused)
         good = [row for row, wrong in found if wrong is None]
         if not good:
             self._lookout.soon(now_ms)
             return
+        if now_ms >= self._moving_at_ms:
+            self._moving_at_ms = now_ms + STATE_EVERY_MS
+            self._state, self._stale = self._counted(table, "moving"), True
         table.sync()
         hit("relay.after_read")
         self._number += 1
@@ -324,18 +328,22 @@ class Relay:
         """Delete what is a job, mark what cannot be one, leave what waits; then the keeper may forget the first."""
         assert self._table is not None
         now_ms = boot_ms()
+        if self._table.replaced:
+            self._close()  # the rows may stand in the new file, too
+            self._lookout.soon(now_ms)
+            return
         judged = list(zip(group.rows, answer, strict=True))
-        done = [row.id for row, verdict in judged if verdict.job is not None]
+        done = [row for row, verdict in judged if verdict.job is not None]
         waiting = [row for row, verdict in judged if verdict.job is None and verdict.error is None]
         refused = _news([(row, verdict.error) for row, verdict in judged if verdict.error is not None])
-        marks: list[tuple[int, str | None]] = [(row.id, None) for row in waiting if row.error is not None]
-        marks += [(row.id, error) for row, error in refused]
+        marks: list[tuple[Row, str | None]] = [(row, None) for row in waiting if row.error is not None]
         hit("relay.before_delete")
-        self._table.settle(done, marks)
+        gone = self._table.settle(done, [*marks, *refused])
         hit("relay.after_delete")
-        if done:
-            self._keeper.send(control.OutboxGone(self._table.instance, tuple(done)))
-            moved = self._state.moved + len(done)
+        if gone and not self._table.replaced:
+            self._keeper.send(control.OutboxGone(self._table.instance, tuple(gone)))
+        if gone:
+            moved = self._state.moved + len(gone)
             self._state = msgspec.structs.replace(
                 self._state, state="moving", error=None, moved=moved, moved_at_ms=wall_ms()
             )
@@ -367,10 +375,13 @@ class Relay:
         if not self._stale or boot_ms() < self._count_at_ms:
             return self._state
         self._count_at_ms = boot_ms() + STATE_EVERY_MS
+        return self._counted(table, "waiting" if self._lines.full else "idle")
+
+    def _counted(self, table: Table, state: str) -> control.OutboxState:
         waiting, refused = table.counts()
         full = tuple(sorted(self._lines.full))[:20]
         return control.OutboxState(
-            "waiting" if full else "idle", None, waiting, refused, self._state.moved,
+            state, None, waiting, refused, self._state.moved,
             table.oldest_ms(), self._state.moved_at_ms, full, table.refusals() if refused else (),
         )  # fmt: skip
 
@@ -432,6 +443,16 @@ class Relay:
             self._acquainted = True
             self._lookout.soon(boot_ms())
 
+    def _refused(self, message: control.OutboxTwin, _descriptors: list[int]) -> None:
+        """Two outboxes of one jobsup with the same number: the keeper could not tell their rows apart."""
+        if self._table is None or message.instance != self._table.instance:
+            return
+        self._close()
+        self._fail(
+            f"it has the instance of outbox {message.outbox}, as a copy of its file has; if it is to be an outbox of "
+            "its own, set instance in jobsup_outbox_instance to lower(hex(randomblob(16)))"
+        )
+
     def _taken(self, message: control.OutboxTaken, descriptors: list[int]) -> None:
         data = read_memory_file(descriptors.pop())
         if self._group and message.number == self._group.number:
@@ -445,6 +466,7 @@ class Relay:
         control.Stop: _asked_to_stop,
         control.OutboxOwner: _greeted,
         control.OutboxKnown: _known,
+        control.OutboxTwin: _refused,
         control.OutboxTaken: _taken,
         control.OutboxAgain: _try_again,
     }

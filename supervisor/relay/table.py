@@ -2,7 +2,8 @@
 
 Transactions are short, waits for locks are bounded, and every commit is synced whatever the application has chosen:
 the keeper forgets a row only once it is surely gone. For the same reason what was read is synced before it is sent: a
-power loss must not take back a row that is a job by then, and give its id to another one.
+power loss must not take back a row that is a job by then, and give its id to another one. And a row is deleted only if
+it is still the one that was read: a backup that is put back into the file gives its id to another one, too.
 
 *Invariant:* a connection to a file that has lost its name is never closed. As the last one it would delete the WAL
 of whatever has the name now.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,9 +35,13 @@ PAGE_ROWS = 256
 PAGE_BYTES = 4 * 1024 * 1024
 TEXT_BYTES_MAX = 16 * 1024 * 1024
 """No job is larger; a row that is, is refused unread."""
+NAME_BYTES_MAX = 1_000
+"""As the statements have it: what is longer is the name of no queue, and is refused unread, too."""
+CHECKPOINT_PAGES = 4_000
+"""The application looks after its WAL, at 1,000 pages unless it says otherwise. Where it does not, as while it rests
+and a million of its rows are deleted, we do."""
 COUNT_MAX = 10_000
 REFUSALS_SHOWN = 20
-CREATED_MAX = 40
 FIRST = -(2**63)
 
 KEPT: list[Any] = []
@@ -65,19 +71,24 @@ class Table:
         Raises:
             Locked, Unusable: it cannot be, now.
         """
+        self._given = path
         self.path = os.path.realpath(path)
         self._identity = _identity(self.path)
         self._wal = 0
+        self._owner = owner
+        self._read_version: int | None = None
+        """The version of the file that rows were last read from."""
+        _require_access(self.path)
         self._db = _connect(self.path)
         try:
-            self.instance = self._try(lambda: self._claim(owner))
+            self.instance = self._try(self._claim)
         except BaseException:
             self.leave()
             raise
 
     def leave(self) -> None:
         """Close the file, unless it has lost its name."""
-        if self.replaced:
+        if self._lost:
             KEPT.append(self._db)
         else:
             self._db.close()
@@ -85,6 +96,10 @@ class Table:
     @property
     def replaced(self) -> bool:
         """Whether the name leads to another file, or to none; or its WAL was taken away, and nobody else sees ours."""
+        return os.path.realpath(self._given) != self.path or self._lost
+
+    @property
+    def _lost(self) -> bool:
         try:
             if _identity(self.path) != self._identity:
                 return True
@@ -93,22 +108,32 @@ class Table:
         self._wal = self._wal or _wal_of(self.path)
         return self._wal != _wal_of(self.path)
 
-    def _claim(self, owner: int) -> str:
+    def _claim(self) -> str:
         self._check()
         self._db.execute("BEGIN IMMEDIATE")  # whoever may not write must not take rows that it could not delete
         try:
             self._db.execute(SQL.instance_make)
-            self._db.execute(SQL.claim, (owner,))
+            self._db.execute(SQL.claim, (self._owner,))
             instance, holder = self._db.execute(SQL.instance).fetchone()
             self._db.execute("COMMIT")
         except BaseException:
             self._roll_back()
             raise
-        if holder != owner:
+        self._require_owner(holder)
+        return _text(instance, "the instance", None, NAME_BYTES_MAX)
+
+    def _require_owner(self, holder: Any) -> None:
+        if holder != self._owner:
             raise Unusable(
                 "another jobsup takes its rows; if that is gone for good, set owner to NULL in jobsup_outbox_instance"
             )
-        return _text(instance, "the instance")
+
+    def _require_same(self) -> None:
+        """The file may have been overwritten where it stands: then it is another outbox, and has to be opened anew."""
+        instance, holder = self._db.execute(SQL.instance).fetchone() or (None, self._owner)
+        if instance is None or instance.decode("utf-8", "replace") != self.instance:
+            raise Unusable(f"{self.path} holds another outbox than before")
+        self._require_owner(holder)
 
     def _check(self) -> None:
         for kind, names in (("table", (TABLE, INSTANCE)), ("index", INDICES)):
@@ -126,7 +151,10 @@ class Table:
 
     def version(self) -> int:
         """A number that changes with every commit of another program."""
-        return int(self._try(lambda: self._db.execute("PRAGMA data_version").fetchone()[0]))
+        return self._try(self._version)
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
 
     def page(self, after: int, without: Sequence[str]) -> list[tuple[Row, str | None]]:
         """Rows behind an id that wait for none of these queues, in order, each with what is wrong with it."""
@@ -144,15 +172,17 @@ class Table:
         def read() -> list[tuple[Row, str | None]]:
             found: list[tuple[Row, str | None]] = []
             size = 0
-            cursor = self._db.execute(statement, values)
+            self._db.execute("BEGIN")
             try:
-                for columns in cursor:
+                self._read_version = self._version()
+                self._require_same()
+                for columns in self._db.execute(statement, values):
                     found.append(_row(columns))
-                    size += len(found[-1][0].payload)
+                    size += len(found[-1][0].payload) + len(found[-1][0].options or "")
                     if size >= PAGE_BYTES:
                         break
             finally:
-                cursor.close()  # the end of the read transaction
+                self._roll_back()  # the end of the read transaction
             return found
 
         return self._try(read)
@@ -202,21 +232,36 @@ class Table:
 
     # -- writing -----------------------------------------------------------------------------------------------
 
-    def settle(self, done: Sequence[int], marks: Sequence[tuple[int, str | None]]) -> None:
-        """Delete rows, and write errors to others, in one synced commit."""
-        self._try(lambda: self._settle(done, marks))
+    def settle(self, done: Sequence[Row], marks: Sequence[tuple[Row, str | None]]) -> list[int]:
+        """Delete rows, and write errors to others, in one synced commit: those that still are what was read.
 
-    def _settle(self, done: Sequence[int], marks: Sequence[tuple[int, str | None]]) -> None:
+        Returns the ids of those that were deleted.
+        """
+        return self._try(lambda: self._settle(done, marks))
+
+    def _settle(self, done: Sequence[Row], marks: Sequence[tuple[Row, str | None]]) -> list[int]:
         if not (done or marks):
-            return
+            return []
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            self._db.executemany(SQL.delete, [(row,) for row in done])
-            self._db.executemany(SQL.mark, marks)
+            self._require_same()
+            same = self._unchanged([*done, *(row for row, _ in marks)])
+            gone = [row.id for row in done if row.id in same]
+            self._db.executemany(SQL.delete, [(row,) for row in gone])
+            self._db.executemany(SQL.mark, [(row.id, error) for row, error in marks if row.id in same])
             self._db.execute("COMMIT")
         except BaseException:
             self._roll_back()
             raise
+        return gone
+
+    def _unchanged(self, rows: Sequence[Row]) -> set[int]:
+        """Which of these rows stand there as they were read."""
+        if self._version() == self._read_version:
+            return {row.id for row in rows}
+        now = self._db.execute(SQL.among, (json.dumps([row.id for row in rows]), TEXT_BYTES_MAX))
+        digests = {row.id: row.digest for row, _ in map(_row, now)}
+        return {row.id for row in rows if digests.get(row.id) == row.digest}
 
     def _roll_back(self) -> None:
         try:
@@ -237,7 +282,17 @@ def _identity(path: str) -> tuple[int, int]:
         facts = os.stat(path)
     except OSError as error:
         raise Unusable(f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise Unusable(f"{path} is no regular file")
     return facts.st_dev, facts.st_ino
+
+
+def _require_access(path: str) -> None:
+    """Before SQLite opens it: it would make a WAL where it may only read, and shut out the application by that."""
+    if not os.access(path, os.R_OK, effective_ids=True):
+        raise _meaning(sqlite3.OperationalError("unable to open"), path)
+    if not os.access(path, os.W_OK, effective_ids=True):
+        raise _meaning(sqlite3.OperationalError("readonly"), path)
 
 
 def _wal_of(path: str) -> int:
@@ -255,7 +310,7 @@ def _connect(path: str) -> Any:
         db = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_MS / 1000)
         db.text_factory = bytes
         db.execute("PRAGMA synchronous = EXTRA")
-        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     except sqlite3.Error as error:
         raise _meaning(error, path) from error
     return db
@@ -277,23 +332,23 @@ def _meaning(error: Exception, path: str) -> Exception:
 
 def _row(columns: Sequence[Any]) -> tuple[Row, str | None]:
     """A row, and what is wrong with it: any program may have written anything."""
-    number, queue, payload, payload_size, options, options_size, created, error = columns
+    number, queue, queue_size, payload, payload_size, options, options_size, created, error = columns
     wrong = None
     try:
         texts = (
-            _text(queue, "queue"),
-            _text(payload, "payload", payload_size),
-            None if options_size is None else _text(options, "options", options_size),
+            _text(queue, "queue", queue_size, NAME_BYTES_MAX),
+            _text(payload, "payload", payload_size, TEXT_BYTES_MAX),
+            None if options_size is None else _text(options, "options", options_size, TEXT_BYTES_MAX),
         )
     except Foul as foul:
         wrong, texts = str(foul), (_shown(queue), "", None)
-    made = None if created is None else _shown(created)[:CREATED_MAX]
+    made = None if created is None else _shown(created)
     return Row(number, *texts, made, None if error is None else _shown(error)), wrong
 
 
-def _text(value: Any, name: str, size: int | None = None) -> str:
+def _text(value: Any, name: str, size: int | None, size_max: int) -> str:
     if value is None and size is not None:
-        raise Foul(f"{name} has {size} bytes, the limit is {TEXT_BYTES_MAX}")
+        raise Foul(f"{name} has {size} bytes, the limit is {size_max}")
     if not isinstance(value, bytes):
         raise Foul(f"{name} is {'NULL' if value is None else 'a number'}, and must be text")
     try:

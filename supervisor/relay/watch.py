@@ -29,6 +29,7 @@ class Lookout:
         self._gap_ms, self._heard, self._in_vain = GAP_MS, False, 0
         self._looked_ms = now_ms - GAP_MS
         self._watch_of_folder: int | None = None
+        self._watches: set[int] = set()
         self.watch: Watch | None = None
         self.error: str | None = None
         """Why nothing is watched."""
@@ -47,17 +48,31 @@ class Lookout:
         """Whether a look is due soon anyway: until then, what the kernel tells can wait."""
         return self._heard and now_ms < self.look_ms
 
+    def follow(self, path: str) -> None:
+        """From now on the database is this file: a symbolic link leads elsewhere."""
+        if path == self._path:
+            return
+        self._folder, self._name = os.path.split(path)
+        self._path = path
+        if self.watch:
+            for watch in self._watches:
+                self.watch.forget(watch)
+            self._watches.clear()
+            self._begin()
+
     def _begin(self) -> None:
         """Watch the names in the folder, and what the names of our files mean now; known watches stay as they are."""
         assert self.watch is not None
         self._watch_of_folder = self.watch.add(self._folder, NAMES)
-        for suffix in ("", "-wal"):
-            self.watch.add(self._path + suffix, IN_MODIFY)
+        files = [self.watch.add(self._path + suffix, IN_MODIFY) for suffix in ("", "-wal")]
+        self._watches |= {watch for watch in (self._watch_of_folder, *files) if watch is not None}
 
     def hear(self, now_ms: int) -> bool:
         """Take what the kernel has told; whether it concerns our files."""
         assert self.watch is not None
         changed = self.watch.changed()
+        if any(where == self._watch_of_folder and not name for where, name in changed):
+            self._watch_of_folder = None  # the folder itself is gone
         ours = [where for where, name in changed if where != self._watch_of_folder or name.startswith(self._name)]
         if any(where == self._watch_of_folder for where in ours):
             self._begin()

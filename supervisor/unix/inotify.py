@@ -37,6 +37,10 @@ class Watch:
         except OSError:
             return None
 
+    def forget(self, watch: int) -> None:
+        """Watch this no more."""
+        _libc.inotify_rm_watch(self._fd, watch)
+
     def changed(self) -> list[tuple[int, str]]:
         """What has changed since the last call: the watch, and, of a folder's, the name."""
         found: list[tuple[int, str]] = []

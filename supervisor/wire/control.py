@@ -301,6 +301,13 @@ class OutboxKnown(Message, frozen=True):
     ids: tuple[int, ...]
 
 
+class OutboxTwin(Message, frozen=True):
+    """Keeper to relay, answering OutboxOpened: another outbox has this instance already."""
+
+    instance: str
+    outbox: str
+
+
 KNOWN_ROWS = 1_000
 """As many ids are in an OutboxKnown, unless there are no more."""
 
@@ -383,7 +390,7 @@ AnyMessage = (
     | ScopeGiven | ScopeGone | Certificate | Answered | CancelRunning | RecycleWorker | PoolLoad | PoolScaled | Resized
     | ScaleAsked | TasksKnown | AlerterGiven | AlerterGone | AlertsKnown | Tell | Told
     | RelayGiven | RelayGone | OutboxOwner | OutboxOpened | OutboxKnown | OutboxRows | OutboxTaken | OutboxGone
-    | OutboxAgain | OutboxState
+    | OutboxAgain | OutboxState | OutboxTwin
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -164,16 +164,16 @@ def test_rows_for_a_full_queue_wait_in_their_order_and_others_pass(tmp_path: Pat
     with Daemon(tmp_path, toml("", narrow), app=APP) as daemon:
         assert daemon.ctl("pause", "narrow").status == 0
         with application.transaction() as db:
-            for number in range(1_000):
+            for number in range(200):
                 queue = "narrow" if number % 2 else "q"
                 db.execute("INSERT INTO jobsup_outbox (queue, payload) VALUES (?, ?)", (queue, str(number)))
-        until(lambda: len(payloads(daemon.database, "q")) == 500)
+        until(lambda: len(payloads(daemon.database, "q")) == 100)
         assert payloads(daemon.database, "narrow") == [1, 3, 5]
         found = until(lambda: (one := status_of(daemon))["state"] == "waiting" and one)
-        assert (found["full"], found["waiting"], found["refused"]) == (["narrow"], 497, 0)
+        assert (found["full"], found["waiting"], found["refused"]) == (["narrow"], 97, 0)
         assert daemon.ctl("resume", "narrow").status == 0
         empty(application, daemon, 60)
-        assert payloads(daemon.database, "narrow") == list(range(1, 1_000, 2))
+        assert payloads(daemon.database, "narrow") == list(range(1, 200, 2))
 
 
 # --- databases as they may be ---------------------------------------------------------------------------------
@@ -265,15 +265,17 @@ def test_a_locked_database_is_waited_for(tmp_path: Path, mode: str) -> None:
         assert payloads(daemon.database, "q") == [1, 2]
 
 
-def test_a_database_that_may_not_be_written_gives_no_jobs(tmp_path: Path) -> None:
-    """Whoever could not delete a row must not take it."""
-    application = Application(tmp_path / "app.db", mode="delete")
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+def test_a_database_that_may_not_be_written_gives_no_jobs(tmp_path: Path, mode: str) -> None:
+    """Whoever could not delete a row must not take it, nor make a WAL that the application could not write."""
+    application = Application(tmp_path / "app.db", mode=mode)
     application.put("q", 1)
     application.path.chmod(0o444)
     place = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all")
     with Daemon(tmp_path, toml(), app=APP, prefix=place) as daemon:
         assert "is read-only for this user" in until(lambda: status_of(daemon)["error"])
         assert payloads(daemon.database, "q") == []
+        assert [path.name for path in tmp_path.glob("app.db*")] == ["app.db"]
         application.path.chmod(0o666)
         until(lambda: payloads(daemon.database, "q") == [1])
         empty(application, daemon)
@@ -318,6 +320,67 @@ def test_a_file_put_back_from_a_backup_gives_its_rows_again_and_loses_none(tmp_p
         daemon.quit()
 
 
+def stopped_before_deletion(daemon: Daemon) -> int:
+    """The relay, once it stands between the commit of its first jobs and the deletion of their rows."""
+    until(lambda: remembered(daemon.database), what="a row between its commit and its deletion")
+    return int(
+        until(lambda: next((n["pid"] for n in daemon.ctl("tree", "--json").lines if n["role"] == "relay"), None))
+    )
+
+
+def test_a_backup_put_back_into_the_file_under_a_relay_loses_no_new_row(tmp_path: Path) -> None:
+    """As `.restore` does it: the file stays, and what was a job is there no more, but another row of its id."""
+    application = Application(tmp_path / "app.db")
+    with Daemon(tmp_path, toml(), app=APP, env={"JOBSUP_FAILPOINTS": "relay.before_delete=stop"}) as daemon:
+        application.put("q", "lost with the restore")
+        relay = stopped_before_deletion(daemon)
+        with application.transaction() as db:
+            db.execute("DELETE FROM jobsup_outbox")
+            db.execute("DELETE FROM sqlite_sequence")
+        assert application.put("q", "after the restore") == 1
+        os.kill(relay, signal.SIGCONT)
+        until(lambda: payloads(daemon.database, "q") == ["lost with the restore", "after the restore"])
+        daemon.quit()
+
+
+def test_a_copy_in_the_place_of_a_file_doubles_no_row_that_is_under_way(tmp_path: Path) -> None:
+    """The rows of the copy have been jobs before the relay sees that it is another file."""
+    application = Application(tmp_path / "app.db")
+    with Daemon(tmp_path, toml(), app=APP, env={"JOBSUP_FAILPOINTS": "relay.before_delete=stop"}) as daemon:
+        application.put("q", 1)
+        relay = stopped_before_deletion(daemon)
+        with closing(application.connect()) as db:
+            db.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
+        for suffix in ("-wal", "-shm"):
+            (tmp_path / f"app.db{suffix}").unlink(missing_ok=True)
+        (tmp_path / "copy.db").rename(application.path)
+        os.kill(relay, signal.SIGCONT)
+        daemon.quit()
+        daemon.start(env={"JOBSUP_FAILPOINTS": ""})
+        empty(application, daemon)
+        assert payloads(daemon.database, "q") == [1]
+
+
+def test_a_link_that_is_led_elsewhere_is_followed(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        Application(tmp_path / f"{name}.db").put("q", name)
+    (tmp_path / "app.db").symlink_to("one.db")
+    with Daemon(tmp_path, toml(), app=APP) as daemon:
+        until(lambda: payloads(daemon.database, "q") == ["one"])
+        (tmp_path / "link").symlink_to("two.db")
+        (tmp_path / "link").rename(tmp_path / "app.db")
+        until(lambda: payloads(daemon.database, "q") == ["one", "two"])
+
+
+def test_what_waits_is_counted_while_rows_move(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    with application.transaction() as db:
+        db.executemany("INSERT INTO jobsup_outbox (queue) VALUES ('q')", [()] * 700)
+    with Daemon(tmp_path, toml(), app=APP, env={"JOBSUP_FAILPOINTS": "relay.before_delete=stop"}) as daemon:
+        assert until(lambda: status_of(daemon)["waiting"]) == 700
+        daemon.quit()
+
+
 # --- one relay for one outbox ---------------------------------------------------------------------------------
 
 
@@ -337,6 +400,27 @@ def test_a_second_daemon_leaves_the_rows_of_the_first_alone(tmp_path: Path) -> N
         with application.transaction() as db:
             db.execute("UPDATE jobsup_outbox_instance SET owner = NULL")
         until(lambda: payloads(second.database, "q") == [20], what="the other daemon, once it may")
+
+
+def test_a_copy_of_an_outbox_beside_it_is_said_and_touches_no_row(tmp_path: Path) -> None:
+    """Rows of the two have the same ids under the same instance: the keeper could not tell them apart."""
+    application = Application(tmp_path / "app.db")
+    with Daemon(tmp_path, toml(), app=APP) as daemon:
+        application.put("q", 1)
+        empty(application, daemon)
+        with closing(application.connect()) as db:
+            db.execute("VACUUM INTO ?", (str(tmp_path / "two.db"),))
+        two = Application(tmp_path / "two.db")
+        two.put("q", 2)
+        daemon.configure(toml('[[outbox]]\ndatabase = "../two.db"\ninterval = "200ms"'))
+        assert daemon.ctl("reload").status == 0
+        assert "it has the instance of outbox app" in until(lambda: status_of(daemon, "two")["error"])
+        application.put("q", 3)
+        until(lambda: payloads(daemon.database, "q") == [1, 3])
+        assert len(two.rows()) == 1
+        with two.transaction() as db:
+            db.execute("UPDATE jobsup_outbox_instance SET instance = lower(hex(randomblob(16)))")
+        until(lambda: payloads(daemon.database, "q") == [1, 3, 2])
 
 
 # --- reload and deaths ----------------------------------------------------------------------------------------

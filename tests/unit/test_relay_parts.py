@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +94,34 @@ def test_what_is_written_beside_the_database_is_not_heard_and_a_new_wal_is(tmp_p
     assert lookout.hear(5)
 
 
+def test_another_path_is_followed_and_the_old_one_is_not_heard_any_more(tmp_path: Path) -> None:
+    old, new = tmp_path / "old" / "app.db", tmp_path / "new" / "app.db"
+    for path in (old, new):
+        path.parent.mkdir()
+        path.touch()
+    lookout = Lookout(str(old), 1_000, 0)
+    lookout.follow(str(new))
+    lookout.hear(1)
+    old.write_bytes(b"x")
+    (old.parent / "other").touch()
+    assert not lookout.hear(2)
+    new.write_bytes(b"x")
+    assert lookout.hear(3)
+
+
+def test_a_folder_that_is_made_anew_is_heard(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "app.db"
+    path.parent.mkdir()
+    lookout = Lookout(str(path), 1_000, 0)
+    path.parent.rmdir()
+    lookout.hear(1)
+    lookout.looked(1)
+    path.parent.mkdir()
+    lookout.looked(2)
+    path.touch()
+    assert lookout.hear(3)
+
+
 def test_an_application_that_writes_elsewhere_all_the_time_is_looked_at_seldom(tmp_path: Path) -> None:
     path = tmp_path / "app.db"
     path.touch()
@@ -112,6 +142,12 @@ def test_an_application_that_writes_elsewhere_all_the_time_is_looked_at_seldom(t
     assert lookout.look_ms - now_ms == GAP_MS
 
 
+def ask(application: Application, *statements: str) -> list[tuple[Any, ...]]:
+    """What the application does beside an open table: two copies of SQLite in one process would see no locks."""
+    with closing(library.connect(application.path, isolation_level=None)) as db:
+        return [row for statement in statements for row in db.execute(statement).fetchall()]
+
+
 # --- the table --------------------------------------------------------------------------------------------------
 
 
@@ -124,7 +160,8 @@ def test_rows_are_read_in_order_by_pages_and_without_full_queues(tmp_path: Path)
     assert [row.id for row, _ in table.page(FIRST, [])] == list(range(1, 257))
     assert [row.id for row, _ in table.page(590, ["odd"])] == [592, 594, 596, 598, 600]
     assert [row.id for row, _ in table.page_of_queue(595, "odd")] == [597, 599]
-    table.settle([592, 1_000], [(594, "no")])
+    read = {row.id: row for row, _ in table.page(590, [])}
+    assert table.settle([read[592], Row(1_000, "odd", "1")], [(read[594], "no")]) == [592, 1_000]
     assert [row.id for row, _ in table.page(590, ["odd"])] == [596, 598, 600]
     assert [(row.id, row.error) for row, _ in table.page_refused(FIRST)] == [(594, "no")]
     assert table.counts() == (598, 1)
@@ -148,17 +185,89 @@ def test_an_outbox_is_claimed_by_one_number_for_good(tmp_path: Path) -> None:
         Table(str(application.path), 2)
 
 
+def test_a_row_that_is_another_one_by_now_is_neither_deleted_nor_marked(tmp_path: Path) -> None:
+    """A backup is put back into the file while its rows are under way, and their ids are given to new rows."""
+    application = Application(tmp_path / "app.db")
+    for number in range(4):
+        application.put("q", number)
+    table = Table(str(application.path), 1)
+    first, second, third, fourth = [row for row, _ in table.page(FIRST, [])]
+    ask(application, "UPDATE jobsup_outbox SET payload = '5' WHERE id IN (1, 3)")
+    assert table.settle([first, second], [(third, "no"), (fourth, "no")]) == [2]
+    assert ask(application, "SELECT id, error FROM jobsup_outbox") == [(1, None), (3, None), (4, "no")]
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "said"),
+    [
+        ("UPDATE jobsup_outbox_instance SET instance = 'other'", "holds another outbox"),
+        ("DELETE FROM jobsup_outbox_instance", "holds another outbox"),
+        ("UPDATE jobsup_outbox_instance SET owner = 2", "another jobsup"),
+        ("UPDATE jobsup_outbox_instance SET owner = NULL", "another jobsup"),
+    ],
+)
+def test_an_outbox_that_is_another_one_by_now_is_noticed_in_the_same_transaction(
+    tmp_path: Path, overwrite: str, said: str
+) -> None:
+    application = Application(tmp_path / "app.db")
+    application.put("q", 1)
+    table = Table(str(application.path), 1)
+    ((row, _),) = table.page(FIRST, [])
+    ask(application, overwrite)
+    with pytest.raises(Unusable, match=said):
+        table.settle([row], [])
+    with pytest.raises(Unusable, match=said):
+        table.page(FIRST, [])
+    assert ask(application, "SELECT count(*) FROM jobsup_outbox") == [(1,)]
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "app.db")
+    with pytest.raises(Unusable, match="no regular file"):
+        Table(str(tmp_path / "app.db"), 1)
+
+
+def test_a_page_is_bounded_whatever_column_is_large(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    with application.transaction() as db:
+        rows = [("q", "1", '{"a": "' + "x" * 2_000_000 + '"}')] * 5
+        db.executemany("INSERT INTO jobsup_outbox (queue, payload, options) VALUES (?, ?, ?)", rows)
+        db.execute("INSERT INTO jobsup_outbox (queue, created_at) VALUES (?, ?)", ("q" * 5_000_000, "y" * 5_000_000))
+    table = Table(str(application.path), 1)
+    assert [row.id for row, _ in table.page(FIRST, [])] == [1, 2, 3]
+    ((row, wrong),) = table.page(5, [])
+    assert wrong == "queue has 5000000 bytes, the limit is 1000"
+    assert len(row.created or "") == 40
+    table.settle([], [(row, wrong)])
+    assert ask(application, "SELECT error FROM jobsup_outbox WHERE id = 6") == [(wrong,)]
+
+
+def test_a_symbolic_link_that_leads_elsewhere_is_another_file(tmp_path: Path) -> None:
+    one, _two = Application(tmp_path / "one.db"), Application(tmp_path / "two.db")
+    link = tmp_path / "app.db"
+    link.symlink_to(one.path)
+    table = Table(str(link), 1)
+    assert not table.replaced
+    link.unlink()
+    link.symlink_to(tmp_path / "two.db")
+    assert table.replaced
+    kept = len(KEPT)
+    table.leave()
+    assert len(KEPT) == kept, "the file has its name still, and may be closed"
+
+
 def test_a_lock_of_the_application_is_no_fault(tmp_path: Path) -> None:
     application = Application(tmp_path / "app.db")
     application.put("q", 1)
     table = Table(str(application.path), 1)
     db = library.connect(application.path, isolation_level=None)  # two copies of SQLite in one process see no locks
     db.execute("BEGIN IMMEDIATE")
-    assert [row.id for row, _ in table.page(FIRST, [])] == [1]
+    ((row, _),) = table.page(FIRST, [])
+    assert row.id == 1
     with pytest.raises(Locked):
-        table.settle([1], [])
+        table.settle([row], [])
     db.execute("ROLLBACK")
-    table.settle([1], [])
+    assert table.settle([row], []) == [1]
     assert application.rows() == []
 
 
