@@ -35,6 +35,7 @@ interval = "100ms"
 [queues.q]
 handler = "tasks:run"
 workers = 1
+retention = { completed = "never", dead = "never", cancelled = "never" }
 """
 APP = {"tasks.py": "def run(job):\n    return None\n"}
 DAY_S = 86_400
