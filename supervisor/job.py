@@ -425,7 +425,10 @@ class Job:
         """
         if not 0.0 <= fraction <= 1.0:
             raise ValueError(f"progress is between 0 and 1, and not {fraction!r}")
-        self._running("progress").tell(float(fraction), text)
+        course = self._course
+        if type(course) is not Course:
+            course = self._running("progress")
+        course.tell(fraction, text)
 
     def _running(self, what: str) -> Course:
         if self._course is None:

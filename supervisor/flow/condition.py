@@ -6,7 +6,7 @@ An expression sees `results`, `states` and `signals`, by the names of what its s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jmespath
@@ -33,6 +33,11 @@ def check(expression: str) -> None:
         BadCondition: it says what is wrong with it.
     """
     _compiled(expression)
+
+
+def names_in(expression: str) -> set[tuple[str, str]]:
+    """What an expression asks of results, states and signals by name: as ("results", "a"). One that was checked."""
+    return set(_named(_compiled(expression).parsed))
 
 
 def holds(expression: str, facts: Mapping[str, Any]) -> bool:
@@ -68,6 +73,25 @@ def _check_functions(node: Mapping[str, Any]) -> None:
     for child in node["children"]:
         if isinstance(child, Mapping):
             _check_functions(child)
+
+
+NAMED = frozenset({"results", "states", "signals"})
+WITHIN = frozenset(
+    {"comparator", "or_expression", "and_expression", "not_expression", "function_expression", "multi_select_list",
+     "multi_select_dict", "key_val_pair"}
+)  # fmt: skip
+"""Kinds of nodes whose parts are all asked of what the whole is asked of. Of others that is so of the first alone."""
+
+
+def _named(node: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    children = node["children"]
+    if node["type"] == "subexpression" and [child["type"] for child in children[:2]] == ["field", "field"]:
+        if children[0]["value"] in NAMED:
+            yield children[0]["value"], children[1]["value"]
+    elif node["type"] != "expref":
+        for child in children if node["type"] in WITHIN else children[:1]:
+            if isinstance(child, Mapping):
+                yield from _named(child)
 
 
 def _said(error: Exception) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from supervisor.flow import condition
@@ -100,10 +100,15 @@ class _Level:
             )
             places[at] = len(self.planned)
             if step.steps is None:
-                _check_step(step, _path(path, step, at))
+                _check_step(step, _path(path, step, at), set(after[at]) or self._named(outer))
                 self.planned.append(Planned(step, self.flow, parents or outer, nested=False))
             else:
                 self._nest(step, parents or outer, depth, _path(path, step, at))
+
+    def _named(self, parents: tuple[tuple[int | str, Policy], ...]) -> set[str]:
+        """The names of steps of the flows around it."""
+        names = (ref if isinstance(ref, str) else self.planned[ref].asked.name for ref, _ in parents)
+        return {name for name in names if name is not None}
 
     def _nest(
         self, step: Asked, parents: tuple[tuple[int | str, Policy], ...], depth: int, path: str
@@ -148,7 +153,7 @@ def _parents(step: Asked, path: str) -> dict[str, Policy]:
     return dict.fromkeys(after, Policy.CANCEL)
 
 
-def _check_step(step: Asked, path: str) -> None:
+def _check_step(step: Asked, path: str, after: Collection[str]) -> None:
     if step.queue is None:
         raise FlowInvalid(f"{path}: it names no queue", "a step has a queue, or steps of its own")
     if len(step.wait_for) > SIGNALS_MAX or len(set(step.wait_for)) < len(step.wait_for):
@@ -160,6 +165,17 @@ def _check_step(step: Asked, path: str) -> None:
             raise FlowInvalid(
                 f"{path}: when is no expression: {error}", "it is JMESPath, as in: results.a.ok"
             ) from None
+        _check_names(step, path, after)
+
+
+def _check_names(step: Asked, path: str, after: Collection[str]) -> None:
+    """A step knows what it comes right after and nothing else: a condition of more would never hold, and skip it."""
+    assert step.when is not None
+    for member, name in sorted(condition.names_in(step.when)):
+        if name not in (step.wait_for if member == "signals" else after):
+            told = f"it does not wait for signal {name}" if member == "signals" else f"it does not come after {name}"
+            hint = f"put {name} into {'wait_for' if member == 'signals' else 'after'}: a step is told of those alone"
+            raise FlowInvalid(f"{path}: when speaks of {member}.{name}, but {told}", hint)
 
 
 def _ordered(

@@ -367,11 +367,12 @@ class Worker:
 
     def _course_of(self, told: Mapping[str, Any], job: Job) -> Course:
         """Made when a handler asks for it: most never do."""
-        keep = self._keeper_of(job.token, job.id)
-        return Course(keep, partial(self._tell, job.id, job.token), told.get("steps"), told.get("cursor"))
+        keep, report, job_id, token = self._keeper_of(job.token, job.id), self._memory.report, job.id, job.token
 
-    def _tell(self, job_id: int, token: int, fraction: float, text: str) -> None:
-        self._memory.report(job_id, token, wall_ms(), fraction, text)
+        def tell(fraction: float, text: str) -> None:
+            report(job_id, token, wall_ms(), fraction, text)
+
+        return Course(keep, tell, told.get("steps"), told.get("cursor"))
 
     def _keeper_of(self, token: int, job_id: int) -> Callable[[str, Any], Any]:
         """What writes a value into the ring, to be kept for later attempts; returns it as JSON has it.
@@ -467,9 +468,12 @@ def checkpoint_data(name: str, value: Any) -> bytes:
     """
     if len(name) > CHECKPOINT_NAME_MAX or not name.isprintable():
         raise InvalidPayload(f"the name of a step is up to {CHECKPOINT_NAME_MAX} printable characters")
-    text = payloads.encode(value).encode()
+    what = f"the value of step {name}" if name else "the cursor"
+    try:
+        text = payloads.encode(value).encode()
+    except InvalidPayload as error:
+        raise InvalidPayload(error.message.replace("the payload", what), hint=error.hint) from None
     if len(text) > CHECKPOINT_BYTES_MAX:
-        what = f"the value of step {name}" if name else "the cursor"
         raise InvalidPayload(f"{what} has {len(text)} bytes, the limit is {CHECKPOINT_BYTES_MAX}")
     return encode((name, text))
 

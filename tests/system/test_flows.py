@@ -273,6 +273,12 @@ REFUSED: dict[str, tuple[dict[str, Any], type[JobsupError], str]] = {
     "a callback with a delay": ({"steps": [], "on_success": {"queue": "q", "delay": "1s"}}, InvalidFlow, "no delay"),
     "a condition that reaches for Python": (
         {"steps": [{"queue": "q", "when": "__import__('os').system('id')"}]}, InvalidFlow, "when is no expression"),
+    "a condition of what it does not come after": (
+        {"steps": [{"name": "a", "queue": "q"}, {"name": "b", "queue": "q", "after": ["a"]},
+                   {"name": "c", "queue": "q", "after": ["b"], "when": "results.b && results.a.ok"}]},
+        InvalidFlow, "step c: when speaks of results.a, but it does not come after a"),
+    "a condition of a signal that it does not wait for": (
+        {"steps": [{"name": "a", "queue": "q", "when": "signals.go"}]}, InvalidFlow, "does not wait for signal go"),
     "a condition that is nested": ({"steps": [{"queue": "q", "when": "(" * 900}]}, InvalidFlow, "brackets"),
     "a step with callbacks": ({"steps": [{"queue": "q", "on_death": {"queue": "q"}}]}, InvalidFlow, "no callbacks"),
     "an unknown key": ({"steps": [], "stepz": []}, InvalidFlow, "stepz"),

@@ -167,7 +167,7 @@ def test_progress_is_shown_while_a_job_runs(daemon: Daemon, client: Client[int])
     ("do", "said"),
     [
         ("too_large", "20002 bytes"),
-        ("no_json", "JSON"),
+        ("no_json", "the value of step odd cannot be written as JSON"),
         ("nameless", "needs a name"),
         ("beyond", "between 0 and 1"),
         ("many", "at most 1000 steps"),

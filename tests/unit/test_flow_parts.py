@@ -117,6 +117,29 @@ def test_no_expression_reaches_anything_but_its_facts_or_raises_anything_else(ex
         assert str(error)
 
 
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        ("results.a.ok", {("results", "a")}),
+        ('results."a b".x[0] && signals.go', {("results", "a b"), ("signals", "go")}),
+        ("!(states.a == 'dead') || length(results.b) > `3`", {("states", "a"), ("results", "b")}),
+        ("[results.a, {x: states.b}] | results.c", {("results", "a"), ("states", "b")}),
+        ("results.a[?x == results.b].results.c", {("results", "a")}),
+        ("max_by(results.a, &results.b)", {("results", "a")}),
+        ("context.results.a || *.b || results", set()),
+    ],
+)
+def test_a_condition_says_of_which_steps_and_signals_it_speaks(expression: str, wanted: set[tuple[str, str]]) -> None:
+    assert condition.names_in(expression) == wanted
+
+
+def test_a_condition_may_speak_of_what_the_flow_around_it_comes_after() -> None:
+    inner = [{"when": "results.a"}, {"name": "b"}, {"after": ["b"], "when": "results.b"}]
+    plan(asked({"name": "a"}, {"after": ["a"], "steps": asked(*inner)}))
+    with pytest.raises(FlowInvalid, match=r"results\.a, but it does not come after a"):
+        plan(asked({"name": "a"}, {"after": ["a"], "steps": asked(*inner, {"after": ["b"], "when": "results.a"})}))
+
+
 def test_what_cannot_be_computed_says_why() -> None:
     with pytest.raises(BadCondition, match="invalid type"):
         condition.holds("sum(results)", {"results": {"a": 1}})

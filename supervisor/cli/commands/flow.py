@@ -53,8 +53,12 @@ def add(invocation: Invocation, flow: int, file: IO[bytes]) -> None:
     from supervisor.cli.render import put_json, put_line
 
     given = _read(file)
+    if set(given) != {"steps"}:
+        from supervisor.errors import InvalidFlow
+
+        raise InvalidFlow(f"{file.name}: what is added to a flow is steps, and nothing else", hint='{"steps": [...]}')
     with invocation.client() as client:
-        ids = client.flows.add(flow, {"steps": given.get("steps", [])})
+        ids = client.flows.add(flow, given)
     if invocation.json:
         put_json({"id": flow, "ids": ids})
     else:
