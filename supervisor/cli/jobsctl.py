@@ -21,7 +21,7 @@ from supervisor.errors import EXIT_FAILED, JobsupError, UsageError
 COMMANDS = (
     "enqueue", "status", "list", "explain", "wait", "cancel", "retry", "edit", "dead", "keys", "tasks", "pause",
     "resume", "move", "purge", "delete", "flow", "cron", "fetch", "extend", "ack", "fail", "release", "consumers",
-    "export", "stats", "workers", "tree", "scale", "queues", "config", "reload", "alerts", "doctor", "backup",
+    "export", "stats", "workers", "tree", "scale", "queues", "config", "reload", "alerts", "outbox", "doctor", "backup",
     "completion",
 )  # fmt: skip
 """In the order in which help shows them."""

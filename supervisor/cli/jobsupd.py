@@ -118,6 +118,7 @@ def _daemon(config: str | None, overrides: tuple[str, ...]) -> int:
     from supervisor.keeper import main as keeper
     from supervisor.master import main as master
     from supervisor.pool import main as pool
+    from supervisor.relay import main as relay
     from supervisor.unix.inheritance import Roles
     from supervisor.unix.lock import DAEMON, take_lock_within
     from supervisor.worker import main as worker
@@ -133,7 +134,7 @@ def _daemon(config: str | None, overrides: tuple[str, ...]) -> int:
     os.environ["JOBSUP_SOCKET"] = spec.daemon.socket
     _make_default_folder(spec)
     lock_fd = take_lock_within(spec.daemon.database, DAEMON, DAEMON_WAIT_MS)
-    roles = Roles(keeper.run, pool.run, worker.run, load_executor, alerter.run)
+    roles = Roles(keeper.run, pool.run, worker.run, load_executor, alerter.run, relay.run)
     return master.run(spec, roles, lock_fd=lock_fd, config=path, overrides=overrides)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from supervisor.config.spec import Outbox
 from supervisor.job import State
 from supervisor.store.breaker_view import sentence
 
@@ -32,6 +33,15 @@ def overview(
         | {"breaker": breakers.get(name)}
         for name in (*queues, *others)
         if name in queues or any(counts[name].values())
+    }
+
+
+def outboxes_at_rest(outboxes: Mapping[str, Outbox]) -> dict[str, dict[str, Any]]:
+    """Outboxes without a daemon: their rows wait, and nobody counts them."""
+    unknown = dict.fromkeys(("error", "waiting", "refused", "moved", "oldest_s", "last_moved_at"))
+    return {
+        name: {"database": outbox.database, "state": "unknown", **unknown, "full": [], "refusals": []}
+        for name, outbox in outboxes.items()
     }
 
 

@@ -10,7 +10,7 @@ from supervisor.config.expand import expand, refers
 from supervisor.config.keys import DAEMON, Section
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Report, dotted, suggestion
-from supervisor.config.queue_keys import DEFAULTS, NAMED, OWN_KEYS, QUEUE, TOP
+from supervisor.config.queue_keys import ARRAYS, DEFAULTS, NAMED, OWN_KEYS, QUEUE, TOP
 from supervisor.config.schedule_keys import SCHEDULE_ONLY
 
 PLAIN_PATHS = ("database", "run_dir", "python_path", "scope_of")
@@ -85,7 +85,7 @@ def unknown_section(name: str) -> str:
     """The sentence for a table at the top that is no section."""
     if purpose := later.key("", name):
         return later.sentence(purpose)
-    return f"unknown section; {suggestion(name, (*TOP, *NAMED, 'queues', 'schedules'))}"
+    return f"unknown section; {suggestion(name, (*TOP, *NAMED, 'queues', 'schedules', *ARRAYS))}"
 
 
 def inherit(defaults: Fields, own: Fields) -> Fields:

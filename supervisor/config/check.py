@@ -56,7 +56,7 @@ def host_facts(loaded: Loaded, environ: Mapping[str, str]) -> Report:
 
 def _host_facts(loaded: Loaded, environ: Mapping[str, str], report: Report) -> None:
     spec = loaded.alone
-    for key, text in (*_folders(spec), *(() if spec.scope else _database(spec)), *_access(spec)):
+    for key, text in (*_folders(spec), *(() if spec.scope else _database(spec)), *_access(spec), *_outboxes(spec)):
         report.warn(*loaded.written(key), text)
     if spec.alerts.command is not None and (why := unusable_program(spec.alerts.command, spec.alerts.env, environ)):
         report.problem(*loaded.written(("alerts", "command")), why)
@@ -75,6 +75,13 @@ def _folders(spec: Spec) -> Iterator[Said]:
                 ("daemon", "python_path"),
                 f"{quoted(folder)} is no directory on this host; make it or correct the path",
             )
+
+
+def _outboxes(spec: Spec) -> Iterator[Said]:
+    for number, outbox in enumerate(spec.outbox.values(), 1):
+        if not os.path.exists(outbox.database):
+            text = f"{quoted(outbox.database)} does not exist on this host; until it does, outbox {outbox.name} waits"
+            yield ("outbox", str(number), "database"), text
 
 
 def _database(spec: Spec) -> Iterator[Said]:

@@ -60,7 +60,7 @@ RETUNED = KEEPER_ONLY | TOLD
 SECTIONS = ("daemon", "intake", "log", "access", "stats", "alerts", "flow_retention")
 CALLED = {"flow_retention": "defaults.retention"}
 """What the file calls a section of the spec where it is another name."""
-NAMED = ("limits", "schedules", "scopes")
+NAMED = ("limits", "schedules", "scopes", "outbox")
 """Tables of a spec beside those of queues and pools."""
 
 RESTART_ONLY = {"daemon": ("database", "run_dir", "durability"), "log": ("target", "level", "format")}

@@ -11,7 +11,6 @@ SECTIONS = {
     "breakers": "breakers shared by queues",
     "flows": "flows",
     "metrics": "metrics",
-    "outbox": "the transactional outbox",
     "store": "other stores",
     "tracing": "tracing",
     "wasm": "WASM handlers",

@@ -20,9 +20,10 @@ from supervisor.config.layers import LAID, Budget, Layers, gather, queue_table
 from supervisor.config.locate import default_paths
 from supervisor.config.lookup import main_file
 from supervisor.config.membership import is_scope, membership, same_file
+from supervisor.config.outboxes import read_outboxes
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Place, Report, quoted
-from supervisor.config.queue_keys import DEFAULTS, LIMIT, MAIN_ONLY, NAMED, POOL, QUEUE, SCOPE, TOP
+from supervisor.config.queue_keys import ARRAYS, DEFAULTS, LIMIT, MAIN_ONLY, NAMED, POOL, QUEUE, SCOPE, TOP
 from supervisor.config.schedules import read_schedules
 from supervisor.config.scopes import alone as without
 from supervisor.config.scopes import joined
@@ -208,7 +209,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Hom
                 text = f"stands in the file of scope {home.name}, and {why}"
                 scope.problem((name,), f"{text}; remove it, or move it to {quoted(home.main)}")
     sections = {name: _section(name, scope) for name in TOP}
-    for name in [name for name in layers.main.data if name not in (*TOP, *NAMED, *LAID)]:
+    for name in [name for name in layers.main.data if name not in (*TOP, *NAMED, *ARRAYS, *LAID)]:
         scope.problem((name,), "" if report.full else unknown_section(name))
     fields = sections["daemon"]
     daemon = _of_home(fields, home, scope) if home else _daemon(fields, layers.main, scope)
@@ -236,6 +237,7 @@ def _build(layers: Layers, environ: Mapping[str, str], report: Report, home: Hom
         pools=pools,
         schedules=read_schedules(layers, queues, scope),
         scopes={} if home else _scopes(scope),
+        outbox={} if home else read_outboxes(layers.main.data.get("outbox", []), daemon, scope),
         scope=home.name if home else "",
         flow_retention=construct(DEFAULTS, {"name": "defaults", **sections["defaults"]}).retention,
         warnings=report.warnings,

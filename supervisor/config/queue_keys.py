@@ -6,6 +6,7 @@ from supervisor.config import special
 from supervisor.config.alert_keys import ALERTS, OLDEST_MAX
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Key, Section
 from supervisor.config.kinds import boolean, choice, duration, integer, listed, number, or_word, path, size
+from supervisor.config.outbox_keys import OUTBOX
 from supervisor.config.range import workers
 from supervisor.config.retry_keys import BACKOFF, BREAKER, ON_ERROR, YEAR_MS, or_false
 from supervisor.config.spec import (
@@ -322,11 +323,14 @@ SCOPE = Section(
 )
 NAMED = {"limits": LIMIT, "pools": POOL, "scopes": SCOPE}
 """Sections of which a file has any number, each with a name."""
+ARRAYS = {"outbox": OUTBOX}
+"""Sections of which a file has any number, each an element of an array of tables."""
 MAIN_ONLY = {
     "intake": "all scopes share one intake",
     "log": "the daemon has one log",
     "stats": "what is kept of statistics is said for all scopes together",
     "alerts": "people are told what concerns the daemon and all of its scopes",
     "scopes": "a scope has no scopes",
+    "outbox": "rows of an outbox are for queues of the main file",
 }
 """Sections that the file of a scope does not have, and why. All others it has for itself."""

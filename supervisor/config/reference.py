@@ -9,7 +9,7 @@ import msgspec
 
 from supervisor.config.keys import Key, Section, default
 from supervisor.config.problem import shown
-from supervisor.config.queue_keys import NAMED, OWN_KEYS, QUEUE, TOP
+from supervisor.config.queue_keys import ARRAYS, NAMED, OWN_KEYS, QUEUE, TOP
 from supervisor.config.schedule_keys import SCHEDULE
 
 INTRODUCTION = """\
@@ -80,6 +80,7 @@ def markdown() -> str:
     parts.append(f"### `[queues.NAME]` and `[defaults]`\n\n{QUEUE.meaning}\n\n{QUEUES}\n{_rows(QUEUE)}")
     parts += [f"### `[{name}.NAME]`\n\n{section.meaning}\n\n{_rows(section)}" for name, section in NAMED.items()]
     parts.append(f"### `[schedules.NAME]`\n\n{SCHEDULE.meaning}\n\n{_rows(SCHEDULE)}")
+    parts += [f"### `[[{name}]]`\n\n{section.meaning}\n\n{_rows(section)}" for name, section in ARRAYS.items()]
     return "\n".join(parts)
 
 

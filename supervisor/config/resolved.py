@@ -12,7 +12,7 @@ from supervisor.config.alert_keys import ALERTS
 from supervisor.config.build import PLAIN_PATHS
 from supervisor.config.expand import escape
 from supervisor.config.keys import ACCESS, DAEMON, INTAKE, LOG, STATS, Section
-from supervisor.config.queue_keys import LIMIT, MAIN_ONLY, POOL, QUEUE, RETENTION, SCOPE
+from supervisor.config.queue_keys import ARRAYS, LIMIT, MAIN_ONLY, POOL, QUEUE, RETENTION, SCOPE
 from supervisor.config.schedule_keys import SCHEDULE
 from supervisor.config.scopes import alone
 from supervisor.config.spec import Limit, Queue, Schedule, Spec
@@ -44,6 +44,7 @@ def _all(spec: Spec) -> dict[str, Any]:
         "stats": _table(STATS, spec.stats),
         **({"alerts": _table(ALERTS, spec.alerts)} if spec.alerts.configured else {}),
         **_named(spec),
+        **({"outbox": [_table(ARRAYS["outbox"], each) for each in spec.outbox.values()]} if spec.outbox else {}),
         "queues": {name: _queue(queue, spec.limits) for name, queue in spec.queues.items()},
         **(
             {"schedules": {name: schedule_table(each) for name, each in spec.schedules.items()}}

@@ -163,7 +163,7 @@ def _read_rule(name: str, value: Any, folder: str) -> ErrorRule:
     if not isinstance(value, dict) or not value:
         raise wrong(value, _RULE_SAYS, "says nothing" if isinstance(value, dict) else "")
     if unknown := [key for key in value if key not in _RULE_KEYS]:
-        raise ValueError(f"{unknown[0][:40]} is no key of a rule; {suggestion(unknown[0], _RULE_KEYS)}")
+        raise ValueError(f"{shown(unknown[0])} is no key of a rule; {suggestion(unknown[0], _RULE_KEYS)}")
     fields: dict[str, Any] = {}
     for key, written in value.items():
         field, read = _RULE_KEYS[key]

@@ -99,6 +99,7 @@ class _Scanner:
         self._parts: list[str] = []
         self._table: KeyPath = ()
         self._table_is_element = False
+        self._elements: dict[KeyPath, int] = {}
         self._value: KeyPath = ()
         self._open: list[tuple[str, KeyPath]] = []
 
@@ -137,8 +138,16 @@ class _Scanner:
             if self._parts:
                 self._table = tuple(self._parts)
                 self._define(self._table, token.line)
+                if self._table_is_element:
+                    self._number(token.line)
             self._parts = []
             self._state = self._in_value if token.text == "]" else self._in_key
+
+    def _number(self, line: int) -> None:
+        """Element 2 of an array of tables stands under the key 2: each has keys of its own."""
+        self._elements[self._table] = number = self._elements.get(self._table, 0) + 1
+        self._table = (*self._table, str(number))
+        self.lines[self._table] = line
 
     def _in_value(self, token: Token) -> None:
         if token.kind == "newline" and not self._open:

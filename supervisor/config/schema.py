@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from supervisor.config.keys import Key, Section, default
-from supervisor.config.queue_keys import NAMED, QUEUE, TOP
+from supervisor.config.queue_keys import ARRAYS, NAMED, QUEUE, TOP
 from supervisor.config.schedule_keys import SCHEDULE
 
 
@@ -39,12 +39,13 @@ def schema() -> dict[str, Any]:
         "propertyNames": {"pattern": "^[a-z0-9][a-z0-9_.-]{0,62}$"},
         "additionalProperties": _object(SCHEDULE),
     }
+    arrays = {name: {"type": "array", "items": _object(section)} for name, section in ARRAYS.items()}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "jobsup",
         "description": "Queues of jobsup: queues.toml and queues.d/*.toml.",
         "type": "object",
-        "properties": {**sections, **named, "queues": queues, "schedules": schedules},
+        "properties": {**sections, **named, "queues": queues, "schedules": schedules, **arrays},
         "additionalProperties": False,
     }
 

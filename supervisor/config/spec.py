@@ -310,6 +310,15 @@ class ScopeTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     access: Access = Access()
 
 
+class Outbox(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[outbox]]`: a table in the database of an application, whose rows become jobs; no `queues` are all."""
+
+    name: str
+    database: str
+    queues: tuple[str, ...] = ()
+    interval_ms: int = SECOND_MS
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that was configured; `files` are the files read, the main one first.
 
@@ -330,6 +339,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     scopes: dict[str, ScopeTable] = {}
     scope: str = ""
     schedules: dict[str, Schedule] = {}
+    outbox: dict[str, Outbox] = {}
     flow_retention: Retention = Retention()
     """How long flows are kept, with their jobs: as `[defaults]` says."""
     warnings: tuple[str, ...] = ()

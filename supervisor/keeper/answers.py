@@ -9,6 +9,7 @@ from typing import Any
 from supervisor.config.spec import is_pattern
 from supervisor.job import State as JobState
 from supervisor.keeper.alerting import Alerting
+from supervisor.keeper.outboxes import Outboxes
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
 from supervisor.store import breaker_view
@@ -80,8 +81,8 @@ def _add_progress(state: State, shown: dict[str, Any]) -> None:
         shown["started_at"] = instant(wall_ms() - max(0, boot_ms() - cell.started_ms))
 
 
-def status(state: State, reader: Reader, alerting: Alerting) -> dict[str, Any]:
-    """The daemon and every queue, and how alerts stand."""
+def status(state: State, reader: Reader, alerting: Alerting, outboxes: Outboxes) -> dict[str, Any]:
+    """The daemon and every queue, and how alerts and outboxes stand."""
     counts, oldest, paused = reader.counts(), reader.oldest_queued_ms(), reader.paused()
     reranked = reader.reranked()
     names = sorted({*_named(state), *(name for name, jobs in counts.items() if any(jobs.values()))})
@@ -102,6 +103,7 @@ def status(state: State, reader: Reader, alerting: Alerting) -> dict[str, Any]:
         },
         "schedules": reader.schedules_overview(),
         "alerts": alerting.status(),
+        "outboxes": outboxes.status(),
     }
 
 

@@ -20,6 +20,7 @@ from supervisor.keeper import adoption, dispatch, housekeeping
 from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.fetches import Asked
 from supervisor.keeper.intake import refuse_overdue, refuse_unfit
+from supervisor.keeper.outboxes import Outboxes
 from supervisor.keeper.passes import FAILURE_PAUSE_MS, Passes
 from supervisor.keeper.pending import Operation, PendingGroup
 from supervisor.keeper.private import Private
@@ -84,7 +85,8 @@ class Keeper:
         self.chores = housekeeping.Chores(boot_ms())
         self.chores.archiving = state.archiving
         housekeeping.watch_clock(state, self.chores, wall_ms(), boot_ms())
-        self.passes = Passes(state, self.chores, self._tell_waiters)
+        self.outboxes = Outboxes(state, self.selector, self.private)
+        self.passes = Passes(state, self.chores, self._tell_waiters, self.outboxes.take)
         self.reader = Reader(state.store.connection, state.spec.queue)
         self.alerting = Alerting(state, self.selector, self.private, self.reader)
         self.server: Server
@@ -115,6 +117,8 @@ class Keeper:
             self.private.add_foreman(pool, link)
         if given.alerter:
             self.alerting.add_alerter(given.alerter)
+        for outbox, sock in given.relays.items():
+            self.outboxes.add_relay(outbox, sock)
         counts = self.reader.counts()
         jobs = sum(sum(of.values()) - of["completed"] - of["dead"] - of["cancelled"] for of in counts.values())
         state.log.emit("keeper.ready", sqlite=".".join(map(str, sqlite_version)), jobs=jobs, adopted=adopted)
@@ -150,7 +154,7 @@ class Keeper:
         self.server = Server(listeners, self.selector, boot_ms, scopes)
         self.private.server = self.server
         self.state.send_replies = self.server.flush
-        self.service = Service(self.state, self.server, self.private, self.reader, self.alerting)
+        self.service = Service(self.state, self.server, self.private, self.reader, self.alerting, self.outboxes)
 
     def _watch_signals(self) -> None:
         read, write = socket.socketpair()
@@ -226,6 +230,7 @@ class Keeper:
         self.server.flush()
         dispatch.send_unsent(self.state)
         self.alerting.turn(now_ms)
+        self.outboxes.turn()
         self.state.loads.tell(now_ms)
         self._look_after(now_ms)
 
@@ -282,7 +287,7 @@ class Keeper:
         """Whether something waits for nothing but a pass."""
         state = self.state
         leases = state.wants_lease and state.leasing
-        asked = state.intake or state.operations or state.lending.wanted
+        asked = state.intake or state.operations or state.lending.wanted or self.outboxes.waiting
         return bool(leases or asked or state.certificates or state.unowned)
 
     def _dry(self, number: int) -> bool:

@@ -43,12 +43,18 @@ SAY_FAILING_EVERY_MS = 10_000
 
 
 class Passes:
-    """`told` is called after each commit, with what was written, and whether an operation was part of it."""
+    """`told` is called after each commit, with what was written, and whether an operation was part of it.
 
-    def __init__(self, state: State, chores: Chores, told: Callable[[Work, bool], None]) -> None:
+    `relay` takes rows of outboxes into the transaction.
+    """
+
+    def __init__(
+        self, state: State, chores: Chores, told: Callable[[Work, bool], None], relay: Callable[[Work], None]
+    ) -> None:
         self._state = state
         self._chores = chores
         self._told = told
+        self._relay = relay
         self.retry_at_ms = 0
         """While the store cannot commit: when to try again."""
         self._say_failing_at_ms = 0
@@ -116,6 +122,7 @@ class Passes:
             consuming.adopt(work)  # nobody could be heard, as while there is no keeper
         if intake:
             insert(work, flush=flush)
+            self._relay(work)
             self._operate(work)
         parking.keep_up(work)
         housekeeping.promote(work, self._chores)

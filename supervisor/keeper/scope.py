@@ -238,7 +238,7 @@ def _status(scope: Scope, reply: Reply) -> Reply:
     if scope.name:
         # What concerns all scopes together is for those who run the daemon.
         daemon = daemon | {"reload_error": None, "stale": None}
-        reply = reply | {"alerts": None}
+        reply = reply | {"alerts": None, "outboxes": {}}
     return reply | {"daemon": daemon, "queues": queues, "schedules": scope.schedules()}
 
 

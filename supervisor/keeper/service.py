@@ -34,6 +34,7 @@ from supervisor.keeper.alerting import Alerting
 from supervisor.keeper.children import known_queue
 from supervisor.keeper.fetches import Asked, Fetching
 from supervisor.keeper.lending import not_pulled
+from supervisor.keeper.outboxes import Outboxes
 from supervisor.keeper.pending import Operation
 from supervisor.keeper.private import Private
 from supervisor.keeper.scope import Boundary, means_scope, refused_to, shown_to
@@ -61,7 +62,7 @@ class Service:
     """Reads requests, answers what can be answered, and lets the rest wait for a pass."""
 
     def __init__(
-        self, state: State, server: Server, private: Private, reader: Reader, alerting: Alerting
+        self, state: State, server: Server, private: Private, reader: Reader, alerting: Alerting, outboxes: Outboxes
     ) -> None:  # fmt: skip
         self.state = state
         self.server = server
@@ -69,6 +70,7 @@ class Service:
         self.reader = reader
         self.boundary = Boundary(reader)
         self.alerting = alerting
+        self.outboxes = outboxes
         self.waits = Waits(self._reply, self._refuse)
         self._reload_count = 0
         self._denied_at_ms: dict[int, int] = {}
@@ -86,7 +88,7 @@ class Service:
             messages.Hello: lambda conn, req: self._reply(conn, req.id, answers.hello(state)),
             messages.JobStatus: lambda conn, req: self._reply(conn, req.id, answers.job(state, reader, req.job)),
             messages.Explain: lambda conn, req: self._reply(conn, req.id, reasons.explain(state, reader, req.job)),
-            messages.Status: lambda conn, req: self._reply(conn, req.id, answers.status(state, reader, alerting)),
+            messages.Status: self._status,
             messages.Wait: self._wait,
             messages.Workers: lambda conn, req: self._reply(conn, req.id, answers.workers(state)),
             messages.Tree: lambda conn, req: self._reply(conn, req.id, answers.tree(state)),
@@ -210,6 +212,9 @@ class Service:
             connection.refuse(error)
         else:
             connection.send(failure(number, error))
+
+    def _status(self, connection: Connection, request: messages.Status) -> None:
+        self._reply(connection, request.id, answers.status(self.state, self.reader, self.alerting, self.outboxes))
 
     # -- enqueue -----------------------------------------------------------------------------------------------
 

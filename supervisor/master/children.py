@@ -14,10 +14,10 @@ import msgspec
 from supervisor.config.sandbox import needs
 from supervisor.config.spec import Queue
 from supervisor.master.burials import Burials
-from supervisor.master.endings import alerter_ended, foreman_ended, keeper_ended
-from supervisor.master.processes import AlerterProcess, Foreman, KeeperProcess, Process, wait_for
+from supervisor.master.endings import alerter_ended, foreman_ended, keeper_ended, relay_ended
+from supervisor.master.processes import AlerterProcess, Foreman, KeeperProcess, Process, RelayProcess, wait_for
 from supervisor.master.reload import Reloader
-from supervisor.master.shape import ALERTER, KEEPER, pool_child, queue_of
+from supervisor.master.shape import ALERTER, KEEPER, outbox_of, pool_child, queue_of, relay_child
 from supervisor.master.state import State
 from supervisor.tree import events as on
 from supervisor.tree.model import Status
@@ -28,6 +28,7 @@ from supervisor.unix.inheritance import (
     AlerterInheritance,
     ForemanInheritance,
     KeeperInheritance,
+    RelayInheritance,
 )
 from supervisor.unix.limits import set_file_limit
 from supervisor.unix.slot import Slot, open_directory
@@ -49,6 +50,7 @@ class Processes:
         self.keeper: KeeperProcess | None = None
         self.foremen: dict[str, Foreman] = {}
         self.alerter: AlerterProcess | None = None
+        self.relays: dict[str, RelayProcess] = {}
         self.unpreloaded: dict[str, str] = {}
         self.details: dict[str, str | None] = {}
         """The traceback with which a pool's last import failed."""
@@ -69,7 +71,7 @@ class Processes:
         return min(moments, default=None)
 
     def _all(self) -> list[Process]:
-        return [one for one in (self.keeper, self.alerter, *self.foremen.values()) if one]
+        return [one for one in (self.keeper, self.alerter, *self.relays.values(), *self.foremen.values()) if one]
 
     # -- starting ----------------------------------------------------------------------------------------------
 
@@ -83,6 +85,8 @@ class Processes:
             self._start_keeper(run)
         elif child == ALERTER:
             self._start_alerter(run)
+        elif outbox := outbox_of(child):
+            self._start_relay(outbox, run)
         else:
             queue = self._state.spec.workplaces[queue_of(child) or ""]
             self._start_foreman(queue, run)
@@ -93,16 +97,17 @@ class Processes:
         slots = state.bank.slots
         links = {name: foreman.keeper_end for name, foreman in self.foremen.items()}
         alerter = self.alerter.keeper_end if self.alerter else None
+        relays = {name: relay.keeper_end for name, relay in self.relays.items()}
         given = KeeperInheritance(
             spec=state.spec, listeners=state.listener.sockets, control=theirs,
             lifeline=state.lifeline[0], slots=slots, links=links, boot_id=state.boot_id, epoch=state.epoch,
-            reload_error=state.reload_error, alerter=alerter, scopes=state.doors.sockets,
+            reload_error=state.reload_error, alerter=alerter, scopes=state.doors.sockets, relays=relays,
         )  # fmt: skip
         keep = [
             state.lock_fd, theirs.fileno(), state.lifeline[0], *state.log.keep_fds(),
             *(sock.fileno() for sock in state.listener.sockets), *(sock.fileno() for sock in links.values()),
             *(sock.fileno() for sock in state.doors.sockets.values()),
-            *([alerter.fileno()] if alerter else ()),
+            *([alerter.fileno()] if alerter else ()), *(sock.fileno() for sock in relays.values()),
             *(end.fileno() for slot in slots for end in (slot.keeper_end, slot.worker_end)),
         ]  # fmt: skip
         spawned = spawn(lambda: state.roles.keeper(given), name="jobsupd:keeper", keep=keep, death_signal=None)
@@ -169,6 +174,25 @@ class Processes:
         self._watch(self.alerter, self._alerter_said, self._alerter_gone)
         if self.keeper:
             self.keeper.link.send(control.AlerterGiven(), [keeper_end.fileno()])
+
+    def _start_relay(self, outbox: str, run: int) -> None:
+        state = self._state
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        keeper_end, relay_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        given = RelayInheritance(state.spec.outbox[outbox], theirs, relay_end, state.log)
+        keep = [theirs.fileno(), relay_end.fileno(), *state.log.keep_fds()]
+
+        def body() -> int:
+            set_file_limit(state.files_before)
+            return state.roles.relay(given)
+
+        spawned = spawn(body, name=f"jobsupd:{outbox}", keep=keep, death_signal=signal.SIGTERM)
+        theirs.close()
+        relay_end.close()
+        relay = self.relays[outbox] = RelayProcess(run, spawned, Link(ours), outbox, keeper_end)
+        self._watch(relay, self._relay_said, self._relay_gone)
+        if self.keeper:
+            self.keeper.link.send(control.RelayGiven(outbox), [keeper_end.fileno()])
 
     def _watch(self, process: Any, said: Any, gone: Any) -> None:
         self._selector.register(process.link, selectors.EVENT_READ, lambda _: said(process))
@@ -309,6 +333,15 @@ class Processes:
                 case control.Progress():
                     self._state.events.append(on.Progress(ALERTER, alerter.run))
 
+    def _relay_said(self, relay: RelayProcess) -> None:
+        name = relay_child(relay.outbox)
+        for message in self._messages(relay):
+            match message:
+                case control.Ready():
+                    self._state.events.append(on.Ready(name, relay.run))
+                case control.Progress():
+                    self._state.events.append(on.Progress(name, relay.run))
+
     # -- scopes ------------------------------------------------------------------------------------------------
 
     def change_doors(self, scopes: Iterable[str]) -> tuple[str, ...]:
@@ -340,6 +373,13 @@ class Processes:
             if not halting or not self.keeper:
                 self.alerter.link.send(control.Finish(grace_ms))
 
+    def stop_relay(self, child: str, grace_ms: int) -> None:
+        """Ask a relay to end, once what it has in hand is answered."""
+        relay = self.relays.get(outbox_of(child) or "")
+        if relay:
+            relay.stopping = True
+            relay.link.send(control.Stop(grace_ms))
+
     def stop_foreman(self, child: str, grace_ms: int, *, booting: bool) -> None:
         """Ask a foreman to end with its workers. One that still imports hears only signals."""
         foreman = self.foremen.get(queue_of(child) or "")
@@ -356,7 +396,8 @@ class Processes:
             signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
 
     def _process(self, child: str) -> Process | None:
-        singles: dict[str, Process | None] = {KEEPER: self.keeper, ALERTER: self.alerter}
+        relays = {relay_child(name): relay for name, relay in self.relays.items()}
+        singles: dict[str, Process | None] = {KEEPER: self.keeper, ALERTER: self.alerter, **relays}
         return singles[child] if child in singles else self.foremen.get(queue_of(child) or "")
 
     def forget(self, child: str) -> None:
@@ -367,6 +408,8 @@ class Processes:
         elif child == ALERTER and self.alerter:
             self._unwatch(self.alerter)
             self.alerter = None
+        elif relay := self.relays.pop(outbox_of(child) or "", None):
+            self._unwatch(relay)
 
     def signal_ready(self, number: int) -> None:
         """Pass a signal on to every child that has said it is up: before that, it would end of it."""
@@ -417,6 +460,17 @@ class Processes:
         if self.keeper:
             self.keeper.link.send(control.AlerterGone())
         alerter_ended(self._state, alerter, status, how)
+
+    def _relay_gone(self, relay: RelayProcess) -> None:
+        self._relay_said(relay)
+        status, how = wait_for(relay.pidfd)
+        self._take_leave(relay)
+        relay.keeper_end.close()
+        if self.relays.get(relay.outbox) is relay:
+            del self.relays[relay.outbox]
+        if self.keeper:
+            self.keeper.link.send(control.RelayGone(relay.outbox))
+        relay_ended(self._state, relay, status, how)
 
     def _take_leave(self, process: Process) -> None:
         self._unwatch(process)

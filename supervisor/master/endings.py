@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from supervisor.errors import EXIT_FAILED
-from supervisor.master.processes import AlerterProcess, Foreman, KeeperProcess
-from supervisor.master.shape import ALERTER, KEEPER, pool_child
+from supervisor.master.processes import AlerterProcess, Foreman, KeeperProcess, RelayProcess
+from supervisor.master.shape import ALERTER, KEEPER, pool_child, relay_child
 from supervisor.master.state import State
 from supervisor.tree import events as on
 from supervisor.tree.model import Ending, Phase
@@ -63,3 +63,14 @@ def alerter_ended(state: State, alerter: AlerterProcess, status: int, how: str) 
     if ending is not Ending.ORDERED:
         state.log.emit("master.role_died", role=ALERTER, pid=alerter.pid, status=how, then="what it had is told again")
     state.events.append(on.Exited(ALERTER, alerter.run, ending, reason=reason, chance=random.random()))  # noqa: S311
+
+
+def relay_ended(state: State, relay: RelayProcess, status: int, how: str) -> None:
+    """A relay is gone; the next one reads the rows again, and the keeper knows which of them are jobs."""
+    name = relay_child(relay.outbox)
+    ordered = relay.stopping or state.tree.phase is not Phase.RUNNING
+    ending = Ending.ORDERED if ordered else Ending.NORMAL if status == 0 else Ending.FAILED
+    if ending is not Ending.ORDERED:
+        state.log.emit("master.role_died", role=name, pid=relay.pid, status=how, then="its rows stay where they are")
+    reason = f"the relay ended with {how}"
+    state.events.append(on.Exited(name, relay.run, ending, reason=reason, chance=random.random()))  # noqa: S311

@@ -24,7 +24,7 @@ from supervisor.master.children import Processes
 from supervisor.master.herald import Herald
 from supervisor.master.listener import Listener, prepare_run_dir
 from supervisor.master.reload import Reloader
-from supervisor.master.shape import ALERTER, ALERTER_VERSION, KEEPER, queue_of, shape
+from supervisor.master.shape import ALERTER, ALERTER_VERSION, KEEPER, outbox_of, queue_of, relay_child, shape
 from supervisor.master.state import State
 from supervisor.master.view import gist, nodes
 from supervisor.observe.failpoint import hit
@@ -160,7 +160,8 @@ class Master:
         self._herald.stand(self.state.tree, workers, self.state.reload_error)
 
     def _nodes(self) -> list[dict[str, Any]]:
-        singles = {KEEPER: self.processes.keeper, ALERTER: self.processes.alerter}
+        relays = {relay_child(name): relay for name, relay in self.processes.relays.items()}
+        singles = {KEEPER: self.processes.keeper, ALERTER: self.processes.alerter, **relays}
         return nodes(self.state.tree, self.state.epoch, singles, self.processes.foremen)
 
     # -- orders of the tree ------------------------------------------------------------------------------------
@@ -180,6 +181,8 @@ class Master:
             self.processes.stop_keeper(max(FINISH_MIN_MS, self._halting_ms + grace_ms + FINISH_MIN_MS - boot_ms()))
         elif what.child == ALERTER:
             self.processes.stop_alerter(grace_ms, halting=self.state.tree.phase is not Phase.RUNNING)
+        elif outbox_of(what.child):
+            self.processes.stop_relay(what.child, grace_ms)
         else:
             self.processes.stop_foreman(what.child, grace_ms, booting=what.booting)
 
@@ -263,6 +266,8 @@ class Master:
             self.processes.unpreloaded.pop(name, None)
         if new.alerts != self.state.spec.alerts:
             self.state.versions[ALERTER_VERSION] = self.state.versions.get(ALERTER_VERSION, 0) + 1
+        for name in [name for name, outbox in new.outbox.items() if outbox != self.state.spec.outbox.get(name)]:
+            self.state.versions[relay_child(name)] = self.state.versions.get(relay_child(name), 0) + 1
         warnings = new.warnings + tuple(f"{key} takes effect after a restart" for key in changes.restart_needed)
         self.state.spec = new
         self.state.reload_error = None

@@ -77,6 +77,15 @@ class AlerterProcess(Process):
         self.keeper_end = keeper_end
 
 
+class RelayProcess(Process):
+    """The relay of an outbox; `keeper_end` is the keeper's end of the link between the two, as the alerter's is."""
+
+    def __init__(self, run: int, spawned: Spawned, link: Link, outbox: str, keeper_end: socket.socket) -> None:
+        super().__init__(run, spawned, link)
+        self.outbox = outbox
+        self.keeper_end = keeper_end
+
+
 def wait_for(pidfd: int) -> tuple[int, str]:
     """Reap a child: its exit status (negative for a signal), and the same for people."""
     found = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)

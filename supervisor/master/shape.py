@@ -1,4 +1,4 @@
-"""What the master keeps alive, as a pure function of the spec: the keeper, then the alerter and the foremen."""
+"""What the master keeps alive, as a pure function of the spec: the keeper, then alerter, relays and foremen."""
 
 from __future__ import annotations
 
@@ -27,13 +27,26 @@ ALERTER_VERSION = "[alerts]"
 """Where the versions of pools also say how often the alerter's part of the file was changed; no queue has that name."""
 
 
+RELAY = "relay "
+
+
+def relay_child(outbox: str) -> str:
+    """The name of an outbox's relay in the tree."""
+    return RELAY + outbox
+
+
+def outbox_of(child: str) -> str | None:
+    """The outbox whose relay this child is; None for every other."""
+    return child.removeprefix(RELAY) if child.startswith(RELAY) else None
+
+
 def pool_child(queue: str) -> str:
     """The name of a pool's foreman in the tree."""
     return POOL + queue
 
 
 def queue_of(child: str) -> str | None:
-    """The queue whose foreman this child is; None for the keeper and the alerter."""
+    """The queue whose foreman this child is; None for the keeper, the alerter and relays."""
     return child.removeprefix(POOL) if child.startswith(POOL) else None
 
 
@@ -44,7 +57,8 @@ def shape(spec: Spec, versions: Mapping[str, int]) -> tuple[GroupSpec, ...]:
     """
     alerter = (_alerter(spec, versions.get(ALERTER_VERSION, 0)),) if spec.alerts.command is not None else ()
     pools = (_pool(queue, spec, versions.get(queue.name, 0)) for queue in spec.workplaces.values())
-    return (_keeper(spec), *alerter, *pools)
+    relays = (_relay(name, spec, versions.get(relay_child(name), 0)) for name in spec.outbox)
+    return (_keeper(spec), *alerter, *relays, *pools)
 
 
 def _keeper(spec: Spec) -> GroupSpec:
@@ -57,6 +71,21 @@ def _keeper(spec: Spec) -> GroupSpec:
         progress_ms=STUCK_MS,
     )
     return GroupSpec(KEEPER, (child,), intensity=5, period_ms=60_000, on_crash_loop=CrashLoop.ESCALATE)
+
+
+def _relay(outbox: str, spec: Spec, version: int) -> GroupSpec:
+    """Each outbox by itself: a file that cannot be read, or hangs, holds up no other."""
+    child = ChildSpec(
+        relay_child(outbox),
+        tier=1,
+        boot_timeout_ms=ALERTER_BOOT_MS,
+        shutdown_ms=spec.daemon.shutdown_grace_ms + MARGIN_MS,
+        urgent_ms=MARGIN_MS,
+        progress_ms=STUCK_MS,
+        undead_ms=UNDEAD_MS,
+        version=version,
+    )
+    return GroupSpec(relay_child(outbox), (child,), intensity=5, period_ms=60_000)
 
 
 def _alerter(spec: Spec, version: int) -> GroupSpec:

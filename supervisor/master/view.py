@@ -51,7 +51,7 @@ def _child_node(
     return _node(
         f"{ROOT}/{child.id}",
         ROOT,
-        ROLES.get(child.id, "foreman"),
+        _role(child.id),
         process.pid if process else None,
         "failed" if failed else STATES[child.status],
         process.since_ms if process else None,
@@ -59,6 +59,10 @@ def _child_node(
         _circuit(group, foreman),
         queue,
     )
+
+
+def _role(child: str) -> str:
+    return ROLES.get(child, "foreman" if queue_of(child) else "relay")
 
 
 def _circuit(group: Group, foreman: Foreman | None) -> str:

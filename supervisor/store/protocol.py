@@ -338,6 +338,14 @@ class Claim(NamedTuple):
     job_id: int | None
 
 
+class Relayed(NamedTuple):
+    """A row of an outbox that is a job: `id` is the row's, `digest` tells it from another row of that id."""
+
+    id: int
+    digest: str
+    job_id: int
+
+
 class Tx(Protocol):
     """Verbs on one transaction; nothing is visible to others, or certain, before it commits.
 
@@ -665,8 +673,20 @@ class Tx(Protocol):
     def claims(self, name: str, rows_max: int) -> list[Claim]:
         """What was decided of a schedule's due times, the latest first."""
 
+    def relayed(self, instance: str, ids: Sequence[int]) -> dict[int, Relayed]:
+        """Those of these rows of an outbox that are jobs already, by their ids."""
+
+    def note_relayed(self, instance: str, rows: Sequence[Relayed]) -> None:
+        """Remember which jobs these rows are; of a row that is another one by now, the newer job."""
+
+    def forget_relayed(self, instance: str, ids: Sequence[int]) -> int:
+        """Forget rows that are gone; returns how many of them were known."""
+
+    def relayed_after(self, instance: str, row: int, rows_max: int) -> list[int]:
+        """Rows of an outbox that are remembered, in the order of their ids."""
+
     def setting(self, name: str) -> int:
-        """A stored number: `stale`, `prune_after`."""
+        """A stored number: `stale`, `prune_after`, `database_id`."""
 
     def set_setting(self, name: str, value: int) -> None:
         """Store a number."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from supervisor.config.spec import Alerts, Queue, Spec
+from supervisor.config.spec import Alerts, Outbox, Queue, Spec
 from supervisor.job import Job, Outcome
 from supervisor.observe.log import Log
 from supervisor.policy.tasks import Known
@@ -88,6 +88,17 @@ class KeeperInheritance(NamedTuple):
     """The listening sockets of scopes, by name."""
     alerter: socket.socket | None = None
     """Its SEQPACKET end to the alerter, if there is one."""
+    relays: Mapping[str, socket.socket] = MappingProxyType({})
+    """Its SEQPACKET ends to the relays, by outbox."""
+
+
+class RelayInheritance(NamedTuple):
+    """What the relay of an outbox has from the master: its SEQPACKET ends to master and keeper."""
+
+    outbox: Outbox
+    control: socket.socket
+    link: socket.socket
+    log: Log
 
 
 class AlerterInheritance(NamedTuple):
@@ -140,6 +151,7 @@ class Roles(NamedTuple):
     worker: Callable[[WorkerInheritance], int]
     load: Callable[[Queue], Executor]
     alerter: Callable[[AlerterInheritance], int]
+    relay: Callable[[RelayInheritance], int]
 
 
 class NotBegun(Exception):

@@ -269,6 +269,87 @@ class Told(Message, frozen=True):
     error: str | None = None
 
 
+class RelayGiven(Message, frozen=True):
+    """Master to keeper (descriptor: the keeper's end): a new relay of this outbox is at the other end."""
+
+    outbox: str
+
+
+class RelayGone(Message, frozen=True):
+    """Master to keeper: the outbox has no relay any more; close the link."""
+
+    outbox: str
+
+
+class OutboxOwner(Message, frozen=True):
+    """Keeper to relay: I am new, and this is the number of my database; begin anew with what is not answered."""
+
+    owner: int
+
+
+class OutboxOpened(Message, frozen=True):
+    """Relay to keeper: this is the outbox; which of its rows behind this one do you remember?"""
+
+    instance: str
+    after: int
+
+
+class OutboxKnown(Message, frozen=True):
+    """Keeper to relay, answering OutboxOpened: rows that are jobs, in order; fewer than asked for are the last."""
+
+    instance: str
+    ids: tuple[int, ...]
+
+
+class OutboxTwin(Message, frozen=True):
+    """Keeper to relay, answering OutboxOpened: another outbox has this instance already."""
+
+    instance: str
+    outbox: str
+
+
+KNOWN_ROWS = 1_000
+"""As many ids are in an OutboxKnown, unless there are no more."""
+
+
+class OutboxRows(Message, frozen=True):
+    """Relay to keeper (descriptor: a memfd with rows, see `wire.outbox`): make them jobs. Answered by OutboxTaken."""
+
+    number: int
+    instance: str
+
+
+class OutboxTaken(Message, frozen=True):
+    """Keeper to relay (descriptor: a memfd with a verdict for each row): what is a job is committed."""
+
+    number: int
+
+
+class OutboxGone(Message, frozen=True):
+    """Relay to keeper: these rows are deleted, and synced; forget them."""
+
+    instance: str
+    ids: tuple[int, ...]
+
+
+class OutboxAgain(Message, frozen=True):
+    """Keeper to relay: the configuration has changed; what was refused may be taken now."""
+
+
+class OutboxState(Message, frozen=True):
+    """Relay to keeper: how the outbox stands. Counts end at 10,000; `refusals` are (id, queue, error) of the first."""
+
+    state: str = "starting"
+    error: str | None = None
+    waiting: int = 0
+    refused: int = 0
+    moved: int = 0
+    oldest_at_ms: int | None = None
+    moved_at_ms: int | None = None
+    full: tuple[str, ...] = ()
+    refusals: tuple[tuple[int, str, str], ...] = ()
+
+
 class PoolLoad(Message, frozen=True):
     """Keeper to the foreman of an autoscaled pool: what it has to do; see `policy.autoscale.Load`."""
 
@@ -308,6 +389,8 @@ AnyMessage = (
     | Finish | ReloadAsked | ReloadDone | ProbeAsked | Started | WorkerReady | PoolState | Stopping | Stop
     | ScopeGiven | ScopeGone | Certificate | Answered | CancelRunning | RecycleWorker | PoolLoad | PoolScaled | Resized
     | ScaleAsked | TasksKnown | AlerterGiven | AlerterGone | AlertsKnown | Tell | Told
+    | RelayGiven | RelayGone | OutboxOwner | OutboxOpened | OutboxKnown | OutboxRows | OutboxTaken | OutboxGone
+    | OutboxAgain | OutboxState | OutboxTwin
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

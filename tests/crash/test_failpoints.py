@@ -18,8 +18,10 @@ import pytest
 
 from supervisor.observe.failpoint import POINTS
 from tests.support.campaign import FULL, Campaign
-from tests.support.daemon import environment
+from tests.support.daemon import ROOT, environment
 from tests.support.field import Field, attempt, payloads
+from tests.support.outbox import Application
+from tests.support.outbox import payloads as outbox_jobs
 from tests.support.waiting import gone, until
 
 SHORT_JOB = {"do": "spin", "us": 100}
@@ -61,17 +63,25 @@ class Armed(Field):
             "q": {"workers": 2},
             "slow": {"workers": 1, "timeout": "200ms", "kill_grace": "100ms"},
             "quick": {"workers": 2, "retention": {"completed": "1s", "cancelled": "1s", "dead": "never"}},
+            "rows": {"workers": 1},
+            "lent": {"pull": True},
         }
         super().__init__(
             path, queues, env={"JOBSUP_FAILPOINTS": armed, "JOBSUP_FAILPOINT_DIR": str(self.strikes)},
             intake={"acknowledge": acknowledge, "flush_interval": "5ms"},
+            outbox=[{"database": str(path / "app.db"), "interval": "100ms"}],
         )  # fmt: skip
+        self.application = Application(path / "app.db")
 
     def begin(self) -> None:
-        """Clients for all three queues."""
+        """Clients for all queues."""
         self.load("raw", "--payloads", MIX, "--group", 6, "--pause-ms", 8, "--delayed", 0.2)
         self.load("raw", "--queue", "slow", "--payloads", STUBBORN, "--group", 1, "--pause-ms", 400)
         self.load("raw", "--queue", "quick", "--groups", STUCK, "--pause-ms", 15)
+        self.load("lent", "--queue", "lent", "--pause-ms", 20)
+        arguments = (str(self.application.path), "seed", "1000000", "rows", "0.1")
+        command = [sys.executable, "-m", "tests.support.outbox_app", *arguments]
+        self._loads.append(subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT, env=environment()))
 
     def __enter__(self) -> Self:
         self.start(ready=False)
@@ -93,7 +103,7 @@ class Armed(Field):
 
     def up(self) -> None:
         """Have it run, and answer."""
-        until(lambda: self.keep_running() or attempt(lambda: self.ask("hello")), 30, "a daemon that answers")
+        until(lambda: self.keep_running() or attempt(lambda: self._raw.ask("hello")), 30, "a daemon that answers")
 
     def stop_until_struck(self, points: set[str]) -> None:
         """Points at the very end: each stop reaches one of them."""
@@ -133,6 +143,7 @@ def test_a_death_at_a_failpoint_loses_nothing(tmp_path: Path, campaign: Campaign
             field.up()
             field.under_load(20)
             field.end_loads()
+            until(lambda field=field: not field.application.rows(), 60, "an empty outbox")
             field.drain()
             assert field.stop() == 0
             assert field.survivors() == []
@@ -145,7 +156,11 @@ def problems(field: Field) -> list[str]:
     field.acks.read()
     ran = field.ledger.runs()
     pruned = {job_id for job_id, source in field.acks.source.items() if source == "raw-2" and job_id in ran}
-    return field.acks.check(field.database, field.ledger, may_miss=pruned | field.acks.buffered)
+    committed = {number for (number,) in field.application.ask("SELECT id FROM done")}
+    left = {json.loads(payload)["number"] for (payload,) in field.application.ask("SELECT payload FROM jobsup_outbox")}
+    made = [job["number"] for job in outbox_jobs(field.database, "rows")]
+    wrong = [] if sorted(made) == sorted(committed - left) else ["outbox: committed rows and jobs do not agree"]
+    return wrong + field.acks.check(field.database, field.ledger, may_miss=pruned | field.acks.buffered)
 
 
 def test_every_failpoint_is_in_a_case() -> None:

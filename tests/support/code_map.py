@@ -17,8 +17,8 @@ PACKAGES = (
     "supervisor", "supervisor/policy", "supervisor/flow", "supervisor/config", "supervisor/tree", "supervisor/observe",
     "supervisor/store", "supervisor/store/sqlite", "supervisor/wire", "supervisor/unix", "supervisor/master",
     "supervisor/keeper", "supervisor/pool", "supervisor/worker", "supervisor/worker/executors",
-    "supervisor/alerter", "supervisor/handlers", "supervisor/cli", "supervisor/cli/commands", "supervisor/cli/checkup",
-    "supervisor/testing",
+    "supervisor/alerter", "supervisor/relay", "supervisor/handlers", "supervisor/cli", "supervisor/cli/commands",
+    "supervisor/cli/checkup", "supervisor/testing",
 )  # fmt: skip
 """In the order in which they are best read: what decides, what stores and transports, the processes, the programs."""
 

@@ -49,6 +49,8 @@ def toml(path: Path, queues: Mapping[str, Mapping[str, Any]], **sections: Any) -
 
 def _mine(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**defaults, **options, "env": {**defaults["env"], **options.get("env", {})}}
+    if merged.get("pull"):
+        merged = {key: merged[key] for key in ("pull", "max_interruptions", "backoff", *options) if key != "env"}
     if "command" in merged:
         del merged["handler"]
     return merged
@@ -86,7 +88,8 @@ class Field(Daemon):
         place = self.config if config else self.socket
         command = [sys.executable, "-m", "tests.support.load", mode, str(place), str(name), *map(str, options)]
         errors = (self.path / "load.log").open("ab")
-        self._loads.append(subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, cwd=ROOT, env=environment()))
+        env = environment() | {"LEDGER": str(self.ledger.path)}
+        self._loads.append(subprocess.Popen(command, stdin=subprocess.PIPE, stderr=errors, cwd=ROOT, env=env))
         errors.close()
 
     def end_loads(self, timeout: float = 60) -> None:

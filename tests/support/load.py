@@ -4,7 +4,7 @@
 
 Every acknowledgement becomes one line of ACKS.acks, `mode at_ns first_id count`, written after the reply was read. What
 breaks is asked again with the same key. Modes: `raw` speaks the protocol by itself, `client` and `buffered` use
-supervisor.client, `cli` runs `jobsctl enqueue` for each job.
+supervisor.client, `cli` runs `jobsctl enqueue` for each job, `lent` is a consumer too.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 PAUSE_S = 0.005
+LINGER_S = 2
 
 
 class Acks:
@@ -189,6 +190,52 @@ def load_cli(options: argparse.Namespace, payloads: Payloads, acks: Acks) -> Non
             acks.note([answer["id"]], answer["acknowledged"])
 
 
+def load_lent(options: argparse.Namespace, payloads: Payloads, acks: Acks) -> None:
+    """A consumer of a queue with `pull`, which enqueues there, too; its runs stand in $LEDGER, as those of workers."""
+    client = RawClient(options.place)
+    while True:
+        over = told_to_end()
+        request = {"queue": options.queue, "key": uuid.uuid4().hex, "jobs": [{"payload": payloads.some(1)[0]}]}
+        if not over:
+            made = answer_of(client, "enqueue", **request)
+            if made is None:
+                return
+            acks.note(made["ids"], made["acknowledged"])
+        asked = {"queue": options.queue, "jobs_max": 10, "lease_ms": 600_000, "key": uuid.uuid4().hex}
+        held = answer_of(client, "fetch", wait_ms=0 if over else 500, **asked)
+        if held is None or (over and not held["jobs"]):
+            return
+        for job in held["jobs"]:
+            note_run("S", job["id"], held["token"])
+            note_run("E", job["id"], held["token"])
+            answer_of(client, "ack", job=job["id"], token=held["token"])
+        time.sleep(options.pause_ms / 1000)
+
+
+def answer_of(client: RawClient, op: str, **members: Any) -> Any:
+    """Ask until it is answered, a little beyond the end of standard input; None if nobody answers."""
+    told_at = None
+    while told_at is None or time.monotonic() < told_at + LINGER_S:
+        told_at = time.monotonic() if told_at is None and told_to_end() else told_at
+        try:
+            answer = client.ask(op, **members)
+            if "ok" in answer:
+                return answer["ok"]
+            assert answer["error"]["code"] == "busy", answer
+        except OSError:
+            pass
+        time.sleep(PAUSE_S)
+    return None
+
+
+def note_run(kind: str, job_id: int, token: int) -> None:
+    """One line of the ledger, as handlers write them."""
+    at_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    fd = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.write(fd, f"{kind} {job_id} {token} {os.getpid()} {at_ns}\n".encode())
+    os.close(fd)
+
+
 def place_of(place: str) -> dict[str, str]:
     """How a Client is told where the daemon is."""
     return {"config": place} if place.endswith(".toml") else {"socket": place}
@@ -199,6 +246,7 @@ MODES: dict[str, Callable[[argparse.Namespace, Payloads, Acks], None]] = {
     "client": load_client,
     "buffered": load_buffered,
     "cli": load_cli,
+    "lent": load_lent,
 }
 
 

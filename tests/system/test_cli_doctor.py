@@ -20,6 +20,7 @@ from supervisor.wire import messages
 from tests.architecture.test_docs import findings
 from tests.support.daemon import Daemon, Ran, Site, drop_privileges, environment
 from tests.support.fake_keeper import FakeKeeper
+from tests.support.outbox import Application
 from tests.support.terminal import entry
 from tests.support.waiting import until
 
@@ -109,6 +110,19 @@ def config_not_loaded(stage: Stage) -> None:
 
 def alerts_failing(stage: Stage) -> None:
     stage.site.configure('[alerts]\ncommand = ["/nowhere/tell"]\n' + TOML)
+
+
+def outbox_stuck(stage: Stage) -> None:
+    toml = '[[outbox]]\ndatabase = "../app.db"\n' + TOML
+    daemon = stage.within.enter_context(Daemon(stage.site.path, toml))
+    until(lambda: daemon.ctl("outbox", "list", "--json").lines[0]["error"], what="an outbox without a file")
+
+
+def outbox_refused(stage: Stage) -> None:
+    toml = '[[outbox]]\ndatabase = "../app.db"\n' + TOML
+    Application(stage.site.path / "app.db").put("nowhere", 1)
+    daemon = stage.within.enter_context(Daemon(stage.site.path, toml))
+    until(lambda: daemon.ctl("outbox", "list", "--json").lines[0]["refused"], what="a refused row")
 
 
 def database_missing(_stage: Stage) -> None:
@@ -305,6 +319,7 @@ def drop_in_missing(stage: Stage) -> None:
 
 STAGED = (
     package_clash, config_invalid, config_writable, handler_unusable, config_advice, config_not_loaded, alerts_failing,
+    outbox_stuck, outbox_refused,
     database_missing, database_hard_linked, database_network, database_unreadable, database_foreign, database_newer,
     database_damaged, wal_large, sqlite_faulty, disk_nearly_full, daemon_absent, socket_silent, socket_stale,
     socket_denied, lock_orphaned, run_dir_unwritable, version_skew, slots_left, nofile_low, queue_orphaned,

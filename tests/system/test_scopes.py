@@ -673,6 +673,8 @@ CALLS: dict[str, list[list[str]]] = {
     "jobsctl dead replays": [["dead", "replays"]],
     "jobsctl dead stop": [["dead", "stop", "1"]],
     "jobsctl alerts test": [["alerts", "test"]],
+    "jobsctl outbox list": [["outbox", "list"]],
+    "jobsctl outbox sql": [["outbox", "sql"]],
     "jobsctl cron list": [["cron", "list"]],
     "jobsctl cron show": [["cron", "show", "secret"], ["cron", "show", "shop/secret"]],
     "jobsctl cron explain": [["cron", "explain", "secret"], ["cron", "explain", "shop/secret"]],

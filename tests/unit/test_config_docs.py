@@ -19,7 +19,7 @@ from supervisor.config.check import check
 from supervisor.config.keys import Section, default
 from supervisor.config.kinds import REFERENCE
 from supervisor.config.load import load
-from supervisor.config.queue_keys import DEFAULTS, LIMIT, NAMED, OWN_KEYS, POOL, POOL_KEYS, QUEUE, TOP
+from supervisor.config.queue_keys import ARRAYS, DEFAULTS, LIMIT, NAMED, OWN_KEYS, POOL, POOL_KEYS, QUEUE, TOP
 from supervisor.config.reference import markdown, toml
 from supervisor.config.schedule_keys import SCHEDULE
 from supervisor.config.spec import Queue, Rate, Spec
@@ -61,7 +61,7 @@ def test_what_is_made_is_what_is_checked_in(tmp_path: Path, name: str) -> None:
 
 
 def test_every_field_of_the_spec_has_a_key() -> None:
-    for section in (*TOP.values(), *NAMED.values(), QUEUE, SCHEDULE):
+    for section in (*TOP.values(), *NAMED.values(), *ARRAYS.values(), QUEUE, SCHEDULE):
         fields = {field.name for field in msgspec.structs.fields(section.type)}
         kept = {key.field for key in section.keys.values()}
         given = (
@@ -80,9 +80,9 @@ def test_every_field_of_the_spec_has_a_key() -> None:
             own = set(OWN_KEYS) if section is DEFAULTS else set()
             of_pools = {"sources"} if section.type is Queue else set()
             assert fields - given - own - of_pools == kept
-    assert {*TOP, *NAMED, "queues", "schedules", "files", "scope", "warnings", "flow_retention"} - {"defaults"} == {
-        field.name for field in msgspec.structs.fields(Spec)
-    }
+    assert {*TOP, *NAMED, *ARRAYS, "queues", "schedules", "files", "scope", "warnings", "flow_retention"} - {
+        "defaults"
+    } == {field.name for field in msgspec.structs.fields(Spec)}
 
 
 def test_every_default_is_a_value_that_its_key_takes() -> None:
@@ -125,7 +125,7 @@ def test_defaults_are_shown_as_toml(value: object, text: str) -> None:
 class TestSchema:
     def test_it_has_every_key(self) -> None:
         made = schema.schema()
-        assert list(made["properties"]) == [*TOP, *NAMED, "queues", "schedules"]
+        assert list(made["properties"]) == [*TOP, *NAMED, "queues", "schedules", *ARRAYS]
         for name, section in NAMED.items():
             assert list(made["properties"][name]["additionalProperties"]["properties"]) == list(section.keys)
         assert list(made["properties"]["schedules"]["additionalProperties"]["properties"]) == list(SCHEDULE.keys)

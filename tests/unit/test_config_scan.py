@@ -58,7 +58,10 @@ LINES = {
     ("queues", "b.c", "text"): 14,
     ("queues", "b.c", "after", "text"): 17,
     ("list", "of"): 18,
-    ("list", "of", "x"): 19,
+    ("list", "of", "1"): 18,
+    ("list", "of", "1", "x"): 19,
+    ("list", "of", "2"): 20,
+    ("list", "of", "2", "x"): 21,
 }
 
 

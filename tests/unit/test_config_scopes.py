@@ -15,7 +15,7 @@ from supervisor.config.layers import LAID
 from supervisor.config.load import load, load_main, load_whole, read
 from supervisor.config.locate import socket_path
 from supervisor.config.names import inner_name, internal_name, scope_of, short_name
-from supervisor.config.queue_keys import MAIN_ONLY, NAMED, TOP
+from supervisor.config.queue_keys import ARRAYS, MAIN_ONLY, NAMED, TOP
 from supervisor.config.resolved import as_data, as_toml_data
 from supervisor.config.scopes import REFERRING, TABLES, alone, internal
 from supervisor.config.spec import Spec, matches
@@ -98,7 +98,7 @@ def test_a_spec_table_that_refers_to_others_is_known_to_refer() -> None:
     """Whoever gives a table a field with names of tables, or a file another section of tables, must say so there."""
     assert set(TABLES) == {*NAMED, *LAID} - set(MAIN_ONLY)
     assert set(REFERRING) == {"name", "limits", "sources", "queue", "on_failure", "on_dead"}
-    assert set(MAIN_ONLY) <= {*TOP, *NAMED}
+    assert set(MAIN_ONLY) <= {*TOP, *NAMED, *ARRAYS}
 
 
 def test_the_file_of_a_scope_by_itself_has_short_names_and_the_daemon_of_its_main_file(main: Path) -> None:

@@ -9,6 +9,9 @@ from supervisor.cli.checkup.finding import Finding, problem, warning
 from supervisor.cli.checkup.site import Site
 from supervisor.config.names import scope_of
 
+OUTBOX_OLD_S = 60
+"""A row moves within milliseconds; one that waits so long waits for something."""
+
 
 def package_clash(_site: Site) -> Iterator[Finding]:
     """PyPI's `supervisor` (supervisord) uses the import name that we use."""
@@ -109,6 +112,29 @@ def alerts_failing(site: Site) -> Iterator[Finding]:
         yield problem("alerts_failing", f"alerts cannot be sent: {error}", "mend it; jobsctl alerts test tries it out")
 
 
+def outbox_stuck(site: Site) -> Iterator[Finding]:
+    """Rows of an outbox do not become jobs."""
+    for name, outbox in ((site.status or {}).get("outboxes") or {}).items():
+        if outbox["error"]:
+            text = f"outbox {name} does not move: {outbox['error']}"
+            yield problem("outbox_stuck", text, "mend it; the rows wait, and go on by themselves")
+        elif (outbox["oldest_s"] or 0) > OUTBOX_OLD_S:
+            full = f", as {', '.join(outbox['full'])} is full" if outbox["full"] else ""
+            text = f"the oldest row of outbox {name} has waited for {outbox['oldest_s']:.0f} s{full}"
+            yield warning("outbox_stuck", text, "look at jobsctl outbox list, and into the log of jobsupd")
+
+
+def outbox_refused(site: Site) -> Iterator[Finding]:
+    """Rows of an outbox cannot become jobs."""
+    for name, outbox in ((site.status or {}).get("outboxes") or {}).items():
+        if outbox["refused"]:
+            first = outbox["refusals"][0] if outbox["refusals"] else None
+            why = f"; row {first['id']}: {first['error']}" if first else ""
+            text = f"{outbox['refused']} rows of outbox {name} cannot become jobs{why}"
+            remedy = "correct the rows, or the configuration; then set their error to NULL, or reload"
+            yield warning("outbox_refused", text, remedy)
+
+
 CHECKS = (
     package_clash,
     config_invalid,
@@ -117,4 +143,6 @@ CHECKS = (
     config_advice,
     config_not_loaded,
     alerts_failing,
+    outbox_stuck,
+    outbox_refused,
 )

@@ -51,7 +51,7 @@ def find_job(invocation: Invocation, job_id: int) -> dict[str, Any]:
 
 
 def _overview(invocation: Invocation) -> dict[str, Any]:
-    from supervisor.cli.overview import absent, overview
+    from supervisor.cli.overview import absent, outboxes_at_rest, overview
     from supervisor.errors import NoDatabase, NotRunning
     from supervisor.store.breaker_view import shown
     from supervisor.unix.clock import wall_ms
@@ -80,7 +80,8 @@ def _overview(invocation: Invocation) -> dict[str, Any]:
         found = overview(queues, {}, {}, (), 0, breakers, spoken_of)
     holder = invocation.holder()
     daemon = absent(holder.pid if holder else None)
-    return {"daemon": daemon, "queues": found, "schedules": schedules, "alerts": None}
+    outboxes = outboxes_at_rest(spec.outbox)
+    return {"daemon": daemon, "queues": found, "schedules": schedules, "alerts": None, "outboxes": outboxes}
 
 
 def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
@@ -121,7 +122,11 @@ def _troubles(found: dict[str, Any]) -> list[str]:
         "the database cannot be written": daemon.get("store"),
         "alerts cannot be sent": alerts.get("error"),
     }
-    return [f"{what}: {why}" for what, why in said.items() if why]
+    outboxes: dict[str, Any] = found.get("outboxes") or {}
+    said |= {f"outbox {name} does not move": outbox["error"] for name, outbox in outboxes.items()}
+    refused = {name: outbox["refused"] for name, outbox in outboxes.items() if outbox["refused"]}
+    told = [f"outbox {name} has refused {count} rows: jobsctl outbox list" for name, count in refused.items()]
+    return [*(f"{what}: {why}" for what, why in said.items() if why), *told]
 
 
 def _put_remarks(found: dict[str, Any]) -> None:

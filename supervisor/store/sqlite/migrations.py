@@ -309,6 +309,14 @@ CREATE TABLE loan (
 """
 """Beside the lease of a consumer: until when it has it. Leases of workers, which are watched, have none."""
 
+OUTBOX = """
+CREATE TABLE relayed (
+  instance TEXT NOT NULL, id INTEGER NOT NULL, digest TEXT NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (instance, id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO meta (name, value) SELECT 'database_id', abs(random() / 2);
+"""
+"""`database_id` tells the databases of two daemons apart that find the same outbox; a copy has that of its original."""
+
 
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
@@ -390,6 +398,13 @@ def m011_pull(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m012_outbox(db: Database) -> None:
+    """Rows of applications' outboxes that are jobs, until the rows are gone."""
+    db.executescript(OUTBOX)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -426,6 +441,7 @@ def known() -> list[str]:
         "m009_flows",
         "m010_checkpoints",
         "m011_pull",
+        "m012_outbox",
     ]
 
 

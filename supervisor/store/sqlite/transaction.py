@@ -10,12 +10,13 @@ from supervisor.store.sqlite.insertion import Insertion
 from supervisor.store.sqlite.keys import Keys
 from supervisor.store.sqlite.leasing import Leasing
 from supervisor.store.sqlite.lending import Lending
+from supervisor.store.sqlite.relaying import Relaying
 from supervisor.store.sqlite.replaying import Replaying
 from supervisor.store.sqlite.scheduling import Scheduling
 from supervisor.store.sqlite.settling import Settling
 
 
 class Transaction(
-    Lending, Insertion, Leasing, Settling, Keys, Expiring, Breaking, Replaying, Editing, Scheduling, Blocking
+    Lending, Insertion, Leasing, Settling, Keys, Expiring, Breaking, Replaying, Editing, Scheduling, Blocking, Relaying
 ):
     """One transaction with all the verbs of `store.protocol.Tx`; made by the store, which commits it."""

@@ -1,0 +1,1 @@
+DELETE FROM jobsup_outbox WHERE id = ?1

@@ -1,0 +1,1 @@
+SELECT id FROM jobsup_outbox WHERE id IN (SELECT value FROM json_each(?1))

@@ -1,0 +1,297 @@
+"""The relay's parts by themselves: which rows come next, when to look, what a row holds."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.relay.lines import FIRST, TRY_AGAIN_MAX_MS, TRY_AGAIN_MS, Lines
+from supervisor.relay.table import KEPT, Locked, Table, Unusable
+from supervisor.relay.watch import GAP_MAX_MS, GAP_MS, Lookout
+from supervisor.store.driver import sqlite3 as library
+from supervisor.wire.outbox import Row
+from tests.support.outbox import Application
+
+# --- lines ------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_queue_is_tried_again_after_pauses_that_grow_up_to_a_bound() -> None:
+    lines, now_ms, pauses = Lines(), 0, []
+    lines.waits("q", 7, now_ms, tried=False)
+    for _ in range(8):
+        again_ms = lines.next_ms()
+        assert again_ms is not None
+        assert lines.due(again_ms - 1) is None
+        assert lines.due(again_ms) == "q"
+        pauses.append(again_ms - now_ms)
+        now_ms = again_ms
+        lines.waits("q", 7, now_ms, tried=True)
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (TRY_AGAIN_MS, TRY_AGAIN_MAX_MS)
+
+
+def test_a_queue_that_took_some_goes_on_at_once_and_its_pauses_begin_anew() -> None:
+    lines = Lines()
+    lines.waits("q", 7, 0, tried=False)
+    for now_ms in (100, 300, 700):
+        lines.waits("q", 7, now_ms, tried=True)
+    lines.went_on("q", 9, 1_000)
+    assert (lines.due(1_000), lines.full["q"].row) == ("q", 10)
+    lines.waits("q", 12, 1_000, tried=True)
+    assert (lines.full["q"].row, lines.next_ms()) == (12, 1_000 + TRY_AGAIN_MS)
+    lines.has_room("q")
+    assert lines.next_ms() is None
+
+
+def test_an_earlier_row_of_a_full_queue_comes_first() -> None:
+    lines = Lines()
+    lines.waits("q", 7, 0, tried=False)
+    lines.waits("q", 3, 0, tried=False)
+    lines.waits("q", 5, 0, tried=False)
+    assert lines.full["q"].row == 3
+
+
+# --- when to look -----------------------------------------------------------------------------------------------
+
+
+def test_a_write_is_followed_by_looks_at_growing_distances(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    path.touch()
+    lookout = Lookout(str(path), 1_000, 0)
+    lookout.looked(0)
+    assert lookout.look_ms == 1_000
+    path.write_bytes(b"x")
+    assert lookout.hear(500)
+    found, now_ms = [], 500
+    for _ in range(12):
+        now_ms = lookout.look_ms
+        found.append(now_ms)
+        lookout.looked(now_ms)
+    assert found[:4] == [500, 502, 504, 508]
+    assert found[-1] - found[-2] == 1_000
+
+
+def test_what_is_written_beside_the_database_is_not_heard_and_a_new_wal_is(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    path.touch()
+    lookout = Lookout(str(path), 1_000, 0)
+    (tmp_path / "other").write_bytes(b"x")
+    assert not lookout.hear(1)
+    (tmp_path / "app.db-wal").touch()
+    assert lookout.hear(2)
+    (tmp_path / "app.db-wal").write_bytes(b"x")
+    assert lookout.hear(3)
+    (tmp_path / "new").touch()
+    (tmp_path / "new").rename(path)
+    assert lookout.hear(4)
+    path.write_bytes(b"x")
+    assert lookout.hear(5)
+
+
+def test_another_path_is_followed_and_the_old_one_is_not_heard_any_more(tmp_path: Path) -> None:
+    old, new = tmp_path / "old" / "app.db", tmp_path / "new" / "app.db"
+    for path in (old, new):
+        path.parent.mkdir()
+        path.touch()
+    lookout = Lookout(str(old), 1_000, 0)
+    lookout.follow(str(new))
+    lookout.hear(1)
+    old.write_bytes(b"x")
+    (old.parent / "other").touch()
+    assert not lookout.hear(2)
+    new.write_bytes(b"x")
+    assert lookout.hear(3)
+
+
+def test_a_folder_that_is_made_anew_is_heard(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "app.db"
+    path.parent.mkdir()
+    lookout = Lookout(str(path), 1_000, 0)
+    path.parent.rmdir()
+    lookout.hear(1)
+    lookout.looked(1)
+    path.parent.mkdir()
+    lookout.looked(2)
+    path.touch()
+    assert lookout.hear(3)
+
+
+def test_an_application_that_writes_elsewhere_all_the_time_is_looked_at_seldom(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    path.touch()
+    lookout, now_ms, looks = Lookout(str(path), 1_000, 0), 0, []
+    while now_ms < 400:
+        path.write_bytes(b"x")
+        lookout.hear(now_ms)
+        if now_ms >= lookout.look_ms:
+            looks.append(now_ms)
+            lookout.looked(now_ms, changed=True)
+        now_ms += 1
+    gaps = [later - earlier for earlier, later in pairwise(looks)]
+    assert (gaps[0], gaps[-1]) == (GAP_MS, GAP_MAX_MS)
+    assert len(looks) < 20
+    lookout.soon(now_ms)
+    assert lookout.look_ms == now_ms
+    lookout.looked(now_ms, changed=True)
+    assert lookout.look_ms - now_ms == GAP_MS
+
+
+def ask(application: Application, *statements: str) -> list[tuple[Any, ...]]:
+    """What the application does beside an open table: two copies of SQLite in one process would see no locks."""
+    with closing(library.connect(application.path, isolation_level=None)) as db:
+        return [row for statement in statements for row in db.execute(statement).fetchall()]
+
+
+# --- the table --------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_read_in_order_by_pages_and_without_full_queues(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    with application.transaction() as db:
+        rows = [("odd" if number % 2 else "even", str(number)) for number in range(1, 601)]
+        db.executemany("INSERT INTO jobsup_outbox (queue, payload) VALUES (?, ?)", rows)
+    table = Table(str(application.path), 1)
+    assert [row.id for row, _ in table.page(FIRST, [])] == list(range(1, 257))
+    assert [row.id for row, _ in table.page(590, ["odd"])] == [592, 594, 596, 598, 600]
+    assert [row.id for row, _ in table.page_of_queue(595, "odd")] == [597, 599]
+    read = {row.id: row for row, _ in table.page(590, [])}
+    assert table.settle([read[592], Row(1_000, "odd", "1")], [(read[594], "no")]) == [592, 1_000]
+    assert [row.id for row, _ in table.page(590, ["odd"])] == [596, 598, 600]
+    assert [(row.id, row.error) for row, _ in table.page_refused(FIRST)] == [(594, "no")]
+    assert table.counts() == (598, 1)
+    assert table.refusals() == ((594, "even", "no"),)
+    assert table.gone([591, 592, 594, 601]) == [592, 601]
+
+
+def test_what_tells_rows_apart_is_all_that_the_application_wrote() -> None:
+    row = Row(1, "q", "1", None, "5", None)
+    others = [Row(1, "r", "1", None, "5"), Row(1, "q", "2", None, "5"), Row(1, "q", "1", "", "5"),
+              Row(1, "q", "1", None, "6"), Row(1, "q", "1", None, None), Row(1, "q1", "", None, "5")]  # fmt: skip
+    assert len({row.digest, *(other.digest for other in others)}) == 7
+    assert row.digest == Row(2, "q", "1", None, "5", "refused").digest
+
+
+def test_an_outbox_is_claimed_by_one_number_for_good(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    instance = Table(str(application.path), 1).instance
+    assert Table(str(application.path), 1).instance == instance
+    with pytest.raises(Unusable, match="another jobsup"):
+        Table(str(application.path), 2)
+
+
+def test_a_row_that_is_another_one_by_now_is_neither_deleted_nor_marked(tmp_path: Path) -> None:
+    """A backup is put back into the file while its rows are under way, and their ids are given to new rows."""
+    application = Application(tmp_path / "app.db")
+    for number in range(4):
+        application.put("q", number)
+    table = Table(str(application.path), 1)
+    first, second, third, fourth = [row for row, _ in table.page(FIRST, [])]
+    ask(application, "UPDATE jobsup_outbox SET payload = '5' WHERE id IN (1, 3)")
+    assert table.settle([first, second], [(third, "no"), (fourth, "no")]) == [2]
+    assert ask(application, "SELECT id, error FROM jobsup_outbox") == [(1, None), (3, None), (4, "no")]
+
+
+@pytest.mark.parametrize(
+    ("overwrite", "said"),
+    [
+        ("UPDATE jobsup_outbox_instance SET instance = 'other'", "holds another outbox"),
+        ("DELETE FROM jobsup_outbox_instance", "holds another outbox"),
+        ("UPDATE jobsup_outbox_instance SET owner = 2", "another jobsup"),
+        ("UPDATE jobsup_outbox_instance SET owner = NULL", "another jobsup"),
+    ],
+)
+def test_an_outbox_that_is_another_one_by_now_is_noticed_in_the_same_transaction(
+    tmp_path: Path, overwrite: str, said: str
+) -> None:
+    application = Application(tmp_path / "app.db")
+    application.put("q", 1)
+    table = Table(str(application.path), 1)
+    ((row, _),) = table.page(FIRST, [])
+    ask(application, overwrite)
+    with pytest.raises(Unusable, match=said):
+        table.settle([row], [])
+    with pytest.raises(Unusable, match=said):
+        table.page(FIRST, [])
+    assert ask(application, "SELECT count(*) FROM jobsup_outbox") == [(1,)]
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "app.db")
+    with pytest.raises(Unusable, match="no regular file"):
+        Table(str(tmp_path / "app.db"), 1)
+
+
+def test_a_page_is_bounded_whatever_column_is_large(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    with application.transaction() as db:
+        rows = [("q", "1", '{"a": "' + "x" * 2_000_000 + '"}')] * 5
+        db.executemany("INSERT INTO jobsup_outbox (queue, payload, options) VALUES (?, ?, ?)", rows)
+        db.execute("INSERT INTO jobsup_outbox (queue, created_at) VALUES (?, ?)", ("q" * 5_000_000, "y" * 5_000_000))
+    table = Table(str(application.path), 1)
+    assert [row.id for row, _ in table.page(FIRST, [])] == [1, 2, 3]
+    ((row, wrong),) = table.page(5, [])
+    assert wrong == "queue has 5000000 bytes, the limit is 1000"
+    assert len(row.created or "") == 40
+    table.settle([], [(row, wrong)])
+    assert ask(application, "SELECT error FROM jobsup_outbox WHERE id = 6") == [(wrong,)]
+
+
+def test_a_symbolic_link_that_leads_elsewhere_is_another_file(tmp_path: Path) -> None:
+    one, _two = Application(tmp_path / "one.db"), Application(tmp_path / "two.db")
+    link = tmp_path / "app.db"
+    link.symlink_to(one.path)
+    table = Table(str(link), 1)
+    assert not table.replaced
+    link.unlink()
+    link.symlink_to(tmp_path / "two.db")
+    assert table.replaced
+    kept = len(KEPT)
+    table.leave()
+    assert len(KEPT) == kept, "the file has its name still, and may be closed"
+
+
+def test_a_lock_of_the_application_is_no_fault(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    application.put("q", 1)
+    table = Table(str(application.path), 1)
+    db = library.connect(application.path, isolation_level=None)  # two copies of SQLite in one process see no locks
+    db.execute("BEGIN IMMEDIATE")
+    ((row, _),) = table.page(FIRST, [])
+    assert row.id == 1
+    with pytest.raises(Locked):
+        table.settle([row], [])
+    db.execute("ROLLBACK")
+    assert table.settle([row], []) == [1]
+    assert application.rows() == []
+
+
+def test_a_wal_that_was_taken_away_is_noticed(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    table = Table(str(application.path), 1)
+    assert not table.replaced
+    (tmp_path / "app.db-wal").unlink()
+    assert table.replaced
+    table.leave()
+
+
+def test_a_connection_to_a_file_that_lost_its_name_leaves_the_wal_of_the_next_one_alone(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    table = Table(str(application.path), 1)
+    for suffix in ("", "-wal", "-shm"):
+        (tmp_path / f"app.db{suffix}").unlink(missing_ok=True)
+    application.make()
+    db = application.connect()
+    db.execute("INSERT INTO jobsup_outbox (queue) VALUES ('q')")
+    assert table.replaced
+    kept = len(KEPT)
+    table.leave()
+    assert len(KEPT) == kept + 1
+    assert os.path.getsize(tmp_path / "app.db-wal") > 0
+    with sqlite3.connect(application.path) as other:
+        assert other.execute("SELECT count(*) FROM jobsup_outbox").fetchone() == (1,)
