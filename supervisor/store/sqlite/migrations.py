@@ -309,6 +309,14 @@ CREATE TABLE loan (
 """
 """Beside the lease of a consumer: until when it has it. Leases of workers, which are watched, have none."""
 
+IDEMPOTENCY = """
+CREATE TABLE idempotent (
+  queue INTEGER NOT NULL, key TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (queue, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotent_of_job ON idempotent (id);
+"""
+"""`queue` is the one that the job was enqueued to, wherever it was moved since."""
+
 
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
@@ -390,6 +398,13 @@ def m011_pull(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m012_idempotency(db: Database) -> None:
+    """The first job of each queue that came with an idempotency key, as long as it is kept."""
+    db.executescript(IDEMPOTENCY)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -426,6 +441,7 @@ def known() -> list[str]:
         "m009_flows",
         "m010_checkpoints",
         "m011_pull",
+        "m012_idempotency",
     ]
 
 
