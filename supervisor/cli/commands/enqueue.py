@@ -43,12 +43,7 @@ ATTEMPTS_MAX = 1_000
 @click.option("--expires", metavar="TIME", type=INSTANT, help="Cancel it if not started by this time.")
 @click.option("--deadline", metavar="DURATION|TIME", type=DEADLINE, help="Dead if not done by then; a run is cut.")
 @click.option("--key", metavar="TEXT", type=OWN_KEY, help="What it belongs to: order, turns and limits may be by key.")
-@click.option(
-    "--idempotency-key",
-    metavar="TEXT",
-    type=OWN_KEY,
-    help="If a job came with it before and is kept: give me that one.",
-)
+@click.option("--idempotency-key", metavar="TEXT", type=OWN_KEY, help="Who comes with it again gets the same job.")
 @click.option("--cost", metavar="N", type=click.IntRange(1, COST_MAX), help="How many jobs it counts for in a rate.")
 @click.option("--task", metavar="NAME", help="Which task of the queue runs it, where its handler is a module of tasks.")
 @click.option(
