@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,11 +17,12 @@ from supervisor.keeper.fitting import fitted
 from supervisor.policy.unique import MemberMissing, Unique, fingerprint
 from supervisor.store.protocol import Group, NewJob
 from supervisor.wire import messages
+from supervisor.wire.refusal import JOB_KEY_RULE
 
 THE_PARENTS = -1
 """The flow of a child, where it is that of the job which enqueued it."""
 
-KEY_OF = attrgetter("idempotency_key")
+KEY_SHOWN = 40
 NO_KEY = "cannot have an idempotency_key: it is there with its flow, or not at all"
 ONCE_WITH_THE_FLOW = "give the flow, or the steps that are added, a request_key: repeated, they are the first ones"
 
@@ -92,11 +92,9 @@ def _asked(queue: str, payload: bytes, options: Mapping[str, Any]) -> messages.N
     """A job that a handler enqueued, as a client would ask for it."""
     try:
         own = {name: value for name, value in options.items() if name != JOINS}
-        asked = msgspec.convert({"payload": msgspec.Raw(payload), **own}, messages.NewJob)
+        return msgspec.convert({"payload": msgspec.Raw(payload), **own}, messages.NewJob)
     except msgspec.ValidationError as error:
         raise InvalidPayload(f"a job for {queue}: {error}") from error
-    messages.check_idempotency_key(f"a job for {queue}", asked.idempotency_key)
-    return asked
 
 
 def joined(groups: Sequence[Group], options: bytes | None) -> Sequence[Group]:
@@ -131,9 +129,10 @@ def group_of(
     """
     queue = known_queue(state.spec, name)
     jobs = fitted(state, name, asked)
-    if any(map(KEY_OF, asked)):
-        return Group(name, [_with_key(queue, job, now_ms, name, flow) for job in jobs], key, flow=flow, keyed=True)
-    return Group(name, [new_job(queue, job, now_ms, name) for job in jobs], key, flow=flow)
+    for job in asked:
+        if job.idempotency_key is not None:
+            return Group(name, [_with_key(queue, job, now_ms, name, flow) for job in jobs], key, None, flow, keyed=True)
+    return Group(name, [new_job(queue, job, now_ms, name) for job in jobs], key, None, flow)
 
 
 def _with_key(queue: Queue, job: messages.NewJob, now_ms: int, name: str, flow: int | None) -> NewJob:
@@ -141,6 +140,8 @@ def _with_key(queue: Queue, job: messages.NewJob, now_ms: int, name: str, flow: 
     key = job.idempotency_key
     if key is None:
         return new_job(queue, job, now_ms, name)
+    if not key.isprintable():
+        raise InvalidPayload(f"idempotency_key must be {JOB_KEY_RULE}; {key[:KEY_SHOWN]!r} is none")
     if flow is not None:
         raise InvalidPayload(f"a job that joins a flow {NO_KEY}", hint=ONCE_WITH_THE_FLOW)
     return new_job(queue, job, now_ms, name, {IDEMPOTENCY_KEY: key})._replace(idempotency_key=key)

@@ -539,7 +539,7 @@ def decode(frame: bytes) -> AnyRequest:
         for number, job in enumerate(request.jobs):
             if (
                 job.tags or job.key is not None or job.due_at_ms is not None or job.expires_at_ms is not None
-                or job.deadline_at_ms is not None or job.idempotency_key is not None
+                or job.deadline_at_ms is not None
             ):  # fmt: skip
                 _check_options(number, job)
     elif type(request) in CHECKS:
@@ -616,15 +616,8 @@ def _check_options(number: int, job: NewJob, *, of: str = "jobs") -> None:
         raise InvalidPayload(f"{of}[{number}].tags: tags must differ from each other")
     if job.key is not None and not job.key.isprintable():
         raise InvalidPayload(f"{of}[{number}].key: must be {refusal.JOB_KEY_RULE}")
-    check_idempotency_key(f"{of}[{number}]", job.idempotency_key)
     if not all(tag.isprintable() for tag in job.tags):
         raise InvalidPayload(f"{of}[{number}].tags: tags must be {refusal.RULES['tags']}")
-
-
-def check_idempotency_key(place: str, key: str | None) -> None:
-    """Refuse a key that would not print; `place` is where its job stands."""
-    if key is not None and not key.isprintable():
-        raise InvalidPayload(f"{place}.idempotency_key: must be {refusal.JOB_KEY_RULE}")
 
 
 def _check_filter(chosen: Filter) -> None:

@@ -167,8 +167,8 @@ def test_options_are_taken_up_to_their_bounds(name: str, values: list[Any]) -> N
         ("tags", ["a", "a"]), ("tags", ["\u202e"]), ("tags", ["a\tb"]), ("tags", ["\x1b[2J"]), ("tags", None),
         ("unique", True), ("key", ""), ("key", "x" * 201), ("key", "a\tb"), ("key", "\u202e"), ("key", 1), ("cost", 0),
         ("cost", 1_000_001), ("cost", 1.5), ("cost", True), ("cron", "* * * * *"),
-        ("idempotency_key", ""), ("idempotency_key", "x" * 201), ("idempotency_key", "a\nb"),
-        ("idempotency_key", "\u202e"), ("idempotency_key", 7), ("idempotency_key", ["k"]),
+        ("idempotency_key", ""), ("idempotency_key", "x" * 201), ("idempotency_key", 7),
+        ("idempotency_key", ["k"]),
     ],
 )  # fmt: skip
 def test_an_option_that_is_not_what_it_may_be_is_named(name: str, value: Any) -> None:
