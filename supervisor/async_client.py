@@ -111,18 +111,21 @@ class AsyncClient:
         queue: str,
         payloads: Iterable[Any] | AsyncIterable[Any],
         *,
+        idempotency_keys: Iterable[str | None] | None = None,
         request_key: str | None = None,
         **options: Unpack[JobOptions],
     ) -> list[int]:
         """Enqueue many jobs, all or none, with the same options; their ids in the same order.
 
         Of an async iterable, all is read before anything is sent. At most 10,000 jobs and 16 MiB together.
+        `idempotency_keys`: the `idempotency_key` of each, in the order of the payloads, or None for one without.
 
         Raises:
             PayloadTooLarge: more than that.
+            UsageError: there is not one key for each payload.
             JobsupError: as `enqueue`.
         """
-        jobs = calls.texts(await _gathered(payloads), options)
+        jobs = calls.texts(await _gathered(payloads), options, idempotency_keys)
         return await self._do(self._calls.ids(queue, jobs, request_key))
 
     async def enqueue_each(
@@ -144,6 +147,7 @@ class AsyncClient:
         one is sent in large groups. Reads no further ahead than its caller takes outcomes. What the source raises is
         raised when all that came before it is answered.
         """
+        calls.refuse_one_key(options)
         waiting: asyncio.Queue[Any] = asyncio.Queue(STREAM_JOBS)
         reader = asyncio.create_task(_pour(payloads, waiting))
         try:

@@ -153,6 +153,7 @@ class Client(Generic[Ticket]):
         cost: int | None = None,
         task: str | None = None,
         version: int | None = None,
+        idempotency_key: str | None = None,
         request_key: str | None = None,
     ) -> Ticket:
         """Enqueue one job; its id, returned when the daemon has acknowledged it. Buffered: a receipt, at once.
@@ -175,6 +176,8 @@ class Client(Generic[Ticket]):
             cost: how many jobs it counts for where the queue has a rate.
             task: which of the queue's tasks shall run it, where its handler is a module of tasks.
             version: that of the payload, as the task's own code counts; else the newest one that is known.
+            idempotency_key: your own name for what is to be done, such as "order-7": as long as a job that came with it
+                is kept in this queue, the same key returns that job, whatever is enqueued with it.
             request_key: your own key for this request. Within 10 minutes the same key returns the same job, so
                 that you can repeat what ended with Unconfirmed; without it, a repetition is another job.
 
@@ -189,21 +192,25 @@ class Client(Generic[Ticket]):
             "delay": delay, "at": at, "priority": priority, "timeout": timeout,
             "max_attempts": max_attempts, "tags": tags, "backoff": backoff, "retry_for": retry_for, "ttl": ttl,
             "expires": expires, "deadline": deadline, "key": key, "cost": cost, "task": task, "version": version,
+            "idempotency_key": idempotency_key,
         }  # fmt: skip
         return self._enqueue(queue, calls.texts([payload], options), request_key)[0]
 
     def enqueue_many(
-        self, queue: str, payloads: Iterable[Any], *, request_key: str | None = None, **options: Unpack[JobOptions]
-    ) -> list[Ticket]:
+        self, queue: str, payloads: Iterable[Any], *, idempotency_keys: Iterable[str | None] | None = None,
+        request_key: str | None = None, **options: Unpack[JobOptions],
+    ) -> list[Ticket]:  # fmt: skip
         """Enqueue many jobs, all or none, with the same options as `enqueue` has; their ids in the same order.
 
-        At most 10,000 jobs and 16 MiB together; for more, several calls.
+        At most 10,000 jobs and 16 MiB together; for more, several calls. `idempotency_keys`: the `idempotency_key` of
+        each, in the order of the payloads, or None for one that has none.
 
         Raises:
             PayloadTooLarge: more than that.
+            UsageError: there is not one key for each payload.
             JobsupError: as `enqueue`.
         """
-        return self._enqueue(queue, calls.texts(payloads, options), request_key)
+        return self._enqueue(queue, calls.texts(payloads, options, idempotency_keys), request_key)
 
     def enqueue_each(
         self, queue: str, payloads: Iterable[Any], **options: Unpack[JobOptions]

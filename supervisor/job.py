@@ -258,6 +258,9 @@ class Course:
 JOINS = "flow"
 """The option of a child that belongs to the flow of the job that enqueued it."""
 
+IDEMPOTENCY_KEY = "idempotency_key"
+"""The option of a job that is the first with a key: whoever enqueues with it again gets this job."""
+
 
 class FlowOfJob:
     """What a step knows of its flow, as `job.flow`; a job that is no step has none.
@@ -374,7 +377,7 @@ class Job:
         """Enqueue another job, which becomes one only if this job completes: both are one commit.
 
         Options are those of `Client.enqueue`: delay, at, priority, timeout, max_attempts, tags, backoff, retry_for,
-        ttl, expires, deadline, key, cost, task, version.
+        ttl, expires, deadline, key, cost, task, version, idempotency_key.
 
         Raises:
             RuntimeError: this job was not started by a worker.

@@ -33,6 +33,7 @@ class JobOptions(TypedDict, total=False):
     cost: int | None
     task: str | None
     version: int | None
+    idempotency_key: str | None
 
 
 class Changes(TypedDict, total=False):
@@ -104,6 +105,7 @@ class JobStatus(TypedDict):
     progress: Progress | None
     task: str | None
     version: int | None
+    idempotency_key: str | None
     tags: list[str]
     attempt: int
     max_attempts: int | None

@@ -11,7 +11,7 @@ from supervisor.config.keys import DAEMON, Section
 from supervisor.config.parse import Document
 from supervisor.config.problem import KeyPath, Report, dotted, suggestion
 from supervisor.config.queue_keys import ARRAYS, DEFAULTS, NAMED, OWN_KEYS, QUEUE, TOP
-from supervisor.config.schedule_keys import SCHEDULE_ONLY
+from supervisor.config.schedule_keys import NOT_OF_SCHEDULES, SCHEDULE_ONLY
 
 PLAIN_PATHS = ("database", "run_dir", "python_path", "scope_of")
 """Paths of [daemon] that take no environment values."""
@@ -74,6 +74,8 @@ def _unknown(section: Section, area: str, name: str) -> str:
     """The sentence for a key that is not in the section."""
     if purpose := later.key(area, name):
         return later.sentence(purpose)
+    if area == "schedules" and name in NOT_OF_SCHEDULES:
+        return NOT_OF_SCHEDULES[name]
     if name in SCHEDULE_ONLY and section in (QUEUE, DEFAULTS):
         return "is a key of a schedule; write a [schedules.NAME] with it and the name of this queue"
     if section is DEFAULTS and name in OWN_KEYS:

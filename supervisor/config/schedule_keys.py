@@ -179,3 +179,7 @@ SCHEDULE = Section(
 )
 SCHEDULE_ONLY = frozenset({"cron", "every", "timezone", "overlap", "missed", "jitter"})
 """Keys that people write into a queue when they mean a schedule."""
+NOT_OF_SCHEDULES = {
+    "idempotency_key": "is for jobs that are enqueued: a schedule makes one job for each due time by itself; remove it"
+}
+"""What a job may have and a schedule cannot give it, each with the reason."""

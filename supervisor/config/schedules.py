@@ -11,7 +11,7 @@ from supervisor.config.discipline import unique_of
 from supervisor.config.keys import Section
 from supervisor.config.layers import Layers
 from supervisor.config.problem import KeyPath, dotted, shown, suggestion
-from supervisor.config.schedule_keys import SCHEDULE
+from supervisor.config.schedule_keys import NOT_OF_SCHEDULES, SCHEDULE
 from supervisor.config.spec import Queue, Schedule, Spec, is_pattern, matches
 from supervisor.config.special import QUEUE_NAME
 from supervisor.config.zones import zone
@@ -86,7 +86,8 @@ def from_values(name: str, values: Mapping[str, Any], queue: Queue | None) -> Sc
     for key, value in values.items():
         known = SCHEDULE.keys.get(key)
         if known is None or isinstance(known.kind, Section):
-            problems.append(f"{dotted((key,))}: unknown key; {suggestion(key, SCHEDULE.keys)}")
+            said = NOT_OF_SCHEDULES.get(key) or f"unknown key; {suggestion(key, SCHEDULE.keys)}"
+            problems.append(f"{dotted((key,))}: {said}")
             continue
         try:
             fields[known.field] = known.kind.read(value, "")

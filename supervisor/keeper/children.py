@@ -12,14 +12,19 @@ from supervisor.config.discipline import unique_of
 from supervisor.config.names import SEPARATOR, internal_name, scope_of, short_name
 from supervisor.config.spec import Queue, Spec, is_pattern
 from supervisor.errors import InvalidPayload, PayloadTooLarge, UnknownQueue
-from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX, JOINS
+from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX, IDEMPOTENCY_KEY, JOINS
 from supervisor.keeper.fitting import fitted
 from supervisor.policy.unique import MemberMissing, Unique, fingerprint
 from supervisor.store.protocol import Group, NewJob
 from supervisor.wire import messages
+from supervisor.wire.refusal import JOB_KEY_RULE
 
 THE_PARENTS = -1
 """The flow of a child, where it is that of the job which enqueued it."""
+
+KEY_SHOWN = 40
+NO_KEY = "cannot have an idempotency_key: it is there with its flow, or not at all"
+ONCE_WITH_THE_FLOW = "give the flow, or the steps that are added, a request_key: repeated, they are the first ones"
 
 if TYPE_CHECKING:
     from supervisor.keeper.state import State
@@ -76,16 +81,20 @@ def children_of(
     groups = []
     for written, payload, options in listed:
         name = inner(scope, written)
-        queue = known_queue(state.spec, name)
-        try:
-            own = {name: value for name, value in options.items() if name != JOINS}
-            asked = msgspec.convert({"payload": msgspec.Raw(payload), **own}, messages.NewJob)
-        except msgspec.ValidationError as error:
-            raise InvalidPayload(f"a job for {written}: {error}") from error
+        known_queue(state.spec, name)
+        asked = _asked(written, payload, options)
         joins = THE_PARENTS if options.get(JOINS) is True else None
-        made = [new_job(queue, job, now_ms, name) for job in fitted(state, name, [asked])]
-        groups.append(Group(name, made, flow=joins))
+        groups.append(group_of(state, name, [asked], now_ms, flow=joins))
     return groups
+
+
+def _asked(queue: str, payload: bytes, options: Mapping[str, Any]) -> messages.NewJob:
+    """A job that a handler enqueued, as a client would ask for it."""
+    try:
+        own = {name: value for name, value in options.items() if name != JOINS}
+        return msgspec.convert({"payload": msgspec.Raw(payload), **own}, messages.NewJob)
+    except msgspec.ValidationError as error:
+        raise InvalidPayload(f"a job for {queue}: {error}") from error
 
 
 def joined(groups: Sequence[Group], options: bytes | None) -> Sequence[Group]:
@@ -109,12 +118,41 @@ def _marked(group: Group, flow: int) -> list[NewJob]:
     ]
 
 
+def group_of(
+    state: State, name: str, asked: Sequence[messages.NewJob], now_ms: int, *,
+    key: str | None = None, flow: int | None = None,
+) -> Group:  # fmt: skip
+    """The group that these jobs make in the queue of that internal name, each checked, and as it is stored.
+
+    Raises:
+        UnknownQueue, InvalidPayload, PayloadTooLarge: one of them could not be stored; then none is.
+    """
+    queue = known_queue(state.spec, name)
+    jobs = fitted(state, name, asked)
+    for job in asked:
+        if job.idempotency_key is not None:
+            return Group(name, [_with_key(queue, job, now_ms, name, flow) for job in jobs], key, None, flow, keyed=True)
+    return Group(name, [new_job(queue, job, now_ms, name) for job in jobs], key, None, flow)
+
+
+def _with_key(queue: Queue, job: messages.NewJob, now_ms: int, name: str, flow: int | None) -> NewJob:
+    """As `new_job`, and with the idempotency key, if it has one: where keys are looked up, and where jobs are shown."""
+    key = job.idempotency_key
+    if key is None:
+        return new_job(queue, job, now_ms, name)
+    if not key.isprintable():
+        raise InvalidPayload(f"idempotency_key must be {JOB_KEY_RULE}; {key[:KEY_SHOWN]!r} is none")
+    if flow is not None:
+        raise InvalidPayload(f"a job that joins a flow {NO_KEY}", hint=ONCE_WITH_THE_FLOW)
+    return new_job(queue, job, now_ms, name, {IDEMPOTENCY_KEY: key})._replace(idempotency_key=key)
+
+
 def new_job(
     queue: Queue, job: messages.NewJob, now_ms: int, name: str | None = None, marks: Mapping[str, Any] | None = None
 ) -> NewJob:
     """A job as it is stored, from a job as it is asked for; `name` is the queue's own where its table is a pattern.
 
-    `marks` stand among its options.
+    `marks` stand among its options. Of an idempotency key it knows nothing: only groups have them.
 
     Raises:
         InvalidPayload, PayloadTooLarge: the payload cannot be stored, or the queue does not order by priority.

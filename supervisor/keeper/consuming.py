@@ -15,9 +15,8 @@ from supervisor.errors import JobsupError, PayloadTooLarge, StaleLease, StoreErr
 from supervisor.job import Done, Failed, Outcome, Snooze
 from supervisor.job import State as JobState
 from supervisor.keeper.allowance import budgets_of
-from supervisor.keeper.children import THE_PARENTS, inner, joined, known_queue, new_job
+from supervisor.keeper.children import THE_PARENTS, group_of, inner, joined
 from supervisor.keeper.fetches import Asked
-from supervisor.keeper.fitting import fitted
 from supervisor.keeper.settling import Report, apply, give_back, write
 from supervisor.keeper.work import SETTLE_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
@@ -222,10 +221,8 @@ def _children(work: Work, scope: str, request: messages.Ack) -> list[Group]:
     """
     groups = []
     for child in request.enqueue:
-        name = inner(scope, child.queue)
-        queue = known_queue(work.state.spec, name)
-        made = [new_job(queue, job, work.now_ms, name) for job in fitted(work.state, name, [child])]
-        groups.append(Group(name, made, flow=THE_PARENTS if child.joins else None))
+        flow = THE_PARENTS if child.joins else None
+        groups.append(group_of(work.state, inner(scope, child.queue), [child], work.now_ms, flow=flow))
     return groups
 
 

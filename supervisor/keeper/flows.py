@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from supervisor.flow.plan import FlowInvalid, Planned, plan
 from supervisor.flow.rules import CALLBACKS, Counts, FlowState
 from supervisor.job import GROUP_BYTES_MAX
 from supervisor.keeper import callbacks, withdrawal
-from supervisor.keeper.children import inner, known_queue, new_job
+from supervisor.keeper.children import NO_KEY, ONCE_WITH_THE_FLOW, inner, known_queue, new_job
 from supervisor.keeper.fitting import fitted
 from supervisor.keeper.housekeeping import Chores, kept_as
 from supervisor.keeper.operations import Refuse, Reply
@@ -53,6 +53,7 @@ def accept(
     Raises:
         InvalidFlow, UnknownQueue, InvalidPayload, PayloadTooLarge: nothing of it is kept.
     """
+    _refuse_keys(request)
     planned = _planned(request)
     steps = [_step(state, scope, each, now_ms) for each in planned]
     context = bytes(request.context)
@@ -80,6 +81,26 @@ def _planned(request: messages.FlowStart) -> list[Planned]:
         return plan(request.steps, grafted=request.into is not None)
     except FlowInvalid as error:
         raise InvalidFlow(str(error), hint=error.hint) from None
+
+
+def _refuse_keys(request: messages.FlowStart) -> None:
+    """A flow is there with all its steps and callbacks, or not at all: there is nothing for a key of one of them to do.
+
+    Raises:
+        InvalidFlow: a step or a callback has an idempotency key.
+    """
+    waiting: list[tuple[str, messages.NewJob]] = [(called, job) for called, job in _given(request)]
+    while waiting:
+        called, job = waiting.pop()
+        if job.idempotency_key is not None:
+            raise InvalidFlow(f"{called} {NO_KEY}", hint=ONCE_WITH_THE_FLOW)
+        waiting += _given(job) if isinstance(job, messages.Step) else ()
+
+
+def _given(asked: messages.Step | messages.FlowStart) -> Iterator[tuple[str, messages.NewJob]]:
+    """The steps and callbacks that are written within a flow, each with what it is called in errors."""
+    yield from ((_called(step), step) for step in asked.steps or ())
+    yield from ((name, job) for name, job in _callbacks_of(asked).items() if job is not None)
 
 
 def _step(state: State, scope: str, planned: Planned, now_ms: int) -> NewStep:

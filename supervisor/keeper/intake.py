@@ -12,8 +12,7 @@ from collections.abc import Callable
 from supervisor.errors import Busy, JobsupError, PayloadTooLarge, QueueFull, UnknownQueue
 from supervisor.job import GROUP_BYTES_MAX
 from supervisor.job import State as JobState
-from supervisor.keeper.children import known_queue, new_job
-from supervisor.keeper.fitting import fitted
+from supervisor.keeper.children import group_of, known_queue
 from supervisor.keeper.pending import PendingGroup
 from supervisor.keeper.state import State
 from supervisor.keeper.work import INSERT_UNTIL_US, Work
@@ -38,14 +37,11 @@ def accept(
     Raises:
         UnknownQueue, InvalidPayload, PayloadTooLarge: nothing of the group is kept.
     """
-    queue = known_queue(state.spec, request.queue)
-    asked = fitted(state, request.queue, request.jobs)
-    jobs = [new_job(queue, job, now_ms, request.queue) for job in asked]
-    size = sum(len(job.payload) for job in jobs)
+    group = group_of(state, request.queue, request.jobs, now_ms, key=request.key)
+    size = sum(len(job.payload) for job in group.jobs)
     if size > GROUP_BYTES_MAX:
         raise PayloadTooLarge(f"the group has {size} bytes of payloads, the limit is {GROUP_BYTES_MAX}")
     until_ms = None if request.within_ms is None else boot_ms + request.within_ms
-    group = Group(request.queue, jobs, request.key)
     state.intake.append(PendingGroup(group, size, answer, refuse, until_ms))
     hit("keeper.after_accept")
 
@@ -186,7 +182,7 @@ def _must_be_committed(state: State, group: Group | NewFlow) -> bool:
     if isinstance(group, NewFlow):
         return True
     discipline = state.discipline(group.queue)
-    return discipline.unique is not None or discipline.max_size is not None
+    return group.keyed or discipline.unique is not None or discipline.max_size is not None
 
 
 def _buffer_one(work: Work, pending: PendingGroup) -> None:

@@ -11,7 +11,7 @@ from supervisor.policy.duration import to_ms
 
 NAMES = (
     "delay", "at", "priority", "timeout", "max_attempts", "tags", "backoff", "retry_for", "ttl", "expires", "deadline",
-    "key", "cost", "task", "version",
+    "key", "cost", "task", "version", "idempotency_key",
 )  # fmt: skip
 EXCLUDING = (
     ("delay_ms", "due_at_ms", "delay or at"),

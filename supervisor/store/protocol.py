@@ -41,6 +41,8 @@ class NewJob(NamedTuple):
     """When it is cancelled if no run of it was begun."""
     deadline_at_ms: int | None = None
     """When it is dead if it is not final."""
+    idempotency_key: str | None = None
+    """It goes in only if no job of its queue came with this key before; else it is that job."""
 
 
 class Expiry(NamedTuple):
@@ -61,6 +63,8 @@ class Group(NamedTuple):
     """Consecutive ids that were given out before the commit (from `reserve`); None: the store gives them."""
     flow: int | None = None
     """The unfinished flow that the jobs belong to."""
+    keyed: bool = False
+    """Whether some of the jobs have an idempotency key; what looks at keys passes over groups without."""
 
 
 class NewStep(NamedTuple):
@@ -147,7 +151,8 @@ class FlowStanding(NamedTuple):
 class Inserted(NamedTuple):
     """Where a group went: ids and states in its order.
 
-    `existing`: those of its jobs that were there already, as their queue wants no two that count as the same;
+    `existing`: those of its jobs that were there already: their queue wants no two that count as the same, or one had
+    come before with the same idempotency key;
     `refused`: why the group could not go in; nothing of it was changed.
     """
 

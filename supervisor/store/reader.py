@@ -15,7 +15,7 @@ import msgspec
 
 from supervisor.config.names import inner_name, scope_of, short_name
 from supervisor.errors import Denied, NoDatabase, StoreError, UnknownJob
-from supervisor.job import JOB_ID_MAX, State
+from supervisor.job import IDEMPOTENCY_KEY, JOB_ID_MAX, State
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.redact import redact
@@ -450,6 +450,7 @@ class Reader:
             "progress": None,
             "task": own.get("task"),
             "version": own.get("version"),
+            "idempotency_key": own.get(IDEMPOTENCY_KEY),
             "tags": own.get("tags", []),
             "attempt": attempt,
             "max_attempts": own.get("max_attempts", spec.max_attempts if spec else None),

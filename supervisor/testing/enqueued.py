@@ -28,6 +28,7 @@ class Enqueued(NamedTuple):
     due_at: str | None = None
     state: str = "enqueued"
     id: int | None = None
+    idempotency_key: str | None = None
 
     def __str__(self) -> str:
         facts = {"task": self.task, "key": self.key, "priority": self.priority, "tags": self.tags, "due": self.due_at}
@@ -43,8 +44,9 @@ def assert_enqueued(jobs: Iterable[Enqueued], queue: str, *, count: int | None =
         jobs: where to look.
         queue: the queue's name.
         count: how many there are to be; None: one or more.
-        wanted: `payload`, `task`, `key`, `priority`, `tags` (each of them is among the job's), `state`, `due_at`, `id`;
-            and `containing`: members that the payload has, among others. A payload is compared as the JSON that it is.
+        wanted: `payload`, `task`, `key`, `priority`, `tags` (each of them is among the job's), `state`, `due_at`, `id`,
+            `idempotency_key`; and `containing`: members that the payload has, among others. A payload is compared as
+            the JSON that it is.
 
     Raises:
         AssertionError: it says what is there instead, and what differs in the nearest.

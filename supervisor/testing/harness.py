@@ -305,7 +305,7 @@ def _listed(spec: Spec) -> str:
 def _enqueued(shown: Mapping[str, Any]) -> Enqueued:
     return Enqueued(
         shown["queue"], shown["payload"], shown["task"], shown["key"], shown["priority"], tuple(shown["tags"]),
-        shown["due_at"], shown["state"], shown["id"],
+        shown["due_at"], shown["state"], shown["id"], shown["idempotency_key"],
     )  # fmt: skip
 
 

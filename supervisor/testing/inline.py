@@ -125,5 +125,5 @@ def _child(queue: str, payload: bytes, options: Mapping[str, Any], clock: Virtua
         due_ms = clock.wall_ms + options["delay_ms"]
     return Enqueued(
         queue, json.loads(payload), options.get("task"), options.get("key"), options.get("priority", 0),
-        tuple(options.get("tags", ())), instant(due_ms),
+        tuple(options.get("tags", ())), instant(due_ms), idempotency_key=options.get("idempotency_key"),
     )  # fmt: skip

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 Steps = Generator[Call, dict[str, Any], Result]
 
+IDEMPOTENCY_KEY = "idempotency_key"
+
 WAIT_SLICE_MS = 60_000
 """`wait` asks again this often, so that a daemon that has gone is noticed."""
 
@@ -98,8 +100,10 @@ class Calls:
 
     def each(self, queue: str, payloads: Iterable[Any], options: Mapping[str, Any]) -> Steps[list[int | JobsupError]]:
         """Jobs that go in each for itself; their ids or errors."""
-        given = members(options)
-        jobs = [_text_or_error(payload, given) for payload in payloads]
+        given, listed = members(options), list(payloads)
+        if len(listed) > 1:
+            refuse_one_key(given)
+        jobs = [_text_or_error(payload, given) for payload in listed]
         until_ms = self._clock_ms() + within_ms(self._timeout_ms)  # of all parts, should the queue have to make room
 
         def send(part: Sequence[str]) -> Steps[list[int]]:
@@ -243,14 +247,36 @@ class Calls:
         return Call("enqueue", f'{members_text("enqueue", given)},"jobs":[{",".join(jobs)}]', self._timeout_ms)
 
 
-def texts(payloads: Iterable[Any], options: Mapping[str, Any]) -> list[str]:
-    """Payloads as jobs with the same options, ready to stand in a request.
+def texts(payloads: Iterable[Any], options: Mapping[str, Any], keys: Iterable[str | None] | None = None) -> list[str]:
+    """Payloads as jobs with the same options, ready to stand in a request; `keys`: the idempotency key of each.
 
     Raises:
         InvalidPayload: one of them, or an option, cannot be written.
+        UsageError: several have one idempotency key; or there is not one key for each payload.
     """
-    given = members(options)
-    return [job_text(payload, given) for payload in payloads]
+    given, listed = members(options), list(payloads)
+    if keys is None:
+        if len(listed) > 1:
+            refuse_one_key(given)
+        return [job_text(payload, given) for payload in listed]
+    named = [keys] if isinstance(keys, str) else list(keys)
+    if len(named) != len(listed) or IDEMPOTENCY_KEY in given:
+        raise UsageError(f"idempotency_keys has one key for each payload: {len(named)} are given for {len(listed)}")
+    own = [given if key is None else {**given, IDEMPOTENCY_KEY: key} for key in named]
+    return [job_text(payload, options) for payload, options in zip(listed, own, strict=True)]
+
+
+def refuse_one_key(options: Mapping[str, Any]) -> None:
+    """Refuse a key for all jobs of a call: only the first of them would be there, which nobody means.
+
+    Raises:
+        UsageError: the options have one.
+    """
+    if options.get(IDEMPOTENCY_KEY) is not None:
+        raise UsageError(
+            "idempotency_key names one job, and this call makes several",
+            hint="give enqueue_many idempotency_keys, one for each payload",
+        )
 
 
 def texts_of(jobs: Iterable[Mapping[str, Any]]) -> list[str]:

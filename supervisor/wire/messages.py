@@ -93,6 +93,7 @@ class NewJob(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     cost: Cost | None = None
     task: TaskName | None = None
     version: Version | None = None
+    idempotency_key: JobKey | None = None
 
 
 FLOW_DEPTH_MAX = 8

@@ -64,6 +64,7 @@ RULES = {
     "filter": "an object",
     "fingerprint": "16 hexadecimal digits, in small letters",
     "force": "true or false",
+    "idempotency_key": "1 to 200 printable characters",
     "ids": f"a list of 1 to 10000 job ids, integers from 1 to {JOB_ID_MAX}",
     "job": f"a job id, an integer from 1 to {JOB_ID_MAX}",
     "job_key": "at most 200 printable characters",

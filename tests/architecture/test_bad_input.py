@@ -111,6 +111,13 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "negative ids": (f"{USAGE}[negative id]", f"{USAGE}[id 0]", f"{NO_ID}[-1]"),
         "ids of 2^70": (f"{USAGE}[id 2^70]", f"{USAGE}[id beyond 2^53-1]", NO_ID),
         "key that is none": (OPTION,),
+        "idempotency key that is none": (
+            OPTION, "system/test_idempotency::test_a_key_that_is_none_is_refused", f"{USAGE}[empty idempotency key]",
+        ),
+        "one idempotency key for many": ("system/test_idempotency::test_one_key_for_many_jobs_is_refused",),
+        "idempotency key where there can be none": (
+            "system/test_idempotency::test_steps_callbacks_and_schedules_have_no_keys_and_it_is_said_what_they_have",
+        ),
         "cost that is none": (OPTION,),
         "times that are none": ("system/test_retry_control::test_options_without_a_meaning_are_usage_errors",),
         "priority where there is none": (

@@ -134,6 +134,8 @@ def _orphans(db: Any) -> Iterator[str]:
     for table in ("outcome", "trail", "attempt"):
         for row in db.execute(f"SELECT DISTINCT id FROM {table} WHERE id NOT IN (SELECT id FROM job)").fetchall():
             yield f"{table} has a row of job {row[0]}, which does not exist"
+    for row in db.execute("SELECT key, id FROM idempotent WHERE id NOT IN (SELECT id FROM job)"):
+        yield f"idempotency key {row[0]} is that of job {row[1]}, which does not exist"
     for row in db.execute("SELECT token FROM loan WHERE token NOT IN (SELECT token FROM lease)"):
         yield f"loan {row[0]} has no lease"
     for row in db.execute("SELECT token FROM loan JOIN lease USING (token) WHERE owner NOT IN (SELECT id FROM owner)"):

@@ -11,6 +11,7 @@ import pytest
 from supervisor.policy.histogram import bounds
 from tests.conformance.flow_verbs import FlowVerbs
 from tests.conformance.history import HistoryConformance
+from tests.conformance.idempotency_verbs import IdempotencyVerbs
 from tests.conformance.loan_verbs import LoanVerbs
 from tests.conformance.outbox_verbs import OutboxVerbs
 from tests.conformance.retry_verbs import RetryVerbs
@@ -19,7 +20,7 @@ from tests.conformance.suite import Conformance
 from tests.conformance.task_verbs import TaskVerbs
 
 
-class TestSqlite(Conformance, RetryVerbs, TaskVerbs, FlowVerbs, LoanVerbs, OutboxVerbs):
+class TestSqlite(Conformance, RetryVerbs, TaskVerbs, FlowVerbs, LoanVerbs, OutboxVerbs, IdempotencyVerbs):
     @pytest.fixture
     def backend(self, tmp_path: Path) -> SqliteBackend:
         return SqliteBackend(tmp_path / "jobs.db")

@@ -255,6 +255,16 @@ def test_a_unique_job_is_there_once(jobs: Harness) -> None:
     jobs.assert_enqueued("once", count=1)
 
 
+def test_a_job_with_a_key_is_the_first_one_until_retention_has_removed_that(jobs: Harness) -> None:
+    first = jobs.client.enqueue("brief", {"id": 1}, idempotency_key="order-7")
+    result = jobs.client.wait(first)["result"]
+    assert jobs.client.enqueue("brief", {"id": 2}, idempotency_key="order-7") == first
+    assert jobs.client.wait(first)["result"] == result
+    jobs.assert_enqueued("brief", idempotency_key="order-7", count=1)
+    jobs.advance("3h")
+    assert jobs.client.enqueue("brief", {"id": 3}, idempotency_key="order-7") != first
+
+
 def test_a_rate_lets_so_many_run_in_its_time(jobs: Harness) -> None:
     jobs.client.enqueue_many("rated", [{"n": n} for n in range(5)])
     assert [len(jobs.drain()), len(jobs.advance("1m")), len(jobs.advance("1m"))] == [2, 2, 1]

@@ -102,6 +102,7 @@ def test_any_value_but_a_time_is_a_payload(tmp_path: Path, payload: str) -> None
         ('every = "1m"\ntags = ["a", "a"]', "6: schedules.s.tags: has a tag twice; write each once"),
         (f'every = "1m"\ntags = [{", ".join(f"{str(n)!r}" for n in range(31))}]', "has 31 tags; write at most 30"),
         ('every = "1m"\nqeueu = 1', "6: schedules.s.qeueu: unknown key; did you mean queue?"),
+        ('every = "1m"\nidempotency_key = "k"', "6: schedules.s.idempotency_key: is for jobs that are enqueued"),
         ("", "3: schedules.s: does not say when it runs; write cron ="),
     ],
 )  # fmt: skip

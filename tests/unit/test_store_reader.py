@@ -75,7 +75,8 @@ def test_a_queued_job_is_shown_with_every_key(store: SqliteStore, reader: Reader
     options = b'{"tags":["a","b"],"max_attempts":2}'
     put(store, NewJob(b'{"to":"x","password":"secret"}', 3, None, options), queue="q")
     assert reader.job(1) == {
-        "id": 1, "queue": "q", "key": None, "flow": None, "progress": None, "task": None, "version": None,
+        "id": 1, "queue": "q", "key": None, "flow": None, "progress": None, "task": None,
+            "version": None, "idempotency_key": None,
         "state": "queued",
         "payload": {"to": "x", "password": "[redacted]"},
         "result": None,

@@ -133,7 +133,7 @@ def test_a_payload_stays_the_text_it_was() -> None:
 
 def test_options_not_given_are_none() -> None:
     found = read_job()
-    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [()] + [None] * 10
+    assert [getattr(found, name) for name in found.__struct_fields__[1:]] == [None] * 5 + [()] + [None] * 11
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,7 @@ def test_options_not_given_are_none() -> None:
         ("timeout_ms", [1, 3_153_600_000_000]),
         ("max_attempts", [1, 1000]),
         ("key", ["k", "customer 7", "\u00e9", "x" * 200]),
+        ("idempotency_key", ["k", "order 7", "\u00e9", "x" * 200]),
         ("cost", [1, 1_000_000]),
         ("tags", [["a"] * 0, ["a b", "\u00e9"], ["x" * 64], [str(n) for n in range(32)]]),
     ],
@@ -166,6 +167,8 @@ def test_options_are_taken_up_to_their_bounds(name: str, values: list[Any]) -> N
         ("tags", ["a", "a"]), ("tags", ["\u202e"]), ("tags", ["a\tb"]), ("tags", ["\x1b[2J"]), ("tags", None),
         ("unique", True), ("key", ""), ("key", "x" * 201), ("key", "a\tb"), ("key", "\u202e"), ("key", 1), ("cost", 0),
         ("cost", 1_000_001), ("cost", 1.5), ("cost", True), ("cron", "* * * * *"),
+        ("idempotency_key", ""), ("idempotency_key", "x" * 201), ("idempotency_key", 7),
+        ("idempotency_key", ["k"]),
     ],
 )  # fmt: skip
 def test_an_option_that_is_not_what_it_may_be_is_named(name: str, value: Any) -> None:

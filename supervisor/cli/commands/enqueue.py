@@ -20,6 +20,7 @@ ATTEMPTS_MAX = 1_000
         "jobsctl enqueue emails @letter.json --delay 5m --tag newsletter",
         "jobsctl enqueue prices --ttl 10m --deadline 1h --backoff 1s,10s,1m",
         "jobsctl enqueue reports --at 2030-01-31T08:00:00Z --priority 10",
+        "jobsctl wait $(jobsctl enqueue charges '{\"order\": 7}' --idempotency-key order-7)",
         'jobsctl enqueue mail --task welcome \'{"to": "a@b.c"}\'',
         "find /usr/share -type f | jq -Rc '{path: .}' | jobsctl enqueue checksum --jsonl -",
         "jobsctl enqueue checksum --jsonl big.jsonl --resume 120000",
@@ -42,6 +43,7 @@ ATTEMPTS_MAX = 1_000
 @click.option("--expires", metavar="TIME", type=INSTANT, help="Cancel it if not started by this time.")
 @click.option("--deadline", metavar="DURATION|TIME", type=DEADLINE, help="Dead if not done by then; a run is cut.")
 @click.option("--key", metavar="TEXT", type=OWN_KEY, help="What it belongs to: order, turns and limits may be by key.")
+@click.option("--idempotency-key", metavar="TEXT", type=OWN_KEY, help="Who comes with it again gets the same job.")
 @click.option("--cost", metavar="N", type=click.IntRange(1, COST_MAX), help="How many jobs it counts for in a rate.")
 @click.option("--task", metavar="NAME", help="Which task of the queue runs it, where its handler is a module of tasks.")
 @click.option(
@@ -59,6 +61,8 @@ def command(
     interrupted load says behind which line --resume goes on. Empty lines are passed over.
     """
     wanted = _job_options(**options)
+    if jsonl is not None and "idempotency_key" in wanted:
+        raise click.UsageError("--idempotency-key names one job, and --jsonl makes one of each line: leave out either")
     if jsonl is not None:
         if payload is not None:
             raise click.UsageError("give a PAYLOAD or --jsonl, not both")
@@ -75,7 +79,7 @@ def _job_options(
     delay: int | None, at: int | None, priority: int | None, timeout: int | None, max_attempts: int | None,
     tag: tuple[str, ...], backoff: list[int] | None, retry_for: int | None, ttl: int | None, expires: int | None,
     deadline: dict[str, int] | None, key: str | None, cost: int | None, task: str | None,
-    version: int | None,
+    version: int | None, idempotency_key: str | None,
 ) -> dict[str, Any]:  # fmt: skip
     """The options of a job as the protocol has them; only those that were given."""
     if delay is not None and at is not None:
@@ -86,7 +90,7 @@ def _job_options(
         "delay_ms": delay, "due_at_ms": at, "priority": priority, "timeout_ms": timeout,
         "backoff_ms": backoff, "retry_for_ms": retry_for, "ttl_ms": ttl, "expires_at_ms": expires, **(deadline or {}),
         "max_attempts": max_attempts, "tags": list(tag) or None, "key": key, "cost": cost,
-        "task": task, "version": version,
+        "task": task, "version": version, "idempotency_key": idempotency_key,
     }  # fmt: skip
     return {name: value for name, value in given.items() if value is not None}
 

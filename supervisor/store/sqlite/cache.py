@@ -103,6 +103,7 @@ class Cache:
         self.sources: dict[str, dict[str, int]] = {}
         self.reranking: set[str] = set()
         self.has_checkpoints = connection.execute(SQL.checkpoint_any).fetchone() is not None
+        self.has_idempotent = connection.execute(SQL.idempotent_any).fetchone() is not None
         self.has_unique = connection.execute(SQL.uniq_any).fetchone() is not None
         some, self.flows, left = connection.execute(SQL.flows_count).fetchone()
         self.has_flows = bool(some)

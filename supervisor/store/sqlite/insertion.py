@@ -17,6 +17,7 @@ from supervisor.store.sqlite.adding import Pending
 from supervisor.store.sqlite.base import encode
 from supervisor.store.sqlite.cache import Lane, QueueRow
 from supervisor.store.sqlite.flowing import Flowing
+from supervisor.store.sqlite.idempotency import first_with_keys
 from supervisor.store.sqlite.statements import SQL
 
 
@@ -46,16 +47,27 @@ class Insertion(Flowing):
     def refusal(self, groups: Sequence[Group]) -> JobsupError | None:
         """Why these groups cannot all be inserted; what only their commit could show is left to it."""
         sizes: Counter[str] = Counter()
+        firsts: dict[str, dict[str, int]] = {}
         for group in groups:
             queue = self._queue(group.queue)
-            sizes[group.queue] += len(group.jobs)
-            refused = self._full(queue, sizes[group.queue]) or self._taken(queue, group)
+            fresh = self._fresh(queue, group, firsts.setdefault(group.queue, {})) if group.keyed else group
+            sizes[group.queue] += len(fresh.jobs)
+            refused = self._full(queue, sizes[group.queue]) or self._taken(queue, fresh) if fresh.jobs else None
             if refused is not None:
                 return refused
         return None
 
+    def _fresh(self, queue: QueueRow, group: Group, firsts: dict[str, int]) -> Group:
+        """What of the group goes in, beside those that came with keys before it: `firsts`, to which it adds its own."""
+        firsts |= self._firsts(queue, group.jobs)
+        jobs = [group.jobs[at] for at in first_with_keys(group.jobs, firsts)]
+        firsts |= {job.idempotency_key: 0 for job in jobs if job.idempotency_key is not None}
+        return group._replace(jobs=jobs)
+
     def _insert_group(self, group: Group, pending: Pending) -> Inserted:
         queue = self._queue(group.queue)
+        if group.keyed:
+            return self._insert_keyed(queue, group, pending)
         if queue.discipline.unique is not None:
             return self._insert_unique(queue, group, pending)
         refused = self._make_room(queue, len(group.jobs), pending)
@@ -68,6 +80,39 @@ class Insertion(Flowing):
         if group.key:
             self._db.execute(SQL.request_put, (group.key, self._now_ms, ids[0] if ids else 0, len(ids), None))
         return Inserted(ids, states)
+
+    def _insert_keyed(self, queue: QueueRow, group: Group, pending: Pending) -> Inserted:
+        """Insert what of a group comes first with its idempotency key; the rest is what did."""
+        firsts = self._firsts(queue, group.jobs)
+        fresh = first_with_keys(group.jobs, firsts)
+        rest = group._replace(jobs=[group.jobs[at] for at in fresh], key=None, keyed=False)
+        answer = self._insert_group(rest, pending) if fresh else Inserted((), ())
+        if answer.refused is not None:
+            return answer
+        mine = {job.idempotency_key or "": job_id for job, job_id in zip(rest.jobs, answer.ids, strict=True)}
+        firsts |= mine
+        stands = dict(zip(fresh, zip(answer.ids, answer.states, strict=True), strict=True))
+        again = {at: firsts[job.idempotency_key or ""] for at, job in enumerate(group.jobs) if at not in stands}
+        existing = [*answer.existing, *again.values()]
+        standing = self._standing_now(existing, pending)
+        gone = set(answer.existing) - standing.keys()  # a rule of uniqueness may speak of what is not there any more
+        self._keep_firsts(queue, {key: job_id for key, job_id in mine.items() if key and job_id not in gone})
+        stands |= {at: (job_id, _state_of(standing.get(job_id))) for at, job_id in again.items()}
+        ids, states = zip(*(stands[at] for at in range(len(group.jobs))), strict=True)
+        self._remember(group, ids)
+        return Inserted(ids, states, existing=existing)
+
+    def _remember(self, group: Group, ids: Sequence[int]) -> None:
+        """Whoever repeats this request is answered with these ids, which need not follow each other."""
+        if group.key:
+            self._db.execute(SQL.request_put, (group.key, self._now_ms, 0, len(ids), encode(ids).decode()))
+
+    def _standing_now(self, ids: Sequence[int], pending: Pending) -> dict[int, Standing]:
+        """Where jobs stand that may have come earlier in this transaction."""
+        if not ids:
+            return {}
+        self._write(pending)
+        return self.standing(ids)
 
     def _insert_unique(self, queue: QueueRow, group: Group, pending: Pending) -> Inserted:
         """Insert a group into a queue that wants no two jobs that count as the same."""
@@ -95,8 +140,7 @@ class Insertion(Flowing):
             for at, job_id in enumerate(ids):
                 if at not in new_ids:
                     self._replace(job_id, group.jobs[at], unique.replace)
-        if group.key:
-            self._db.execute(SQL.request_put, (group.key, self._now_ms, 0, len(ids), encode(ids).decode()))
+        self._remember(group, ids)
         stands = dict(zip(new_ids.values(), states, strict=True))
         if existing:
             now = self.standing(existing)  # a later one of the group may have changed an earlier one

@@ -317,6 +317,14 @@ INSERT INTO meta (name, value) SELECT 'database_id', abs(random() / 2);
 """
 """`database_id` tells the databases of two daemons apart that find the same outbox; a copy has that of its original."""
 
+IDEMPOTENCY = """
+CREATE TABLE idempotent (
+  queue INTEGER NOT NULL, key TEXT NOT NULL, id INTEGER NOT NULL, PRIMARY KEY (queue, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotent_of_job ON idempotent (id);
+"""
+"""`queue` is the one that the job was enqueued to, wherever it was moved since."""
+
 
 @MIGRATIONS()
 def m001_tables(db: Database) -> None:
@@ -405,6 +413,13 @@ def m012_outbox(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m013_idempotency(db: Database) -> None:
+    """The first job of each queue that came with an idempotency key, as long as it is kept."""
+    db.executescript(IDEMPOTENCY)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -442,6 +457,7 @@ def known() -> list[str]:
         "m010_checkpoints",
         "m011_pull",
         "m012_outbox",
+        "m013_idempotency",
     ]
 
 

@@ -11,6 +11,7 @@ from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.store.protocol import SOLO, TRAILED, Finished, Held
 from supervisor.store.sqlite.base import ZERO, Place, encode
 from supervisor.store.sqlite.cache import Lane, QueueRow
+from supervisor.store.sqlite.idempotency import Idempotency
 from supervisor.store.sqlite.letters import Letters
 from supervisor.store.sqlite.measuring import Measuring
 from supervisor.store.sqlite.statements import SQL
@@ -18,7 +19,7 @@ from supervisor.store.sqlite.steps import Steps
 from supervisor.store.sqlite.uniqueness import Uniqueness
 
 
-class Operating(Steps, Uniqueness, Letters, Measuring):
+class Operating(Steps, Uniqueness, Idempotency, Letters, Measuring):
     """The verbs of operations."""
 
     def cancel(self, job_id: int) -> State:
@@ -217,6 +218,7 @@ class Operating(Steps, Uniqueness, Letters, Measuring):
         for statement in (SQL.prune_attempt, SQL.prune_trail, SQL.checkpoint_drop, SQL.prune_job):
             self._db.execute(statement, (listed,))
         self._ended_unique(found, [state for _, state in final])
+        self._forget_keys(found)
         for row, state in final:
             queue = self._cache.queues[row.queue.decode()]
             self._let_go(row)  # also where order does not count now: it may again

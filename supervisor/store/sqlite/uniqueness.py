@@ -13,7 +13,7 @@ import msgspec
 
 from supervisor.config.names import short_name
 from supervisor.errors import NotUnique
-from supervisor.job import WAITING, State
+from supervisor.job import IDEMPOTENCY_KEY, WAITING, State
 from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.policy.unique import MemberMissing, Unique, fingerprint, in_the_way
 from supervisor.store.protocol import SOLO, TRAILED, Held, NewJob, Standing
@@ -109,7 +109,7 @@ class Uniqueness(Base):
         payload, priority, options, due_at = self._db.execute(SQL.job_body, (job_id,)).fetchone()
         payload = job.payload if "payload" in fields else payload
         priority = job.priority if "priority" in fields else priority
-        kept = job.options if "tags" in fields else options
+        kept = _of_key(job.options, options) if "tags" in fields else options
         if "payload" in fields:
             kept = _of_version(kept, job.options)
         options = self._with_times(job_id, options, kept, job, anew="due_at" in fields)
@@ -182,6 +182,16 @@ def options_of(written: bytes | None) -> dict[str, Any]:
     """Options as they are stored."""
     found: dict[str, Any] = msgspec.json.decode(written) if written else {}
     return found
+
+
+def _of_key(new: bytes | None, old: bytes | None) -> bytes | None:
+    """Options of a new job for a stored one, which keeps the idempotency key that it came with itself."""
+    mine, brought = options_of(old).get(IDEMPOTENCY_KEY), options_of(new)
+    if mine == brought.get(IDEMPOTENCY_KEY):
+        return new
+    others = {name: value for name, value in brought.items() if name != IDEMPOTENCY_KEY}
+    found = others | ({} if mine is None else {IDEMPOTENCY_KEY: mine})
+    return encode(found) if found else None
 
 
 def _of_version(kept: bytes | None, new: bytes | None) -> bytes | None:

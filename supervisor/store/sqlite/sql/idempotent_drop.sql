@@ -1,0 +1,1 @@
+DELETE FROM idempotent WHERE id IN (SELECT value FROM json_each(?))

@@ -1,0 +1,1 @@
+INSERT INTO idempotent (queue, key, id) VALUES (?, ?, ?)
