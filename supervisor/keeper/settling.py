@@ -142,7 +142,7 @@ def settle_records(work: Work, slot: KeeperSlot, records: Sequence[Record]) -> N
             breaking.completed(work, lease.queue, [done.id for done in dones if done.id not in gone])
     counted = sum(map(len, plain.values()))
     if counted:
-        work.ran(slot.pool, run_us, counted)
+        work.ran(slot.pool, run_us // (slot.batch or 1), counted)  # a batch has run once, for all of its jobs
     if others:
         _settle_others(work, slot, others)
 
@@ -194,7 +194,7 @@ def _settle_others(work: Work, slot: KeeperSlot, reports: Sequence[Report]) -> N
         if report.id not in facts or lease is None or report.id not in lease.jobs or lease.owner != slot.owner:
             work.stale(report.token, [report.id])
             continue
-        work.ran(slot.pool, report.run_us, 1)
+        work.ran(slot.pool, report.run_us // (slot.batch or 1), 1)
         apply(work, facts[report.id], report)
         work.ended(slot, [report.id], report.token)
 
@@ -247,8 +247,8 @@ def write(
             tx.reschedule(token, job_id, due_at_ms, facts.history, None, solo=facts.history.crashes > 0)
             _note_started(work, facts)
             work.snoozed(facts, due_at_ms, error)
-        case policy.Release(history):
-            tx.interrupt(token, job_id, history, error or AttemptError("interrupted", "interrupted"))
+        case policy.Release(history, solo):
+            tx.interrupt(token, job_id, history, error or AttemptError("interrupted", "interrupted"), solo=solo)
         case policy.Bury(history, reason):
             tx.finish(token, job_id, State.DEAD, started_at_ms, reason, history, error)
             work.buried(facts, error, reason)
