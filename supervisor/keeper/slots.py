@@ -268,7 +268,7 @@ def _weight(sent: ChunkJob, job: LeasedJob) -> int:
 def extra_of(job: LeasedJob, drawn: dict[str, object] | None = None) -> dict[str, object] | None:
     """What most jobs do not have, for a chunk; `drawn` is what its queue says where the pool has another name."""
     few = job.options is None and not job.priority and job.due_at_ms is None and job.previous_error is None
-    if few and not job.key and drawn is None:
+    if few and not job.key and drawn is None and job.own_bytes is None:
         return None
     extra: dict[str, object] = dict(drawn or ())
     if job.options:
