@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from types import FrameType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -95,13 +95,6 @@ def run(inheritance: WorkerInheritance) -> int:
     worker.serve()
     worker.close()
     return 0
-
-
-class Taken(NamedTuple):
-    """A job of a batch that is about to be run."""
-
-    job: Job
-    children: Children
 
 
 class Worker:
@@ -357,47 +350,54 @@ class Worker:
         """
         open_ids = [sent.id for sent in batch]
         try:
-            self._run_taken(token, batch, open_ids, offset_ms)
+            self._run_begun(token, batch, open_ids, offset_ms)
         except SlotLost:
             self._hand_back(token, open_ids)
             self._stopping = True
         self._memory.end_together()
 
-    def _run_taken(self, token: int, batch: Sequence[ChunkJob], open_ids: list[int], offset_ms: int) -> None:
-        """Take the jobs, run them, and record what came of each; `open_ids` loses whatever has its outcome."""
+    def _run_begun(self, token: int, batch: Sequence[ChunkJob], open_ids: list[int], offset_ms: int) -> None:
+        """Begin the jobs, run them, and record what came of each; `open_ids` loses whatever has its outcome."""
         started_ns = boot_ns()
-        started_at_ms = started_ns // 1_000_000 + offset_ms
-        limits = [limit_ms(sent.extra or {}, self._queue.timeout_ms, started_at_ms) for sent in batch]
-        timeout_ms = min((limit for limit in limits if limit), default=0)
+        started_ms = started_ns // 1_000_000
+        started_at_ms = started_ms + offset_ms
 
         def record(job_id: int, outcome: Outcome, children: Children, run_us: int) -> None:
             self._record(token, job_id, outcome, children, started_at_ms, run_us)
             open_ids.remove(job_id)
             self._words[W_DONE] += 1
 
-        taken: list[Taken] = []
-        for sent, limit in zip(batch, limits, strict=True):
-            children = Children()
-            found = self._taken(token, sent, limit, started_at_ms + timeout_ms, children)
-            if isinstance(found, Job):
-                taken.append(Taken(found, children))
-            else:
-                record(sent.id, found, children, 0)
-        if taken:
-            outcomes = self._execute_batch(token, [each.job for each in taken], started_ns // 1_000_000, timeout_ms)
+        limits = {sent.id: limit_ms(sent.extra or {}, self._queue.timeout_ms, started_at_ms) for sent in batch}
+        for job_id in [job_id for job_id, limit in limits.items() if not limit]:
+            record(job_id, Failed(TOO_LATE, kind="timeout", type="JobTimeout"), Children(), 0)
+        if open_ids:
+            timeout_ms = min(limits[job_id] for job_id in open_ids)
+            self._begin(list(open_ids), token, started_ms, started_ms + timeout_ms)
+            taken = []
+            for sent in (sent for sent in batch if limits[sent.id]):
+                children = Children()
+                found = self._taken(token, sent, started_at_ms + timeout_ms, children)
+                if isinstance(found, Job):
+                    taken.append((found, children))
+                else:
+                    record(sent.id, found, children, 0)
+            self._ring_bell()  # what has failed by itself is not kept waiting
+            outcomes = self._execute_batch([job for job, _ in taken])
             run_us = (boot_ns() - started_ns) // 1000
-            for each, outcome in zip(taken, outcomes, strict=True):
-                record(each.job.id, outcome, each.children, run_us)
+            for (job, children), outcome in zip(taken, outcomes, strict=True):
+                record(job.id, outcome, children, run_us)
                 hit("worker.after_record")
         if self._jobs_left is not None:
             self._jobs_left -= len(batch)
 
-    def _taken(
-        self, token: int, sent: ChunkJob, limit: int, deadline_at_ms: int, children: Children
-    ) -> Job | Failed:  # fmt: skip
-        """A job of a batch as its handler gets it; or why it cannot be begun."""
-        if not limit:
-            return Failed(TOO_LATE, kind="timeout", type="JobTimeout")
+    def _begin(self, ids: list[int], token: int, started_ms: int, deadline_ms: int) -> None:
+        self._memory.begin_together(ids, token, started_ms, deadline_ms)
+        if deadline_ms < self._memory.watch_until_ms:
+            self._ring_foreman()
+        hit("worker.after_begin")
+
+    def _taken(self, token: int, sent: ChunkJob, deadline_at_ms: int, children: Children) -> Job | Failed:
+        """A job of a batch as its handler gets it; or why it cannot be run."""
         extra = sent.extra or {}
         try:
             payload, story = self._payload_of(token, sent, extra)
@@ -406,18 +406,13 @@ class Worker:
             return Failed(UNREADABLE.format(error))
         return self._job(token, sent, extra, payload, story, deadline_at_ms, children)
 
-    def _execute_batch(self, token: int, jobs: list[Job], started_ms: int, timeout_ms: int) -> list[Outcome]:
+    def _execute_batch(self, jobs: list[Job]) -> list[Outcome]:
         """Call the handler; the outcomes of the jobs in their order. What has none when the time is over, is late."""
-        deadline_ms = started_ms + timeout_ms
-        self._memory.begin_together([job.id for job in jobs], token, started_ms, deadline_ms)
-        if deadline_ms < self._memory.watch_until_ms:
-            self._ring_foreman()
-        hit("worker.after_begin")
-        self._ring_bell()  # what has failed by itself is not kept waiting
         outcomes: list[Outcome] = []
         try:
             self._interruptible = True
-            cast("BatchExecutor", self._executor).run_batch(jobs, outcomes)
+            if jobs:
+                cast("BatchExecutor", self._executor).run_batch(jobs, outcomes)
         except JobTimeout as error:
             late = Failed(str(error), kind="timeout", type="JobTimeout")
             outcomes += [late] * (len(jobs) - len(outcomes))

@@ -94,6 +94,8 @@ def test_a_failure_while_the_breaker_is_not_closed_charges_nothing() -> None:
 )
 def test_an_interruption_is_free_but_not_for_ever(history: History, expected: Decision) -> None:
     assert after_interruption(history, BUDGETS) == expected
+    alone = expected._replace(solo=True) if isinstance(expected, Release) else expected
+    assert after_interruption(history, BUDGETS, solo=True) == alone
 
 
 def test_a_budget_of_one_allows_no_second_attempt() -> None:
@@ -101,6 +103,7 @@ def test_a_budget_of_one_allows_no_second_attempt() -> None:
     assert after_failure(NEVER, budgets, Failed("x"), NOW, 0.5) == Bury(History(1), "max_attempts")
     assert after_crash(NEVER, budgets, NOW, 0.5) == Bury(History(0, 1), "max_crashes")
     assert after_interruption(NEVER, budgets) == Bury(History(0, 0, 1), "unfinished")
+    assert after_interruption(NEVER, budgets, solo=True) == Bury(History(0, 0, 1), "unfinished")
 
 
 @given(HISTORIES, ALLOWED)
