@@ -6,6 +6,7 @@ is seen ready, whether a worker is idle then or not: one that becomes idle later
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from supervisor.keeper import breaking
@@ -73,3 +74,11 @@ def gathered_of(state: State, queue: str) -> tuple[Gathered, Rule] | None:
     rule = None if pool is None else state.batch_rule(pool)
     found = state.gathering.pools.get(pool, {}).get(queue) if pool else None
     return None if rule is None or found is None else (found, rule)
+
+
+def batches_due_ms(state: State) -> Iterator[int]:
+    """When each batch that waits is due, whether a worker is idle or not."""
+    for pool, queues in state.gathering.pools.items():
+        rule = state.batch_rule(pool)
+        if rule is not None:
+            yield from (due_at_ms(gathered, rule) for gathered in queues.values())
