@@ -130,6 +130,8 @@ def one(job):
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     toml = TOML + '[queues.others]\nhandler = "together:one"\n'
+    toml += '[queues.large]\nhandler = "together:run"\nbatch_size = 256\n'
+    toml += '[queues.keyed]\nhandler = "together:run"\nbatch_size = 9\nbatch_wait = "1ms"\nkey_concurrency = 1\n'
     with Daemon(tmp_path_factory.mktemp("batches"), toml, app={"together.py": APP}) as running:
         yield running
 
@@ -346,6 +348,17 @@ def test_a_poison_job_of_a_batch_is_found_and_dies_alone(daemon: Daemon, client:
     )
 
 
+def test_what_was_recorded_before_a_kill_counts_and_the_rest_is_charged_to_nobody(tmp_path: Path) -> None:
+    """Also where one is left: all had returned, and the last is no more to blame than the others."""
+    env = {"JOBSUP_FAILPOINTS": "worker.after_record=kill@9", "JOBSUP_FAILPOINT_DIR": str(tmp_path / "struck")}
+    with Daemon(tmp_path, TOML, app={"together.py": APP}, env=env) as daemon, daemon.client() as client:
+        ids = client.enqueue_many("q", filled())
+        found = ended(client, ids)
+        assert [job["state"] for job in found] == ["completed"] * 10
+        assert [(job["crashes"], job["interruptions"]) for job in found] == [(0, 0)] * 9 + [(0, 1)]
+        assert calls(daemon) == [ids, ids[9:]]
+
+
 def test_a_job_that_died_alone_once_and_fails_then_is_no_suspect_any_more(daemon: Daemon, client: Client[int]) -> None:
     ids = client.enqueue_many("q", filled({"all": "hold", "do": "value"}, "resumed"), max_attempts=2)
     os.kill(held(daemon), signal.SIGKILL)
@@ -406,13 +419,17 @@ def test_a_reload_changes_how_many_come_and_how_long_they_wait(tmp_path: Path) -
         assert [job["state"] for job in ended(client, client.enqueue_many("q", filled(size=9)))] == ["completed"] * 9
 
 
-def test_a_batch_of_large_jobs_ends_at_the_limit_of_a_message(tmp_path: Path) -> None:
-    toml = TOML.replace("batch_size = 10", "batch_size = 256").replace('"30s"', '"0ms"')
-    with Daemon(tmp_path, toml, app={"together.py": APP}) as daemon, daemon.client() as client:
-        payloads = [{"do": "attempt", "pad": "x" * size} for size in (10_000,) * 20 + (60_000,) * 4]
-        assert [job["result"] for job in ended(client, client.enqueue_many("q", payloads))] == [1] * 24
-        assert len(calls(daemon)) > 2
-        assert sum(map(len, calls(daemon))) == 24
+def test_a_batch_of_large_jobs_ends_at_the_limit_of_a_message(daemon: Daemon, client: Client[int]) -> None:
+    payloads = [{"do": "attempt", "pad": "x" * size} for size in (10_000,) * 20 + (60_000,) * 4]
+    assert [job["result"] for job in ended(client, client.enqueue_many("large", payloads))] == [1] * 24
+    assert len(calls(daemon)) > 2
+    assert sum(map(len, calls(daemon))) == 24
+
+
+def test_the_largest_batch_there_is(daemon: Daemon, client: Client[int]) -> None:
+    ids = client.enqueue_many("large", ["value"] * 300)
+    ended(client, ids)
+    assert calls(daemon) == [ids[:256], ids[256:]]
 
 
 def test_queues_of_a_pattern_and_of_a_pool_gather_by_themselves(tmp_path: Path) -> None:
@@ -429,10 +446,8 @@ def test_queues_of_a_pattern_and_of_a_pool_gather_by_themselves(tmp_path: Path) 
         assert calls(daemon) == [ids["t_2"], ids["b"], ids["t_1"], ids["a"]]
 
 
-def test_keys_and_limits_hold_within_a_batch(tmp_path: Path) -> None:
-    toml = TOML.replace('batch_wait = "30s"', 'batch_wait = "1ms"\nkey_concurrency = 1')
-    with Daemon(tmp_path, toml, app={"together.py": APP}) as daemon, daemon.client() as client:
-        ids = [client.enqueue("q", "value", key=key) for key in "aabbc"]
-        ended(client, ids)
-        key_of = dict(zip(ids, "aabbc", strict=True))
-        assert all(len({key_of[job] for job in call}) == len(call) for call in calls(daemon))
+def test_limits_of_keys_hold_within_a_batch(daemon: Daemon, client: Client[int]) -> None:
+    ids = [client.enqueue("keyed", "value", key=key) for key in "aabbc"]
+    ended(client, ids)
+    key_of = dict(zip(ids, "aabbc", strict=True))
+    assert all(len({key_of[job] for job in call}) == len(call) for call in calls(daemon))
