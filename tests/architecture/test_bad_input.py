@@ -135,6 +135,14 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             f"{UNUSABLE}[hangs_at_import]", f"{UNUSABLE}[hangs_unpreloaded]", f"{UNUSABLE}[hangs_deaf]",
         ),
         "handler not callable": (f"{UNUSABLE}[not_callable]",),
+        "outcomes that are not one for each job of a batch": (
+            "system/test_batches::test_what_says_nothing_about_each_job_fails_all_of_them",
+            "unit/test_batch_executor::test_what_says_nothing_about_each_job_is_a_failure_of_all",
+        ),
+        "entry of a batch that cannot be kept": (
+            "system/test_batches::test_each_job_of_a_batch_has_the_outcome_that_its_entry_says",
+            "unit/test_batch_executor::test_an_entry_that_fails_is_its_own_jobs_alone",
+        ),
         "result not JSON": (f"{RESULT}[not_json-InvalidResult-not JSON]",),
         "result too large": (
             f"{RESULT}[too_large-ResultTooLarge-max_result is 1024]",
@@ -193,6 +201,11 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "unknown keys": (f"{FILE}[unknown keys]", f"{FILE}[thousands of unknown keys]", START, RELOAD),
         "keys of later versions": (f"{FILE}[keys of later versions]", START, RELOAD),
         "two queues with one name": (f"{FILE}[two queues with one name]", START, RELOAD),
+        "batches that cannot be": (
+            "unit/test_config_batches::test_what_does_not_go_with_batches_is_named",
+            "unit/test_config_batches::test_it_is_not_inherited",
+            "unit/test_config_batches::test_where_a_pool_draws_it_stands_in_the_pool",
+        ),
         "scopes that cannot be": (
             "unit/test_config_scopes::test_absurd_names_are_refused",
             "unit/test_config_scopes::test_what_is_wrong_with_a_scope_is_said_in_the_main_file",
