@@ -2,8 +2,9 @@
 
     python -m benchmarks.batches [--jobs N] [--size N] [--rounds N] [--json]
 
-A real jobsupd with two workers and no-op handlers; the jobs are enqueued while the queue is paused, and the time runs from
-`resume` to the last completion. What batches are for is work that costs less together: this is what they cost by themselves.
+A real jobsupd with two workers and no-op handlers; the jobs are enqueued while the queue is paused, and the time runs
+from `resume` to the last completion. What batches are for is work that costs less together: this is what they cost by
+themselves.
 """
 
 from __future__ import annotations

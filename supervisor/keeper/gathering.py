@@ -51,7 +51,7 @@ def handed_out(work: Work, pool: str, queue: str, rule: Rule, *, alone: bool) ->
     Beside a job that had to run alone nobody else was taken: the others have waited since they came.
     """
     of_pool = work.state.gathering.pools[pool]
-    before = of_pool.pop(queue)
+    before = of_pool.pop(queue, Gathered(work.boot_ms, 0))
     ready = work.tx.waiting(queue)
     if not ready:
         return False

@@ -41,7 +41,7 @@ def explain(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
         reasons = [_of_code(state, found.queue, reason) for reason in reasons]
     elif found.state is JobState.QUEUED:
         gathers = of_batch(state, found.queue)
-        known = [*of_queue(state, found.queue), *gathers, *(without_turn(reasons) if gathers else reasons)]
+        known = [*of_queue(state, found.queue), *(without_turn(reasons) if gathers else reasons), *gathers]
         reasons = sorted(known, key=lambda reason: FIRST.index(reason.kind) if reason.kind in FIRST else len(FIRST))
         reasons = reasons or [of_workers(state, found.queue)]
     return shown(job_id, found, reasons)
@@ -99,10 +99,12 @@ def of_queue(state: State, queue: str) -> list[Reason]:
 
 
 def of_batch(state: State, queue: str) -> list[Reason]:
-    """Whether what is ready of a queue waits for more jobs of its batch."""
-    found = gathered_of(state, queue)
-    in_ms = due_at_ms(*found) - boot_ms() if found else 0
-    return [Reason("gathers", {"lacking": lacking(*found), "in_ms": in_ms})] if found and in_ms > 0 else []
+    """Whether what is ready of a queue waits for more jobs of its batch, and for no worker."""
+    found, pool = gathered_of(state, queue), state.pool_of(queue)
+    if found is None or pool is None or not any(slot.idle for slot in state.slots_of(pool)):
+        return []
+    in_ms = due_at_ms(*found) - boot_ms()
+    return [Reason("gathers", {"lacking": lacking(*found), "in_ms": in_ms})] if in_ms > 0 else []
 
 
 def without_turn(reasons: list[Reason]) -> list[Reason]:

@@ -110,17 +110,16 @@ class KeeperSlot:
         """Queue a committed lease for sending: in chunks of about a millisecond of work, or of a batch, by its rule."""
         if not self.out:
             self.quiet_since_ms = now_ms
+            self.batch = 0 if rule is None else len(lease.jobs)
         for job in lease.jobs:
             self.out[job.id] = (lease.token, len(job.payload))
             self.out_bytes += len(job.payload)
         self.solo = any(job.mark == SOLO for job in lease.jobs)
-        self.memory.batches = rule is not None
+        self.memory.batches |= rule is not None  # a worker stays what it is, whatever a reload says until it is gone
         if rule is None:
-            self.batch = 0
             jobs_max = max(1, min(CHUNK_JOBS_MAX, int(CHUNK_WORK_US / max(mean_us, 1.0))))
             self.unsent.extend(self._chunks(lease, queue, jobs_max))
         else:
-            self.batch = len(lease.jobs)
             self.unsent.extend(self._batches(lease, queue, rule))
         self.send()
 

@@ -135,6 +135,11 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             f"{UNUSABLE}[hangs_at_import]", f"{UNUSABLE}[hangs_unpreloaded]", f"{UNUSABLE}[hangs_deaf]",
         ),
         "handler not callable": (f"{UNUSABLE}[not_callable]",),
+        "result not JSON": (f"{RESULT}[not_json-InvalidResult-not JSON]",),
+        "result too large": (
+            f"{RESULT}[too_large-ResultTooLarge-max_result is 1024]",
+            "system/test_executors::test_a_command_that_prints_too_much_is_a_failure",
+        ),
         "outcomes that are not one for each job of a batch": (
             "system/test_batches::test_what_says_nothing_about_each_job_fails_all_of_them",
             "unit/test_batch_executor::test_what_says_nothing_about_each_job_is_a_failure_of_all",
@@ -142,11 +147,6 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "entry of a batch that cannot be kept": (
             "system/test_batches::test_each_job_of_a_batch_has_the_outcome_that_its_entry_says",
             "unit/test_batch_executor::test_an_entry_that_fails_is_its_own_jobs_alone",
-        ),
-        "result not JSON": (f"{RESULT}[not_json-InvalidResult-not JSON]",),
-        "result too large": (
-            f"{RESULT}[too_large-ResultTooLarge-max_result is 1024]",
-            "system/test_executors::test_a_command_that_prints_too_much_is_a_failure",
         ),
         "command missing": (f"{UNUSABLE}[missing_command]", f"{UNUSABLE}[missing_cwd]"),
         "command not executable": (f"{UNUSABLE}[not_executable]", f"{UNUSABLE}[a_folder]", MENDED),
