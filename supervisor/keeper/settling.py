@@ -195,12 +195,15 @@ def _settle_others(work: Work, slot: KeeperSlot, reports: Sequence[Report]) -> N
             work.stale(report.token, [report.id])
             continue
         work.ran(slot.pool, report.run_us // (slot.batch or 1), 1)
-        apply(work, facts[report.id], report)
+        apply(work, facts[report.id], report, together=slot.batch > 0)
         work.ended(slot, [report.id], report.token)
 
 
-def apply(work: Work, facts: Facts, report: Report) -> None:
-    """Write what the policy decides about one report. A cancelled job that did not complete is cancelled."""
+def apply(work: Work, facts: Facts, report: Report, *, together: bool = False) -> None:
+    """Write what the policy decides about one report. A cancelled job that did not complete is cancelled.
+
+    `together`: it ran in a queue of batches: who runs out of time there is run alone next, lest others do for it again.
+    """
     outcome = report.outcome
     if facts.cancel_at_ms is not None and not isinstance(outcome, Done):
         outcome = Cancel("cancelled by a client while it ran")
@@ -218,6 +221,8 @@ def apply(work: Work, facts: Facts, report: Report) -> None:
         write(work, facts, report.token, report.started_at_ms, held, None)
         return
     decision = policy.settle(facts.history, budgets_of(work, facts), outcome, work.now_ms, work.state.chance())
+    if together and isinstance(outcome, Failed) and outcome.kind == "timeout":
+        decision = policy.alone(decision)
     if isinstance(outcome, RateLimited) and isinstance(decision, policy.Later):
         work.tx.shut(facts.queue, facts.key if outcome.key_only else "", decision.due_at_ms)
     write(work, facts, report.token, report.started_at_ms, decision, error_of(outcome))

@@ -64,7 +64,8 @@ def judge_rest(work: Work, owner: int, slot: KeeperSlot | None, cells: list[Cell
         cell = running[job_id, token]
         started_at_ms = work.now_ms - max(0, work.boot_ms - cell.started_ms)
         shared = 1 if mark == SOLO else together[cell.number]  # whatever its memory says, it was leased alone
-        _charge(work, facts[job_id], token, started_at_ms, certificate, shared)
+        batches = slot is not None and slot.batch > 0
+        _charge(work, facts[job_id], token, started_at_ms, certificate, shared, batches=batches)
         if slot:
             work.ended(slot, [job_id], token)
     for lease in leases:
@@ -90,9 +91,12 @@ def _listed(ids: list[int]) -> str:
 
 
 def _charge(
-    work: Work, facts: Facts, token: int, started_at_ms: int, certificate: Certificate, shared: int
+    work: Work, facts: Facts, token: int, started_at_ms: int, certificate: Certificate, shared: int, *, batches: bool
 ) -> None:  # fmt: skip
-    """Charge a job that was running. `shared`: how many jobs were in the same call, itself included."""
+    """Charge a job that was running. `shared`: how many jobs were in the same call, itself included.
+
+    `batches`: in its queue there may be several.
+    """
     budgets = budgets_of(work, facts)
     charged = charge(certificate.cause, facts.id, certificate.jobs, alone=shared == 1)
     if facts.cancel_at_ms is not None:
@@ -111,6 +115,7 @@ def _charge(
                 decision, error = policy.after_outage(facts.history, budgets, work.now_ms), None
             else:
                 decision = policy.after_failure(facts.history, budgets, failed, work.now_ms, work.state.chance())
+                decision = policy.alone(decision) if batches else decision
         case Charge.CANCELLED:
             error = AttemptError("cancelled", "cancelled by a client while it ran")
             decision = policy.Withdraw("cancelled by a client while it ran")

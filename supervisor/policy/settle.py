@@ -168,6 +168,11 @@ def after_outage(history: History, budgets: Budgets, now_ms: int) -> Later | Bur
     return _later(history, budgets, now_ms)
 
 
+def alone(decision: Decision) -> Decision:
+    """The same decision about a job that ran out of time in a queue of batches: if it runs again, it runs alone."""
+    return decision._replace(solo=True) if isinstance(decision, Retry) else decision
+
+
 def _ruled(rule: Rule, history: History, charged: History, budgets: Budgets, now_ms: int) -> Later | Bury | Withdraw:
     """What a rule does that is no retry. A snooze is free, yet no way around `retry_for`."""
     if rule.action == on_error.DEAD:

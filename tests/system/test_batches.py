@@ -31,7 +31,7 @@ batch_wait = "30s"
 on_error = { "together.Wrong" = "dead" }
 """
 APP = """
-import ctypes, json, os, signal, time
+import json, os, signal, time
 from pathlib import Path
 from supervisor.job import Cancel, Dead, RateLimited, Retry, Snooze
 
@@ -67,7 +67,8 @@ def hold(jobs):
     return NotImplemented
 
 def deaf(jobs):
-    ctypes.PyDLL(None).sleep(60)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGTERM])
+    time.sleep(60)
 
 def raised(job):
     try:
@@ -328,6 +329,19 @@ def test_a_batch_that_hears_nothing_is_killed_and_all_of_it_is_charged(daemon: D
         assert (job["state"], job["failures"], job["crashes"], job["interruptions"]) == ("dead", 1, 0, 0)
         assert job["errors"][0]["kind"] == "timeout"
         assert "in deaf" in job["errors"][0]["traceback"]
+
+
+@pytest.mark.parametrize("how", ["sleep", "deaf"])
+def test_whoever_runs_out_of_time_does_so_alone_the_next_time(daemon: Daemon, client: Client[int], how: str) -> None:
+    late = {"all": how, "do": "value"}
+    ids = client.enqueue_many("q", filled("value", late, size=9), timeout="200ms", max_attempts=3)
+    ids.append(client.enqueue("q", "value", timeout="200ms", max_attempts=3))
+    found = ended(client, ids)
+    assert [job["state"] for job in found] == ["completed", "dead", *["completed"] * 8]
+    assert [job["failures"] for job in found] == [1, 3, *[1] * 8]
+    first, *alone = calls(daemon)
+    assert first == ids
+    assert [len(call) for call in alone] == [1] * 11
 
 
 def test_a_poison_job_of_a_batch_is_found_and_dies_alone(daemon: Daemon, client: Client[int]) -> None:

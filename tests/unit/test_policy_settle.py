@@ -26,6 +26,7 @@ from supervisor.policy.settle import (
     after_failure,
     after_interruption,
     after_outage,
+    alone,
     settle,
 )
 from supervisor.policy.tasks import Need
@@ -82,6 +83,12 @@ def test_a_crash_makes_a_suspect_and_then_a_dead_job(history: History, expected:
 def test_a_failure_while_the_breaker_is_not_closed_charges_nothing() -> None:
     assert after_outage(History(2), BUDGETS, 1_000) == Later(1_000)
     assert after_outage(History(2), BUDGETS._replace(deadline_ms=1_000), 1_000) == Bury(History(2), "deadline")
+
+
+def test_who_ran_out_of_time_in_a_queue_of_batches_runs_alone_if_it_runs_again() -> None:
+    assert alone(Retry(5, NEVER)) == Retry(5, NEVER, solo=True)
+    for decision in (Later(5), Bury(NEVER, "max_attempts"), Withdraw("x")):
+        assert alone(decision) == decision
 
 
 @pytest.mark.parametrize(
