@@ -20,7 +20,7 @@ GROUP = 1_000
 TIMEOUT_S = 300.0
 POLL_S = 0.005
 APP = {"noop.py": "def run(job):\n    return None\n\ndef together(jobs):\n    return [None] * len(jobs)\n"}
-SHARE_MIN = 0.5
+SHARE_MIN = 0.3
 """Of the plain queue's rate; the plain queue has its next jobs in hand while it runs others, a batch has not."""
 
 
