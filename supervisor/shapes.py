@@ -139,6 +139,15 @@ class DaemonStatus(TypedDict):
     wal_bytes: int
 
 
+class BatchStatus(TypedDict):
+    """How many jobs a handler takes at once, and what has gathered for its next call; `due_in_s` None: nothing."""
+
+    size: int
+    wait_s: float
+    gathered: int
+    due_in_s: float | None
+
+
 class QueueStatus(TypedDict):
     """A queue: how many of its jobs are in each state, and how its pool does."""
 
@@ -166,6 +175,7 @@ class QueueStatus(TypedDict):
     pull: bool | None
     consumers: int | None
     breaker: dict[str, Any] | None
+    batch: BatchStatus | None
     reranked: dict[str, Any] | None
 
 

@@ -53,5 +53,5 @@ def _queue(counts: Mapping[str, int], oldest_ms: int | None, now_ms: int) -> dic
     age_s = None if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000
     return jobs | {"oldest_queued_s": age_s, "workers": 0, "workers_min": None, "workers_max": None,
                    "workers_target": None, "scale_reason": None, "scale_source": None, "paused": False, "circuit": None,
-                   "reason": None, "detail": None, "preloaded": None, "orphaned": False, "breaker": None,
+                   "reason": None, "detail": None, "preloaded": None, "orphaned": False, "breaker": None, "batch": None,
                    "pull": None, "consumers": None}  # fmt: skip

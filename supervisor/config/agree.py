@@ -17,11 +17,11 @@ from supervisor.config.spec import Alerts, Daemon, Limit, Queue, Rate, Spec, is_
 from supervisor.policy.duration import show
 
 WORKERS_TOTAL_MAX = 2048
-HANDLER_ONLY = ("preload", "after_fork")
+HANDLER_ONLY = ("preload", "after_fork", "batch_size")
 COMMAND_ONLY = ("serve",)
 POOL_ONLY = (
-    "handler", "command", "serve", "workers", "boot_timeout", "restart", "pass_env", "env", "cwd", "user", "network",
-    "preload", "after_fork", "on_crash_loop", "recycle_jobs", "kill_grace", "scale",
+    "handler", "command", "serve", "batch_size", "batch_wait", "workers", "boot_timeout", "restart", "pass_env", "env",
+    "cwd", "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "kill_grace", "scale",
 )  # fmt: skip
 """Keys that mean nothing in a queue without workers of its own."""
 PULL_FOREIGN = (*POOL_ONLY, "demand")
@@ -138,7 +138,18 @@ def _what_runs(written: Mapping[str, Any]) -> Iterator[Conflict]:
         if _names_function(written.get("backoff")):
             yield ("backoff",), "names a function, which handlers only have; write a table or an array of durations"
     yield from _what_serves(written)
+    yield from _of_batches(written)
     yield from _rules_of_written(written)
+
+
+def _of_batches(written: Mapping[str, Any]) -> Iterator[Conflict]:
+    """Whether one function takes the jobs of a batch."""
+    handler = written.get("handler")
+    if "batch_size" in written and isinstance(handler, str) and ":" not in handler:
+        text = f"means that one function takes several jobs, and {printable(handler)} is a module of tasks"
+        yield ("batch_size",), f'{text}; write handler = "module:function", or remove it'
+    if "batch_wait" in written and "batch_size" not in written:
+        yield ("batch_wait",), "means something beside batch_size only; write batch_size = 100, or remove it"
 
 
 def _what_serves(written: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -199,6 +210,9 @@ def idle(queue: Queue) -> Iterator[Conflict]:
     if isinstance(queue.workers, int):
         text = "means something only between two numbers of workers; write workers = { min = 1, max = 8 }, or remove it"
         yield ("scale",), text
+    if queue.batch_size is not None:
+        text = "means nothing beside batch_size, which says how many jobs a worker is handed; keep one of them"
+        yield ("demand",), text
     if queue.max_size is None:
         yield ("when_full",), "means something for a queue that can be full; write max_size, or remove it"
     if not queue.ordered:

@@ -31,6 +31,7 @@ KEEPER_ONLY = frozenset(
         "throttle_ms",
         "debounce_ms",
         "demand",
+        "batch_wait_ms",
         "sources",
         "strict",
         "max_attempts",

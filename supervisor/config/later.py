@@ -19,7 +19,6 @@ SECTIONS = {
 DAEMON_KEYS = {"cluster": "several hosts", "host": "several hosts", "generations": "generations on reload"}
 QUEUE_KEYS = {
     "aliases": "tasks",
-    "batch": "batches",
     "max_rss": "recycling by memory",
     "schema": "payload schemas",
     "tasks": "tasks",

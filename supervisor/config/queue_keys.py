@@ -122,7 +122,8 @@ SCALE = Section(
 _LASTING = or_word("never", None, duration(1, EVER_MS))
 _TARGET = or_false(special.QUEUE_NAME)
 
-OWN_KEYS = ("handler", "command", "serve", "pull")
+BATCH_MAX = 256
+OWN_KEYS = ("handler", "command", "serve", "pull", "batch_size", "batch_wait")
 """Keys that say what a queue runs: they are its own, and not inherited."""
 
 QUEUE = Section(
@@ -146,6 +147,17 @@ QUEUE = Section(
             "pull",
             boolean(),
             "its jobs are fetched over the socket by consumers of any language, and no worker is started",
+        ),
+        "batch_size": Key(
+            "batch_size",
+            integer(2, BATCH_MAX),
+            "the handler takes a list of up to so many jobs, and each has an outcome of its own, see batches.md",
+            "not set: one job",
+        ),
+        "batch_wait": Key(
+            "batch_wait_ms",
+            duration(0, HOUR_MS),
+            "how long a batch that is not full waits for more jobs; 0ms: it is what waits already",
         ),
         "workers": Key(
             "workers",
@@ -282,8 +294,9 @@ TOP = {
 """The sections of which a file has one; beside them it has `[queues.NAME]`."""
 
 POOL_KEYS = (
-    "handler", "command", "serve", "workers", "timeout", "kill_grace", "boot_timeout", "restart", "pass_env", "env",
-    "cwd", "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs", "demand", "scale",
+    "handler", "command", "serve", "batch_size", "batch_wait", "workers", "timeout", "kill_grace", "boot_timeout",
+    "restart", "pass_env", "env", "cwd", "user", "network", "preload", "after_fork", "on_crash_loop", "recycle_jobs",
+    "demand", "scale",
 )  # fmt: skip
 """Keys of a queue that speak of its workers."""
 POOL = Section(

@@ -71,7 +71,8 @@ def _pool(pool: Queue) -> dict[str, Any]:
 
 def _foreign(queue: Queue) -> set[str]:
     """The keys that go with the other thing to run."""
-    return set(HANDLER_ONLY if queue.handler is None else ()) | set(COMMAND_ONLY if queue.command is None else ())
+    foreign = set(HANDLER_ONLY if queue.handler is None else ()) | set(COMMAND_ONLY if queue.command is None else ())
+    return foreign | set(() if queue.batch_size is not None else ("batch_wait",))
 
 
 def schedule_table(schedule: Schedule) -> dict[str, Any]:

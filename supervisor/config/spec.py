@@ -208,6 +208,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     command: tuple[str, ...] | None = None
     serve: bool = False
     pull: bool = False
+    batch_size: int | None = None
+    batch_wait_ms: int = 0
     workers: int | WorkerRange = 2
     scale: Scale = Scale()
     order: tuple[str, ...] = ("fifo",)

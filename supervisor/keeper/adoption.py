@@ -47,6 +47,7 @@ def _take_up(work: Work, slot: KeeperSlot, owner: Owner) -> int:
     """A worker that lives: settle what it finished meanwhile, and send the rest of its leases anew."""
     slot.owner, slot.pid, slot.start_time = owner.id, owner.pid, owner.start_time
     slot.phase = Phase.STARTED
+    slot.memory.batches = work.state.batch_rule(slot.pool) is not None
     slot.ring.resume(Position(owner.read_sequence, owner.read_offset))
     slot.serial = max(slot.memory.word(W_CLAIM), slot.memory.word(W_LIMIT)) // 65_536 + SERIALS_APART
     settle_to_end(work, slot)
@@ -68,9 +69,11 @@ def _take_up(work: Work, slot: KeeperSlot, owner: Owner) -> int:
 
 def _send_anew(work: Work, slot: KeeperSlot, leases: list[Lease]) -> None:
     """The worker skips what it has had under the same token."""
+    state = work.state
+    rule, mean_us = state.batch_rule(slot.pool), state.mean_us.get(slot.pool, 100.0)
     for lease in leases:
         slot.resent.add(lease.token)
-        slot.hand_out(lease, work.state.queue(lease.queue), work.state.mean_us.get(slot.pool, 100.0), work.boot_ms)
+        slot.hand_out(lease, state.queue(lease.queue), mean_us, work.boot_ms, rule)
 
 
 def bury_owner(work: Work, owner: Owner) -> None:
@@ -113,6 +116,7 @@ def _find(state: State, owner: Owner) -> KeeperSlot | None:
         return None
     slot.owner, slot.pid = owner.id, owner.pid
     slot.ring.resume(Position(owner.read_sequence, owner.read_offset))
+    slot.memory.batches = state.batch_rule(owner.pool) is not None
     return slot
 
 

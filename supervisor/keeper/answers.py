@@ -9,9 +9,11 @@ from typing import Any
 from supervisor.config.spec import is_pattern
 from supervisor.job import State as JobState
 from supervisor.keeper.alerting import Alerting
+from supervisor.keeper.gathering import gathered_of
 from supervisor.keeper.outboxes import Outboxes
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.state import State
+from supervisor.policy.batch import due_at_ms
 from supervisor.store import breaker_view
 from supervisor.store.reader import Reader, instant
 from supervisor.unix.clock import boot_ms, wall_ms
@@ -138,6 +140,22 @@ def _queue(
         "orphaned": orphaned,
         "pull": _pulled(state, name),
         "breaker": breaker,
+        "batch": _batch(state, name, served_by),
+    }
+
+
+def _batch(state: State, name: str, pool: str | None) -> dict[str, Any] | None:
+    """How many jobs of a queue its handler takes at once, and what has gathered for the next call; None: one by one."""
+    rule = state.batch_rule(pool) if pool else None
+    if rule is None:
+        return None
+    found = gathered_of(state, name)
+    in_ms = due_at_ms(*found) - boot_ms() if found else None
+    return {
+        "size": rule.size,
+        "wait_s": rule.wait_ms / 1000,
+        "gathered": min(found[0].ready, rule.size) if found else 0,
+        "due_in_s": None if in_ms is None else max(0, in_ms) / 1000,
     }
 
 

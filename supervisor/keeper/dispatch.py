@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from supervisor.config.spec import Demand
-from supervisor.keeper import breaking, expiring, parking, sources
+from supervisor.keeper import breaking, expiring, gathering, parking, sources
 from supervisor.keeper.recall import QUIET_MS
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.sources import Drawn
-from supervisor.keeper.state import OUT_BYTES_MAX, State
+from supervisor.keeper.state import NO_DEMAND, OUT_BYTES_MAX, State
 from supervisor.keeper.work import LEASE_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
+from supervisor.policy.batch import Rule
 from supervisor.store.protocol import SOLO, Lease
 
 LEASE_JOBS_MAX = 256
@@ -34,6 +35,7 @@ def lease_out(work: Work) -> None:
     """
     state = work.state
     state.wants_lease = False
+    state.gathering.at_ms = None
     pools = list(state.workplaces)
     first = pools.index(state.lease_first) if state.lease_first in pools else 0
     turns = pools[first:] + pools[:first]
@@ -46,6 +48,9 @@ def lease_out(work: Work) -> None:
 
 def _lease_pool(work: Work, pool: str) -> bool:
     """Lease from the pool's queues as their turns come; False if the pass has no time for all of them."""
+    rule = work.state.batch_rule(pool)
+    if rule is not None:
+        return _lease_batches(work, pool, rule)
     if work.state.tasks.apart.get(pool):
         rooms = rooms_of(work, pool, work.state.workplaces[pool].demand)
         parking.take_apart(work, pool, sum(room.jobs for room in rooms))
@@ -84,6 +89,43 @@ def _lease_queue(work: Work, pool: str, drawn: Drawn) -> bool | None:
     return bool(rooms)
 
 
+def _lease_batches(work: Work, pool: str, rule: Rule) -> bool:
+    """Lease one batch to each idle worker, of queues whose batch is due; False if the pass has no time for all of them.
+
+    No worker is given one ahead: what is in its hands alone is charged if it dies, and others may fill the next batch.
+    """
+    passed = gathering.gather(work, pool, rule)
+    rooms = rooms_of(work, pool, NO_DEMAND, idle=True)
+    waiting = set(passed)
+    while rooms and (drawn := sources.draw(work, pool, breaking.halted(work) | passed)) is not None:
+        lease = _lease_batch(work, rooms[-1], drawn.queue, rule)
+        if lease is None:
+            passed.add(drawn.queue)
+            continue
+        rooms.pop()
+        sources.charge(work, pool, drawn, len(lease.jobs))
+        if gathering.handed_out(work, pool, drawn.queue, rule, alone=_alone(lease)):
+            passed.add(drawn.queue)
+            waiting.add(drawn.queue)
+        if work.late(LEASE_UNTIL_US):
+            return False
+    if rooms:
+        gathering.note_next(work, pool, waiting, rule)
+    return True
+
+
+def _lease_batch(work: Work, room: Room, queue: str, rule: Rule) -> Lease | None:
+    """Lease what can be had of a queue for one call, and send it once that is committed; None if it has nothing."""
+    allowed = breaking.jobs_allowed(work, queue)
+    jobs = rule.size if allowed is None else min(allowed, rule.size)
+    lease = work.tx.lease(queue, room.slot.owner, jobs, room.payload_bytes)
+    if lease is None:
+        work.state.wants_lease |= work.tx.gave_up
+    else:
+        hand_out(work, room.slot, lease)
+    return lease
+
+
 def rooms_of(work: Work, pool: str, demand: Demand, *, idle: bool = False) -> list[Room]:
     """Workers that should be given more: those that hold at most half of their share, and are not stuck.
 
@@ -120,7 +162,8 @@ def hand_out(work: Work, slot: KeeperSlot, lease: Lease) -> None:
 
     def effect() -> None:
         hit("keeper.after_lease")
-        slot.hand_out(lease, state.queue(lease.queue), state.mean_us.get(slot.pool, float("inf")), work.boot_ms)
+        mean_us = state.mean_us.get(slot.pool, float("inf"))
+        slot.hand_out(lease, state.queue(lease.queue), mean_us, work.boot_ms, state.batch_rule(slot.pool))
         hit("keeper.after_chunk")
 
     work.afterwards(effect)

@@ -109,9 +109,9 @@ class Loads:
         passed_us = (now_ms - meter.told_at_ms) * 1000
         fresh = meter.told is None or meter.told is NOTHING or not passed_us
         work = float(len(slots)) if fresh else max(0.0, (meter.work_us - before_us) / passed_us)
-        begun = sum(len(slot.out) for slot in slots) - len(slots)
+        unbegun = sum(slot.unbegun for slot in slots)
         idle = sum(slot.idle for slot in state.slots_of(pool))
-        return PoolLoad(meter.ready + begun, len(slots), _mean_ms(state.mean_us.get(pool), ages_us), work, idle)
+        return PoolLoad(meter.ready + unbegun, len(slots), _mean_ms(state.mean_us.get(pool), ages_us), work, idle)
 
 
 def _age_us(slot: KeeperSlot, now_ms: int) -> int:

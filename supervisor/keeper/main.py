@@ -245,7 +245,7 @@ class Keeper:
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]
         times += [at + GATHER_MS for at in state.rung.values()]
         due = [state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, state.loads.next_ms]
-        due += [state.tasks.unblock_at_ms, state.lending.next_ms]
+        due += [state.tasks.unblock_at_ms, state.lending.next_ms, state.gather_at_ms]
         due += [self.alerting.next_ms(boot_ms()), state.timetable.wake_ms(leasing=state.leasing)]
         due += [pending.until_ms for pending, _ in state.unfit]
         for at in (*due, self.server.next_deadline_ms(), self.service.waits.next_ms):
@@ -275,7 +275,7 @@ class Keeper:
         schedules_ms = state.timetable.wake_ms(leasing=state.leasing)
         due = (
             state.flush_at_ms, state.recall_at_ms, state.withdraw_at_ms, state.standstill.at_ms, schedules_ms,
-            state.tasks.unblock_at_ms, state.lending.deadline_ms,
+            state.tasks.unblock_at_ms, state.lending.deadline_ms, state.gather_at_ms,
         )  # fmt: skip
         if any(at is not None and now_ms >= at for at in due):
             return True

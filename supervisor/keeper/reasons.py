@@ -7,14 +7,19 @@ from typing import Any
 from supervisor.config.names import short_name
 from supervisor.config.spec import Spec
 from supervisor.job import State as JobState
+from supervisor.keeper.gathering import gathered_of
 from supervisor.keeper.state import State
+from supervisor.policy.batch import due_at_ms, lacking
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.reason import Reason
 from supervisor.policy.tasks import meets, need_of
 from supervisor.store import breaker_view
 from supervisor.store.explain import Explained
 from supervisor.store.reader import Reader, instant
-from supervisor.unix.clock import wall_ms
+from supervisor.unix.clock import boot_ms, wall_ms
+
+TURNS = ("behind", "behind_lanes")
+"""Reasons which say that others come first."""
 
 FIRST = ("orphaned", "store", "paused", "stopping", "breaker", "circuit", "no_worker")
 """Reasons that come before all others: while one of them holds, nothing else matters."""
@@ -35,7 +40,8 @@ def explain(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
     elif found.state is JobState.BLOCKED:
         reasons = [_of_code(state, found.queue, reason) for reason in reasons]
     elif found.state is JobState.QUEUED:
-        known = [*of_queue(state, found.queue), *reasons]
+        gathers = of_batch(state, found.queue)
+        known = [*of_queue(state, found.queue), *(without_turn(reasons) if gathers else reasons), *gathers]
         reasons = sorted(known, key=lambda reason: FIRST.index(reason.kind) if reason.kind in FIRST else len(FIRST))
         reasons = reasons or [of_workers(state, found.queue)]
     return shown(job_id, found, reasons)
@@ -92,6 +98,20 @@ def of_queue(state: State, queue: str) -> list[Reason]:
     return found
 
 
+def of_batch(state: State, queue: str) -> list[Reason]:
+    """Whether what is ready of a queue waits for more jobs of its batch, and for no worker."""
+    found, pool = gathered_of(state, queue), state.pool_of(queue)
+    if found is None or pool is None or not any(slot.idle for slot in state.slots_of(pool)):
+        return []
+    in_ms = due_at_ms(*found) - boot_ms()
+    return [Reason("gathers", {"lacking": lacking(*found), "in_ms": in_ms})] if in_ms > 0 else []
+
+
+def without_turn(reasons: list[Reason]) -> list[Reason]:
+    """The reasons that keep a job out of a batch; whoever else comes first of the queue is in it as well."""
+    return [reason for reason in reasons if reason.kind not in TURNS]
+
+
 def of_workers(state: State, queue: str) -> Reason:
     """Nothing keeps the job waiting: its turn comes when a worker has room."""
     if state.queue(queue).pull and not any(fetch.request.queue == queue for fetch in state.lending.fetches()):
@@ -106,9 +126,15 @@ def of_workers(state: State, queue: str) -> Reason:
 def _running(state: State, job_id: int, leased: Reason) -> Reason:
     """Whether a worker has begun it, by what the slots say."""
     for slot in state.slots.values():
-        if any(cell.id == job_id for cell in slot.memory.cells()):
-            return Reason("running", leased.facts)
+        cells = slot.memory.cells()
+        if any(cell.id == job_id for cell in cells):
+            alone = len(cells) == 1
+            return Reason("running", leased.facts) if alone else _in_batch(leased, len(cells))
     return leased
+
+
+def _in_batch(leased: Reason, jobs: int) -> Reason:
+    return Reason("running_batch", {**leased.facts, "jobs": jobs})
 
 
 def shown(job_id: int, found: Explained, reasons: list[Reason]) -> dict[str, Any]:

@@ -43,9 +43,10 @@ def stuck_slots(state: State, now_ms: int, waiting: dict[str, bool]) -> list[Kee
         for slot in slots:
             if slot.pinged or not slot.out:
                 continue
-            at_ms = slot.quiet_since_ms + (QUIET_MS if len(slot.out) > 1 else UNTAKEN_MS)
+            at_once = len(slot.out) == 1 or slot.batch > 0  # it runs all that it has, or has not taken it
+            at_ms = slot.quiet_since_ms + (UNTAKEN_MS if at_once else QUIET_MS)
             if at_ms <= now_ms:
-                if len(slot.out) == 1 and slot.memory.cells():
+                if at_once and len(slot.memory.cells()) >= len(slot.out):
                     continue
                 found.append(slot)
                 at_ms = now_ms + QUIET_MS  # should the caller only ask: then its jobs must not be forgotten

@@ -143,7 +143,7 @@ def settle_records(work: Work, slot: KeeperSlot, records: Sequence[Record]) -> N
             breaking.completed(work, lease.queue, [done.id for done in dones if done.id not in gone])
     counted = sum(map(len, plain.values()))
     if counted:
-        work.ran(slot.pool, run_us, counted)
+        work.ran(slot.pool, run_us // (slot.batch or 1), counted)  # a batch has run once, for all of its jobs
     if others:
         _settle_others(work, slot, others)
 
@@ -195,13 +195,16 @@ def _settle_others(work: Work, slot: KeeperSlot, reports: Sequence[Report]) -> N
         if report.id not in facts or lease is None or report.id not in lease.jobs or lease.owner != slot.owner:
             work.stale(report.token, [report.id])
             continue
-        work.ran(slot.pool, report.run_us, 1)
-        apply(work, facts[report.id], report)
+        work.ran(slot.pool, report.run_us // (slot.batch or 1), 1)
+        apply(work, facts[report.id], report, together=slot.batch > 0)
         work.ended(slot, [report.id], report.token)
 
 
-def apply(work: Work, facts: Facts, report: Report) -> None:
-    """Write what the policy decides about one report. A cancelled job that did not complete is cancelled."""
+def apply(work: Work, facts: Facts, report: Report, *, together: bool = False) -> None:
+    """Write what the policy decides about one report. A cancelled job that did not complete is cancelled.
+
+    `together`: it ran in a queue of batches: who runs out of time there is run alone next, lest others do for it again.
+    """
     outcome = report.outcome
     if facts.cancel_at_ms is not None and not isinstance(outcome, Done):
         outcome = Cancel("cancelled by a client while it ran")
@@ -219,6 +222,8 @@ def apply(work: Work, facts: Facts, report: Report) -> None:
         write(work, facts, report.token, report.started_at_ms, held, None)
         return
     decision = policy.settle(facts.history, budgets_of(work, facts), outcome, work.now_ms, work.state.chance())
+    if together and isinstance(outcome, Failed) and outcome.kind == "timeout":
+        decision = policy.alone(decision)
     if isinstance(outcome, RateLimited) and isinstance(decision, policy.Later):
         work.tx.shut(facts.queue, facts.key if outcome.key_only else "", decision.due_at_ms)
     write(work, facts, report.token, report.started_at_ms, decision, error_of(outcome))
@@ -248,8 +253,8 @@ def write(
             tx.reschedule(token, job_id, due_at_ms, facts.history, None, solo=facts.history.crashes > 0)
             _note_started(work, facts)
             work.snoozed(facts, due_at_ms, error)
-        case policy.Release(history):
-            tx.interrupt(token, job_id, history, error or AttemptError("interrupted", "interrupted"))
+        case policy.Release(history, solo):
+            tx.interrupt(token, job_id, history, error or AttemptError("interrupted", "interrupted"), solo=solo)
         case policy.Bury(history, reason):
             tx.finish(token, job_id, State.DEAD, started_at_ms, reason, history, error)
             work.buried(facts, error, reason)

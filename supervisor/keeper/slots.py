@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from supervisor.config.spec import Queue
+from supervisor.policy.batch import Rule, limit_of
 from supervisor.store.protocol import SOLO, Lease, LeasedJob
 from supervisor.unix.chunk import (
     CHUNK_BYTES_MAX,
@@ -24,6 +25,7 @@ from supervisor.unix.chunk import (
     encode_chunk,
     payload_file,
 )
+from supervisor.unix.clock import wall_ms
 from supervisor.unix.memory import MemoryFile
 from supervisor.unix.ring import Position, RingReader
 from supervisor.unix.slot import open_directory, open_memory, write_file
@@ -80,6 +82,8 @@ class KeeperSlot:
         self.out: dict[int, tuple[int, int]] = {}
         self.out_bytes = 0
         self.solo = False
+        self.batch = 0
+        """How many jobs its worker was handed to be run in one call; 0: they are run one by one."""
         self.serial = 0
         self.unsent: deque[Chunk] = deque()
         self.quiet_since_ms = 0
@@ -97,19 +101,39 @@ class KeeperSlot:
         """Whether the worker could take a job and has none."""
         return self.phase is Phase.READY and not self.out and not self.pinged
 
-    def hand_out(self, lease: Lease, queue: Queue, mean_us: float, now_ms: int) -> None:
-        """Queue a committed lease for sending, in chunks of about a millisecond of work."""
+    @property
+    def unbegun(self) -> int:
+        """How many jobs wait in its worker's hands for the one that it runs; those of a batch wait for nothing."""
+        return 0 if self.batch or not self.out else len(self.out) - 1
+
+    def hand_out(self, lease: Lease, queue: Queue, mean_us: float, now_ms: int, rule: Rule | None = None) -> None:
+        """Queue a committed lease for sending: in chunks of about a millisecond of work, or of a batch, by its rule."""
         if not self.out:
             self.quiet_since_ms = now_ms
+            self.batch = 0 if rule is None else len(lease.jobs)
         for job in lease.jobs:
             self.out[job.id] = (lease.token, len(job.payload))
             self.out_bytes += len(job.payload)
         self.solo = any(job.mark == SOLO for job in lease.jobs)
-        self.unsent.extend(self._chunks(lease, queue, mean_us))
+        self.memory.batches |= rule is not None  # a worker stays what it is, whatever a reload says until it is gone
+        if rule is None:
+            jobs_max = max(1, min(CHUNK_JOBS_MAX, int(CHUNK_WORK_US / max(mean_us, 1.0))))
+            self.unsent.extend(self._chunks(lease, queue, jobs_max))
+        else:
+            self.unsent.extend(self._batches(lease, queue, rule))
         self.send()
 
-    def _chunks(self, lease: Lease, queue: Queue, mean_us: float) -> list[Chunk]:
-        jobs_max = max(1, min(CHUNK_JOBS_MAX, int(CHUNK_WORK_US / max(mean_us, 1.0))))
+    def _batches(self, lease: Lease, queue: Queue, rule: Rule) -> list[Chunk]:
+        """One chunk for each call: jobs of one time limit together, as far as they fit into one message."""
+        together: dict[tuple[int, int], list[LeasedJob]] = {}
+        now_ms = wall_ms()
+        for job in lease.jobs:
+            options = msgspec.json.decode(job.options) if job.options else {}
+            together.setdefault(limit_of(options, queue.timeout_ms, now_ms), []).append(job)
+        shares = sorted(together.values(), key=len, reverse=True)
+        return [chunk for jobs in shares for chunk in self._chunks(lease._replace(jobs=jobs), queue, rule.size)]
+
+    def _chunks(self, lease: Lease, queue: Queue, jobs_max: int) -> list[Chunk]:
         chunks: list[Chunk] = []
         sending: list[ChunkJob] = []
         size, max_attempts = 0, queue.max_attempts
@@ -243,7 +267,7 @@ def _weight(sent: ChunkJob, job: LeasedJob) -> int:
 def extra_of(job: LeasedJob, drawn: dict[str, object] | None = None) -> dict[str, object] | None:
     """What most jobs do not have, for a chunk; `drawn` is what its queue says where the pool has another name."""
     few = job.options is None and not job.priority and job.due_at_ms is None and job.previous_error is None
-    if few and not job.key and drawn is None:
+    if few and not job.key and drawn is None and job.own_bytes is None:
         return None
     extra: dict[str, object] = dict(drawn or ())
     if job.options:

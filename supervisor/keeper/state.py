@@ -19,6 +19,7 @@ from supervisor.keeper.published import Tasks
 from supervisor.keeper.slots import KeeperSlot, Phase
 from supervisor.keeper.timetable import Timetable
 from supervisor.observe.log import Log
+from supervisor.policy.batch import Gathered, Rule
 from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import Discipline
 from supervisor.store.sqlite.store import SqliteStore
@@ -60,6 +61,18 @@ class Overdue:
     def __init__(self) -> None:
         self.waiting = 0
         self.behind = False
+
+
+class Gathering:
+    """What waits in queues of batches for more jobs, by pool and queue: a cache that a new keeper begins anew.
+
+    `at_ms`: when the first batch that an idle worker could have is due. `patient`: whether batches wait at all.
+    """
+
+    def __init__(self) -> None:
+        self.pools: dict[str, dict[str, Gathered]] = {}
+        self.at_ms: int | None = None
+        self.patient = True
 
 
 class State:
@@ -110,7 +123,7 @@ class State:
         self.overdue = Overdue()
         self.lending = Lending()
         self.timetable = Timetable()
-        self.tasks = Tasks()
+        self.gathering, self.tasks = Gathering(), Tasks()
         self.wants_lease = True
         self.lease_first: str | None = None
         self.use(spec)
@@ -134,6 +147,7 @@ class State:
         self.store.govern(self.discipline)
         self.room_made = True  # whoever waits for room is looked at by the new rules
         self.wants_lease = True
+        self.gathering.pools.clear()
         self.tasks.look_again()  # a queue may run something else now
 
     def queue(self, name: str) -> Queue:
@@ -159,6 +173,16 @@ class State:
         """How many jobs of a queue a worker is handed at once: as the queue says, else as its pool does."""
         own = self.queue(queue).demand
         return own if own != NO_DEMAND else self.workplaces[pool].demand
+
+    def batch_rule(self, pool: str) -> Rule | None:
+        """How many jobs a worker of a pool takes in one call, and how long it waits for them; None: one by one."""
+        table = self.workplaces.get(pool)
+        return None if table is None or table.batch_size is None else Rule(table.batch_size, table.batch_wait_ms)
+
+    @property
+    def gather_at_ms(self) -> int | None:
+        """When a batch is due for an idle worker, however few jobs have come; None: none waits, or none is leased."""
+        return self.gathering.at_ms if self.leasing else None
 
     def add_slot(self, slot: KeeperSlot) -> None:
         """Keep an open slot, until `drop_slot`."""

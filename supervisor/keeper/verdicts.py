@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from supervisor.job import Failed
@@ -14,9 +16,11 @@ from supervisor.observe.failpoint import hit
 from supervisor.policy import settle as policy
 from supervisor.policy.on_error import CRASH
 from supervisor.policy.verdict import Charge, charge
-from supervisor.store.protocol import AttemptError, Facts
+from supervisor.store.protocol import SOLO, AttemptError, Facts
 from supervisor.unix.memory import Cell
 from supervisor.wire.control import Answered, Certificate, Link, SlotClosed
+
+NAMED_MAX = 10
 
 
 def give_verdict(work: Work, certificate: Certificate, certifier: Link) -> None:
@@ -47,20 +51,28 @@ def judge_rest(work: Work, owner: int, slot: KeeperSlot | None, cells: list[Cell
     `slot` is None where its memory is gone.
     """
     running = {(cell.id, cell.token): cell for cell in cells}
+    together = Counter(cell.number for cell in cells)
     leases = [lease for lease in work.tx.open_leases().values() if lease.owner == owner]
-    suspects = [(lease.token, job_id) for lease in leases for job_id in lease.jobs if (job_id, lease.token) in running]
-    facts = work.tx.facts({job_id for _, job_id in suspects})
-    for token, job_id in suspects:
+    suspects = [
+        (lease.token, job_id, held.mark)
+        for lease in leases
+        for job_id, held in lease.jobs.items()
+        if (job_id, lease.token) in running
+    ]
+    facts = work.tx.facts({job_id for _, job_id, _ in suspects})
+    for token, job_id, mark in suspects:
         cell = running[job_id, token]
         started_at_ms = work.now_ms - max(0, work.boot_ms - cell.started_ms)
-        _charge(work, facts[job_id], token, started_at_ms, certificate)
+        shared = 1 if mark == SOLO else together[cell.number]  # whatever its memory says, it was leased alone
+        batches = slot is not None and slot.batch > 0
+        _charge(work, facts[job_id], token, started_at_ms, certificate, shared, batches=batches)
         if slot:
             work.ended(slot, [job_id], token)
     for lease in leases:
         released = give_back(work, lease.token, list(lease.jobs))
         if slot:
             work.ended(slot, released, lease.token)
-    charged = ", ".join(f"job {job_id}" for _, job_id in suspects) or "no job was running"
+    charged = _listed([job_id for _, job_id, _ in suspects]) or "no job was running"
     expected = certificate.cause == "stop" and not suspects
     work.afterwards(
         lambda: work.state.log.emit(
@@ -73,9 +85,20 @@ def judge_rest(work: Work, owner: int, slot: KeeperSlot | None, cells: list[Cell
     )
 
 
-def _charge(work: Work, facts: Facts, token: int, started_at_ms: int, certificate: Certificate) -> None:
+def _listed(ids: list[int]) -> str:
+    named = ", ".join(f"job {job_id}" for job_id in ids[:NAMED_MAX])
+    return named + (f" and {len(ids) - NAMED_MAX} more" if len(ids) > NAMED_MAX else "")
+
+
+def _charge(
+    work: Work, facts: Facts, token: int, started_at_ms: int, certificate: Certificate, shared: int, *, batches: bool
+) -> None:  # fmt: skip
+    """Charge a job that was running. `shared`: how many jobs were in the same call, itself included.
+
+    `batches`: in its queue there may be several.
+    """
     budgets = budgets_of(work, facts)
-    charged = charge(certificate.cause, facts.id, certificate.jobs)
+    charged = charge(certificate.cause, facts.id, certificate.jobs, alone=shared == 1)
     if facts.cancel_at_ms is not None:
         charged = Charge.CANCELLED
     decision: policy.Decision
@@ -92,9 +115,13 @@ def _charge(work: Work, facts: Facts, token: int, started_at_ms: int, certificat
                 decision, error = policy.after_outage(facts.history, budgets, work.now_ms), None
             else:
                 decision = policy.after_failure(facts.history, budgets, failed, work.now_ms, work.state.chance())
+                decision = policy.alone(decision) if batches else decision
         case Charge.CANCELLED:
             error = AttemptError("cancelled", "cancelled by a client while it ran")
             decision = policy.Withdraw("cancelled by a client while it ran")
+        case Charge.SUSPICION:
+            error = suspicion_error(certificate, shared)
+            decision = policy.after_interruption(facts.history, budgets, solo=True)
         case Charge.INTERRUPTION:
             error = AttemptError("interrupted", f"interrupted: {_why(certificate)}")
             decision = policy.after_interruption(facts.history, budgets)
@@ -103,6 +130,22 @@ def _charge(work: Work, facts: Facts, token: int, started_at_ms: int, certificat
 
 def crash_error(certificate: Certificate) -> AttemptError:
     """What is kept of a crash: how the worker died, what it had used, and what it said last."""
+    return AttemptError("crash", f"the worker {_ended(certificate)} while it ran this job", _remains(certificate))
+
+
+def suspicion_error(certificate: Certificate, shared: int) -> AttemptError:
+    """The same of a death that nobody knows the culprit of."""
+    how = f"the worker {_ended(certificate)} while it ran this job and {shared - 1} more in one call"
+    return AttemptError("interrupted", f"{how}; it runs alone from now on", _remains(certificate))
+
+
+def _ended(certificate: Certificate) -> str:
+    if certificate.signal is not None:
+        return f"was killed by signal {certificate.signal}"
+    return f"exited with status {certificate.exit_code}"
+
+
+def _remains(certificate: Certificate) -> bytes:
     detail = {
         "signal": certificate.signal,
         "exit_code": certificate.exit_code,
@@ -113,12 +156,7 @@ def crash_error(certificate: Certificate) -> AttemptError:
         "last_output": certificate.last_output,
         "traceback": certificate.stacks,
     }
-    how = (
-        f"was killed by signal {certificate.signal}"
-        if certificate.signal is not None
-        else f"exited with status {certificate.exit_code}"
-    )
-    return AttemptError("crash", f"the worker {how} while it ran this job", msgspec.json.encode(detail))
+    return msgspec.json.encode(detail)
 
 
 def _with_stacks(error: AttemptError | None, certificate: Certificate) -> AttemptError:

@@ -102,6 +102,14 @@ def _limit(facts: Mapping[str, Any]) -> str:
     return f"{said} (key {facts['key']})" if facts["key"] and kind != "key" else said
 
 
+def _gathers(facts: Mapping[str, Any]) -> str:
+    return f"it waits up to {_soon(facts)} for {_more(facts['lacking'])} of its batch"
+
+
+def _more(count: int) -> str:
+    return "1 more job" if count == 1 else f"{count:,} more jobs"
+
+
 def _rate(facts: Mapping[str, Any]) -> str:
     until = f"the next may begin in {_soon(facts)}"
     return f"{_limit(facts)} lets {facts['limit']} begin in {show(facts['period_ms'])}; {until}"
@@ -112,6 +120,10 @@ def _count(count: int, more: bool) -> str:
     return f"more than {jobs}" if more else jobs
 
 
+def _others(count: int) -> str:
+    return "1 other job" if count == 1 else f"{count} others"
+
+
 def _come(count: int) -> str:
     return "comes" if count == 1 else "come"
 
@@ -119,6 +131,8 @@ def _come(count: int) -> str:
 SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "final": _final,
     "running": lambda f: f"it is running (lease {f['token']})",
+    "running_batch": lambda f: f"it is running in one call with {_others(f['jobs'] - 1)} (lease {f['token']})",
+    "gathers": _gathers,
     "consumer": lambda f: f"consumer {f['consumer']} has it for another {_soon(f)} (lease {f['token']})",
     "no_consumer": lambda f: f"no consumer is asking for jobs of queue {f['queue']}",
     "handed_out": lambda f: f"a worker has it and has not begun it (lease {f['token']})",

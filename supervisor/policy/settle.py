@@ -69,9 +69,10 @@ class Later(NamedTuple):
 
 
 class Release(NamedTuple):
-    """The job goes back to its place in the queue; an interruption is counted."""
+    """The job goes back to its place in the queue; an interruption is counted. `solo`: it is leased alone then."""
 
     history: History
+    solo: bool = False
 
 
 class Bury(NamedTuple):
@@ -151,17 +152,25 @@ def after_crash(history: History, budgets: Budgets, now_ms: int, chance: float) 
     return _again(charged, budgets, due_at_ms, solo=True)
 
 
-def after_interruption(history: History, budgets: Budgets) -> Release | Bury:
-    """We ended the run: the attempt is given back, but not for ever."""
+def after_interruption(history: History, budgets: Budgets, *, solo: bool = False) -> Release | Bury:
+    """We ended the run: the attempt is given back, but not for ever.
+
+    `solo`: its worker died by itself, in a call with other jobs: the next death shall name the culprit.
+    """
     charged = history._replace(interruptions=history.interruptions + 1)
     if charged.interruptions > budgets.max_interruptions:
         return Bury(charged, "unfinished")
-    return Release(charged)
+    return Release(charged, solo)
 
 
 def after_outage(history: History, budgets: Budgets, now_ms: int) -> Later | Bury:
     """A failure while the breaker of the queue was not closed: nothing is charged, the job waits anew."""
     return _later(history, budgets, now_ms)
+
+
+def alone(decision: Decision) -> Decision:
+    """The same decision about a job that ran out of time in a queue of batches: if it runs again, it runs alone."""
+    return decision._replace(solo=True) if isinstance(decision, Retry) else decision
 
 
 def _ruled(rule: Rule, history: History, charged: History, budgets: Budgets, now_ms: int) -> Later | Bury | Withdraw:

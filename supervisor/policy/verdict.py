@@ -12,6 +12,8 @@ class Charge(StrEnum):
     FAILURE = "failure"
     CRASH = "crash"
     INTERRUPTION = "interruption"
+    SUSPICION = "suspicion"
+    """It may be the fault of this job, or of another one of its call: an interruption, and it runs alone next."""
     CANCELLED = "cancelled"
 
 
@@ -25,13 +27,15 @@ CAUSES: dict[str, Charge] = {
 """Cause of a certificate -> what the jobs that were running are charged with."""
 
 
-def charge(cause: str, job: int, climbed_for: Collection[int]) -> Charge:
+def charge(cause: str, job: int, climbed_for: Collection[int], *, alone: bool = True) -> Charge:
     """What a job that was running when its worker died is charged with.
 
     Where the ladder was climbed, only the jobs it was climbed for are charged; those beside them are innocent.
-    An unknown cause, of a newer foreman, charges nobody.
+    An unknown cause, of a newer foreman, charges nobody. `alone`: no other job was in the same call.
     """
     charged = CAUSES.get(cause, Charge.INTERRUPTION)
     if charged in (Charge.FAILURE, Charge.CANCELLED) and job not in climbed_for:
         return Charge.INTERRUPTION
+    if charged is Charge.CRASH and not alone:
+        return Charge.SUSPICION
     return charged

@@ -66,7 +66,7 @@ def certify(member: Member, cause: str, end: End | None, now_ms: int, *, oom: bo
         cause,
         exit_code=end.exit_code if end else None,
         signal=end.signal if end else None,
-        jobs=(climb.job[0],) if climb and cause == climb.cause else (),
+        jobs=member.beside(climb.job) if climb and cause == climb.cause else (),
         gone=end is not None,
         rss_peak_bytes=end.rss_peak_bytes if end else None,
         cpu_s=end.cpu_s if end else None,

@@ -194,7 +194,8 @@ class Foreman:
             return
         hit("foreman.after_fork")
         os.close(place.worker_end)
-        member = Member(order.child, order.run, place, forked, boot_ms())
+        batches = self._queue.batch_size is not None
+        member = Member(order.child, order.run, place, forked, boot_ms(), batches=batches)
         self._crew.add(member)
         self._selector.register(member.pidfd, selectors.EVENT_READ, lambda: self._bury(member))
         self._selector.register(member.ready_fd, selectors.EVENT_READ, lambda: self._hear_worker(member))

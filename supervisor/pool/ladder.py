@@ -7,6 +7,7 @@ already told to go.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable
 from enum import Enum
 from typing import NamedTuple
@@ -45,13 +46,15 @@ class Climb(NamedTuple):
 def overdue(climb: Climb | None, cells: Iterable[Cell], asked: Container[tuple[int, int]], now_ms: int) -> Climb | None:
     """The ladder to be on now: that of the job being climbed for while it runs, else of one that is overdue.
 
-    `asked` has the jobs that a client cancelled.
+    `asked` has the jobs that a client cancelled. One that shares its call with others is left to end with them: they
+    are nobody's to interrupt.
     """
     running = {(cell.id, cell.token): cell for cell in cells if cell.deadline_ms}
+    together = Counter(cell.number for cell in running.values())
     if climb and (climb.job in running or climb.rung > 1):
         return climb
     for job, cell in running.items():
-        if job in asked:
+        if job in asked and together[cell.number] == 1:
             return Climb(job, now_ms, cause=CANCELLED)  # not since it was asked for: the job may have begun later
         if cell.deadline_ms <= now_ms:
             return Climb(job, now_ms)  # not since the deadline: after a suspend, it had no grace before now

@@ -30,14 +30,16 @@ FATAL = b"Fatal Python error:"
 class Member:
     """One worker of the crew. `child` and `run` are its name and number in the tree."""
 
-    def __init__(self, child: str, run: int, place: Place, forked: Forked, now_ms: int) -> None:
+    def __init__(
+        self, child: str, run: int, place: Place, forked: Forked, now_ms: int, *, batches: bool = False
+    ) -> None:  # fmt: skip
         self.child = child
         self.run = run
         self.slot = place.given.slot
         self.incarnation = place.given.incarnation
         self.pid, self.pidfd, self.start_time, self.ready_fd, self.output_fd = forked
         self.folder = place.folder
-        self.memory = MemoryFile(open_memory(place.folder))
+        self.memory = MemoryFile(open_memory(place.folder), batches=batches)
         self.started_ms = now_ms
         self.announced = False
         self.leaving = False
@@ -145,6 +147,12 @@ class Member:
     def is_at(self, job: tuple[int, int]) -> bool:
         """Whether this job, (id, token), is still running."""
         return any((cell.id, cell.token) == job and cell.deadline_ms for cell in self.cells())
+
+    def beside(self, job: tuple[int, int]) -> tuple[int, ...]:
+        """The jobs that run in one call with this one, (id, token), itself first."""
+        cells = self.cells()
+        numbers = {cell.number for cell in cells if (cell.id, cell.token) == job}
+        return (job[0], *(cell.id for cell in cells if cell.number in numbers and cell.id != job[0]))
 
     def aim(self, job: tuple[int, int]) -> None:
         """Say which job, (id, token), the next signal is about."""

@@ -381,6 +381,12 @@ class Tx(Protocol):
     def next_of(self, group: str, passed: Collection[str] = ()) -> str | None:
         """A queue of the group in which something may be leased, none of those passed; who was served comes last."""
 
+    def active_of(self, group: str) -> list[str]:
+        """The queues of a group in which something may be leased, as far as is known; who was served comes last."""
+
+    def solo_next(self, queue: str) -> bool:
+        """Whether the job that comes first of a queue must be leased alone."""
+
     def others_of(self, group: str) -> bool:
         """Whether more than one queue of the group has something."""
 
@@ -462,8 +468,10 @@ class Tx(Protocol):
     def release(self, token: int, ids: Iterable[int]) -> list[int]:
         """Hand unstarted jobs back to the place they had; returns those that the lease held."""
 
-    def interrupt(self, token: int, job_id: int, history: History, error: AttemptError) -> bool:
-        """Hand a started job back to the place it had and count the interruption."""
+    def interrupt(
+        self, token: int, job_id: int, history: History, error: AttemptError, *, solo: bool = False
+    ) -> bool:  # fmt: skip
+        """Hand a started job back to the place it had and count the interruption; `solo`: it is leased alone then."""
 
     def checkpoint(self, token: int, job_id: int, name: str, value: bytes) -> bool:
         """Keep a value of a leased job for its later runs, until it completes; False if the lease does not hold it."""

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from supervisor.testing.disturbances import Crash, Fail, Interrupt, TimeOut
     from supervisor.testing.enqueued import Enqueued, assert_enqueued, assert_not_enqueued
     from supervisor.testing.harness import Harness
-    from supervisor.testing.inline import InlineRun, run_inline
+    from supervisor.testing.inline import InlineRun, run_batch_inline, run_inline
     from supervisor.testing.workers import Run
 
 __all__ = [
     "FAILPOINTS", "Crash", "Daemon", "DaemonFailed", "Enqueued", "Fail", "Harness", "InlineRun", "Interrupt", "Run",
-    "TimeOut", "VirtualClock", "assert_enqueued", "assert_not_enqueued", "run_inline",
+    "TimeOut", "VirtualClock", "assert_enqueued", "assert_not_enqueued", "run_batch_inline", "run_inline",
 ]  # fmt: skip
 
 _HOMES = {
@@ -39,7 +39,7 @@ _HOMES = {
     "disturbances": ("Crash", "Fail", "Interrupt", "TimeOut"),
     "enqueued": ("Enqueued", "assert_enqueued", "assert_not_enqueued"),
     "harness": ("Harness",),
-    "inline": ("InlineRun", "run_inline"),
+    "inline": ("InlineRun", "run_batch_inline", "run_inline"),
     "workers": ("Run",),
 }
 """Module -> the names that are its own."""

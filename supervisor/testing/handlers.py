@@ -15,6 +15,7 @@ from supervisor.job import Job
 from supervisor.task import Task, tasks_of
 from supervisor.unix.inheritance import Executor, HandlerUnusable
 from supervisor.worker.executors import command, tasks
+from supervisor.worker.executors.batch import BatchExecutor
 from supervisor.worker.executors.python import PythonExecutor, beside, resolve
 
 Handler = Callable[..., Any] | Task | ModuleType | str
@@ -26,16 +27,25 @@ class Watch:
 
     def __init__(self) -> None:
         self.raised: BaseException | None = None
+        self.returned: Any = None
 
-    def call(self, function: Callable[[Job], Any], job: Job) -> Any:
-        """Call it. `raised` is then of this call, whatever other jobs the handler had run meanwhile."""
+    def call(self, function: Callable[..., Any], given: Any) -> Any:
+        """Call it with a job, or several. `raised` is then of this call, whatever the handler had run meanwhile."""
+        self.returned = None
         try:
-            returned = function(job)
+            returned = function(given)
         except BaseException as error:
             self.raised = error
             raise
-        self.raised = None
+        self.raised, self.returned = None, returned
         return returned
+
+    def errors(self, jobs: int) -> list[BaseException | None]:
+        """Of a call with so many jobs: what each failed of, raised for all of them or returned for itself."""
+        entries = self.returned if isinstance(self.returned, (list, tuple)) else ()
+        if self.raised is not None or len(entries) != jobs:
+            return [self.raised] * jobs
+        return [entry if isinstance(entry, BaseException) else None for entry in entries]
 
     def let_through(self) -> None:
         """Raise again what is meant for the test and not for jobsup: Ctrl-C, a test's own time-out, `pytest.fail`."""
@@ -71,12 +81,17 @@ def executor_of(queue: Queue, watch: Watch, given: Handler | None = None) -> Exe
     function = resolve(handler) if isinstance(handler, str) else handler
     if not callable(function):
         raise HandlerUnusable(f"queue {short_name(queue.name)} has no tasks: give it a function, not {function!r}")
-    return raising_to(watch, function, queue)
+    return raising_to(watch, function, queue) if queue.batch_size is None else together(watch, function, queue)
 
 
 def raising_to(watch: Watch, function: Callable[[Job], Any], queue: Queue) -> PythonExecutor:
     """Runs a function as the handler of a queue, watched."""
     return PythonExecutor(lambda job: watch.call(function, job), *beside(queue))
+
+
+def together(watch: Watch, function: Callable[..., Any], queue: Queue) -> BatchExecutor:
+    """Runs a function as the handler of a queue of batches, watched."""
+    return BatchExecutor(lambda jobs: watch.call(function, jobs), *beside(queue))
 
 
 def tasks_among(handler: Handler) -> dict[str, Task] | None:

@@ -116,6 +116,8 @@ class Harness:
     def drain(self, *, until_empty: bool = False, raising: bool = False, runs_max: int = RUNS_MAX) -> list[Run]:
         """Run jobs that are due, and those that they enqueue, until none is left; the runs, in their order.
 
+        In a queue of batches a call takes what is there: `batch_wait` passes in `advance` only.
+
         Args:
             until_empty: then move the clock to when the next job is due, and go on, until every job is final or waits
                 for something that time does not bring: a pause, or code. Schedules fire on the way.
@@ -126,10 +128,21 @@ class Harness:
             AssertionError: there were more runs than that.
         """
         before = len(self._runs)
-        self._work(before, runs_max, raising=raising)
-        while until_empty and self._unfinished() and self._jump(None, schedules=False):
+        with self._impatient():
             self._work(before, runs_max, raising=raising)
+            while until_empty and self._unfinished() and self._jump(None, schedules=False):
+                self._work(before, runs_max, raising=raising)
         return self._runs[before:]
+
+    @contextlib.contextmanager
+    def _impatient(self) -> Any:
+        """In this block a batch is what is there: what waits does not wait for others."""
+        gathering = self._keeper.state.gathering
+        gathering.patient = False
+        try:
+            yield
+        finally:
+            gathering.patient = True
 
     def advance(
         self, duration: Duration, *, work: bool = True, raising: bool = False, runs_max: int = RUNS_MAX

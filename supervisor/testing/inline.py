@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -15,9 +15,10 @@ from supervisor.store.reader import instant
 from supervisor.testing import enqueued
 from supervisor.testing.clock import VirtualClock
 from supervisor.testing.enqueued import Enqueued
-from supervisor.testing.handlers import Handler, Watch, executor_of, tasks_among
+from supervisor.testing.handlers import Handler, Watch, executor_of, tasks_among, together
 from supervisor.testing.workers import word_of
-from supervisor.wire import payload as payloads
+from supervisor.wire import payload as as_json
+from supervisor.worker.executors.python import resolve
 from supervisor.worker.main import Children
 
 RESULT_BYTES_MAX = 1024 * 1024
@@ -93,7 +94,7 @@ def run_inline(
         HandlerUnusable: the handler cannot be imported.
     """
     clock, watch, children = VirtualClock(now), Watch(), Children()
-    text = payloads.encode(payload)
+    text = as_json.encode(payload)
     known = tasks_among(handler)
     spec = Queue(name=queue, handler="given:handler" if known is None else "given", max_result_bytes=max_result_bytes)
     if known is not None and task is None:
@@ -106,9 +107,49 @@ def run_inline(
     )  # fmt: skip
     outcome = executor_of(spec, watch, handler).run(job, text.encode())
     watch.let_through()
+    return InlineRun(outcome, word_of(outcome), job, _made(outcome, children, clock), watch.raised)
+
+
+def run_batch_inline(
+    handler: Callable[..., Any] | str, payloads: Iterable[Any], *, queue: str = "inline", attempt: int = 1,
+    max_attempts: int = 5, now: datetime | str | None = None, timeout: str | float | timedelta = "5m",
+    max_result_bytes: int = RESULT_BYTES_MAX,
+) -> list[InlineRun]:  # fmt: skip
+    """Call a handler of batches once with a job for each payload, as the worker's own code does it; one run for each.
+
+    Everything is as in `run_inline`. The jobs have the ids 1, 2, 3 and so on.
+
+    Raises:
+        InvalidPayload: JSON cannot hold a payload.
+        HandlerUnusable: the handler cannot be imported.
+        UsageError: there is no payload: no worker calls a handler without a job.
+    """
+    clock, watch = VirtualClock(now), Watch()
+    texts = [as_json.encode(payload) for payload in payloads]
+    if not texts:
+        raise UsageError("a batch has at least one job: give at least one payload")
+    spec = Queue(name=queue, handler="given:handler", batch_size=len(texts), max_result_bytes=max_result_bytes)
+    children = [Children() for _ in texts]
+    jobs = [
+        Job(
+            id=number, queue=queue, payload=json.loads(text), attempt=attempt, max_attempts=max_attempts, token=1,
+            enqueued_at=clock.now, deadline=clock.now + timedelta(milliseconds=to_ms(timeout)), enqueue=own.add,
+        )
+        for number, (text, own) in enumerate(zip(texts, children, strict=True), 1)
+    ]  # fmt: skip
+    outcomes: list[Outcome] = []
+    together(watch, resolve(handler) if isinstance(handler, str) else handler, spec).run_batch(jobs, outcomes)
+    watch.let_through()
+    return [
+        InlineRun(outcome, word_of(outcome), job, _made(outcome, own, clock), error)
+        for outcome, job, own, error in zip(outcomes, jobs, children, watch.errors(len(jobs)), strict=True)
+    ]
+
+
+def _made(outcome: Outcome, children: Children, clock: VirtualClock) -> tuple[Enqueued, ...]:
+    """What a job has enqueued, if it completed: else that comes to nothing."""
     listed = children.listed if isinstance(outcome, Done) else []
-    made = tuple(_child(child.queue, child.payload, child.options, clock) for child in listed)
-    return InlineRun(outcome, word_of(outcome), job, made, watch.raised)
+    return tuple(_child(child.queue, child.payload, child.options, clock) for child in listed)
 
 
 def _only(tasks: set[Any]) -> str:

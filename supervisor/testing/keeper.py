@@ -12,6 +12,7 @@ import msgspec
 
 from supervisor.config.spec import Queue, Spec
 from supervisor.keeper.archiving import AGAIN_MS, NEVER_MS
+from supervisor.keeper.gathering import batches_due_ms
 from supervisor.keeper.main import Keeper
 from supervisor.keeper.state import State
 from supervisor.observe.log import Log
@@ -105,7 +106,7 @@ class InProcessKeeper(Keeper):
             for at in (
                 state.flush_at_ms, state.withdraw_at_ms, state.standstill.at_ms, state.tasks.unblock_at_ms,
                 state.archiving.replay_at_ms, self.service.waits.next_ms,
-                *(pending.until_ms for pending, _ in state.unfit),
+                *(pending.until_ms for pending, _ in state.unfit), *batches_due_ms(state),
             )
             if at is not None
         ]  # fmt: skip

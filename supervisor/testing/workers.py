@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from supervisor.config.spec import Queue
 from supervisor.job import OUT_OF_TIME, Cancel, Done, Failed, Job, JobTimeout, Outcome, RateLimited, Snooze, Unknown
@@ -18,7 +18,7 @@ from supervisor.testing.handlers import Handler, Watch, executor_of, raising_to,
 from supervisor.testing.keeper import InProcessKeeper
 from supervisor.unix.chunk import decode_chunk
 from supervisor.unix.clock import boot_id
-from supervisor.unix.inheritance import Executor, WorkerInheritance
+from supervisor.unix.inheritance import BatchExecutor, Executor, WorkerInheritance
 from supervisor.unix.slot import make_slot, open_directory
 from supervisor.wire import control
 from supervisor.worker.main import CHUNK_MESSAGE_MAX, Worker
@@ -55,7 +55,7 @@ DEATHS = {"exit": "crashed", "timeout": "timed_out", "stop": "interrupted"}
 """What a run is called whose worker died, by the cause that its certificate names."""
 
 
-class Stage(Executor):
+class Stage(BatchExecutor):
     """The executor of a pool: calls its handler, unless a test has planned something else, and notes what came."""
 
     def __init__(
@@ -155,6 +155,66 @@ class Stage(Executor):
             self.deadlines.pop()
         self._watch.let_through()
         return outcome
+
+    def run_batch(self, jobs: Sequence[Job], outcomes: list[Outcome]) -> None:
+        """Run jobs in one call. What ends the worker, or the time, of one of them does so for all.
+
+        Raises:
+            WorkerDied: that was planned for one of them.
+            JobTimeout: likewise.
+        """
+        planned = {job.id: self._plans.next_for(job) for job in jobs}
+        self._watch.raised = None
+        try:
+            found = self._perform_together(jobs, planned)
+        except WorkerDied as death:
+            self._note_all(jobs, DEATHS[death.cause], None)
+            raise
+        except JobTimeout as error:
+            self._note_all(jobs, "timed_out", error)
+            raise
+        for job in jobs:
+            outcome, failed_of = found[job.id]
+            outcomes.append(outcome)
+            self._note(job, word_of(outcome), failed_of)
+
+    def _perform_together(
+        self, jobs: Sequence[Job], planned: Mapping[int, Disturbance | None]
+    ) -> dict[int, tuple[Outcome, BaseException | None]]:
+        """The outcome of each job, and what it failed of; the handler is not given what is planned to fail."""
+        deaths = [(what, death) for what in planned.values() if what is not None and (death := death_of(what))]
+        for what, death in deaths:
+            if not getattr(what, "after_handler", False):
+                raise death
+        if any(isinstance(what, TimeOut) for what in planned.values()):
+            raise JobTimeout(OUT_OF_TIME)
+        failing = {job_id: what for job_id, what in planned.items() if isinstance(what, Fail)}
+        found = self._call_together([job for job in jobs if job.id not in failing])
+        for job in jobs:
+            if job.id in failing:
+                error = failing[job.id].exception()
+                outcome = raising_to(self._watch, _raiser(error), self._queue).run(job, b"")
+                found[job.id] = outcome, error
+        for _, death in deaths:
+            raise death
+        return found
+
+    def _call_together(self, jobs: list[Job]) -> dict[int, tuple[Outcome, BaseException | None]]:
+        outcomes: list[Outcome] = []
+        if jobs:
+            self.deadlines.append(jobs[0].deadline)
+            try:
+                with self._clock.lifted(), surroundings(self._queue):
+                    cast("BatchExecutor", self.executor).run_batch(jobs, outcomes)
+            finally:
+                self.deadlines.pop()
+            self._watch.let_through()
+        errors = self._watch.errors(len(jobs))
+        return {job.id: (outcome, error) for job, outcome, error in zip(jobs, outcomes, errors, strict=True)}
+
+    def _note_all(self, jobs: Sequence[Job], ended: str, error: BaseException | None) -> None:
+        for job in jobs:
+            self._note(job, ended, error)
 
     def _note(self, job: Job, ended: str, error: BaseException | None) -> None:
         self._runs.append(Run(job.id, job.queue, job.task, job.attempt, ended, error))

@@ -67,6 +67,17 @@ class Executor(Protocol):
         ...
 
 
+class BatchExecutor(Executor, Protocol):
+    """Runs several jobs of a queue in one call."""
+
+    def run_batch(self, jobs: Sequence[Job], outcomes: list[Outcome]) -> None:
+        """Run the jobs; `outcomes` gets one for each, in their order, and what is in it counts.
+
+        Raises only JobTimeout, in the signal handler.
+        """
+        ...
+
+
 class KeeperInheritance(NamedTuple):
     """What the keeper has from the master. `listeners` listen; the writer lock comes as a descriptor.
 

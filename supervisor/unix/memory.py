@@ -20,7 +20,11 @@ LAYOUT = 1
 CELLS = 8
 RING_BYTES = 256 * 1024
 HEADER_BYTES = 4096
-MEMORY_BYTES = HEADER_BYTES + RING_BYTES
+MEMBERS_BYTES = 4096
+MEMBERS_AT = HEADER_BYTES + RING_BYTES
+"""Behind the ring: the id and the token of the first job of a batch, then the ids of the others."""
+MEMBERS_MAX = 255
+MEMORY_BYTES = MEMBERS_AT + MEMBERS_BYTES
 
 # Words 0 to 4, written by the master: magic, layout, incarnation, and the boot id in two halves (`identity`).
 W_PUBLISHED = 16
@@ -40,6 +44,9 @@ W_TARGET_TOKEN, W_TARGET = 58, 59
 must not end the next one. Written by the foreman."""
 W_CELLS = 64
 CELL_WORDS = 8
+W_MEMBERS = W_CELLS + 4
+"""How many other jobs run in one call with that of the first cell: 0 but in a queue of batches. A word that the first
+cell does not need, so that whoever reads the cells knows without a look behind the ring."""
 
 W_PROGRESS = 128
 """How far the running job says it is: a number that is odd while the rest is written, id, token, wall-clock ms, the
@@ -108,6 +115,24 @@ class Memory:
         """Say that nothing runs in this cell."""
         self.words[W_CELLS + cell * CELL_WORDS] = 0
 
+    def begin_together(self, ids: Sequence[int], token: int, started_ms: int, deadline_ms: int) -> None:
+        """Say that these jobs, at most 256, run in one call; the first has the first cell, which is written last.
+
+        The id and the token of the first stand with the others, so that nobody takes the members of an earlier batch
+        for those of this one.
+        """
+        at, words = MEMBERS_AT // 8, self.words
+        words[at], words[at + 1] = ids[0], token
+        for place, job_id in enumerate(ids[1:], at + 2):
+            words[place] = job_id
+        words[W_MEMBERS] = len(ids) - 1
+        self.begin(0, ids[0], token, started_ms, deadline_ms)
+
+    def end_together(self) -> None:
+        """Say that nothing runs any more; without its first job a batch is none."""
+        self.end(0)
+        self.words[W_MEMBERS] = 0
+
     def report(self, job_id: int, token: int, at_ms: int, fraction: float, text: str) -> None:
         """Say how far a job is. Whoever reads it in the middle sees an odd number, or two different ones.
 
@@ -134,8 +159,10 @@ class Memory:
 class MemoryFile:
     """The same memory as keeper and foreman read it: by offset, never mapped, believing nothing."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, batches: bool = False) -> None:
         self.fd = fd
+        self.batches = batches
+        """Whether its worker runs several jobs in one call: of any other, nothing is read behind the ring."""
 
     def word(self, index: int) -> int:
         """One word; 0 where the file has been cut short."""
@@ -152,9 +179,21 @@ class MemoryFile:
         return magic, layout, incarnation, f"{high:016x}{low:016x}"
 
     def cells(self) -> list[Cell]:
-        """The jobs that the worker says are in flight."""
+        """The jobs that the worker says are in flight; those of one call have one number, and its first comes first."""
         size = CELLS * CELL_WORDS * 8
-        return read_cells(memoryview(os.pread(self.fd, size, W_CELLS * 8).ljust(size, b"\0")).cast("Q"))
+        words = memoryview(os.pread(self.fd, size, W_CELLS * 8).ljust(size, b"\0")).cast("Q")
+        cells = read_cells(words)
+        if self.batches and words[0] and words[W_MEMBERS - W_CELLS]:
+            cells[1:1] = self._members(cells[0], words[W_MEMBERS - W_CELLS])
+        return cells
+
+    def _members(self, first: Cell, count: int) -> list[Cell]:
+        """The jobs that run in one call with the first: each once, and no more than there is room for."""
+        size = (2 + min(count, MEMBERS_MAX)) * 8
+        words = memoryview(os.pread(self.fd, size, MEMBERS_AT).ljust(size, b"\0")).cast("Q")
+        if (words[0], words[1]) != (first.id, first.token):
+            return []
+        return [first._replace(id=job_id) for job_id in dict.fromkeys(words[2:]) if job_id not in (0, first.id)]
 
     def progress(self) -> Progress | None:
         """How far the job says it is that spoke last; None if none did, or what is there makes no sense."""

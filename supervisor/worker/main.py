@@ -17,11 +17,11 @@ import signal
 import socket
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -51,7 +51,7 @@ from supervisor.policy.options import to_wire
 from supervisor.unix import barrier, ring
 from supervisor.unix.chunk import Chunk, ChunkJob, decode_chunk, outcome_file, payload_file
 from supervisor.unix.clock import boot_ns, wall_ms, wall_offset_ms
-from supervisor.unix.inheritance import Executor, NotBegun, WorkerInheritance
+from supervisor.unix.inheritance import BatchExecutor, Executor, NotBegun, WorkerInheritance
 from supervisor.unix.memory import W_CLAIM, W_DONE, W_LIMIT, Memory
 from supervisor.unix.ring import RingWriter
 from supervisor.unix.slot import (
@@ -70,6 +70,7 @@ BELL_NS = 1_000_000
 REMEMBERED_JOBS = 8_192
 ERROR_BYTES_MAX = 16 * 1024
 TOO_LATE = "the job's deadline had passed before it was begun"
+UNREADABLE = "the payload could not be read from the slot: {}"
 
 LOST = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ESTALE})
 """What files of the slot answer when a job has deleted its directory, or closed our descriptor of it."""
@@ -213,6 +214,15 @@ class Worker:
             self._unrung += 1  # the keeper asks whether we take anything at all
         self._max_attempts = chunk.max_attempts
         had = self._remember(chunk.token)
+        if self._queue.batch_size is None:
+            self._run_in_turn(chunk, had)
+        else:
+            self._run_together(chunk, had, self._queue.batch_size)
+        self._ring_bell()
+        self._take_signals()
+
+    def _run_in_turn(self, chunk: Chunk, had: set[int]) -> None:
+        """Run the jobs of a chunk one after another."""
         serial = chunk.serial << 16
         offset_ms = wall_offset_ms()
         for index, sent in enumerate(chunk.jobs):
@@ -220,16 +230,31 @@ class Worker:
             limit = self._words[W_LIMIT]
             recalled = limit >> 16 == chunk.serial and index >= limit & 0xFFFF
             if recalled or self._stopping or self._recycled():
-                left = [later.id for later in chunk.jobs[index:] if later.id not in had]
-                self._hand_back(chunk.token, left)
-                # A new keeper may have sent them anew before it read that: they are another worker's now.
-                had.update(left)
+                self._hand_back_unbegun(chunk.token, chunk.jobs[index:], had)
                 break
             if sent.id not in had:
                 had.add(sent.id)
                 self._run_job(chunk.token, sent, offset_ms)
-        self._ring_bell()
-        self._take_signals()
+
+    def _run_together(self, chunk: Chunk, had: set[int], size: int) -> None:
+        """Run the jobs of a chunk in one call; in several where a keeper of another configuration has sent more."""
+        fresh = [sent for sent in chunk.jobs if sent.id not in had]
+        for index in range(0, len(fresh), size):
+            self._words[W_CLAIM] = chunk.serial << 16 | index
+            limit = self._words[W_LIMIT]
+            recalled = limit >> 16 == chunk.serial and index >= limit & 0xFFFF
+            if recalled or self._stopping or self._recycled():
+                self._hand_back_unbegun(chunk.token, fresh[index:], had)
+                break
+            had.update(sent.id for sent in fresh[index : index + size])
+            self._run_batch(chunk.token, fresh[index : index + size], wall_offset_ms())
+
+    def _hand_back_unbegun(self, token: int, jobs: Sequence[ChunkJob], had: set[int]) -> None:
+        """Give back jobs that this worker does not begin any more."""
+        left = [sent.id for sent in jobs if sent.id not in had]
+        self._hand_back(token, left)
+        # A new keeper may have sent them anew before it read that: they are another worker's now.
+        had.update(left)
 
     def _recycled(self) -> bool:
         return self._jobs_left is not None and self._jobs_left <= 0
@@ -253,11 +278,11 @@ class Worker:
 
     def _run_job(self, token: int, sent: ChunkJob, offset_ms: int) -> None:
         extra = sent.extra or {}
-        timeout_ms = extra.get("timeout_ms") or self._queue.timeout_ms
         started_ns = boot_ns()
         started_ms = started_ns // 1_000_000
-        if "deadline_at_ms" in extra:
-            timeout_ms = min(timeout_ms, max(extra["deadline_at_ms"] - started_ms - offset_ms, 0))
+        timeout_ms = self._queue.timeout_ms
+        if extra:
+            timeout_ms = limit_ms(extra, timeout_ms, started_ms + offset_ms)
         deadline_ms = started_ms + timeout_ms
         self._memory.begin(0, sent.id, token, started_ms, deadline_ms)
         if deadline_ms < self._memory.watch_until_ms:
@@ -299,10 +324,9 @@ class Worker:
         self, token: int, sent: ChunkJob, extra: dict[str, Any], timeout_ms: int, started_at_ms: int, children: Children
     ) -> Outcome:
         try:
-            payload = sent.payload if sent.payload is not None else self._large_payload(token, sent.id)
-            story = None
-            if "own_bytes" in extra:
-                payload, story = payload[: extra["own_bytes"]], payload[extra["own_bytes"] :]
+            payload, story = sent.payload, None
+            if payload is None or "own_bytes" in extra:
+                payload, story = self._payload_of(token, sent, extra)
             job = self._job(token, sent, extra, payload, story, started_at_ms + timeout_ms, children)
             if not timeout_ms:
                 raise JobTimeout(TOO_LATE)  # noqa: TRY301 - as if it had passed a moment later
@@ -312,10 +336,102 @@ class Worker:
             outcome = Failed(str(error), kind="timeout", type="JobTimeout")
         except OSError as error:
             raise_if_lost(error)
-            outcome = Failed(f"the payload could not be read from the slot: {error}")
+            outcome = Failed(UNREADABLE.format(error))
         finally:
             self._interruptible = False
         return outcome
+
+    # -- several jobs in one call ------------------------------------------------------------------------------------
+
+    def _run_batch(self, token: int, batch: Sequence[ChunkJob], offset_ms: int) -> None:
+        """Run jobs in one call and record the outcome of each; those that cannot be begun have failed by themselves.
+
+        An earlier job may have spoilt the slot: what has no outcome is another worker's then, and costs nothing.
+        """
+        open_ids = [sent.id for sent in batch]
+        try:
+            self._run_begun(token, batch, open_ids, offset_ms)
+        except SlotLost:
+            self._hand_back(token, open_ids)
+            self._stopping = True
+        self._memory.end_together()
+
+    def _run_begun(self, token: int, batch: Sequence[ChunkJob], open_ids: list[int], offset_ms: int) -> None:
+        """Begin the jobs, run them, and record what came of each; `open_ids` loses whatever has its outcome."""
+        started_ns = boot_ns()
+        started_ms = started_ns // 1_000_000
+        started_at_ms = started_ms + offset_ms
+
+        def record(job_id: int, outcome: Outcome, children: Children, run_us: int) -> None:
+            self._record(token, job_id, outcome, children, started_at_ms, run_us)
+            open_ids.remove(job_id)
+            self._words[W_DONE] += 1
+
+        limits = {sent.id: limit_ms(sent.extra or {}, self._queue.timeout_ms, started_at_ms) for sent in batch}
+        for job_id in [job_id for job_id, limit in limits.items() if not limit]:
+            record(job_id, Failed(TOO_LATE, kind="timeout", type="JobTimeout"), Children(), 0)
+        if open_ids:
+            timeout_ms = min(limits[job_id] for job_id in open_ids)
+            self._begin(list(open_ids), token, started_ms, started_ms + timeout_ms)
+            taken = []
+            for sent in (sent for sent in batch if limits[sent.id]):
+                children = Children()
+                found = self._taken(token, sent, started_at_ms + timeout_ms, children)
+                if isinstance(found, Job):
+                    taken.append((found, children))
+                else:
+                    record(sent.id, found, children, 0)
+            self._ring_bell()  # what has failed by itself is not kept waiting
+            outcomes = self._execute_batch([job for job, _ in taken])
+            run_us = (boot_ns() - started_ns) // 1000
+            for (job, children), outcome in zip(taken, outcomes, strict=True):
+                record(job.id, outcome, children, run_us)
+                hit("worker.after_record")
+        if self._jobs_left is not None:
+            self._jobs_left -= len(batch)
+
+    def _begin(self, ids: list[int], token: int, started_ms: int, deadline_ms: int) -> None:
+        self._memory.begin_together(ids, token, started_ms, deadline_ms)
+        if deadline_ms < self._memory.watch_until_ms:
+            self._ring_foreman()
+        hit("worker.after_begin")
+
+    def _taken(self, token: int, sent: ChunkJob, deadline_at_ms: int, children: Children) -> Job | Failed:
+        """A job of a batch as its handler gets it; or why it cannot be run."""
+        extra = sent.extra or {}
+        try:
+            payload, story = self._payload_of(token, sent, extra)
+        except OSError as error:
+            raise_if_lost(error)
+            return Failed(UNREADABLE.format(error))
+        return self._job(token, sent, extra, payload, story, deadline_at_ms, children)
+
+    def _execute_batch(self, jobs: list[Job]) -> list[Outcome]:
+        """Call the handler; the outcomes of the jobs in their order. What has none when the time is over, is late."""
+        outcomes: list[Outcome] = []
+        try:
+            self._interruptible = True
+            if jobs:
+                cast("BatchExecutor", self._executor).run_batch(jobs, outcomes)
+        except JobTimeout as error:
+            late = Failed(str(error), kind="timeout", type="JobTimeout")
+            outcomes += [late] * (len(jobs) - len(outcomes))
+        finally:
+            self._interruptible = False
+        if os.getpid() != self._pid:
+            os._exit(0)  # as of one job: whoever was forked has no ring
+        self._memory.returned(0)
+        hit("worker.after_run")
+        return outcomes
+
+    # -- a job as its handler gets it --------------------------------------------------------------------------------
+
+    def _payload_of(self, token: int, sent: ChunkJob, extra: dict[str, Any]) -> tuple[bytes, bytes | None]:
+        """The payload of a job, and what it is told beside it, if anything."""
+        payload = sent.payload if sent.payload is not None else self._large_payload(token, sent.id)
+        if "own_bytes" in extra:
+            return payload[: extra["own_bytes"]], payload[extra["own_bytes"] :]
+        return payload, None
 
     def _large_payload(self, token: int, job_id: int) -> bytes:
         name = payload_file(token, job_id)
@@ -452,6 +568,14 @@ class Worker:
             os.write(self._given.bell_fd, b"\0")
         except OSError:
             pass  # a full pipe counts as rung
+
+
+def limit_ms(extra: Mapping[str, Any], of_queue_ms: int, now_ms: int) -> int:
+    """How long a job may run, in milliseconds: by its own time-out, or its queue's, and by its deadline."""
+    timeout_ms: int = extra.get("timeout_ms") or of_queue_ms
+    if "deadline_at_ms" in extra:
+        timeout_ms = min(timeout_ms, max(extra["deadline_at_ms"] - now_ms, 0))
+    return timeout_ms
 
 
 NOTHING_TOLD: Mapping[str, Any] = {}

@@ -147,6 +147,14 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
             f"{RESULT}[too_large-ResultTooLarge-max_result is 1024]",
             "system/test_executors::test_a_command_that_prints_too_much_is_a_failure",
         ),
+        "outcomes that are not one for each job of a batch": (
+            "system/test_batches::test_what_says_nothing_about_each_job_fails_all_of_them",
+            "unit/test_batch_executor::test_what_says_nothing_about_each_job_is_a_failure_of_all",
+        ),
+        "entry of a batch that cannot be kept": (
+            "system/test_batches::test_each_job_of_a_batch_has_the_outcome_that_its_entry_says",
+            "unit/test_batch_executor::test_an_entry_that_fails_is_its_own_jobs_alone",
+        ),
         "command missing": (f"{UNUSABLE}[missing_command]", f"{UNUSABLE}[missing_cwd]"),
         "command not executable": (f"{UNUSABLE}[not_executable]", f"{UNUSABLE}[a_folder]", MENDED),
         "brace without a payload member": (UNFILLED, ARGUMENT),
@@ -200,6 +208,11 @@ TESTS: dict[str, dict[str, tuple[str, ...]]] = {
         "unknown keys": (f"{FILE}[unknown keys]", f"{FILE}[thousands of unknown keys]", START, RELOAD),
         "keys of later versions": (f"{FILE}[keys of later versions]", START, RELOAD),
         "two queues with one name": (f"{FILE}[two queues with one name]", START, RELOAD),
+        "batches that cannot be": (
+            "unit/test_config_batches::test_what_does_not_go_with_batches_is_named",
+            "unit/test_config_batches::test_it_is_not_inherited",
+            "unit/test_config_batches::test_where_a_pool_draws_it_stands_in_the_pool",
+        ),
         "scopes that cannot be": (
             "unit/test_config_scopes::test_absurd_names_are_refused",
             "unit/test_config_scopes::test_what_is_wrong_with_a_scope_is_said_in_the_main_file",

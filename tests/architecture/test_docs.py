@@ -254,8 +254,8 @@ def completed(block: str) -> str:
 
 
 FEATURES = (
-    "alerts", "autoscaling", "dynamic-queues", "explain", "history", "keys", "limits", "order", "pull", "results",
-    "retries", "schedules", "scopes", "statistics", "unique",
+    "alerts", "autoscaling", "batches", "dynamic-queues", "explain", "history", "keys", "limits", "order", "pull",
+    "results", "retries", "schedules", "scopes", "statistics", "unique",
 )  # fmt: skip
 
 

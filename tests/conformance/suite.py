@@ -496,6 +496,38 @@ class Conformance:
         assert ids_of(lease(one, "fifo.b")) == [1]
         assert ids_of(lease(one, "fifo.b")) == [4]
 
+    def test_an_interrupted_job_may_be_leased_alone_from_then_on(self, one: Store, two: Store) -> None:
+        put(one, b"1", b"2", b"3")
+        token = leased(one, jobs=2).token
+        with one.transaction(NOW) as tx:
+            for job_id in (1, 2):
+                assert tx.interrupt(token, job_id, History(interruptions=1), ERROR, solo=True)
+            assert not tx.interrupt(token, 1, History(interruptions=2), ERROR, solo=True)
+        assert asked(two, lambda tx: tx.solo_next("fifo"))
+        assert [ids_of(lease(two)), ids_of(lease(one)), ids_of(lease(two))] == [[1], [2], [3]]
+        assert not asked(one, lambda tx: tx.solo_next("fifo"))
+
+    @pytest.mark.parametrize("queue", ["fifo", "fair"])
+    def test_who_must_come_alone_is_told_of_the_first_job_only(self, one: Store, queue: str) -> None:
+        assert not asked(one, lambda tx: tx.solo_next(queue)), "a queue that nobody knows"
+        put(one, b"1", b"2", queue=queue)
+        given = leased(one, queue, jobs=1)
+        fail(one, given.token, 1, NOW + 1, History(crashes=1), solo=True)
+        promote(one, NOW + 1)
+        assert not asked(one, lambda tx: tx.solo_next(queue))
+        assert ids_of(lease(one, queue)) == [2]
+        assert asked(one, lambda tx: tx.solo_next(queue))
+        assert ids_of(lease(one, queue)) == [1]
+        assert not asked(one, lambda tx: tx.solo_next(queue)), "none is left"
+
+    def test_the_queues_that_have_something_are_told(self, one: Store) -> None:
+        assert asked(one, lambda tx: tx.active_of("fifo")) == []
+        put(one, b"1")
+        assert asked(one, lambda tx: tx.active_of("fifo")) == ["fifo"]
+        assert ids_of(lease(one)) == [1]
+        assert lease(one) is None
+        assert asked(one, lambda tx: tx.active_of("fifo")) == []
+
     def test_a_revived_suspect_is_no_suspect_any_more(self, one: Store) -> None:
         put(one, b"1")
         fail(one, leased(one).token, 1, NOW + 1, History(crashes=1), solo=True)

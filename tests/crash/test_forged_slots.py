@@ -16,12 +16,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from supervisor.config.spec import Queue, Retention
+from supervisor.config.spec import Demand, Queue, Retention
 from supervisor.keeper import settling
 from supervisor.unix import ring
 from supervisor.unix.chunk import Chunk, decode_chunk
 from supervisor.unix.inheritance import WorkerInheritance
-from supervisor.unix.memory import HEADER_BYTES, MEMORY_BYTES, RING_BYTES, W_CLAIM, W_PUBLISHED, W_READ, Memory
+from supervisor.unix.memory import (
+    HEADER_BYTES,
+    MEMBERS_AT,
+    MEMORY_BYTES,
+    RING_BYTES,
+    W_CLAIM,
+    W_MEMBERS,
+    W_PUBLISHED,
+    W_READ,
+    Memory,
+)
 from supervisor.unix.ring import RingWriter
 from supervisor.unix.slot import open_memory
 from tests.support.campaign import Campaign
@@ -363,6 +373,89 @@ def test_a_large_outcome_after_the_end_of_the_ring_is_read_after_death(tmp_path:
         assert rig.job(job_id)["state"] == "completed"
         assert rig.finish() == 0
         assert rig.ledger.runs() == {}
+
+
+def begun_together(*ids: int, more: int = 0, token: int = 0) -> Deed:
+    """Say that a batch runs: of the own jobs, by their place in the lease, from 0, or of strangers."""
+
+    def deed(it: Forger) -> None:
+        own = [sent.id for sent in it.chunk.jobs]
+        named = [own[number] if number < len(own) else number for number in ids]
+        it.memory.begin_together(named, token or it.token, 0, 2**63)
+        it.memory.words[W_MEMBERS] += more
+
+    return deed
+
+
+MEMBERS: dict[str, Deed] = {
+    "strangers": begun_together(0, 1, 2**53 - 1, 2**64 - 1, 77),
+    "a first job of nobody": begun_together(77, 0, 1, 2),
+    "more than there is room for": begun_together(0, 1, more=2**63),
+    "a lease of nobody": begun_together(0, 1, 2, token=2**64 - 1),
+    "every bit set": full_of(b"\xff"),
+    "a memory cut before them": lambda it: (begun_together(0, 1, 2)(it), os.truncate(memory_of(it), MEMBERS_AT)),
+}
+
+
+def memory_of(it: Forger) -> str:
+    """The file of the forger's memory."""
+    return f"/proc/self/fd/{it.folder}/memory"
+
+
+@pytest.mark.parametrize("deed", MEMBERS.values(), ids=MEMBERS.keys())
+def test_what_a_batch_is_said_to_be_harms_nobody(tmp_path: Path, deed: Deed) -> None:
+    """Asked while it runs, cancelled, and buried: jobs outside the lease are as if nothing had been said."""
+    forgers, honest = pools(tmp_path)
+    together = msgspec.structs.replace(forgers, handler="ledgered:together", batch_size=3, batch_wait_ms=50)
+    with Rig(tmp_path, [together, honest]) as rig:
+        forger = forge(rig, deed)
+        keeper = rig.keeper
+        ids = rig.enqueue([{"do": "nothing"}] * 3)
+        good = others_go_on(rig)
+        for job_id in (*ids, *good):
+            rig.ask("explain", job=job_id)
+            rig.job(job_id)
+        rig.ask("cancel", ids=ids[2:])
+        end(rig, forger, keeper, ids, good)
+
+
+def test_who_says_that_others_were_beside_it_is_charged_all_the_same_when_it_was_alone(tmp_path: Path) -> None:
+    def deed(it: Forger) -> None:
+        it.memory.begin_together([it.id, it.id + 1, it.id + 2], it.token, 0, 2**63)
+        os._exit(3)
+
+    forgers, honest = pools(tmp_path)
+    together = msgspec.structs.replace(forgers, batch_size=3, max_crashes=2)
+    with Rig(tmp_path, [together, honest]) as rig:
+        rig.worker_main = forging(deed)
+        forge(rig, deed)
+        ids = rig.enqueue([{"do": "nothing"}] * 3)
+        rig.until(rig.drained, what="the end of all jobs")
+        assert rig.finish() == 0
+        jobs = read_database(rig.database).jobs
+        assert [jobs[job_id].reason for job_id in ids] == ["max_crashes"] * 3
+        assert [dict(jobs[job_id].charges) for job_id in ids] == [{"interrupted": 1, "crash": 2}] * 3
+
+
+def test_of_jobs_that_run_one_by_one_no_batch_is_believed(tmp_path: Path) -> None:
+    """Who dies with jobs that it has not begun cannot make suspects of them, nor of itself one of several."""
+
+    def deed(it: Forger) -> None:
+        it.memory.begin_together([sent.id for sent in it.chunk.jobs], it.token, 0, 2**63)
+        os._exit(3)
+
+    queue = a_queue(tmp_path, workers=1, demand=Demand(min=3))
+    with Rig(tmp_path, [queue]) as rig:
+        rig.start_keeper()
+        rig.ask("pause", queue="q")
+        ids = rig.enqueue([{"do": "nothing"}] * 3)
+        rig.spawn("q", forging(deed))
+        rig.until(lambda: rig.ready)
+        rig.ask("resume", queue="q")
+        rig.until(rig.drained, what="the end of all jobs")
+        assert rig.finish() == 0
+        jobs = read_database(rig.database).jobs
+        assert [dict(jobs[job_id].charges) for job_id in ids] == [{"crash": 1}, {}, {}]
 
 
 def test_control_a_keeper_that_believes_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

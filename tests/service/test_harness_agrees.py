@@ -33,6 +33,10 @@ handler = "tests.service.test_harness_agrees:run"
 handler = "tests.service.test_harness_agrees:run"
 order = "priority"
 unique = {{ by = ["id"] }}
+[queues.together]
+handler = "tests.service.test_harness_agrees:run_together"
+batch_size = 6
+batch_wait = "50ms"
 [queues.work.on_error]
 "LookupError" = "dead"
 """
@@ -53,6 +57,15 @@ JOBS: list[dict[str, Any]] = [
     {"children": ["nowhere"]},
     {"fail": 1, "die": 2, "say": "both"},
 ]
+BATCH: list[dict[str, Any]] = [
+    {"say": 1},
+    {"fail": 1, "say": "at last"},
+    {"die": 1, "say": "alive"},
+    {"return": "cancel"},
+    {"fail": 9},
+    {"children": ["ranked"]},
+]
+"""One call, in which a worker dies: nobody knows of which job, so each runs alone."""
 
 
 def run(job: Job) -> Any:
@@ -74,6 +87,19 @@ def run(job: Job) -> Any:
     values = {"cancel": Cancel("no"), "dead": Dead("hopeless"), "nonsense": object(), "retry": Retry("20ms", "again"),
               "snooze": Snooze("20ms")}  # fmt: skip
     return values.get(payload.get("return"), payload.get("say"))
+
+
+def run_together(jobs: list[Job]) -> list[Any]:
+    """The same for each job of a batch."""
+    return [entry(job) for job in jobs]
+
+
+def entry(job: Job) -> Any:
+    """What a job's entry is: what it raises is its own."""
+    try:
+        return run(job)
+    except Exception as error:
+        return error
 
 
 def first_time(note: Path) -> bool:
@@ -112,6 +138,22 @@ def configured(folder: Path) -> Path:
     path = folder / "queues.toml"
     path.write_text(TOML + f'[queues.work.env]\nNOTES = "{folder}"\n')
     return path
+
+
+def test_they_agree_about_a_batch_whose_worker_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Daemon(configured(tmp_path / "real")) as daemon:
+        ids = daemon.client.enqueue_many("together", BATCH)
+        for job_id in ids:
+            daemon.client.wait(job_id, timeout="30s")
+        real = [shown(daemon.client, job_id) for job_id in ids]
+    monkeypatch.setenv("HARNESS", "yes")
+    with Harness(configured(tmp_path / "mirrored")) as jobs:
+        assert jobs.client.enqueue_many("together", BATCH) == ids
+        for number in (1, 2):  # with the others, then alone
+            jobs.plan(Crash(), run=number, job=ids[2])
+        jobs.drain(until_empty=True)
+        assert [shown(jobs.client, job_id) for job_id in ids] == real
+    assert [(job["interruptions"], job["crashes"]) for job in real] == [(1, int(job_id == ids[2])) for job_id in ids]
 
 
 def test_a_harness_and_a_daemon_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from supervisor.keeper import dispatch, recall
 from supervisor.keeper.published import Tasks
 from supervisor.keeper.service import Service
 from supervisor.keeper.slots import Phase
-from supervisor.keeper.state import State
+from supervisor.keeper.state import Gathering, State
 from supervisor.policy.discipline import PLAIN
 from supervisor.store.open import open_store
 from supervisor.store.protocol import Group, Lease, NewJob
@@ -77,7 +77,7 @@ class Busy:
 def a_slot(number: int, *, out: int = 0, quiet_since_ms: int = 0) -> Any:
     held = dict.fromkeys(range(out), (1, 0))
     return SimpleNamespace(
-        number=number, pool="q", phase=Phase.READY, owner=1, out=held, out_bytes=0, unsent=(), solo=False,
+        number=number, pool="q", phase=Phase.READY, owner=1, out=held, out_bytes=0, unsent=(), solo=False, batch=0,
         idle=not out, pinged=False, quiet_since_ms=quiet_since_ms,
     )  # fmt: skip
 
@@ -86,6 +86,7 @@ def test_a_queue_that_is_never_empty_leaves_others_their_turn() -> None:
     state: Any = SimpleNamespace(
         spec=Spec(queues={name: Queue(name=name, handler="m:f") for name in "abc"}), workplaces=dict.fromkeys("abc"),
         breakers={}, overdue=SimpleNamespace(behind=False), lease_first=None, wants_lease=True, tasks=Tasks(),
+        gathering=Gathering(), batch_rule=lambda _: None,
         pools_of=lambda queue: (queue,),
         discipline=lambda _: PLAIN, demand=lambda *_: Demand(),
         look_ahead=lambda _: 100, ready_slots=lambda _: [a_slot(1)],
@@ -138,6 +139,7 @@ def test_a_worker_is_handed_as_many_as_its_queue_demands(
     state: Any = SimpleNamespace(
         spec=Spec(queues={"a": Queue(name="a", handler="m:f")}), workplaces={"a": None}, breakers={}, tasks=Tasks(),
         pools_of=lambda queue: (queue,),
+        gathering=Gathering(), batch_rule=lambda _: None,
         overdue=SimpleNamespace(behind=False), lease_first=None, wants_lease=True, discipline=lambda _: PLAIN,
         demand=lambda *_: demand, look_ahead=lambda _: ahead, ready_slots=lambda _: slots,
     )  # fmt: skip

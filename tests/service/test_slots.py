@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from supervisor.config.spec import Queue
 from supervisor.keeper.slots import KeeperSlot
+from supervisor.policy.batch import Rule
 from supervisor.store.protocol import SOLO, Lease, LeasedJob
 from supervisor.unix.chunk import decode_chunk, payload_file
 from supervisor.unix.slot import Slot, discard_slot, make_slot, open_directory, read_file, write_file
@@ -114,4 +116,27 @@ def test_a_suspect_is_alone_also_when_a_new_keeper_sends_it_anew(slot: Slot) -> 
     kept = keepers(slot)
     kept.hand_out(Lease(5, 1, "q", [a_job(7, b"{}")._replace(mark=SOLO)]), Queue(name="q"), 100.0, 0)
     assert kept.solo
+    kept.close()
+
+
+def test_the_largest_batch_is_one_message_and_nothing_in_it_waits_for_another(slot: Slot) -> None:
+    kept = keepers(slot)
+    jobs = [a_job(number, b"1") for number in range(1, 257)]
+    kept.hand_out(Lease(5, 1, "q", jobs), Queue(name="q"), 1.0, 0, Rule(256))
+    assert len(decode_chunk(slot.worker_end.recv(1 << 18)).jobs) == 256
+    assert (kept.unsent, kept.unbegun, kept.batch) == (deque(), 0, 256)
+    kept.end([job.id for job in jobs], 1)
+    kept.hand_out(Lease(6, 1, "q", jobs[:2]), Queue(name="q"), 1.0, 0)
+    assert (kept.unbegun, kept.batch, kept.memory.batches) == (1, 0, True)
+    kept.close()
+
+
+def test_jobs_of_other_time_limits_are_messages_of_their_own_the_most_of_one_first(slot: Slot) -> None:
+    kept = keepers(slot)
+    brief = b'{"timeout_ms": 7}'
+    jobs = [a_job(1, b"1")._replace(options=brief), a_job(2, b"1"), a_job(3, b"1"), a_job(4, b"1")]
+    jobs.append(a_job(5, b"1")._replace(options=brief))
+    kept.hand_out(Lease(5, 1, "q", jobs), Queue(name="q"), 1.0, 0, Rule(10))
+    sent = [[job.id for job in decode_chunk(slot.worker_end.recv(1 << 18)).jobs] for _ in range(2)]
+    assert sent == [[2, 3, 4], [1, 5]]
     kept.close()

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "drain": ["--jobs", "300", "--huey-jobs", "20", "--rounds", "1", "--json"],
     "pull": ["--fetches", "20", "--seconds", "0.5", "--jobs", "20", "--json"],
+    "batches": ["--jobs", "300", "--size", "20", "--rounds", "1", "--json"],
     "layout_probe": ["--short", "500", "--long", "2000", "--finished", "500"],
 }
 

@@ -151,6 +151,12 @@ def test_a_cursor_is_where_the_next_run_goes_on(daemon: Daemon, client: Client[i
     assert ran(daemon, job) == ["0", "1", "2", "3", "4", "5"]
 
 
+def test_a_snoozed_job_without_any_option_goes_on_with_what_it_kept(client: Client[int]) -> None:
+    job = client.enqueue("q", {"do": "pages", "how": "snooze"})
+    done = client.wait(job, 30)
+    assert (done["result"], done["crashes"]) == (6, 0)
+
+
 def test_progress_is_shown_while_a_job_runs(daemon: Daemon, client: Client[int]) -> None:
     job = client.enqueue("q", {"do": "slowly"})
     daemon.wait_for(lambda: client.status(job)["progress"] is not None, what="progress")

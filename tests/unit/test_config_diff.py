@@ -39,6 +39,8 @@ OTHER: dict[str, Any] = {
     "command": ("x",),
     "serve": True,
     "pull": True,
+    "batch_size": 5,
+    "batch_wait_ms": 1,
     "workers": WorkerRange(min=1, max=8),
     "scale": Scale(cpu_max=0.5),
     "order": ("priority",),

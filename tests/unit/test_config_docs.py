@@ -77,7 +77,7 @@ def test_every_field_of_the_spec_has_a_key() -> None:
             of_jobs = {key.field for name, key in QUEUE.keys.items() if name not in POOL_KEYS}
             assert fields - given - of_jobs == kept
         else:
-            own = set(OWN_KEYS) if section is DEFAULTS else set()
+            own = {QUEUE.keys[name].field for name in OWN_KEYS} if section is DEFAULTS else set()
             of_pools = {"sources"} if section.type is Queue else set()
             assert fields - given - own - of_pools == kept
     assert {*TOP, *NAMED, *ARRAYS, "queues", "schedules", "files", "scope", "warnings", "flow_retention"} - {
@@ -189,9 +189,9 @@ class TestShipped:
         block = SHIPPED.read_text().split("# --8<--\n")[1]
         text = "".join(line.removeprefix("#").removeprefix(" ") for line in block.splitlines(keepends=True))
         spec = load(write(tmp_path, text), environ={})
-        assert set(spec.queues) == {"emails", "thumbnails", "report.*", "index", "renders"}
+        assert set(spec.queues) == {"emails", "thumbnails", "report.*", "index", "search", "renders"}
         assert spec.queues["emails"].limits == tuple(spec.limits)
-        assert set(spec.workplaces) == {"emails", "thumbnails", "background"}
+        assert set(spec.workplaces) == {"emails", "thumbnails", "search", "background"}
         assert set(spec.schedules) == {"digest"}
         data = tomllib.loads(text)
         for name, section in TOP.items():

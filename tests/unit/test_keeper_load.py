@@ -25,7 +25,9 @@ def a_spec(*queues: Queue) -> Spec:
 
 def a_slot(jobs: int = 1, since_ms: int = 0, phase: Phase = Phase.READY) -> Any:
     idle = phase is Phase.READY and not jobs
-    return SimpleNamespace(out=dict.fromkeys(range(jobs)), phase=phase, quiet_since_ms=since_ms, idle=idle)
+    held = dict.fromkeys(range(jobs))
+    unbegun = max(0, jobs - 1)
+    return SimpleNamespace(out=held, unbegun=unbegun, phase=phase, quiet_since_ms=since_ms, idle=idle)
 
 
 class State:

@@ -26,6 +26,7 @@ from supervisor.policy.settle import (
     after_failure,
     after_interruption,
     after_outage,
+    alone,
     settle,
 )
 from supervisor.policy.tasks import Need
@@ -84,6 +85,12 @@ def test_a_failure_while_the_breaker_is_not_closed_charges_nothing() -> None:
     assert after_outage(History(2), BUDGETS._replace(deadline_ms=1_000), 1_000) == Bury(History(2), "deadline")
 
 
+def test_who_ran_out_of_time_in_a_queue_of_batches_runs_alone_if_it_runs_again() -> None:
+    assert alone(Retry(5, NEVER)) == Retry(5, NEVER, solo=True)
+    for decision in (Later(5), Bury(NEVER, "max_attempts"), Withdraw("x")):
+        assert alone(decision) == decision
+
+
 @pytest.mark.parametrize(
     ("history", "expected"),
     [
@@ -94,6 +101,8 @@ def test_a_failure_while_the_breaker_is_not_closed_charges_nothing() -> None:
 )
 def test_an_interruption_is_free_but_not_for_ever(history: History, expected: Decision) -> None:
     assert after_interruption(history, BUDGETS) == expected
+    alone = expected._replace(solo=True) if isinstance(expected, Release) else expected
+    assert after_interruption(history, BUDGETS, solo=True) == alone
 
 
 def test_a_budget_of_one_allows_no_second_attempt() -> None:
@@ -101,6 +110,7 @@ def test_a_budget_of_one_allows_no_second_attempt() -> None:
     assert after_failure(NEVER, budgets, Failed("x"), NOW, 0.5) == Bury(History(1), "max_attempts")
     assert after_crash(NEVER, budgets, NOW, 0.5) == Bury(History(0, 1), "max_crashes")
     assert after_interruption(NEVER, budgets) == Bury(History(0, 0, 1), "unfinished")
+    assert after_interruption(NEVER, budgets, solo=True) == Bury(History(0, 0, 1), "unfinished")
 
 
 @given(HISTORIES, ALLOWED)

@@ -29,6 +29,12 @@ def test_a_death_is_charged_to(cause: str, climbed_for: list[int], expected: Cha
     assert charge(cause, 1, climbed_for) is expected
 
 
+@pytest.mark.parametrize("cause", CAUSES)
+def test_of_a_call_with_several_jobs_only_a_crash_is_charged_to_nobody(cause: str) -> None:
+    alone, shared = charge(cause, 1, [1], alone=True), charge(cause, 1, [1], alone=False)
+    assert shared is (Charge.SUSPICION if alone is Charge.CRASH else alone)
+
+
 def test_every_cause_has_a_row_above() -> None:
     (table,) = [mark for mark in test_a_death_is_charged_to.pytestmark if mark.name == "parametrize"]
     assert {row[0] for row in table.args[1]} >= set(CAUSES)

@@ -11,10 +11,11 @@ import pytest
 from supervisor.pool.burial import REPEAT_MS, Unanswered, cause_of, exited
 from supervisor.pool.crew import Crew, spared, to_announce
 from supervisor.pool.ladder import CANCELLED, Climb
-from supervisor.pool.member import without_our_frames
+from supervisor.pool.member import Member, without_our_frames
 from supervisor.tree.commands import Start
 from supervisor.tree.events import Reshape
 from supervisor.tree.model import Ending, plant
+from supervisor.unix.memory import Cell
 from supervisor.unix.reap import End
 from supervisor.wire.control import Certificate, Link
 from tests.support.tree_drive import Drive, a_group
@@ -46,6 +47,14 @@ def a_member(**fields: Any) -> Any:
 )
 def test_the_cause_of_an_end(fields: dict[str, Any], end: End, cause: str) -> None:
     assert cause_of(a_member(**fields), end) == cause
+
+
+def test_a_ladder_is_climbed_for_all_jobs_of_one_call() -> None:
+    cells = [Cell(0, 7, 1, 0, 5), Cell(0, 9, 1, 0, 5), Cell(0, 8, 1, 0, 5), Cell(1, 4, 1, 0, 5)]
+    member: Any = SimpleNamespace(cells=lambda: cells)
+    assert Member.beside(member, (9, 1)) == (9, 7, 8)
+    assert Member.beside(member, (4, 1)) == (4,)
+    assert Member.beside(member, (9, 2)) == (9,), "under another lease nobody was beside it"
 
 
 def test_what_the_tree_hears_of_it() -> None:

@@ -31,6 +31,13 @@ def test_a_cancelled_job_has_its_whole_grace_from_now() -> None:
     assert overdue(None, [cell(token=2)], {(7, 1)}, 1_000) is None
 
 
+def test_a_cancelled_job_of_a_batch_is_left_to_end_with_the_others() -> None:
+    together = [cell(job) for job in (7, 8, 9)]
+    assert overdue(None, together, {(7, 1), (8, 1)}, 1_000) is None
+    assert overdue(None, together[:1], {(7, 1)}, 1_000) == Climb((7, 1), 1_000, cause=CANCELLED)
+    assert overdue(None, together, {(8, 1)}, 5_000) == Climb((7, 1), 5_000)
+
+
 def test_the_ladder_is_left_when_its_job_has_ended() -> None:
     climb = Climb((7, 1), 5_000, rung=1)
     assert overdue(climb, [cell()], (), 6_000) == climb

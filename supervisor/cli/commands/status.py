@@ -144,6 +144,10 @@ def _put_remarks(found: dict[str, Any]) -> None:
         if queue.get("scale_reason"):
             bounds = f"{queue['workers_min']} to {queue['workers_max']}"
             render.put_line(f"{name}: {queue['workers_target']} of {bounds} workers: {queue['scale_reason']}")
+        batch = queue.get("batch") or {}
+        if batch.get("due_in_s"):
+            wait = render.seconds(batch["due_in_s"])
+            render.put_line(f"{name}: {batch['gathered']} of {batch['size']} jobs of a batch, which waits up to {wait}")
 
 
 def _sentence(daemon: dict[str, Any]) -> str:

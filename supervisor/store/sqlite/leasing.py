@@ -249,6 +249,22 @@ class Leasing(Feeding, Measuring):
         active = self._cache.active.get(group)
         return next((name for name in active if name not in passed), None) if active else None
 
+    def active_of(self, group: str) -> list[str]:
+        """The queues of a group in which something may be leased, as far as is known; who was served comes last."""
+        return list(self._cache.active.get(group, ()))
+
+    def solo_next(self, queue: str) -> bool:
+        """Whether the job that comes first of a queue must be leased alone."""
+        row = self._cache.queues.get(queue)
+        if row is None:
+            return False
+        self._place_marked()
+        if row.discipline.plain and not row.turns and not row.home.shut(ordered=False):
+            first = self._db.execute(SQL.lease_select, (row.home.id, 1)).fetchone()
+            return first is not None and first[3] == SOLO
+        lanes = [(at, lane.id, job) for lane, job, at in self.first_lanes(row, 1)]
+        return bool(lanes) and min(lanes)[2].mark == SOLO
+
     def others_of(self, group: str) -> bool:
         """Whether more than one queue of the group has something."""
         return len(self._cache.active.get(group, ())) > 1

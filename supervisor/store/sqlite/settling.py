@@ -120,13 +120,15 @@ class Settling(Letters, Measuring):
         self._ended(lease, State.SCHEDULED, 1)
         return True
 
-    def interrupt(self, token: int, job_id: int, history: History, error: AttemptError) -> bool:
-        """Hand a started job back to the place it had and count the interruption."""
+    def interrupt(
+        self, token: int, job_id: int, history: History, error: AttemptError, *, solo: bool = False
+    ) -> bool:  # fmt: skip
+        """Hand a started job back to the place it had and count the interruption; `solo`: it is leased alone then."""
         lease = self._cache.leases.get(token)
         place = lease.jobs.pop(job_id, None) if lease else None
         if lease is None or place is None:
             return False
-        solo = place.mark == SOLO
+        solo = solo or place.mark == SOLO
         self._put_trail(job_id, history, place, None, error, solo=solo)
         self._put_error(job_id, place.attempt, error)
         mark = SOLO if solo else TRAILED

@@ -34,7 +34,7 @@ class PythonExecutor:
     spent = False
 
     def __init__(
-        self, handler: Callable[[Job], Any], max_result_bytes: int, after_fork: Callable[[], Any] | None = None,
+        self, handler: Callable[..., Any], max_result_bytes: int, after_fork: Callable[[], Any] | None = None,
         backoff: Backoff | None = None, backoff_name: str | None = None,
     ) -> None:  # fmt: skip
         self._handler = handler
@@ -60,17 +60,13 @@ class PythonExecutor:
             if returned is None:
                 return Done(None)
             return self._outcome(returned)
-        except JobTimeout as error:
-            return Failed(str(error), kind="timeout", type="JobTimeout", traceback=trace_of(error))
         except BaseException as error:  # noqa: BLE001 - the executor boundary: user code may raise anything
-            failed = Failed(
-                message_of(error), type=type(error).__qualname__, traceback=trace_of(error), classes=classes_of(error)
-            )
-            return failed if self._backoff is None else self._with_backoff(failed, job, error)
+            return self._with_backoff(failure_of(error, trace_of(error)), job, error)
 
     def _with_backoff(self, failed: Failed, job: Job, error: BaseException) -> Failed:
-        """The failure with the delay that the queue's function gives; or with why it gave none."""
-        assert self._backoff is not None
+        """The failure with the delay that the queue's function gives, if it has one; or with why it gave none."""
+        if self._backoff is None or failed.kind == "timeout":
+            return failed
         try:
             return failed._replace(backoff_ms=to_ms(self._backoff(job, error)))
         except BaseException as problem:  # noqa: BLE001 - user code; the job has failed already, of something else
@@ -105,6 +101,13 @@ class PythonExecutor:
                 name = type(returned).__name__
                 return Failed(f"{name} is not for handlers: return a result, or raise", type="InvalidResult")
         return done(returned, self._max_result_bytes)
+
+
+def failure_of(error: BaseException, trace: str) -> Failed:
+    """The failure of a handler that raised this; a deadline's own exception is a time-out."""
+    if isinstance(error, JobTimeout):
+        return Failed(str(error), kind="timeout", type="JobTimeout", traceback=trace)
+    return Failed(message_of(error), type=type(error).__qualname__, traceback=trace, classes=classes_of(error))
 
 
 def done(returned: Any, max_result_bytes: int) -> Done | Failed:
@@ -243,10 +246,15 @@ def message_of(error: BaseException) -> str:
         return type(error).__qualname__
 
 
-def trace_of(error: BaseException) -> str:
-    """The traceback from the handler on: our own frames say nothing to its author."""
+def trace_of(error: BaseException, *, caught: bool = False) -> str:
+    """The traceback from the handler on: our own frames say nothing to its author.
+
+    `caught`: the handler has caught it, so that no frame of ours is above its own.
+    """
     try:
-        frames = error.__traceback__.tb_next if error.__traceback__ else None
+        frames = error.__traceback__
+        if frames is not None and not caught:
+            frames = frames.tb_next
         return "".join(traceback.format_exception(type(error), error, frames))
     except JobTimeout:
         raise

@@ -24,6 +24,11 @@ def run(job: Any) -> Any:
     return returned
 
 
+def together(jobs: list[Any]) -> list[Any]:
+    """The same for each job of a batch."""
+    return [run(job) for job in jobs]
+
+
 def note(kind: str, job: Any) -> None:
     """One line, by one write."""
     at_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
