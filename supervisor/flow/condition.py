@@ -30,8 +30,8 @@ GROWTH_MAX = WORK_MAX
 More could not be made at run time."""
 READ_BYTES_MAX = 64 * 1024
 """So large, as JSON, is what an expression may read."""
-KEPT = 64
-"""So many expressions are kept as they were read."""
+KEPT, JUDGED = 64, 8
+"""So many expressions are kept as they were read, and so many with what they read and what came of it."""
 SAID_MAX = 300
 DECODER = msgspec.json.Decoder(float_hook=float)
 """Its own way with numbers like 1e300 takes a hundred times as long."""
@@ -61,13 +61,28 @@ def holds(expression: str, facts: Mapping[str, Any]) -> bool:
     Raises:
         BadCondition: it cannot be computed for them, or it would read or do more than it may.
     """
+    tree = _parsed(expression)
     try:
-        tree = _parsed(expression)
-        return not is_false(Evaluation().visit(tree, _read(tree, facts)))
+        found = _judged(expression, _read(tree, facts))
     except BadCondition:
         raise
     except Exception as error:  # noqa: BLE001 - no expression may stop whoever looks at it
         raise BadCondition(_said(error)) from None
+    if isinstance(found, str):
+        raise BadCondition(found)
+    return found
+
+
+@lru_cache(JUDGED)
+def _judged(expression: str, data: bytes) -> bool | str:
+    """Whether it is true of these data, or why that cannot be computed.
+
+    It is kept, as many steps that come after the same one often ask the same.
+    """
+    try:
+        return not is_false(Evaluation().visit(_parsed(expression), DECODER.decode(data)))
+    except Exception as error:  # noqa: BLE001 - what went wrong is what came of it
+        return _said(error)
 
 
 @lru_cache(KEPT)
@@ -103,8 +118,8 @@ def _growth(node: Node, depth: int) -> int:
     return prod(parts[:2] if kind == "filter_projection" else parts)  # its third part is what is true of each element
 
 
-def _read(tree: Node, facts: Mapping[str, Any]) -> Any:
-    """What an expression asks of the facts, decoded: of what it asks by name, no more than that."""
+def _read(tree: Node, facts: Mapping[str, Any]) -> bytes:
+    """What an expression asks of the facts, as JSON: of what it asks by name, no more than that."""
     asked = set(_paths(tree))
     wanted = dict(facts) if () in asked else {path[0]: facts[path[0]] for path in asked if path[0] in facts}
     for member, value in wanted.items():
@@ -114,7 +129,7 @@ def _read(tree: Node, facts: Mapping[str, Any]) -> Any:
     data = msgspec.json.encode(wanted)
     if len(data) > READ_BYTES_MAX:
         raise BadCondition(f"what it reads has {len(data):,} bytes, the limit is {READ_BYTES_MAX:,}")
-    return DECODER.decode(data)
+    return data
 
 
 NAMED = frozenset({"results", "states", "signals"})

@@ -15,12 +15,15 @@ from typing import Any, NamedTuple, Protocol
 from supervisor.flow import condition
 from supervisor.flow.rules import POLICIES, Policy
 
-EDGES_MAX = 100_000
+EDGES_MAX = 25_000
+"""With so many, ten thousand steps take about twice as long to go in as jobs that come after nothing."""
 PARENTS_MAX = 10_000
 DEPTH_MAX = 8
 SIGNALS_MAX = 32
 CONDITIONS_MAX = 200_000
 """So many characters the different conditions of a request may have: each is read before it is accepted."""
+FREE_CONDITIONS_MAX = 100
+"""So many steps of a request that come after nothing may have conditions: they are looked at while it is inserted."""
 NEAR_LENGTH = 3
 NEAR_MAX = 200
 NEAR_PAIRS_MAX = 40_000
@@ -78,6 +81,12 @@ def plan(steps: Sequence[Asked], *, grafted: bool = False) -> list[Planned]:
     edges = sum(len(step.parents) for step in planned)
     if edges > EDGES_MAX:
         raise FlowInvalid(f"the flow has {edges:,} edges, the limit is {EDGES_MAX:,}", MANY_EDGES)
+    free = sum(not step.parents and step.asked.when is not None for step in planned)
+    if free > FREE_CONDITIONS_MAX:
+        raise FlowInvalid(
+            f"{free:,} steps that come after nothing have conditions, the limit is {FREE_CONDITIONS_MAX}",
+            "leave out the steps that are not wanted: who starts the flow knows its context",
+        )
     return planned
 
 

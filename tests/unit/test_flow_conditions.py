@@ -185,6 +185,18 @@ def test_an_expression_reads_no_more_than_it_may() -> None:
     assert condition.holds("length(context) > `65000`", {"context": just})
 
 
+def test_what_was_computed_once_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"context": list(range(2_000)), "step": "one"}
+    heavy = "length(context[?@ > `1`]) > `0`"
+    with pytest.raises(BadCondition, match="too much work"):
+        condition.holds(heavy, facts)
+    assert condition.holds("context[1]", facts)
+    monkeypatch.setattr(Evaluation, "visit", None)
+    with pytest.raises(BadCondition, match="too much work"):
+        condition.holds(heavy, facts | {"step": "two"})
+    assert condition.holds("context[1]", facts | {"step": "two"})
+
+
 def test_numbers_of_any_kind_are_read() -> None:
     facts = {"context": msgspec.Raw(b"[1e300, 1e999, 123456789012345678901234567890, 1.0]")}
     assert condition.holds("context[0] > `1e299` && context[1] > context[0] && context[3] == `1`", facts)
@@ -199,7 +211,10 @@ def test_nothing_that_goes_wrong_escapes(monkeypatch: pytest.MonkeyPatch, error:
 
     monkeypatch.setattr(Evaluation, "visit", fails)
     with pytest.raises(BadCondition):
-        condition.holds("a", {})
+        condition.holds(f"context.{error.__name__}", {})
+    monkeypatch.setattr(condition, "_read", fails)
+    with pytest.raises(BadCondition):
+        condition.holds("context.other", {})
 
 
 def test_deep_facts_and_literals_end_in_a_word() -> None:
@@ -214,6 +229,7 @@ def test_deep_facts_and_literals_end_in_a_word() -> None:
 
 def test_what_was_read_is_not_kept_without_bound() -> None:
     for number in range(200):
-        condition.check(f"context.n{number}")
+        condition.holds(f"context.n{number}", {"context": number})
+    assert condition._judged.cache_info().currsize <= condition.JUDGED
     assert condition._parsed.cache_info().currsize <= condition.KEPT
     assert not jmespath.parser.Parser._CACHE

@@ -16,7 +16,17 @@ from supervisor.cli.commands.flow import _above
 from supervisor.errors import InvalidFlow, InvalidPayload
 from supervisor.flow import Flow, Step, condition, step
 from supervisor.flow.condition import BadCondition
-from supervisor.flow.plan import CONDITIONS_MAX, EDGES_MAX, NEAR_MAX, NEAR_PAIRS_MAX, FlowInvalid, _near, plan
+from supervisor.flow.plan import (
+    CONDITIONS_MAX,
+    EDGES_MAX,
+    FREE_CONDITIONS_MAX,
+    NEAR_MAX,
+    NEAR_PAIRS_MAX,
+    PARENTS_MAX,
+    FlowInvalid,
+    _near,
+    plan,
+)
 from supervisor.flow.rules import Callback, Counts, FlowState, Policy, due, end_of, failed, tolerated
 from supervisor.job import State
 from supervisor.wire import messages
@@ -63,11 +73,23 @@ def test_a_flow_in_a_flow_lets_its_first_steps_wait_for_what_it_comes_after() ->
     assert named["b"].flow == -1
 
 
+def test_a_step_may_come_after_as_many_as_a_flow_has() -> None:
+    names = [{"name": f"s{number}"} for number in range(PARENTS_MAX - 1)]
+    assert len(plan(asked(*names, {"after": [each["name"] for each in names]}))[-1].parents) == PARENTS_MAX - 1
+
+
+@pytest.mark.parametrize(("parents", "said"), [(PARENTS_MAX + 1, "limit is 10,000"), (100_000, "after 100,000 steps")])
+def test_more_edges_to_one_step_than_may_be_are_refused(parents: int, said: str) -> None:
+    with pytest.raises(FlowInvalid, match=said):
+        plan(asked({"after": [f"s{number}" for number in range(parents)]}))
+
+
 def test_more_edges_than_may_be_are_refused() -> None:
-    names = [{"name": f"s{number}"} for number in range(400)]
-    many = [{"after": [each["name"] for each in names]} for _ in range(EDGES_MAX // 400 + 1)]
-    with pytest.raises(FlowInvalid, match="edges"):
-        plan(asked(*names, *many))
+    names = [{"name": f"s{number}"} for number in range(250)]
+    many = [{"after": [each["name"] for each in names]} for _ in range(EDGES_MAX // 250)]
+    assert sum(len(each.parents) for each in plan(asked(*names, *many))) == EDGES_MAX
+    with pytest.raises(FlowInvalid, match="the flow has 25,001 edges, the limit is 25,000"):
+        plan(asked(*names, *many, {"after": ["s0"]}))
 
 
 def test_names_of_steps_that_are_there_stay_names() -> None:
@@ -103,10 +125,18 @@ def test_a_name_that_is_missing_is_compared_with_few_that_are_there(
 
 def test_the_conditions_of_a_request_are_bounded_in_all() -> None:
     long = "context.x || " * 70
-    steps = [{"when": f"{long}context.n{number}"} for number in range(CONDITIONS_MAX // len(long) + 1)]
-    plan(asked(*steps[:5], *steps[:1] * 1_000))  # the same one again costs nothing
+    steps = [{"after": ["a"], "when": f"{long}context.n{number}"} for number in range(CONDITIONS_MAX // len(long) + 1)]
+    plan(asked({"name": "a"}, *steps[:5], *steps[:1] * 1_000))  # the same one again costs nothing
     with pytest.raises(FlowInvalid, match="the conditions have"):
-        plan(asked({"name": "in", "steps": asked(*steps)}))
+        plan(asked({"name": "in", "steps": asked({"name": "a"}, *steps)}))
+
+
+def test_few_conditions_are_looked_at_while_a_flow_goes_in() -> None:
+    free = [{"when": "context.x"}] * FREE_CONDITIONS_MAX
+    later = [{"after": ["a"], "when": "context.x"}] * 500
+    plan(asked({"name": "a"}, *free, *later, {"name": "in", "after": ["a"], "steps": asked(*free)}))
+    with pytest.raises(FlowInvalid, match="101 steps that come after nothing have conditions, the limit is 100"):
+        plan(asked(*free, {"name": "in", "steps": asked({"when": "context.y"})}))
 
 
 def test_steps_are_drawn_below_the_last_of_their_flow_that_they_come_after() -> None:
