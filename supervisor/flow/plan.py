@@ -9,15 +9,25 @@ from __future__ import annotations
 import difflib
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 from supervisor.flow import condition
 from supervisor.flow.rules import POLICIES, Policy
 
-EDGES_MAX = 100_000
+EDGES_MAX = 25_000
+"""With so many, ten thousand steps take about twice as long to go in as jobs that come after nothing."""
 PARENTS_MAX = 10_000
 DEPTH_MAX = 8
 SIGNALS_MAX = 32
+CONDITIONS_MAX = 200_000
+"""So many characters the different conditions of a request may have: each is read before it is accepted."""
+FREE_CONDITIONS_MAX = 100
+"""So many steps of a request that come after nothing may have conditions: they are looked at while it is inserted."""
+NEAR_LENGTH = 3
+NEAR_MAX = 200
+NEAR_PAIRS_MAX = 40_000
+"""So many pairs of characters are compared to find a name that may be meant."""
 
 
 class FlowInvalid(ValueError):
@@ -65,15 +75,36 @@ def plan(steps: Sequence[Asked], *, grafted: bool = False) -> list[Planned]:
     Raises:
         FlowInvalid: a cycle, a name that is missing or given twice, more edges than may be.
     """
+    _check_conditions(steps)
     planned: list[Planned] = []
     _Level(planned, -1, grafted=grafted).lay(steps, (), 0, "")
     edges = sum(len(step.parents) for step in planned)
     if edges > EDGES_MAX:
         raise FlowInvalid(f"the flow has {edges:,} edges, the limit is {EDGES_MAX:,}", MANY_EDGES)
+    free = sum(not step.parents and step.asked.when is not None for step in planned)
+    if free > FREE_CONDITIONS_MAX:
+        raise FlowInvalid(
+            f"{free:,} steps that come after nothing have conditions, the limit is {FREE_CONDITIONS_MAX}",
+            "leave out the steps that are not wanted: who starts the flow knows its context",
+        )
     return planned
 
 
 MANY_EDGES = "put many steps that one waits for into a flow of their own, and let it come after that"
+
+
+def _check_conditions(steps: Sequence[Asked]) -> None:
+    different, left = set[str](), [(steps, 0)]
+    while left:
+        level, depth = left.pop()
+        different.update(step.when for step in level if step.when is not None)
+        left += [(step.steps, depth + 1) for step in level if step.steps is not None and depth < DEPTH_MAX]
+    characters = sum(map(len, different))
+    if characters > CONDITIONS_MAX:
+        raise FlowInvalid(
+            f"the conditions have {characters:,} characters, the limit is {CONDITIONS_MAX:,}",
+            "add the steps to an open flow, in several groups",
+        )
 
 
 class _Level:
@@ -171,8 +202,9 @@ def _check_step(step: Asked, path: str, after: Collection[str]) -> None:
 def _check_names(step: Asked, path: str, after: Collection[str]) -> None:
     """A step knows what it comes right after and nothing else: a condition of more would never hold, and skip it."""
     assert step.when is not None
-    for member, name in sorted(condition.names_in(step.when)):
-        if name not in (step.wait_for if member == "signals" else after):
+    for member, asked in sorted(condition.names_in(step.when)):
+        name = condition.printable(asked)
+        if asked not in (step.wait_for if member == "signals" else after):
             told = f"it does not wait for signal {name}" if member == "signals" else f"it does not come after {name}"
             hint = f"put {name} into {'wait_for' if member == 'signals' else 'after'}: a step is told of those alone"
             raise FlowInvalid(f"{path}: when speaks of {member}.{name}, but {told}", hint)
@@ -212,15 +244,18 @@ def _cycle(
 ) -> str:
     """The sentence that names steps which come after each other."""
     at = next(at for at in range(len(steps)) if at not in laid)
-    seen: list[int] = []
+    seen: dict[int, int] = {}
     while at not in seen:
-        seen.append(at)
+        seen[at] = len(seen)
         at = next(names[name] for name in after[at] if name in names and names[name] not in laid)
-    ring = [str(steps[each].name) for each in [*seen[seen.index(at) :], at]]
+    ring = [str(steps[each].name) for each in [*list(seen)[seen[at] :], at]]
     shown = ring if len(ring) <= 8 else [*ring[:7], "..."]
     return f"steps come after each other in a ring: {' after '.join(shown)}"
 
 
 def _near(name: str, names: Mapping[str, int]) -> str | None:
-    close = difflib.get_close_matches(name, list(names)[:1_000], 1)
+    """A name that may be meant. Long ones take long to compare, and nobody is to wait for a hint."""
+    like = (each for each in names if abs(len(each) - len(name)) <= NEAR_LENGTH)
+    few = min(NEAR_MAX, NEAR_PAIRS_MAX // max(len(name), 1) ** 2)
+    close = difflib.get_close_matches(name, islice(like, few), 1)
     return f"did you mean {close[0]}?" if close else None

@@ -191,7 +191,7 @@ class FlowStart(Request, frozen=True, tag="flow_start"):
 
 
 class FlowShow(Request, frozen=True, gc=False, tag="flow"):
-    """All about one flow, with its steps: those that are named, and the first of the others."""
+    """All about one flow, with its first steps by id, also of the flows in it; `more` says if there are others."""
 
     access = "status"
     flow: Id

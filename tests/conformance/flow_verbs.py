@@ -219,6 +219,15 @@ class FlowVerbs:
             tx.progress_flows(100)
         assert states(one, b) == [DEAD]
 
+    def test_a_condition_that_takes_too_much_skips_its_step_and_nothing_else(self, one: Store) -> None:
+        wide = "[" + ",".join("@" * 16) + "][]"
+        seen, found = "context|" + "|".join([wide] * 6), "length(context[?@ > `0`]) > `0`"  # the first is refused anew
+        rules = [json.dumps({"when": text}).encode() for text in (seen, found, "context[0] == `0`")]
+        steps = [a_step(None, 0, rules=each) for each in rules]
+        _, a, b, c, d = start(one, a_step("a"), *steps, context=json.dumps(list(range(9_000))).encode())
+        run(one, a)
+        assert states(one, b, c, d) == [CANCELLED, CANCELLED, QUEUED]
+
     def test_a_condition_decides_whether_a_step_runs(self, one: Store) -> None:
         rules = [json.dumps({"when": text}).encode() for text in ("results.a.ok", "results.a.no", "sum(results)")]
         flow, a, b, c, d, e = start(

@@ -49,6 +49,8 @@ def run(job):
     if what == "add":
         for number in range(job.payload["count"]):
             job.flow.enqueue("q", {"number": number})
+    if what == "list":
+        return list(range(job.payload["count"]))
     if what == "large":
         return "x" * job.payload["bytes"]
     flow = job.flow
@@ -244,6 +246,30 @@ def test_a_flow_runs_again_from_where_it_failed_and_from_a_step(daemon: Daemon, 
     assert told(daemon, client, flow) == ["complete", "success"]
 
 
+def test_a_condition_that_takes_too_much_holds_up_nobody(daemon: Daemon, client: Client[int]) -> None:
+    keeper = next(node["pid"] for node in client.request("tree")["tree"] if node["role"] == "keeper")
+    large = step("q", {"do": "list", "count": 100_000}, name="large")
+    bombs = {
+        "doubled": "context.x" + "|[@,@][]" * 12,
+        "much": "length(context.many[?@ > `0`]) > `0`",
+        "large": "length(results.large[?@ > `0`]) > `0`",
+    }  # fmt: skip
+    for name, when in bombs.items():
+        large.then(step("q", name=f"if-{name}", when=when)).then(step("q", name=f"after-{name}"))
+    flow = client.flows.start(Flow(large, context={"x": [1], "many": list(range(9_000))}))
+    others = client.enqueue_many("q", [None] * 20)
+    assert client.flows.wait(flow, 30)["state"] == "completed"
+    shown = {each["name"]: each for each in client.flows.show(flow)["steps"]}
+    assert {name: shown[f"if-{name}"]["state"] for name in bombs} == dict.fromkeys(bombs, "skipped")
+    assert {name: shown[f"after-{name}"]["state"] for name in bombs} == dict.fromkeys(bombs, "completed")
+    assert "too much work" in shown["if-doubled"]["reason"]
+    assert "too much work" in shown["if-much"]["reason"]
+    assert "bytes, the limit is" in shown["if-large"]["reason"]
+    for each in others:
+        client.wait(each, 30)
+    assert keeper == next(node["pid"] for node in client.request("tree")["tree"] if node["role"] == "keeper")
+
+
 def test_results_too_large_to_feed_on_end_the_step_and_say_so(client: Client[int]) -> None:
     parents = [step("q", {"do": "large", "bytes": 900_000}, name=name) for name in "ab"]
     flow = client.flows.start(Flow(step("q", name="c").after(*parents)))
@@ -279,6 +305,12 @@ REFUSED: dict[str, tuple[dict[str, Any], type[JobsupError], str]] = {
         InvalidFlow, "step c: when speaks of results.a, but it does not come after a"),
     "a condition of a signal that it does not wait for": (
         {"steps": [{"name": "a", "queue": "q", "when": "signals.go"}]}, InvalidFlow, "does not wait for signal go"),
+    "a condition that multiplies what it reads": (
+        {"context": [1], "steps": [{"queue": "q", "when": "context" + f"|[{','.join('@' * 16)}][]" * 6}]},
+        InvalidFlow, "it can make more than 5,000 times of what it reads"),
+    "conditions that are too long in all": (
+        {"steps": [{"queue": "q", "when": f"context.a{n} && " + "context.x || " * 70 + "x"} for n in range(300)]},
+        InvalidFlow, "the conditions have"),
     "a condition that is nested": ({"steps": [{"queue": "q", "when": "(" * 900}]}, InvalidFlow, "brackets"),
     "a step with callbacks": ({"steps": [{"queue": "q", "on_death": {"queue": "q"}}]}, InvalidFlow, "no callbacks"),
     "an unknown key": ({"steps": [], "stepz": []}, InvalidFlow, "stepz"),

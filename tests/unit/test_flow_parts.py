@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 import msgspec
@@ -9,10 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.cli.commands.flow import _above
 from supervisor.errors import InvalidFlow, InvalidPayload
 from supervisor.flow import Flow, Step, condition, step
 from supervisor.flow.condition import BadCondition
-from supervisor.flow.plan import EDGES_MAX, FlowInvalid, plan
+from supervisor.flow.plan import (
+    CONDITIONS_MAX,
+    EDGES_MAX,
+    FREE_CONDITIONS_MAX,
+    NEAR_MAX,
+    NEAR_PAIRS_MAX,
+    PARENTS_MAX,
+    FlowInvalid,
+    _near,
+    plan,
+)
 from supervisor.flow.rules import Callback, Counts, FlowState, Policy, due, end_of, failed, tolerated
 from supervisor.job import State
 from supervisor.wire import messages
@@ -59,11 +73,23 @@ def test_a_flow_in_a_flow_lets_its_first_steps_wait_for_what_it_comes_after() ->
     assert named["b"].flow == -1
 
 
+def test_a_step_may_come_after_as_many_as_a_flow_has() -> None:
+    names = [{"name": f"s{number}"} for number in range(PARENTS_MAX - 1)]
+    assert len(plan(asked(*names, {"after": [each["name"] for each in names]}))[-1].parents) == PARENTS_MAX - 1
+
+
+@pytest.mark.parametrize(("parents", "said"), [(PARENTS_MAX + 1, "limit is 10,000"), (100_000, "after 100,000 steps")])
+def test_more_edges_to_one_step_than_may_be_are_refused(parents: int, said: str) -> None:
+    with pytest.raises(FlowInvalid, match=said):
+        plan(asked({"after": [f"s{number}" for number in range(parents)]}))
+
+
 def test_more_edges_than_may_be_are_refused() -> None:
-    names = [{"name": f"s{number}"} for number in range(400)]
-    many = [{"after": [each["name"] for each in names]} for _ in range(EDGES_MAX // 400 + 1)]
-    with pytest.raises(FlowInvalid, match="edges"):
-        plan(asked(*names, *many))
+    names = [{"name": f"s{number}"} for number in range(250)]
+    many = [{"after": [each["name"] for each in names]} for _ in range(EDGES_MAX // 250)]
+    assert sum(len(each.parents) for each in plan(asked(*names, *many))) == EDGES_MAX
+    with pytest.raises(FlowInvalid, match="the flow has 25,001 edges, the limit is 25,000"):
+        plan(asked(*names, *many, {"after": ["s0"]}))
 
 
 def test_names_of_steps_that_are_there_stay_names() -> None:
@@ -71,6 +97,57 @@ def test_names_of_steps_that_are_there_stay_names() -> None:
     assert planned.parents == (("there", Policy.CANCEL),)
     with pytest.raises(FlowInvalid, match="there is no step there"):
         plan(asked({"after": ["there"]}))
+
+
+def test_a_long_ring_is_found_and_shown_by_its_beginning() -> None:
+    ring = [{"name": f"s{number}", "after": [f"s{(number + 1) % 3_000}"]} for number in range(3_000)]
+    tail = {"name": "t", "after": ["s7"]}
+    with pytest.raises(FlowInvalid, match=r"in a ring: s7 after s8 after s9 .* after \.\.\.$"):
+        plan(asked(tail, *ring))
+
+
+@pytest.mark.parametrize(("name", "meant"), [("stpe7", "step7"), ("a" * 99 + "b", "a" * 100), ("other", None)])
+def test_a_name_that_is_missing_is_compared_with_few_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str | None
+) -> None:
+    compared: list[str] = []
+
+    def matches(wanted: str, names: Iterable[str], most: int) -> list[str]:
+        compared.extend(names)
+        return get_close_matches(wanted, compared, most)
+
+    monkeypatch.setattr(difflib, "get_close_matches", matches)
+    names = dict.fromkeys(("step7", "a" * 100, *(f"{'y' * 95}{number}" for number in range(1_000))), 0)
+    assert _near(name, names) == (None if meant is None else f"did you mean {meant}?")
+    assert len(compared) <= NEAR_MAX
+    assert sum(len(each) * len(name) for each in compared) <= 2 * NEAR_PAIRS_MAX
+
+
+def test_the_conditions_of_a_request_are_bounded_in_all() -> None:
+    long = "context.x || " * 70
+    steps = [{"after": ["a"], "when": f"{long}context.n{number}"} for number in range(CONDITIONS_MAX // len(long) + 1)]
+    plan(asked({"name": "a"}, *steps[:5], *steps[:1] * 1_000))  # the same one again costs nothing
+    with pytest.raises(FlowInvalid, match="the conditions have"):
+        plan(asked({"name": "in", "steps": asked({"name": "a"}, *steps)}))
+
+
+def test_few_conditions_are_looked_at_while_a_flow_goes_in() -> None:
+    free = [{"when": "context.x"}] * FREE_CONDITIONS_MAX
+    later = [{"after": ["a"], "when": "context.x"}] * 500
+    plan(asked({"name": "a"}, *free, *later, {"name": "in", "after": ["a"], "steps": asked(*free)}))
+    with pytest.raises(FlowInvalid, match="101 steps that come after nothing have conditions, the limit is 100"):
+        plan(asked(*free, {"name": "in", "steps": asked({"when": "context.y"})}))
+
+
+def test_steps_are_drawn_below_the_last_of_their_flow_that_they_come_after() -> None:
+    def drawn(step_id: int, flow: int, *after: int, kind: str = "job") -> dict[str, Any]:
+        return {"id": step_id, "flow": flow, "after": list(after), "kind": kind}
+
+    steps = [
+        drawn(2, 1), drawn(3, 1, 2), drawn(4, 1, 2, 3, 9), drawn(5, 1, kind="flow"), drawn(6, 5, 3), drawn(7, 5, 6),
+        drawn(8, 1, 5, 4), drawn(9, 1, kind="signal"), drawn(10, 1, 99),
+    ]  # fmt: skip
+    assert _above(steps) == {2: 1, 3: 2, 4: 3, 5: 3, 6: 5, 7: 6, 8: 5, 9: 1, 10: 1}
 
 
 @pytest.mark.parametrize(
@@ -131,6 +208,12 @@ def test_no_expression_reaches_anything_but_its_facts_or_raises_anything_else(ex
 )
 def test_a_condition_says_of_which_steps_and_signals_it_speaks(expression: str, wanted: set[tuple[str, str]]) -> None:
     assert condition.names_in(expression) == wanted
+
+
+def test_a_name_that_no_text_can_hold_is_said_as_it_was_written() -> None:
+    with pytest.raises(FlowInvalid, match=r"speaks of results\.\\ud800, but") as caught:
+        plan(asked({"when": 'results."\\ud800"'}))
+    assert str(caught.value).isprintable()
 
 
 def test_a_condition_may_speak_of_what_the_flow_around_it_comes_after() -> None:

@@ -138,14 +138,15 @@ def _tree(found: Mapping[str, Any]) -> Iterator[tuple[int, list[tuple[str, str]]
     jobs = found["jobs"]
     done = f"{jobs['all'] - jobs['unfinished']} of {jobs['all']} done"
     yield 0, _line(f"flow {found['id']}", found["name"] or "", found, done)
+    above = _above(found["steps"])
     below: dict[int, list[Mapping[str, Any]]] = {}
     for step in found["steps"]:
-        below.setdefault(_above(step, found["steps"]), []).append(step)
+        below.setdefault(above[step["id"]], []).append(step)
     names = {step["id"]: step["name"] or f"job {step['id']}" for step in found["steps"]}
     waiting = [(1, step) for step in reversed(below.get(found["id"], []))]
     while waiting:
         depth, step = waiting.pop()
-        also = [names[parent] for parent in step["after"] if parent in names and parent != _above(step, found["steps"])]
+        also = [names[parent] for parent in step["after"] if parent in names and parent != above[step["id"]]]
         told = step["reason"] or step["error"] or (f"also after {', '.join(also)}" if also else "")
         what = f"{step['queue']}, job {step['id']}" if step["queue"] else f"{step['kind']} {step['id']}"
         yield depth, _line(names[step["id"]], what, step, told)
@@ -154,16 +155,20 @@ def _tree(found: Mapping[str, Any]) -> Iterator[tuple[int, list[tuple[str, str]]
         yield 1, [("... and more", "dim")]
 
 
-def _above(step: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> int:
-    """Below what a step is drawn: the last of its own flow that it comes after, else that flow.
+def _above(steps: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """Below what each step is drawn: the last of its own flow that it comes after, else that flow.
 
     A flow in a flow comes after what its first steps come after.
     """
     of_flow = {each["id"]: each["flow"] for each in steps if each["kind"] != "signal"}
-    after = step["after"]
-    if step["kind"] == "flow":
-        after = [parent for each in steps if each["flow"] == step["id"] for parent in each["after"]]
-    found: int = max((parent for parent in after if of_flow.get(parent) == step["flow"]), default=step["flow"])
+    inside: dict[int, list[int]] = {}
+    for each in steps:
+        inside.setdefault(each["flow"], []).extend(each["after"])
+    found: dict[int, int] = {}
+    for each in steps:
+        after = inside.get(each["id"], []) if each["kind"] == "flow" else each["after"]
+        around = [parent for parent in after if of_flow.get(parent) == each["flow"]]
+        found[each["id"]] = max(around, default=each["flow"])
     return found
 
 

@@ -32,6 +32,7 @@ class Pending:
         self.jobs: list[tuple[Any, ...]] = []
         self.ready: list[tuple[Any, ...]] = []
         self.scheduled: list[tuple[int, int]] = []
+        self.blocked: list[tuple[int, int, str, int, int]] = []
 
 
 class Adding(Operating):
@@ -47,9 +48,12 @@ class Adding(Operating):
         self._db.executemany(SQL.insert_ready, pending.ready)
         if pending.scheduled:
             self._db.executemany(SQL.insert_scheduled, pending.scheduled)
+        if pending.blocked:
+            self._db.executemany(SQL.blocked_put, pending.blocked)
         pending.jobs.clear()
         pending.ready.clear()
         pending.scheduled.clear()
+        pending.blocked.clear()
 
     def _add(self, queue: QueueRow, ids: Sequence[int], jobs: Sequence[NewJob], pending: Pending) -> list[State]:
         """Rows for new jobs; returns where each stands."""
@@ -84,21 +88,29 @@ class Adding(Operating):
         self._count_enqueued(queue.name, len(states))
         return states
 
-    def _add_blocked(self, queue: QueueRow, job_id: int, job: NewJob, waits: int, pending: Pending) -> State:
-        """Rows for a job that waits for so many others."""
-        band, pos = rank(queue.discipline.order, job.priority, self._sequence(1))
-        lane = self._lane(queue, job.key)
-        if job.key:
-            lane.jobs += 1
-            self._changed_lane(lane)
-        self._put_expiries(job_id, job)
-        self._db.execute(SQL.blocked_put, (job_id, queue.id, "", 0, waits))
-        pending.jobs.append(
-            (job_id, queue.id, lane.id, band, pos, job.priority, self._now_ms, None, text(job.options),
-             job.payload.decode())
-        )  # fmt: skip
-        self._count(queue, State.BLOCKED, 1)
-        self._count_enqueued(queue.name, 1)
+    def _add_blocked(
+        self, queue: QueueRow, ids: Sequence[int], jobs: Sequence[NewJob], waits: Sequence[int], pending: Pending
+    ) -> State:
+        """Rows for jobs, each of which waits for so many others; where they all stand."""
+        now_ms, order = self._now_ms, queue.discipline.order
+        sequence = self._sequence(len(jobs))
+        for job_id, job, others in zip(ids, jobs, waits, strict=True):
+            band, pos = rank(order, job.priority, sequence)
+            sequence += 1
+            lane = queue.home
+            if job.key:
+                lane = self._lane(queue, job.key)
+                lane.jobs += 1
+                self._changed_lane(lane)
+            if job.expires_at_ms is not None or job.deadline_at_ms is not None:
+                self._put_expiries(job_id, job)
+            pending.blocked.append((job_id, queue.id, "", 0, others))
+            pending.jobs.append(
+                (job_id, queue.id, lane.id, band, pos, job.priority, now_ms, None, text(job.options),
+                 job.payload.decode())
+            )  # fmt: skip
+        self._count(queue, State.BLOCKED, len(jobs))
+        self._count_enqueued(queue.name, len(jobs))
         return after(None, Event.ENQUEUE_BLOCKED)
 
     def _make_room(self, queue: QueueRow, jobs: int, pending: Pending) -> QueueFull | None:

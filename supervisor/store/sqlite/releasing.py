@@ -67,7 +67,7 @@ class Releasing(Feeding, Adding):
             return True
         reason = f"{SKIPPED}: {expression} does not hold"
         try:
-            if condition.holds(expression, msgspec.json.decode(encode(self._fed([job_id])[job_id]))):
+            if condition.holds(expression, self._fed([job_id])[job_id]):
                 return True
         except condition.BadCondition as error:
             reason = f"{SKIPPED}: {expression} could not be computed: {error}"

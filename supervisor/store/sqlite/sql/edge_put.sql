@@ -1,1 +1,0 @@
-INSERT OR IGNORE INTO edge (parent, child, policy, done) VALUES (?, ?, ?, ?)
