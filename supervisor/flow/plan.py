@@ -18,6 +18,8 @@ EDGES_MAX = 100_000
 PARENTS_MAX = 10_000
 DEPTH_MAX = 8
 SIGNALS_MAX = 32
+FLOW_SIGNALS_MAX = 1_000
+"""Different signals of one flow, those that came and those that are waited for; each is a row that stays with it."""
 
 
 class FlowInvalid(ValueError):

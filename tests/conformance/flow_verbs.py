@@ -6,7 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from supervisor.errors import QueueFull, UnknownFlow, WrongState
+from supervisor.flow.plan import FLOW_SIGNALS_MAX
 from supervisor.flow.rules import FlowState, Policy
 from supervisor.job import State
 from supervisor.policy.discipline import Discipline
@@ -192,6 +195,29 @@ class FlowVerbs:
              "states": {"a": "completed", "c": "dead"}, "signals": {}}
         ]  # fmt: skip
         assert states(one, b) == [RUNNING]
+
+    def test_a_flow_has_so_many_different_signals_and_no_more(self, one: Store, two: Store) -> None:
+        flow, _ = start(one, a_step("a", signals=("s0", "last")))
+        with one.transaction(NOW) as tx:
+            for number in range(FLOW_SIGNALS_MAX - 1):
+                assert tx.signal_flow(flow, f"s{number}", b"1")
+        with pytest.raises(WrongState, match="different signals"):
+            asked(two, lambda tx: tx.signal_flow(flow, "more", b"1"))
+        assert not asked(two, lambda tx: tx.signal_flow(flow, "s7", b"2"))
+        with pytest.raises(WrongState, match=rf"flow {flow} would have 1,001 different signals"):
+            start(two, a_step("b", signals=("s1", "more")), into=flow)
+        start(two, a_step("b", signals=("s1", "s2")), into=flow)
+        assert asked(one, lambda tx: tx.signal_flow(flow, "last", b"1"))
+
+    def test_signals_are_counted_for_each_flow_in_a_flow(self, one: Store) -> None:
+        many = [
+            a_step(signals=[f"s{number}" for number in range(begin, begin + 30)])
+            for begin in range(0, FLOW_SIGNALS_MAX + 1, 30)
+        ]
+        with pytest.raises(WrongState, match="the flow would have 1,020 different signals"):
+            start(one, *many)
+        inner = [each._replace(flow=0) for each in many[:17]]
+        assert start(one, nested(), *inner, *many[17:])
 
     def test_results_too_large_to_feed_on_end_the_step(self, one: Store) -> None:
         _, a, b = start(one, a_step("a"), a_step("b", 0))

@@ -183,6 +183,16 @@ def test_a_signal_is_awaited_explained_and_may_come_first(daemon: Daemon, client
         client.flows.signal(flow, "after-the-end")
 
 
+def test_a_flow_takes_so_many_different_signals(client: Client[int]) -> None:
+    flow = client.flows.start(Flow(step("q", wait_for="end")))
+    for number in range(999):
+        client.flows.signal(flow, f"s{number}")
+    with pytest.raises(WrongState, match="1,001 different signals"):
+        client.flows.signal(flow, "one-more")
+    assert client.flows.signal(flow, "end")
+    assert client.flows.wait(flow, 30)["state"] == "completed"
+
+
 def test_jobs_add_to_their_own_batch_which_ends_after_them(daemon: Daemon, client: Client[int]) -> None:
     flow = client.flows.start(Flow(step("q", {"do": "add", "count": 20}), on_success=step("told")))
     assert client.flows.wait(flow, 30)["jobs"]["completed"] == 21
