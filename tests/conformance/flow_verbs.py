@@ -196,6 +196,27 @@ class FlowVerbs:
         ]  # fmt: skip
         assert states(one, b) == [RUNNING]
 
+    @pytest.mark.parametrize("key", ["", "acme"])
+    def test_what_steps_are_told_counts_in_the_size_of_a_lease(self, one: Store, key: str) -> None:
+        """One result is told to each of those after it: what is leased at once is what all of them are told."""
+        after = [NewStep("fifo", NewJob(b"1", key=key), name=f"s{n}", parents=[(0, CANCEL)]) for n in range(9)]
+        _, a, *rest = start(one, a_step("a"), *after, context=b'"%s"' % (b"c" * 500))
+        token = leased(one).token
+        with one.transaction(NOW) as tx:
+            tx.complete(token, [tx_done(a, b'"%s"' % (b"x" * 500))])
+            tx.progress_flows(PLENTY)
+        sizes = (3_500, 1, 1_100)
+        assert [ids_of(leased(one, size=size)) for size in sizes] == [rest[:3], rest[3:4], rest[4:5]]
+        assert ids_of(leased(one)) == rest[5:]
+
+    def test_signals_count_in_the_size_of_a_lease_and_jobs_beside_steps_cost_what_they_are(self, one: Store) -> None:
+        flow, a, b = start(one, a_step("a", signals=("s",)), a_step("b", signals=("s",)))
+        asked(one, lambda tx: tx.signal_flow(flow, "s", b'"%s"' % (b"x" * 1_000)))
+        go_on(one)
+        plain = put(one, *[b"1"] * 50)
+        assert ids_of(leased(one, size=1_500)) == [a]
+        assert ids_of(leased(one, size=1_500)) == [b, *plain]
+
     def test_a_flow_has_so_many_different_signals_and_no_more(self, one: Store, two: Store) -> None:
         flow, _ = start(one, a_step("a", signals=("s0", "last")))
         with one.transaction(NOW) as tx:

@@ -15,6 +15,7 @@ from tests.conformance.suite import (
     complete,
     counts,
     fail,
+    ids_of,
     leased,
     promote,
     put,
@@ -141,6 +142,15 @@ class RetryVerbs:
         (job,) = leased(one).jobs
         told = json.loads(job.payload[job.own_bytes :])
         assert (len(told["steps"]), told["steps"]["s0"], told["cursor"]) == (CHECKPOINTS_MAX, 2, 3)
+
+    def test_what_a_run_kept_counts_in_the_size_of_a_lease(self, one: Store) -> None:
+        ids = put(one, *[b"1"] * 4)
+        token = leased(one).token
+        for job_id in ids:
+            asked(one, lambda tx, job_id=job_id: tx.checkpoint(token, job_id, "s", b'"%s"' % (b"x" * 1_000)))
+            assert fail(one, token, job_id, NOW)
+        promote(one, NOW)
+        assert [ids_of(leased(one, size=size)) for size in (2_500, 1)] == [ids[:2], ids[2:3]]
 
     def test_what_a_run_keeps_is_told_to_the_next_one_until_the_job_completes(self, one: Store, two: Store) -> None:
         put(one, b"1", b"2")
