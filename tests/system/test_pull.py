@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +218,44 @@ def test_a_fetch_that_is_repeated_under_its_key_gives_the_same_jobs(client: Clie
     assert (found["token"], found["repeated"], again["repeated"]) == (again["token"], False, True)
     client.ack(first, found["token"])
     assert client.request("fetch", **given)["jobs"][0]["id"] != first
+
+
+def test_a_fetch_that_is_repeated_while_it_waits_is_one_fetch(daemon: Daemon, client: Client[int]) -> None:
+    """One lease, whichever connection it is asked for on; both hear of it, and the next job is nobody's."""
+    given = {"queue": "pull", "key": "twice", "wait_ms": 20_000}
+    with ThreadPoolExecutor(3) as pool:
+        asked = []
+        for _ in range(3):
+            asked.append(pool.submit(client.request, "fetch", **given))
+            time.sleep(0.1)
+        assert asked[0].result(10)["jobs"] == []
+        assert len([each for each in client.consumers() if each["state"] == "waiting"]) == 1
+        first, second = client.enqueue_many("pull", [1, 2])
+        found = [each.result(10) for each in asked[1:]]
+    assert [[job["id"] for job in each["jobs"]] for each in found] == [[first], [first]]
+    assert len({each["token"] for each in found}) == 1
+    assert client.status(second)["state"] == "queued"
+
+
+def test_a_repetition_that_does_not_wait_ends_the_wait_of_the_first(client: Client[int]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.request, "fetch", queue="pull", key="no-more", wait_ms=20_000)
+        until(client.consumers, 10)
+        assert client.request("fetch", queue="pull", key="no-more")["jobs"] == []
+        assert asked.result(5)["jobs"] == []
+
+
+def test_a_key_is_of_one_queue(client: Client[int]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.request, "fetch", queue="pull", key="mine", wait_ms=20_000)
+        until(client.consumers, 10)
+        for wait_ms in (0, 20_000):
+            with pytest.raises(WrongState, match="fetch from another queue"):
+                client.request("fetch", queue="fair", key="mine", wait_ms=wait_ms)
+        job_id = client.enqueue("pull", 1)
+        assert asked.result(10)["jobs"][0]["id"] == job_id
+    with pytest.raises(WrongState, match="fetch from another queue"):
+        client.request("fetch", queue="fair", key="mine")
 
 
 def test_jobs_are_enqueued_with_the_completion_or_not_at_all(client: Client[int]) -> None:
