@@ -88,6 +88,8 @@ class Lending:
         """Fetches that no pass has looked at yet."""
         self.undelivered: list[int] = []
         """Leases whose consumer was gone when it should have been told."""
+        self.ending: set[int] = set()
+        """Loans that are over, of which some jobs have ended, and others will in the passes that follow."""
         self._waiting: dict[str, dict[Fetching, None]] = {}
         self._keyed: dict[str, Fetching] = {}
         self._ends: list[tuple[int, int, Fetching]] = []
@@ -204,8 +206,9 @@ class Lending:
         heappush(self._deadlines, (until_ms, token))
 
     def forget(self, token: int) -> None:
-        """A loan is over."""
+        """A loan is no more."""
         self._until.pop(token, None)
+        self.ending.discard(token)
 
     def over(self, now_ms: int) -> int | None:
         """The token of a loan that is over by now."""

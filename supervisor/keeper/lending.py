@@ -83,7 +83,7 @@ def _has_key(work: Work, fetch: Fetching) -> bool:
     if key is None:
         return False
     token, earlier = work.tx.loan_by_key(key), lending.under(key)
-    lease = work.tx.leased_jobs(token) if token is not None else None
+    lease = work.tx.leased_jobs(token) if token is not None and token not in lending.ending else None
     queue = lease.queue if lease is not None else earlier and earlier.request.queue
     if queue is None:
         return False
