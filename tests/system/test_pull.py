@@ -677,6 +677,102 @@ def kill_keeper(daemon: Daemon, client: Client[int]) -> None:
     until(lambda: [n["pid"] for n in client.request("tree")["tree"] if n["role"] == "keeper"] != [pid], 15)
 
 
+# -- who waits no more ---------------------------------------------------------------------------------------------
+
+
+def nobody_waits(client: Client[int]) -> None:
+    """Nor is anything lent to somebody who is gone."""
+    until(lambda: client.consumers() == [], 5)
+    job_id = client.enqueue("pull", 1)
+    assert client.status(job_id)["state"] == "queued"
+    assert one(client)["id"] == job_id
+
+
+def test_a_fetch_that_is_cancelled_in_an_event_loop_takes_nothing(daemon: Daemon, client: Client[int]) -> None:
+    async def main() -> None:
+        async with AsyncClient(socket=str(daemon.socket)) as loops:
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(loops.fetch("pull", wait="20s"), 0.2)
+            job_id = await loops.enqueue("pull", 1)
+            (job,) = await loops.fetch("pull", wait="5s")
+            assert job["id"] == job_id
+            await loops.ack(job_id, job["token"])
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(loops.fetch("pull", wait="20s"), 0.2)
+
+    asyncio.run(main())
+    nobody_waits(client)
+
+
+def test_fetches_that_are_cancelled_while_jobs_come_lose_none(daemon: Daemon, client: Client[int]) -> None:
+    """Whichever moment it is: what was on its way is handed back, and has its first attempt before it."""
+
+    async def main() -> list[int]:
+        taken: list[int] = []
+        async with AsyncClient(socket=str(daemon.socket)) as loops:
+            for number in range(60):
+                fetch = asyncio.create_task(loops.fetch("pull", wait="20s", lease="1h"))
+                enqueue = asyncio.create_task(loops.enqueue("pull", number))
+                await asyncio.sleep(number % 12 / 2_000)
+                fetch.cancel()
+                found = await asyncio.gather(fetch, return_exceptions=True)
+                jobs = found[0] if isinstance(found[0], list) else []
+                for job in jobs:
+                    taken.append(job["id"])
+                    await loops.ack(job["id"], job["token"])
+                await enqueue
+        return taken
+
+    taken = asyncio.run(main())
+    until(lambda: client.consumers() == [], 5)
+    rest = client.fetch("pull", 100, wait=0)
+    assert {job["attempt"] for job in rest} <= {1}
+    assert len(taken) + len(rest) == 60
+
+
+def test_a_client_of_an_event_loop_that_is_closed_ends_its_fetches(daemon: Daemon, client: Client[int]) -> None:
+    async def main() -> None:
+        loops = AsyncClient(socket=str(daemon.socket))
+        fetch = asyncio.create_task(loops.fetch("pull", wait="20s"))
+        while not await loops.consumers():
+            await asyncio.sleep(0.01)
+        await loops.close()
+        assert await asyncio.wait_for(fetch, 5) == []
+
+    asyncio.run(main())
+    nobody_waits(client)
+
+
+def test_a_client_that_is_closed_ends_the_fetches_of_its_threads(daemon: Daemon, client: Client[int]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        with daemon.client() as other:
+            asked = [pool.submit(other.fetch, "pull", wait=wait) for wait in ("20s", "90s")]
+            until(lambda: len(client.consumers()) == 2, 10)
+        assert [each.result(5) for each in asked] == [[], []]
+    with pytest.raises(UsageError, match="closed"):
+        other.fetch("pull")
+    nobody_waits(client)
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt, which pytest would take for its own."""
+
+
+def test_a_fetch_that_is_interrupted_takes_nothing(client: Client[int]) -> None:
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Interrupted):
+            client.fetch("pull", wait="20s")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    nobody_waits(client)
+
+
 # -- many ----------------------------------------------------------------------------------------------------------
 
 GREEDY = """
