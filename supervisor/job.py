@@ -22,6 +22,8 @@ JOB_KEY_LENGTH_MAX = 200
 COST_MAX = 1_000_000
 TASK_NAME_MAX = 200
 VERSION_MAX = 1_000_000
+CHECKPOINTS_MAX = 1_000
+"""Steps whose values a job keeps for its next run."""
 
 Duration = str | int | float | timedelta
 """A duration as users write it: "1h30m", or seconds, or a timedelta."""

@@ -179,6 +179,21 @@ class QueueStatus(TypedDict):
     reranked: dict[str, Any] | None
 
 
+class OutboxStatus(TypedDict):
+    """An outbox, by name: what its relay has said of it."""
+
+    database: str
+    state: str
+    error: str | None
+    waiting: int | None
+    refused: int | None
+    moved: int | None
+    oldest_s: float | None
+    last_moved_at: str | None
+    full: list[str]
+    refusals: list[dict[str, Any]]
+
+
 class Overview(TypedDict):
     """The daemon and all its queues, by name."""
 
@@ -186,6 +201,7 @@ class Overview(TypedDict):
     queues: dict[str, QueueStatus]
     schedules: dict[str, Any]
     alerts: dict[str, Any] | None
+    outboxes: dict[str, OutboxStatus]
 
 
 class Explanation(TypedDict):

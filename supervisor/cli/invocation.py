@@ -142,7 +142,7 @@ class Invocation:
         spec = self.spec()
         connection = connect_reader(spec.daemon.database)
         try:
-            yield Archive(connection, spec.queue, spec.scope)
+            yield Archive(connection, spec.queue, spec.scope, spec.hidden_in)
         except sqlite3.Error as error:
             hint = "start jobsupd, which brings it to this version; jobsctl doctor says more"
             raise StoreError(f"{spec.daemon.database}: {error}", hint=hint) from error

@@ -358,6 +358,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return found
         return next((each for pattern, each in self.patterns if matches(pattern, name)), None)
 
+    def hidden_in(self, scope: str) -> tuple[str, ...]:
+        """What any queue of a scope hides of payloads: that of what several of them share."""
+        within = "" if self.scope else scope
+        tables = (queue for name, queue in self.queues.items() if queue.redact and scope_of(name) == within)
+        return tuple(dict.fromkeys(hidden for queue in tables for hidden in queue.redact))
+
     @property
     def patterns(self) -> tuple[tuple[str, Queue], ...]:
         """The tables whose name is a pattern."""

@@ -28,6 +28,8 @@ NEAR_LENGTH = 3
 NEAR_MAX = 200
 NEAR_PAIRS_MAX = 40_000
 """So many pairs of characters are compared to find a name that may be meant."""
+FLOW_SIGNALS_MAX = 1_000
+"""Different signals of one flow, those that came and those that are waited for; each is a row that stays with it."""
 
 
 class FlowInvalid(ValueError):

@@ -37,6 +37,9 @@ RAN_OUT = "the lease ran out: its consumer was not heard of in time"
 LATE = "its consumer was not done with it by its deadline"
 RESTARTED = "interrupted: the host was restarted, and its consumer was not heard of since"
 
+END_AT_ONCE = 4
+"""Jobs of a lease that ran out between two looks at the time: each costs about a quarter of a millisecond."""
+
 Effect = Callable[[], None]
 
 
@@ -164,7 +167,8 @@ def _lease(work: Work, asked: Asked, token: int) -> tuple[OpenLease, Loan]:
         StaleLease: it is over.
     """
     lease, loan = work.tx.open_leases().get(token), work.tx.loans().get(token)
-    if lease is None or loan is None or scope_of(lease.queue) != asked.scope:
+    ending = token in work.state.lending.ending
+    if lease is None or loan is None or ending or scope_of(lease.queue) != asked.scope:
         work.tx.count_stale(1)
         raise StaleLease(
             f"lease {token} is over: it ran out, or all of its jobs have ended",
@@ -259,36 +263,56 @@ def _ended(work: Work, lease: OpenLease, ids: list[int]) -> None:
 def end_over(work: Work) -> None:
     """Take back what is over, as far as the pass has time: a failure of each job, as a deadline is."""
     lending = work.state.lending
-    ended: list[tuple[int, int]] = []
+    ended: list[int] = []
 
     def undo() -> None:
-        for token, at_ms in ended:
-            lending.expect(token, at_ms)
+        for token in ended:
+            lending.expect(token, work.boot_ms)
 
     work.on_failure(undo)
     while (token := lending.over(work.boot_ms)) is not None and not (ended and work.late(SETTLE_UNTIL_US)):
-        ended.append((token, work.boot_ms))
-        lending.forget(token)
         lease, loan = work.tx.open_leases().get(token), work.tx.loans().get(token)
-        if lease is not None and loan is not None and loan.until_boot_ms <= work.boot_ms:
-            _end(work, lease, loan)
+        if lease is not None and loan is not None and not _end(work, lease, loan):
+            return
+        ended.append(token)
+        lending.forget(token)
 
 
-def _end(work: Work, lease: OpenLease, loan: Loan) -> None:
-    ids = list(lease.jobs)
-    for facts in work.tx.facts(ids).values():
-        if loan.prolonged == CARRIED and facts.cancel_at_ms is None:
-            decision = policy.after_interruption(facts.history, budgets_of(work, facts))
-            write(work, facts, lease.token, lease.leased_at_ms, decision, AttemptError("interrupted", RESTARTED))
-            _ended(work, lease, [facts.id])
-        else:
-            _settle(work, lease, facts, Failed(RAN_OUT, kind="timeout"))
-    queue, consumer, said = lease.queue, loan.consumer, ", ".join(f"job {job_id}" for job_id in ids)
+def _end(work: Work, lease: OpenLease, loan: Loan) -> bool:
+    """End the jobs of a loan, if it is over, some at least; False if some are left for the passes that follow."""
+    if loan.until_boot_ms > work.boot_ms:  # it was extended in this very pass
+        return True
+    left, ended = list(lease.jobs), 0
+    while ended < len(left) and not (ended and work.late(SETTLE_UNTIL_US)):
+        page = left[ended : ended + END_AT_ONCE]
+        for facts in work.tx.facts(page).values():
+            _end_job(work, lease, loan, facts)
+        ended += len(page)
+    queue, consumer, said = lease.queue, loan.consumer, ", ".join(f"job {job_id}" for job_id in left[:ended])
     work.afterwards(
         lambda: work.state.log.emit(
             "keeper.lease_over", queue=queue, consumer=consumer, token=lease.token, jobs=said
         )
     )  # fmt: skip
+    if ended < len(left):
+        _stay_over(work, lease.token, loan)
+    return ended == len(left)
+
+
+def _end_job(work: Work, lease: OpenLease, loan: Loan, facts: Facts) -> None:
+    if loan.prolonged == CARRIED and facts.cancel_at_ms is None:
+        decision = policy.after_interruption(facts.history, budgets_of(work, facts))
+        write(work, facts, lease.token, lease.leased_at_ms, decision, AttemptError("interrupted", RESTARTED))
+        _ended(work, lease, [facts.id])
+    else:
+        _settle(work, lease, facts, Failed(RAN_OUT, kind="timeout"))
+
+
+def _stay_over(work: Work, token: int, loan: Loan) -> None:
+    """Nothing holds a loan any longer of which some jobs have ended: neither its consumer nor a keeper that is new."""
+    if loan.prolonged == HEARD:
+        work.tx.lend(token, loan._replace(prolonged=GRACED))
+    work.afterwards(partial(work.state.lending.ending.add, token))
 
 
 def cut(work: Work, facts: Facts, token: int) -> bool:

@@ -33,9 +33,12 @@ class Asked(NamedTuple):
 
 
 class Fetching:
-    """A fetch that is not answered yet; `over_ms`, on the boot clock, is when it is answered with nothing."""
+    """A fetch that is not answered yet; `over_ms`, on the boot clock, is when it is answered with nothing.
 
-    __slots__ = ("answered", "connection", "over_ms", "refuse", "reply", "request", "scope")
+    `earlier` is the one under the same key whose place it took: what this one hears, that one hears as well.
+    """
+
+    __slots__ = ("answered", "connection", "earlier", "over_ms", "refuse", "reply", "request", "scope")
 
     def __init__(
         self, connection: Connection, request: messages.Fetch, scope: str, reply: Reply, refuse: Refuse, over_ms: int
@@ -47,16 +50,33 @@ class Fetching:
         self.refuse = refuse
         self.over_ms = over_ms
         self.answered = False
+        self.earlier: Fetching | None = None
 
     @property
     def idle(self) -> bool:
         """Whether nobody waits for its answer any more."""
-        return self.answered or self.connection.closed
+        return self.answered or (self.connection.closed and (self.earlier is None or self.earlier.idle))
 
     @property
     def name(self) -> str:
         """The consumer's name: as it says, else by its process."""
         return self.request.consumer or f"pid {self.connection.peer.pid}"
+
+    def tell(self, shown: dict[str, Any]) -> bool:
+        """Answer it, and the one whose place it took; False if neither is there to hear it."""
+        self.answered = True
+        heard = not self.connection.closed
+        if heard:
+            self.reply(shown)
+        earlier = self.earlier
+        return (earlier is not None and not earlier.answered and earlier.tell(shown)) or heard
+
+    def turn_away(self, error: JobsupError) -> None:
+        """Refuse it, and the one whose place it took."""
+        self.answered = True
+        self.refuse(error)
+        if self.earlier is not None and not self.earlier.answered:
+            self.earlier.turn_away(error)
 
 
 class Lending:
@@ -68,7 +88,10 @@ class Lending:
         """Fetches that no pass has looked at yet."""
         self.undelivered: list[int] = []
         """Leases whose consumer was gone when it should have been told."""
+        self.ending: set[int] = set()
+        """Loans that are over, of which some jobs have ended, and others will in the passes that follow."""
         self._waiting: dict[str, dict[Fetching, None]] = {}
+        self._keyed: dict[str, Fetching] = {}
         self._ends: list[tuple[int, int, Fetching]] = []
         self._count = 0
         self._sweep_at = SWEEP_MIN
@@ -111,7 +134,9 @@ class Lending:
 
     def wait(self, fetch: Fetching, *, first: bool = False) -> None:
         """Let a fetch wait for jobs of its queue."""
-        queue = fetch.request.queue
+        queue, key = fetch.request.queue, fetch.request.key
+        if key is not None:
+            self._keyed[key] = fetch
         waiting = self._waiting.setdefault(queue, {})
         if first:
             self._waiting[queue] = {fetch: None, **waiting}
@@ -120,10 +145,30 @@ class Lending:
 
     def leave(self, fetch: Fetching) -> None:
         """A fetch waits no more."""
+        key = fetch.request.key
+        if key is not None and self._keyed.get(key) is fetch:
+            del self._keyed[key]
         waiting = self._waiting.get(fetch.request.queue, {})
         waiting.pop(fetch, None)
         if not waiting:
             self._waiting.pop(fetch.request.queue, None)
+
+    def under(self, key: str) -> Fetching | None:
+        """The fetch that waits under this key."""
+        return self._keyed.get(key)
+
+    def follow(self, fetch: Fetching, earlier: Fetching) -> Callable[[], None]:
+        """Let a fetch wait in place of another under its key, behind the others; returns what undoes that."""
+        self.leave(earlier)
+        fetch.earlier = earlier
+        self.wait(fetch)
+
+        def undo() -> None:
+            self.leave(fetch)
+            fetch.earlier = None
+            self.wait(earlier)
+
+        return undo
 
     def queues(self) -> list[str]:
         """Queues whose jobs somebody waits for."""
@@ -152,9 +197,8 @@ class Lending:
         while self._ends and self._ends[0][0] <= now_ms:
             _, _, fetch = heappop(self._ends)
             if not fetch.answered:
-                fetch.answered = True
                 self.leave(fetch)
-                fetch.reply(NOTHING)
+                fetch.tell(NOTHING)
 
     def expect(self, token: int, until_ms: int) -> None:
         """A loan ends then, if nothing more is heard."""
@@ -162,8 +206,9 @@ class Lending:
         heappush(self._deadlines, (until_ms, token))
 
     def forget(self, token: int) -> None:
-        """A loan is over."""
+        """A loan is no more."""
         self._until.pop(token, None)
+        self.ending.discard(token)
 
     def over(self, now_ms: int) -> int | None:
         """The token of a loan that is over by now."""

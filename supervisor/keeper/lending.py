@@ -16,7 +16,7 @@ import msgspec
 from supervisor.errors import WrongState
 from supervisor.job import Failed
 from supervisor.keeper import breaking, expiring
-from supervisor.keeper.fetches import Fetching
+from supervisor.keeper.fetches import NOTHING, Fetching
 from supervisor.keeper.settling import Report, apply, give_back
 from supervisor.keeper.work import LEASE_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
@@ -69,13 +69,46 @@ def _look_at_fresh(work: Work) -> None:
     lending.fresh.clear()
     work.on_failure(lambda: lending.fresh.extendleft(reversed(fresh)))
     for fetch in fresh:
-        token = work.tx.loan_by_key(fetch.request.key) if fetch.request.key is not None else None
-        lease = work.tx.leased_jobs(token) if token is not None else None
-        if lease is None:
+        if not _has_key(work, fetch):
             lending.wait(fetch)
             work.on_failure(partial(lending.leave, fetch))
-        else:
-            _answer(work, fetch, lease, repeated=True)
+
+
+def _has_key(work: Work, fetch: Fetching) -> bool:
+    """Whether the key of a fetch decides about it: it has a lease, or somebody else's place in the line, or no right.
+
+    So no two leases have one key, in whatever order a fetch and its repetition come.
+    """
+    key, lending = fetch.request.key, work.state.lending
+    if key is None:
+        return False
+    token, earlier = work.tx.loan_by_key(key), lending.under(key)
+    lease = work.tx.leased_jobs(token) if token is not None and token not in lending.ending else None
+    queue = lease.queue if lease is not None else earlier and earlier.request.queue
+    if queue is None:
+        return False
+    if queue != fetch.request.queue:
+        work.afterwards(partial(fetch.turn_away, _of_another_queue()))
+    elif lease is not None:
+        _answer(work, fetch, lease, repeated=True)
+    elif earlier is not None:
+        work.on_failure(lending.follow(fetch, earlier))
+        work.afterwards(partial(_leave_out_oldest, earlier))
+    return True
+
+
+def _of_another_queue() -> WrongState:
+    return WrongState(
+        "the key of this fetch is that of a fetch from another queue",
+        hint="a key is for one fetch, and for that fetch said again",
+    )
+
+
+def _leave_out_oldest(fetch: Fetching) -> None:
+    """However often a fetch is repeated, two are answered with what is lent: there may be much of it."""
+    oldest, fetch.earlier = fetch.earlier, None
+    if oldest is not None and not oldest.answered:
+        oldest.tell(NOTHING)
 
 
 def _lend_queue(work: Work, queue: str) -> None:
@@ -98,7 +131,7 @@ def _lend_queue(work: Work, queue: str) -> None:
 def _turn_away(work: Work, fetch: Fetching) -> None:
     """The configuration has changed under it."""
     _take_from_line(work, fetch)
-    work.afterwards(partial(fetch.refuse, not_pulled(fetch.request.queue)))
+    work.afterwards(partial(fetch.turn_away, not_pulled(fetch.request.queue)))
 
 
 def not_pulled(queue: str) -> WrongState:
@@ -182,13 +215,10 @@ def _answer(work: Work, fetch: Fetching, lease: Lease, *, repeated: bool) -> Non
     }
 
     def effect() -> None:
-        fetch.answered = True
         lending.expect(lease.token, loan.until_boot_ms)
         hit("keeper.after_lend")
-        if fetch.connection.closed:
+        if not fetch.tell(shown):
             lending.undelivered.append(lease.token)
-        else:
-            fetch.reply(shown)
 
     work.afterwards(effect)
 

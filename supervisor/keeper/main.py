@@ -87,7 +87,7 @@ class Keeper:
         housekeeping.watch_clock(state, self.chores, wall_ms(), boot_ms())
         self.outboxes = Outboxes(state, self.selector, self.private)
         self.passes = Passes(state, self.chores, self._tell_waiters, self.outboxes.take)
-        self.reader = Reader(state.store.connection, state.spec.queue)
+        self.reader = Reader(state.store.connection, state.spec.queue, hidden_in=state.spec.hidden_in)
         self.alerting = Alerting(state, self.selector, self.private, self.reader)
         self.server: Server
         self.service: Service
@@ -215,7 +215,7 @@ class Keeper:
     def turn(self) -> None:
         """Read, pass, and look after what is due."""
         now_ms = boot_ms()
-        self.reader.queue_of = self.state.spec.queue
+        self.reader.queue_of, self.reader.hidden_in = self.state.spec.queue, self.state.spec.hidden_in
         self.server.tick(now_ms)
         self.service.read_requests()
         self.private.flush()

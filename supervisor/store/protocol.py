@@ -474,7 +474,10 @@ class Tx(Protocol):
         """Hand a started job back to the place it had and count the interruption; `solo`: it is leased alone then."""
 
     def checkpoint(self, token: int, job_id: int, name: str, value: bytes) -> bool:
-        """Keep a value of a leased job for its later runs, until it completes; False if the lease does not hold it."""
+        """Keep a value of a leased job for its later runs, until it completes.
+
+        False if the lease does not hold it, or if it keeps as many steps as it may; the empty name is no step.
+        """
 
     def park(self, token: int, job_id: int, need: Need) -> bool:
         """Let a leased job wait for code that can run it, with nothing charged; False if the lease does not hold it."""
@@ -499,7 +502,11 @@ class Tx(Protocol):
         """Where a flow stands; None if there is none of that id."""
 
     def signal_flow(self, flow_id: int, name: str, payload: bytes) -> bool:
-        """Note that a signal came; False if it had come before, and nothing is changed."""
+        """Note that a signal came; False if it had come before, and nothing is changed.
+
+        Raises:
+            WrongState: the flow has as many different signals as it may.
+        """
 
     def close_flow(self, flow_id: int) -> None:
         """Let a flow end once its steps have: no more are added from outside."""

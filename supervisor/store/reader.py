@@ -61,13 +61,18 @@ DETAILS = {
 class Reader:
     """Answers questions from rows. `queue_of` gives a queue's budgets and what to redact (config.spec.Queue).
 
+    `hidden_in` gives what is redacted by any queue of a scope: the context of a flow is that of steps of many queues.
     With a `scope` (that of the main file is empty) there is nothing but what is of it, and names are as they are known
     within it; without one there is everything, under internal names.
     """
 
-    def __init__(self, connection: Any, queue_of: Callable[[str], Any], scope: str | None = None) -> None:
+    def __init__(
+        self, connection: Any, queue_of: Callable[[str], Any], scope: str | None = None,
+        hidden_in: Callable[[str], Sequence[str]] = lambda scope: (),  # noqa: ARG005 - the name says what it is given
+    ) -> None:  # fmt: skip
         self._db = connection
         self.queue_of = queue_of
+        self.hidden_in = hidden_in
         self._scope = scope
 
     def _has(self, queue: str) -> bool:
@@ -316,7 +321,7 @@ class Reader:
             "jobs": {"all": steps, "unfinished": unfinished, "dead": dead, "cancelled": cancelled, "skipped": skipped,
                      "completed": steps - unfinished - dead - cancelled - skipped},
             "created_at": instant(created_at), "finished_at": instant(finished_at) if finished_at else None,
-            "context": msgspec.json.decode(context) if context else None,
+            "context": redact(msgspec.json.decode(context), self.hidden_in(of_scope)) if context else None,
         }  # fmt: skip
 
     def _step(self, row: Sequence[Any], after: list[int], leased: set[int]) -> dict[str, Any]:

@@ -29,13 +29,16 @@ class InProcessStream(Stream):
         self._keeper = keeper
         self._proceed = proceed
 
-    def ask(self, request: bytes, request_id: int, deadline_ms: int) -> dict[str, Any]:
+    def ask(
+        self, request: bytes, request_id: int, deadline_ms: int, on_sent: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
         """The reply to a request; while it must be waited for, jobs run and time passes.
 
         Raises:
             Failed: the deadline has passed, or nothing is left that could bring the answer.
             JobsupError: the keeper refused the connection.
         """
+        del on_sent  # nobody closes the client meanwhile
         rest = memoryview(request)
         while True:
             rest = rest[self._sent(rest) :]

@@ -103,15 +103,29 @@ def cut_off(*, sent: bool) -> Failed:
     return Failed(Busy("the connection ended before the answer came"), sent=sent)
 
 
+CLOSED = "the client is closed"
+"""What a client says that is asked for more after its end."""
+
+
 class Call:
-    """What is asked: an operation, its members besides v, id and op as JSON text, and how long it may take."""
+    """What is asked: an operation, its members besides v, id and op as JSON text, and how long it may take.
 
-    __slots__ = ("members", "op", "timeout_ms")
+    `withdrawal` is for a fetch that waits: the members of the same fetch that waits for nothing. Under its key it takes
+    the place of the first, so that both are answered at once, with the same lease or with nothing.
+    """
 
-    def __init__(self, op: str, members: str, timeout_ms: int) -> None:
+    __slots__ = ("members", "op", "timeout_ms", "withdrawal")
+
+    def __init__(self, op: str, members: str, timeout_ms: int, withdrawal: str | None = None) -> None:
         self.op = op
         self.members = members
         self.timeout_ms = timeout_ms
+        self.withdrawal = withdrawal
+
+
+def framed(number: int, op: str, members: str) -> bytes:
+    """A request as it goes out."""
+    return frame(f'{{"v":{PROTOCOL},"id":{number},"op":"{op}"{members and ","}{members}}}'.encode())
 
 
 class Question:
@@ -127,13 +141,14 @@ class Question:
         "deadline_ms",
         "frame",
         "number",
+        "withdrawal",
     )
 
     def __init__(self, call: Call, number: int, now_ms: int, patience_ms: int | None) -> None:
         """`patience_ms` is how long nobody listening is put up with; None: as long as the call may take."""
-        members = f",{call.members}" if call.members else ""
         self.number = number
-        self.frame = frame(f'{{"v":{PROTOCOL},"id":{number},"op":"{call.op}"{members}}}'.encode())
+        self.frame = framed(number, call.op, call.members)
+        self.withdrawal = call.withdrawal
         self.deadline_ms = now_ms + call.timeout_ms
         self._op = call.op
         self._began_ms = self._asked_ms = now_ms
@@ -144,6 +159,10 @@ class Question:
     def begin(self, now_ms: int) -> None:
         """Another attempt begins."""
         self._asked_ms = now_ms
+
+    def withdrawn(self, number: int) -> bytes:
+        """The request that takes this one back, which has a withdrawal."""
+        return framed(number, self._op, self.withdrawal or "")
 
     def pause_ms(self, failed: Failed, now_ms: int) -> int:
         """How long to wait after an attempt that failed, before the next.
@@ -203,6 +222,13 @@ def answer_of(reply: dict[str, Any]) -> dict[str, Any]:
     if isinstance(error, Busy) and not isinstance(error, QueueFull):  # who may wait for room has waited there
         raise Failed(error, answered=True)
     raise error
+
+
+def token_of(reply: dict[str, Any]) -> int | None:
+    """The lease that a reply gives; None if it gives none."""
+    ok = reply.get("ok")
+    token = ok.get("token") if isinstance(ok, dict) else None
+    return token if isinstance(token, int) else None
 
 
 def error_of(reply: dict[str, Any]) -> JobsupError:

@@ -1,8 +1,8 @@
 """Asking from event loops: one connection, shared by all calls of a loop, with as many under way as they make.
 
 Requests go out in the order of their calls, replies come back in any. A call that is given up leaves the connection to
-the others: what has begun to go out goes out whole, and its reply is dropped. No thread is used, and nothing waits
-but on the loop.
+the others: what has begun to go out goes out whole, and its reply is dropped. A fetch that is given up is taken back,
+and what it was given meanwhile is released. No thread is used, and nothing waits but on the loop.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from supervisor.errors import Busy, JobsupError, UsageError
 from supervisor.wire.asking import (
+    CLOSED,
     FORK_AWARE,
     Call,
     Clock,
@@ -26,9 +28,11 @@ from supervisor.wire.asking import (
     answer_of,
     cut_off,
     error_of,
+    framed,
     not_answered,
     not_sent,
     read_reply,
+    token_of,
 )
 from supervisor.wire.framing import Decoder
 
@@ -46,19 +50,35 @@ SENT_TOGETHER = 64
 """Requests that one system call hands over."""
 
 EXIT_WAIT_S = 10
+TAKE_BACK_S = 1
+"""So long at most the end of a client is held up, for what nobody waits for any more to go back."""
 
 
 class Asked:
-    """One request on a connection: where it stands, and whether its reply is still wanted."""
+    """One request on a connection: where it stands, and whether its reply is still wanted.
 
-    __slots__ = ("_size", "future", "number", "rest", "wanted")
+    `question` is what a caller asks; without one it is an affair of the connection itself, which `heed` is for.
+    """
 
-    def __init__(self, question: Question, future: asyncio.Future[dict[str, Any]]) -> None:
-        self.number = question.number
-        self.rest = memoryview(question.frame)
+    __slots__ = ("_size", "future", "handed_back", "heed", "number", "question", "rest", "wanted")
+
+    def __init__(
+        self, number: int, frame: bytes, future: asyncio.Future[dict[str, Any]], *, question: Question | None = None,
+        heed: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.number = number
+        self.rest = memoryview(frame)
         self.future = future
+        self.question = question
+        self.heed = heed
         self.wanted = True
-        self._size = len(question.frame)
+        self.handed_back = False
+        self._size = len(frame)
+
+    @property
+    def fetches(self) -> bool:
+        """Whether it is a fetch that can be taken back."""
+        return self.question is not None and self.question.withdrawal is not None
 
     @property
     def untouched(self) -> bool:
@@ -67,7 +87,7 @@ class Asked:
 
     def fail(self, error: Exception) -> None:
         """Tell whoever still waits for it."""
-        if self.wanted and not self.future.done():
+        if self.question is not None and self.wanted and not self.future.done():
             self.future.set_exception(error)
 
 
@@ -78,8 +98,9 @@ class Link:
     """
 
     def __init__(
-        self, sock: socket.socket, clock_ms: Clock, on_quiet: Callable[[Link], None], keeper: Keeper | None
-    ) -> None:
+        self, sock: socket.socket, clock_ms: Clock, names: Names, on_quiet: Callable[[Link], None],
+        keeper: Keeper | None,
+    ) -> None:  # fmt: skip
         sock.setblocking(False)
         self.keeper = keeper
         self.open = True
@@ -87,20 +108,27 @@ class Link:
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._sock = sock
         self._clock_ms = clock_ms
+        self._names = names
         self._on_quiet = on_quiet
         self._decoder = Decoder()
         self._answered = False
         self._count = 0
         self._asked: dict[int, Asked] = {}
         self._given_up = 0
+        self._own = 0
         self._unsent: deque[Asked] = deque()
         self._flushing = False
         self._loop.add_reader(sock, self._read)
 
     @property
     def quiet(self) -> bool:
-        """Whether nobody waits for a reply."""
+        """Whether nobody waits for a reply, and nothing is being taken back."""
         return len(self._asked) == self._given_up
+
+    @property
+    def taking_back(self) -> bool:
+        """Whether something is being taken back, and nobody waits for anything else."""
+        return 0 < self._own == len(self._asked) - self._given_up
 
     @property
     def mute(self) -> bool:
@@ -124,7 +152,7 @@ class Link:
             Failed: the connection ended, the server turned us away, or the deadline passed.
             JobsupError: the server refused the connection for good, or does not speak the protocol.
         """
-        asked = Asked(question, self._loop.create_future())
+        asked = Asked(question.number, question.frame, self._loop.create_future(), question=question)
         self._count += 1
         self._asked[asked.number] = asked
         self._unsent.append(asked)
@@ -135,6 +163,9 @@ class Link:
         timer = self._loop.call_later(left_s, self._expire, asked)
         try:
             return await asked.future
+        except asyncio.CancelledError:
+            self._miss(asked)
+            raise
         finally:
             timer.cancel()
             self._leave(asked)
@@ -156,8 +187,13 @@ class Link:
             asked.fail(_fate(asked, failure, at_the_door=at_the_door))
         self._asked.clear()
         self._unsent.clear()
-        self._given_up = 0
+        self._given_up = self._own = 0
         self._await_keeper()
+
+    def recall(self) -> None:
+        """Let every fetch that waits be answered at once."""
+        for asked in [each for each in self._asked.values() if each.fetches and each.wanted]:
+            self._take_back(asked, _pass_over)
 
     def abandon(self) -> None:
         """Close this process's copy only, and leave the loop alone: both belong to the process that was forked from."""
@@ -188,8 +224,36 @@ class Link:
             else:
                 asked.wanted = False
                 self._given_up += 1
+                if asked.fetches:
+                    self._take_back(asked, partial(self._hand_back, asked))
         if self.open and self.quiet:
             self._on_quiet(self)
+
+    def _miss(self, asked: Asked) -> None:
+        """Its caller is gone. The reply may have come in the same moment."""
+        if asked.future.done() and not asked.future.cancelled() and not asked.future.exception():
+            self._hand_back(asked, asked.future.result())
+
+    def _take_back(self, asked: Asked, heed: Callable[[dict[str, Any]], None]) -> None:
+        assert asked.question is not None
+        number = self._names.number()
+        self._ask_for_itself(number, asked.question.withdrawn(number), heed)
+
+    def _hand_back(self, asked: Asked, reply: dict[str, Any]) -> None:
+        """Release, once, what a fetch was given that nobody waits for: its own answer says it, or its withdrawal's."""
+        token = token_of(reply) if asked.fetches and not asked.handed_back else None
+        if token is not None:
+            asked.handed_back = True
+            number = self._names.number()
+            self._ask_for_itself(number, framed(number, "release", f'"token":{token}'), _pass_over)
+
+    def _ask_for_itself(self, number: int, frame: bytes, heed: Callable[[dict[str, Any]], None]) -> None:
+        """Ask without a caller, and at once, as the loop may be about to end. One-shot keepers lend nothing."""
+        if self.open and self.keeper is None and not self._loop.is_closed():
+            asked = self._asked[number] = Asked(number, frame, self._loop.create_future(), heed=heed)
+            self._own += 1
+            self._unsent.append(asked)
+            self._flush()
 
     def _flush(self) -> None:
         """Send what waits, as far as the socket takes it now."""
@@ -251,10 +315,18 @@ class Link:
         if asked is None:
             return
         self._answered = True
-        if not asked.wanted:
+        if asked.heed is not None:
+            self._own -= 1
+            asked.heed(reply)
+            if self.open and self.quiet:
+                self._on_quiet(self)
+        elif not asked.wanted:
             self._given_up -= 1
+            self._hand_back(asked, reply)
         elif not asked.future.done():
             asked.future.set_result(reply)
+        else:
+            self._hand_back(asked, reply)  # its caller was cancelled just now, and has not run since
 
     def _await_keeper(self) -> None:
         """`ended` when the keeper's process has, which the end of its connection brings about."""
@@ -278,6 +350,10 @@ class Link:
             self.keeper.hear()
         if not self.ended.done():
             self.ended.set_result(None)
+
+
+def _pass_over(_reply: dict[str, Any]) -> None:
+    """There is nothing to be done about it."""
 
 
 def _fate(asked: Asked, failure: JobsupError | None, *, at_the_door: bool) -> Exception:
@@ -343,12 +419,18 @@ class AsyncChannel:
     async def close(self) -> None:
         """Close every connection that nobody waits on, the others as soon as they are answered.
 
-        Waits for the end of one-shot keepers, so that the database is free afterwards.
+        Fetches are answered at once: what they would be given later, nobody could acknowledge. Waits for the end of
+        one-shot keepers, so that the database is free afterwards, and for what is being taken back.
         """
         self._closed = True
         self._enter_loop()
         for link in self._links:
-            if link.quiet:
+            link.recall()
+        taking_back = [link.ended for link in self._links if link.taking_back]
+        if taking_back:
+            await asyncio.wait(taking_back, timeout=TAKE_BACK_S)
+        for link in self._links:
+            if link.quiet or link.taking_back:
                 link.close()
         await asyncio.gather(*(link.ended for link in self._links if not link.open))
 
@@ -375,13 +457,13 @@ class AsyncChannel:
             if not await self._ended(ending, max(deadline_ms - self._clock_ms(), 0) / 1000):
                 raise Failed(Busy("the one-shot keeper of an earlier call has not ended yet"))
         if self._closed:
-            raise UsageError("the client is closed")
+            raise UsageError(CLOSED)
         found = next((link for link in self._links if link.has_room), None)
         return found or self._open()
 
     def _open(self) -> Link:
         sock, keeper = self._dial()
-        link = Link(sock, self._clock_ms, self._on_quiet, keeper)
+        link = Link(sock, self._clock_ms, self._names, self._on_quiet, keeper)
         self._links.append(link)
         return link
 

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from supervisor.errors import JobsupError, UsageError, WaitTimeout, error_of_code
-from supervisor.wire.asking import Call, Clock, Names, members_text
+from supervisor.wire.asking import CLOSED, Call, Clock, Names, members_text
 from supervisor.wire.job_text import job_text, members
 from supervisor.wire.sift import sifting
 
@@ -161,13 +161,23 @@ class Calls:
     def fetch(
         self, queue: str, jobs: int, lease: Duration | None, wait: Duration, consumer: str | None
     ) -> Steps[list[FetchedJob]]:
-        """Jobs of a queue that consumers serve, asked for in slices, each under a key of its own."""
+        """Jobs of a queue that consumers serve, asked for in slices, each under a key of its own.
+
+        A client that is closed meanwhile takes back what waits: there was nothing.
+        """
         end_ms = self._clock_ms() + to_ms(wait)
         given = {"queue": queue, "jobs_max": jobs, "lease_ms": _ms_of(lease), "consumer": consumer}
+        found: list[FetchedJob] | None = None
         while True:
             slice_ms = min(max(end_ms - self._clock_ms(), 0), WAIT_SLICE_MS)
-            text = members_text("fetch", {**given, "wait_ms": slice_ms, "key": self._names.key()})
-            found = (yield Call("fetch", text, slice_ms + self._timeout_ms))["jobs"]
+            given["key"] = self._names.key()
+            text = members_text("fetch", {**given, "wait_ms": slice_ms})
+            try:
+                found = (yield Call("fetch", text, slice_ms + self._timeout_ms, members_text("fetch", given)))["jobs"]
+            except UsageError as error:
+                if found is None or error.message != CLOSED:
+                    raise
+                return []
             if found or self._clock_ms() >= end_ms:
                 return cast("list[FetchedJob]", found)
 

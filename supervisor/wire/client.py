@@ -6,10 +6,12 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from supervisor.errors import Busy, JobsupError, UsageError
 from supervisor.wire.asking import (
+    CLOSED,
     FORK_AWARE,
     Call,
     Clock,
@@ -19,9 +21,11 @@ from supervisor.wire.asking import (
     answer_of,
     cut_off,
     error_of,
+    framed,
     not_answered,
     not_sent,
     read_reply,
+    token_of,
 )
 from supervisor.wire.framing import Decoder
 
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 IDLE_STREAMS_MAX = 8
 RECEIVE_BYTES = 64 * 1024
 EXIT_WAIT_S = 10
+TAKE_BACK_MS = 1_000
+"""So long at most a caller that is interrupted is held up, for what it was given to go back."""
 
 
 class Stream:
@@ -69,14 +75,18 @@ class Stream:
         """Why the other side went away without a single answer, where that can be learned."""
         return None if self.keeper is None or self._answered else self.keeper.cause()
 
-    def ask(self, request: bytes, request_id: int, deadline_ms: int) -> dict[str, Any]:
-        """The reply to a request, given as a frame.
+    def ask(
+        self, request: bytes, request_id: int, deadline_ms: int, on_sent: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
+        """The reply to a request, given as a frame; `on_sent` is called between the two.
 
         Raises:
             Failed: the connection ended, the server turned us away, or the deadline passed.
             JobsupError: the server refused the connection for good, or does not speak the protocol.
         """
         sent = self._send(request, deadline_ms)
+        if on_sent is not None:
+            on_sent()
         for reply in self._replies(deadline_ms, sent):
             if reply.get("id") == request_id:
                 self._answered = True
@@ -87,6 +97,13 @@ class Stream:
                     raise Failed(refusal)
                 raise refusal
         raise cut_off(sent=sent)
+
+    def add(self, request: bytes) -> None:
+        """Send another request behind the one that a thread waits for; its reply is passed over."""
+        try:
+            self._sock.send(request)
+        except OSError:
+            pass  # the connection has ended, and with it whatever waited on it
 
     def _send(self, request: bytes, deadline_ms: int) -> bool:
         """Whether all of it went out. A server that has turned us away has closed; its reasons can still be read."""
@@ -142,6 +159,8 @@ class Channel:
         self._changed = threading.Condition()
         self._streams.clear()
         self._idle: list[Stream] = []
+        self._fetching: dict[Stream, Question] = {}
+        """Fetches that wait, and are taken back when the client is closed."""
 
     def after_fork(self) -> None:
         """Begin anew: with locks that nobody holds, and no connection."""
@@ -170,9 +189,15 @@ class Channel:
             self._closed.wait(pause_ms / 1000)
 
     def close(self) -> None:
-        """Close every connection that is not in use; those in use as soon as they are answered."""
+        """Close every connection that is not in use; those in use as soon as they are answered.
+
+        Fetches are answered at once: what they would be given later, nobody could acknowledge.
+        """
         self._closed.set()
         with self._changed:
+            for stream, question in self._fetching.items():
+                stream.add(question.withdrawn(self._names.number()))
+            self._fetching.clear()
             idle, self._idle = self._idle, []
             self._changed.notify_all()
         for stream in idle:
@@ -181,7 +206,7 @@ class Channel:
     def _ask_once(self, question: Question) -> dict[str, Any]:
         stream = self._take(question.deadline_ms)
         try:
-            reply = stream.ask(question.frame, question.number, question.deadline_ms)
+            reply = self._ask_on(stream, question)
         except Failed as failed:
             self._drop(stream)
             if cause := stream.cause():
@@ -195,12 +220,47 @@ class Channel:
         self._give_back(stream)
         return answer_of(reply)
 
+    def _ask_on(self, stream: Stream, question: Question) -> dict[str, Any]:
+        if question.withdrawal is None:
+            return stream.ask(question.frame, question.number, question.deadline_ms)
+        try:
+            on_sent = partial(self._note_fetch, stream, question)
+            return stream.ask(question.frame, question.number, question.deadline_ms, on_sent)
+        except (Failed, JobsupError):
+            raise
+        except BaseException:
+            self._take_back(stream, question)
+            raise
+        finally:
+            with self._changed:
+                self._fetching.pop(stream, None)
+
+    def _note_fetch(self, stream: Stream, question: Question) -> None:
+        """It has gone out: whoever closes the client takes it back, once."""
+        with self._changed:
+            if self._closed.is_set():
+                stream.add(question.withdrawn(self._names.number()))
+            else:
+                self._fetching[stream] = question
+
+    def _take_back(self, stream: Stream, question: Question) -> None:
+        """The caller was interrupted: what it has been given by now goes back, and nothing more is."""
+        until_ms = self._clock_ms() + TAKE_BACK_MS
+        try:
+            number = self._names.number()
+            token = token_of(stream.ask(question.withdrawn(number), number, until_ms))
+            if token is not None:
+                number = self._names.number()
+                stream.ask(framed(number, "release", f'"token":{token}'), number, until_ms)
+        except (Failed, JobsupError):
+            pass  # it ends with the connection, if it has not been answered
+
     def _take(self, deadline_ms: int) -> Stream:
         """A connection for one question: one that is idle, else a new one."""
         with self._changed:
             while True:
                 if self._closed.is_set():
-                    raise UsageError("the client is closed")
+                    raise UsageError(CLOSED)
                 if self._idle:
                     stream = self._idle.pop()
                     if stream.alive():

@@ -28,6 +28,7 @@ import msgspec
 from supervisor.config.names import short_name
 from supervisor.errors import InvalidPayload, PayloadTooLarge
 from supervisor.job import (
+    CHECKPOINTS_MAX,
     GROUP_BYTES_MAX,
     GROUP_JOBS_MAX,
     JOINS,
@@ -579,7 +580,6 @@ def limit_ms(extra: Mapping[str, Any], of_queue_ms: int, now_ms: int) -> int:
 
 
 NOTHING_TOLD: Mapping[str, Any] = {}
-CHECKPOINTS_MAX = 1_000
 CHECKPOINT_BYTES_MAX = 16 * 1024
 CHECKPOINT_NAME_MAX = 100
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from supervisor.errors import QueueFull, UnknownFlow, WrongState
+from supervisor.flow.plan import FLOW_SIGNALS_MAX
 from supervisor.flow.rules import FlowState, Policy
 from supervisor.job import State
 from supervisor.policy.discipline import Discipline
@@ -209,6 +210,55 @@ class FlowVerbs:
              "states": {"a": "completed", "c": "dead"}, "signals": {}}
         ]  # fmt: skip
         assert states(one, b) == [RUNNING]
+
+    @pytest.mark.parametrize("key", ["", "acme"])
+    def test_what_steps_are_told_counts_in_the_size_of_a_lease(self, one: Store, key: str) -> None:
+        """One result is told to each of those after it: what is leased at once is what all of them are told."""
+        after = [NewStep("fifo", NewJob(b"1", key=key), name=f"s{n}", parents=[(0, CANCEL)]) for n in range(9)]
+        _, a, *rest = start(one, a_step("a"), *after, context=b'"%s"' % (b"c" * 500))
+        token = leased(one).token
+        with one.transaction(NOW) as tx:
+            tx.complete(token, [tx_done(a, b'"%s"' % (b"x" * 500))])
+            tx.progress_flows(PLENTY)
+        sizes = (3_500, 1, 1_100)
+        assert [ids_of(leased(one, size=size)) for size in sizes] == [rest[:3], rest[3:4], rest[4:5]]
+        assert ids_of(leased(one)) == rest[5:]
+
+    def test_signals_count_in_the_size_of_a_lease_and_jobs_beside_steps_cost_what_they_are(self, one: Store) -> None:
+        flow, a, b = start(one, a_step("a", signals=("s",)), a_step("b", signals=("s",)))
+        asked(one, lambda tx: tx.signal_flow(flow, "s", b'"%s"' % (b"x" * 1_000)))
+        go_on(one)
+        plain = put(one, *[b"1"] * 50)
+        assert ids_of(leased(one, size=1_500)) == [a]
+        assert ids_of(leased(one, size=1_500)) == [b, *plain]
+
+    def test_a_flow_has_so_many_different_signals_and_no_more(self, one: Store, two: Store) -> None:
+        flow, _ = start(one, a_step("a", signals=("s0", "last")))
+        with one.transaction(NOW) as tx:
+            for number in range(FLOW_SIGNALS_MAX - 1):
+                assert tx.signal_flow(flow, f"s{number}", b"1")
+        with pytest.raises(WrongState, match="different signals"):
+            asked(two, lambda tx: tx.signal_flow(flow, "more", b"1"))
+        assert not asked(two, lambda tx: tx.signal_flow(flow, "s7", b"2"))
+        with pytest.raises(WrongState, match=rf"flow {flow} would have 1,001 different signals"):
+            start(two, a_step("b", signals=("s1", "more")), into=flow)
+        start(two, a_step("b", signals=("s1", "s2")), into=flow)
+        assert asked(one, lambda tx: tx.signal_flow(flow, "last", b"1"))
+
+    def test_signals_are_counted_for_the_whole_flow(self, one: Store) -> None:
+        many = [
+            a_step(signals=[f"s{number}" for number in range(begin, begin + 30)])
+            for begin in range(0, FLOW_SIGNALS_MAX + 1, 30)
+        ]
+        with pytest.raises(WrongState, match="the flow would have 1,020 different signals"):
+            start(one, *many)
+        inner = [each._replace(flow=0) for each in many[:17]]
+        with pytest.raises(WrongState, match="the flow would have 1,020 different signals"):
+            start(one, nested(), *inner, *many[17:])
+        flow, within, *_ = start(one, nested(), *inner)
+        for added in range(17, 33):
+            start(one, many[added], into=flow)
+        assert refused(one, many[33], into=within) is WrongState
 
     def test_results_too_large_to_feed_on_end_the_step(self, one: Store) -> None:
         _, a, b = start(one, a_step("a"), a_step("b", 0))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from supervisor.job import State
+from supervisor.job import CHECKPOINTS_MAX, State
 from supervisor.policy.breaker import CLOSED, Breaker, Phase
 from supervisor.store.protocol import Expiry, NewJob, Store
 from tests.conformance.suite import (
@@ -15,6 +15,7 @@ from tests.conformance.suite import (
     complete,
     counts,
     fail,
+    ids_of,
     leased,
     promote,
     put,
@@ -121,6 +122,35 @@ class RetryVerbs:
         asked(one, lambda tx: (tx.put_breaker("a", OPEN), tx.put_breaker("b", OPEN)))
         asked(two, lambda tx: tx.put_breaker("a", CLOSED))
         assert asked(one, lambda tx: tx.breakers()) == {"b": OPEN}
+
+    def test_a_job_keeps_so_many_steps_and_no_more(self, one: Store, two: Store) -> None:
+        """Those that it has, and its cursor, change as often as they like."""
+        put(one, b"1", b"2")
+        token = leased(one).token
+        with one.transaction(NOW) as tx:
+            assert all(tx.checkpoint(token, 1, f"s{number}", b"1") for number in range(CHECKPOINTS_MAX - 1))
+        with two.transaction(NOW) as tx:
+            assert tx.checkpoint(token, 1, "s0", b"2")
+            assert tx.checkpoint(token, 1, "last", b"1")
+            assert not tx.checkpoint(token, 1, "more", b"1")
+            assert tx.checkpoint(token, 1, "last", b"2")
+            assert tx.checkpoint(token, 1, "", b"3")
+            assert tx.checkpoint(token, 2, "more", b"1")
+        assert not asked(one, lambda tx: tx.checkpoint(token, 1, "more", b"1"))
+        assert fail(one, token, 1, NOW)
+        promote(one, NOW)
+        (job,) = leased(one).jobs
+        told = json.loads(job.payload[job.own_bytes :])
+        assert (len(told["steps"]), told["steps"]["s0"], told["cursor"]) == (CHECKPOINTS_MAX, 2, 3)
+
+    def test_what_a_run_kept_counts_in_the_size_of_a_lease(self, one: Store) -> None:
+        ids = put(one, *[b"1"] * 4)
+        token = leased(one).token
+        for job_id in ids:
+            asked(one, lambda tx, job_id=job_id: tx.checkpoint(token, job_id, "s", b'"%s"' % (b"x" * 1_000)))
+            assert fail(one, token, job_id, NOW)
+        promote(one, NOW)
+        assert [ids_of(leased(one, size=size)) for size in (2_500, 1)] == [ids[:2], ids[2:3]]
 
     def test_what_a_run_keeps_is_told_to_the_next_one_until_the_job_completes(self, one: Store, two: Store) -> None:
         put(one, b"1", b"2")

@@ -76,6 +76,9 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "cron_add": {"name": "nightly", "schedule": {"queue": "emails", "cron": "@daily"}},
     "cron_pause": {"name": "nightly"},
     "cron_resume": {"name": "nightly"},
+    "fetch": {"queue": "emails"},
+    "extend": {"token": 1},
+    "ack": {"job": 1, "token": 1},
 }
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from supervisor.client import Client
 from supervisor.config.spec import Queue
+from supervisor.errors import StaleLease
 from supervisor.keeper import consuming, dispatch, lending
-from supervisor.store.protocol import CARRIED, GRACED, HEARD, NO_SLOT, Loan, Owner
+from supervisor.keeper.fetches import Lending
+from supervisor.store.protocol import CARRIED, GRACED, HEARD, NO_SLOT, Held, Loan, OpenLease, Owner
 from supervisor.store.sqlite.store import SqliteStore
 from supervisor.unix import clock
 from tests.support.rig import QUICK, Rig
@@ -206,3 +209,67 @@ def test_an_owner_of_a_consumer_is_left_alone_at_adoption(rig: Rig) -> None:
             client.ack(held["jobs"][0], token[0])
 
     in_thread(rig, ack)
+
+
+# -- leases that run out ---------------------------------------------------------------------------------------------
+
+
+def ran_out(rig: Rig) -> list[int]:
+    """How many jobs of leases that ran out ended at once, each time."""
+    return [line.count("job ") for line in rig.log.splitlines() if "was not heard of in time (lease" in line]
+
+
+def test_a_large_lease_that_runs_out_ends_some_jobs_at_a_time(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consuming, "SETTLE_UNTIL_US", 0)
+    rig.start_keeper()
+
+    def work() -> None:
+        with Client(socket=rig.socket) as client:
+            client.enqueue_many("pull", list(range(30)))
+            assert len(client.fetch("pull", 30, lease="100ms", wait=0)) == 30
+            again = [job for _ in range(30) for job in client.fetch("pull", lease="1h", wait="10s")]
+            assert sorted(job["payload"] for job in again) == list(range(30))
+            assert {job["attempt"] for job in again} == {2}
+            assert {client.status(job["id"])["failures"] for job in again} == {1}
+
+    in_thread(rig, work)
+    counts = ran_out(rig)
+    assert sum(counts) == 30
+    assert max(counts) <= consuming.END_AT_ONCE
+
+
+@pytest.mark.parametrize("at", [5, 12, 28])
+def test_a_keeper_that_dies_while_a_lease_ends_ends_each_job_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """What it ended is ended, and nothing holds the rest: the lease is over, and no grace begins anew."""
+    monkeypatch.setattr(consuming, "SETTLE_UNTIL_US", 0)
+    monkeypatch.setattr(consuming, "GRACE_MS", 20_000)
+    rig.start_keeper(keeper__consumer_heard=f"kill@{at}")
+
+    def work() -> None:
+        with Client(socket=rig.socket) as client:
+            client.enqueue_many("pull", list(range(30)))
+            token = client.fetch("pull", 30, lease="100ms", wait=0)[0]["token"]
+            again = [job for _ in range(30) for job in client.fetch("pull", lease="1h", wait="10s")]
+            assert sorted(job["payload"] for job in again) == list(range(30))
+            assert {client.status(job["id"])["failures"] for job in again} == {1}
+            with pytest.raises(StaleLease):
+                client.extend(token)
+
+    in_thread(rig, work)
+    assert sum(ran_out(rig)) <= 30
+
+
+def test_a_lease_of_which_some_jobs_have_ended_is_not_extended() -> None:
+    """Its consumer may be heard between two passes: what is left ends all the same."""
+    held = OpenLease(7, 1, "pull", {1: Held(0, 0, 0, 1)})
+    tx = SimpleNamespace(open_leases=lambda: {7: held}, loans=lambda: {7: LOAN}, count_stale=lambda _: None)
+    work: Any = SimpleNamespace(tx=tx, state=SimpleNamespace(lending=Lending()))
+    asked: Any = SimpleNamespace(scope="")
+    assert consuming._lease(work, asked, 7) == (held, LOAN)
+    work.state.lending.ending.add(7)
+    with pytest.raises(StaleLease):
+        consuming._lease(work, asked, 7)
+    work.state.lending.forget(7)
+    assert consuming._lease(work, asked, 7) == (held, LOAN)

@@ -28,6 +28,7 @@ handler = "steps:run"
 workers = 2
 [queues.told]
 handler = "steps:run"
+redact = ["password"]
 [queues.sh]
 command = ["sh", "-c", "echo $JOBSUP_FLOW"]
 [queues.small]
@@ -183,6 +184,26 @@ def test_a_signal_is_awaited_explained_and_may_come_first(daemon: Daemon, client
     assert client.flows.wait(flow, 30)["state"] == "completed"
     with pytest.raises(WrongState):
         client.flows.signal(flow, "after-the-end")
+
+
+def test_a_flow_takes_so_many_different_signals(client: Client[int]) -> None:
+    flow = client.flows.start(Flow(step("q", wait_for="end")))
+    for number in range(999):
+        client.flows.signal(flow, f"s{number}")
+    with pytest.raises(WrongState, match="1,001 different signals"):
+        client.flows.signal(flow, "one-more")
+    assert client.flows.signal(flow, "end")
+    assert client.flows.wait(flow, 30)["state"] == "completed"
+
+
+def test_what_a_queue_hides_is_hidden_in_the_context_too(daemon: Daemon, client: Client[int]) -> None:
+    """Whoever may look is shown nowhere what a step is told all the same."""
+    given = {"password": "s3cret", "to": "x"}
+    flow = client.flows.start(Flow(step("q", name="a"), context=given))
+    shown = [client.flows.wait(flow, 30), client.flows.show(flow), next(iter(client.flows.list()))]
+    shown += [daemon.ctl("flow", "show", flow, "--json").json, daemon.ctl("wait", flow, "--json").json]
+    assert [each["context"] for each in shown] == [{"password": "[redacted]", "to": "x"}] * 5
+    assert result(client, flow, "a")["context"] == given
 
 
 def test_jobs_add_to_their_own_batch_which_ends_after_them(daemon: Daemon, client: Client[int]) -> None:

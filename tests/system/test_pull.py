@@ -10,7 +10,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +220,44 @@ def test_a_fetch_that_is_repeated_under_its_key_gives_the_same_jobs(client: Clie
     assert (found["token"], found["repeated"], again["repeated"]) == (again["token"], False, True)
     client.ack(first, found["token"])
     assert client.request("fetch", **given)["jobs"][0]["id"] != first
+
+
+def test_a_fetch_that_is_repeated_while_it_waits_is_one_fetch(daemon: Daemon, client: Client[int]) -> None:
+    """One lease, whichever connection it is asked for on; both hear of it, and the next job is nobody's."""
+    given = {"queue": "pull", "key": "twice", "wait_ms": 20_000}
+    with ThreadPoolExecutor(3) as pool:
+        asked = []
+        for _ in range(3):
+            asked.append(pool.submit(client.request, "fetch", **given))
+            time.sleep(0.1)
+        assert asked[0].result(10)["jobs"] == []
+        assert len([each for each in client.consumers() if each["state"] == "waiting"]) == 1
+        first, second = client.enqueue_many("pull", [1, 2])
+        found = [each.result(10) for each in asked[1:]]
+    assert [[job["id"] for job in each["jobs"]] for each in found] == [[first], [first]]
+    assert len({each["token"] for each in found}) == 1
+    assert client.status(second)["state"] == "queued"
+
+
+def test_a_repetition_that_does_not_wait_ends_the_wait_of_the_first(client: Client[int]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.request, "fetch", queue="pull", key="no-more", wait_ms=20_000)
+        until(client.consumers, 10)
+        assert client.request("fetch", queue="pull", key="no-more")["jobs"] == []
+        assert asked.result(5)["jobs"] == []
+
+
+def test_a_key_is_of_one_queue(client: Client[int]) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.request, "fetch", queue="pull", key="mine", wait_ms=20_000)
+        until(client.consumers, 10)
+        for wait_ms in (0, 20_000):
+            with pytest.raises(WrongState, match="fetch from another queue"):
+                client.request("fetch", queue="fair", key="mine", wait_ms=wait_ms)
+        job_id = client.enqueue("pull", 1)
+        assert asked.result(10)["jobs"][0]["id"] == job_id
+    with pytest.raises(WrongState, match="fetch from another queue"):
+        client.request("fetch", queue="fair", key="mine")
 
 
 def test_jobs_are_enqueued_with_the_completion_or_not_at_all(client: Client[int]) -> None:
@@ -637,6 +677,102 @@ def kill_keeper(daemon: Daemon, client: Client[int]) -> None:
     (pid,) = [node["pid"] for node in client.request("tree")["tree"] if node["role"] == "keeper"]
     os.kill(pid, signal.SIGKILL)
     until(lambda: [n["pid"] for n in client.request("tree")["tree"] if n["role"] == "keeper"] != [pid], 15)
+
+
+# -- who waits no more ---------------------------------------------------------------------------------------------
+
+
+def nobody_waits(client: Client[int]) -> None:
+    """Nor is anything lent to somebody who is gone."""
+    until(lambda: client.consumers() == [], 5)
+    job_id = client.enqueue("pull", 1)
+    assert client.status(job_id)["state"] == "queued"
+    assert one(client)["id"] == job_id
+
+
+def test_a_fetch_that_is_cancelled_in_an_event_loop_takes_nothing(daemon: Daemon, client: Client[int]) -> None:
+    async def main() -> None:
+        async with AsyncClient(socket=str(daemon.socket)) as loops:
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(loops.fetch("pull", wait="20s"), 0.2)
+            job_id = await loops.enqueue("pull", 1)
+            (job,) = await loops.fetch("pull", wait="5s")
+            assert job["id"] == job_id
+            await loops.ack(job_id, job["token"])
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(loops.fetch("pull", wait="20s"), 0.2)
+
+    asyncio.run(main())
+    nobody_waits(client)
+
+
+def test_fetches_that_are_cancelled_while_jobs_come_lose_none(daemon: Daemon, client: Client[int]) -> None:
+    """Whichever moment it is: what was on its way is handed back, and has its first attempt before it."""
+
+    async def main() -> list[int]:
+        taken: list[int] = []
+        async with AsyncClient(socket=str(daemon.socket)) as loops:
+            for number in range(60):
+                fetch = asyncio.create_task(loops.fetch("pull", wait="20s", lease="1h"))
+                enqueue = asyncio.create_task(loops.enqueue("pull", number))
+                await asyncio.sleep(number % 12 / 2_000)
+                fetch.cancel()
+                found = await asyncio.gather(fetch, return_exceptions=True)
+                jobs = found[0] if isinstance(found[0], list) else []
+                for job in jobs:
+                    taken.append(job["id"])
+                    await loops.ack(job["id"], job["token"])
+                await enqueue
+        return taken
+
+    taken = asyncio.run(main())
+    until(lambda: client.consumers() == [], 5)
+    rest = client.fetch("pull", 100, wait=0)
+    assert {job["attempt"] for job in rest} <= {1}
+    assert len(taken) + len(rest) == 60
+
+
+def test_a_client_of_an_event_loop_that_is_closed_ends_its_fetches(daemon: Daemon, client: Client[int]) -> None:
+    async def main() -> None:
+        loops = AsyncClient(socket=str(daemon.socket))
+        fetch = asyncio.create_task(loops.fetch("pull", wait="20s"))
+        while not await loops.consumers():
+            await asyncio.sleep(0.01)
+        await loops.close()
+        assert await asyncio.wait_for(fetch, 5) == []
+
+    asyncio.run(main())
+    nobody_waits(client)
+
+
+def test_a_client_that_is_closed_ends_the_fetches_of_its_threads(daemon: Daemon, client: Client[int]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        with daemon.client() as other:
+            asked = [pool.submit(other.fetch, "pull", wait=wait) for wait in ("20s", "90s")]
+            until(lambda: len(client.consumers()) == 2, 10)
+        assert [each.result(5) for each in asked] == [[], []]
+    with pytest.raises(UsageError, match="closed"):
+        other.fetch("pull")
+    nobody_waits(client)
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt, which pytest would take for its own."""
+
+
+def test_a_fetch_that_is_interrupted_takes_nothing(client: Client[int]) -> None:
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Interrupted):
+            client.fetch("pull", wait="20s")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    nobody_waits(client)
 
 
 # -- many ----------------------------------------------------------------------------------------------------------

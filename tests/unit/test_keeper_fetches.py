@@ -21,9 +21,11 @@ class FakeConnection:
         self.peer = Peer(42, 0, 0)
 
 
-def a_fetch(queue: str = "q", over_ms: int = 1_000, consumer: str | None = None) -> tuple[Fetching, list[Any]]:
+def a_fetch(
+    queue: str = "q", over_ms: int = 1_000, consumer: str | None = None, key: str | None = None
+) -> tuple[Fetching, list[Any]]:
     told: list[Any] = []
-    request = messages.Fetch(v=1, id=1, queue=queue, consumer=consumer)
+    request = messages.Fetch(v=1, id=1, queue=queue, consumer=consumer, key=key)
 
     def refuse(error: JobsupError) -> None:
         told.append(error)
@@ -111,3 +113,74 @@ def test_no_more_may_wait_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch
         lending.add(a_fetch()[0])
     kept[0].connection.closed = True
     lending.add(a_fetch()[0])
+
+
+# -- under one key ---------------------------------------------------------------------------------------------------
+
+LENT = {"token": 1}
+
+
+def following() -> tuple[Lending, Fetching, list[Any], Fetching, list[Any]]:
+    """A fetch that took the place of another."""
+    lending = Lending()
+    (first, told_first), (second, told_second) = a_fetch(key="k", over_ms=200), a_fetch(key="k", over_ms=100)
+    waiting(lending, first, a_fetch()[0])
+    assert lending.under("k") is first
+    lending.add(second)
+    lending.follow(second, first)
+    lending.fresh.clear()
+    return lending, first, told_first, second, told_second
+
+
+def test_a_fetch_that_follows_another_has_its_place_alone_and_both_hear_the_same() -> None:
+    lending, first, told_first, second, told_second = following()
+    assert lending.under("k") is second
+    assert first not in list(lending.fetches())
+    assert second.tell(LENT)
+    assert (told_first, told_second) == ([LENT], [LENT])
+    assert first.answered
+    lending.leave(second)
+    assert lending.under("k") is None
+
+
+def test_when_the_time_of_one_that_follows_is_over_so_is_that_of_the_other() -> None:
+    lending, _, told_first, _, told_second = following()
+    lending.end(150)
+    lending.end(300)
+    assert (told_first, told_second) == ([NOTHING], [NOTHING])
+    assert lending.under("k") is None
+
+
+def test_an_earlier_fetch_that_is_over_is_answered_by_itself() -> None:
+    _, first, told_first, second, told_second = following()
+    first.answered = True
+    assert second.tell(LENT)
+    assert (told_first, told_second) == ([], [LENT])
+
+
+def test_a_pass_that_fails_leaves_the_earlier_fetch_in_line() -> None:
+    lending = Lending()
+    (first, _), (second, _) = a_fetch(key="k"), a_fetch(key="k")
+    waiting(lending, first)
+    lending.follow(second, first)()
+    assert (lending.under("k"), second.earlier) == (first, None)
+    assert list(lending.fetches()) == [first]
+
+
+def test_one_of_the_two_may_be_gone() -> None:
+    _, first, told_first, second, told_second = following()
+    second.connection.closed = True
+    assert not second.idle
+    assert second.tell(LENT)
+    assert (told_first, told_second) == ([LENT], [])
+    _, first, told_first, second, told_second = following()
+    first.connection.closed = second.connection.closed = True
+    assert second.idle
+    assert not second.tell(LENT)
+    assert (told_first, told_second) == ([], [])
+
+
+def test_both_are_turned_away() -> None:
+    _, _, told_first, second, told_second = following()
+    second.turn_away(Busy("no"))
+    assert [str(told[0]) for told in (told_first, told_second)] == ["no", "no"]

@@ -15,7 +15,7 @@ from supervisor.job import State
 from supervisor.policy.settle import History
 from supervisor.store import reader as reading
 from supervisor.store.driver import sqlite3
-from supervisor.store.protocol import AttemptError, Completion, Group, NewJob, Owner, Tx
+from supervisor.store.protocol import AttemptError, Completion, Group, NewFlow, NewJob, NewStep, Owner, Tx
 from supervisor.store.reader import DETAILS, Reader, connect_reader, instant
 from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
@@ -506,3 +506,28 @@ def test_what_is_no_database_of_ours_cannot_be_read(tmp_path: Path, content: byt
     (tmp_path / "jobs.db").write_bytes(content)
     with pytest.raises(StoreError):
         connect_reader(str(tmp_path / "jobs.db"))
+
+
+# -- flows -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_context_of_a_flow_hides_what_any_queue_of_its_scope_hides(store: SqliteStore) -> None:
+    hidden = {"": ("password",), "shop": ("card.number",)}
+    reader = Reader(store.connection, QUEUES.get, hidden_in=hidden.__getitem__)
+    context = b'{"password":"p","card":{"number":1},"to":"x"}'
+    with store.transaction(NOW) as tx:
+        main, shop, bare = (
+            tx.insert([NewFlow([NewStep("lifo", NewJob(b"1"))], scope=scope, context=told)])[0].ids[0]
+            for scope, told in (("", context), ("shop", context), ("", None))
+        )
+    shown = {
+        main: {"password": "[redacted]", "card": {"number": 1}, "to": "x"},
+        shop: {"password": "p", "card": {"number": "[redacted]"}, "to": "x"},
+        bare: None,
+    }
+    listed = reader.flows()["flows"]
+    assert {flow["id"]: flow["context"] for flow in listed} == shown
+    for flow_id, told in shown.items():
+        for found in (reader.flow(flow_id), reader.flow_alone(flow_id), reader.job_or_flow(flow_id)):
+            assert found is not None
+            assert found["context"] == told

@@ -132,7 +132,9 @@ class Site:
         """A reader of the database."""
         from supervisor.store.reader import Reader
 
-        return Reader(self.connection, self.spec.queue, self.spec.scope) if self.connection and self.spec else None
+        if not (self.connection and self.spec):
+            return None
+        return Reader(self.connection, self.spec.queue, self.spec.scope, self.spec.hidden_in)
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """What a query on the database gives, by column; empty without a database."""

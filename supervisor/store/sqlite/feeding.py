@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from itertools import repeat
 from typing import Any
 
 import msgspec
@@ -28,6 +29,34 @@ class Feeding(Base):
             job._replace(payload=job.payload + fed[job.id], own_bytes=len(job.payload)) if job.id in fed else job
             for job in jobs
         ]
+
+    @property
+    def _tells(self) -> bool:
+        """Whether there is any job that is told something beside its payload."""
+        return self._cache.has_flows or self._cache.has_checkpoints
+
+    def _fed_sizes(self, jobs: Sequence[tuple[int, bytes | None, int]]) -> Generator[int, None, None]:
+        """How much each of these jobs would be told, in bytes, by their options and marks.
+
+        Each is looked up when it is asked for, as it may be a megabyte: whoever has enough reads no more.
+        """
+        told = [self._is_told(options, mark) for _, options, mark in jobs]
+        if not any(told):
+            yield from repeat(0, len(jobs))
+            return
+        listed = encode([job[0] for job, is_told in zip(jobs, told, strict=True) if is_told]).decode()
+        sizes = self._db.execute(SQL.fed_sizes, (listed,))
+        try:
+            for is_told in told:
+                yield sizes.fetchone()[0] if is_told else 0
+        finally:
+            sizes.close()
+
+    def _is_told(self, options: bytes | None, mark: int) -> bool:
+        """Whether a job may be told something beside its payload."""
+        cache = self._cache
+        step = cache.has_flows and options is not None and STEP_MARK in options
+        return step or bool(mark and cache.has_checkpoints)
 
     def _fed_to(self, jobs: Sequence[tuple[int, bytes | None, int]]) -> dict[int, bytes]:
         """What these jobs are told, as JSON, by their options and marks; those that are told nothing are left out."""

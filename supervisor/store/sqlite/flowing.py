@@ -130,6 +130,7 @@ class Flowing(Planting):
 
     def signal_flow(self, flow_id: int, name: str, payload: bytes) -> bool:
         """Note that a signal came; False if it had come before, and nothing is changed."""
+        self._check_room_for_signals(flow_id, (name,))
         signal, came = self._signal(flow_id, name)
         if came:
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from heapq import heapify, heappop, heappush
 from itertools import islice
 from typing import Any, NamedTuple
@@ -50,6 +51,7 @@ class Picked(NamedTuple):
     lane: Lane
     job: Ready
     cost: int
+    bytes: int
 
 
 class Leasing(Feeding, Measuring):
@@ -85,12 +87,25 @@ class Leasing(Feeding, Measuring):
         """One cut through a lane that nothing limits."""
         home = queue.home
         rows = _fitting(self._db.execute(SQL.lease_select, (home.id, jobs_max)), bytes_max)
+        if len(rows) > 1 and self._tells:
+            rows = self._fed_fitting(rows, bytes_max)
         if not rows:
             self._cache.rest(queue)
         if not rows or (rows[0][3] == SOLO and not solo):
             return []
         last = rows[-1]
         self._db.execute(SQL.lease_cut, (home.id, last[1], last[2], last[0]))
+        return rows
+
+    def _fed_fitting(self, rows: list[tuple[Any, ...]], bytes_max: int) -> list[tuple[Any, ...]]:
+        """As many of these rows as fit with what steps and jobs that ran before are told, at least one."""
+        size = 0
+        sizes = self._fed_sizes([(row[0], row[7], row[3]) for row in rows])
+        with closing(sizes):
+            for number, (row, fed) in enumerate(zip(rows, sizes, strict=True)):
+                size += len(row[8]) + fed
+                if number and size > bytes_max:
+                    return rows[:number]
         return rows
 
     def _hand_out(self, queue: QueueRow, owner: int, rows: Sequence[Sequence[Any]], picked: Sequence[Picked]) -> Lease:
@@ -151,13 +166,12 @@ class Leasing(Feeding, Measuring):
     ) -> bool:  # fmt: skip
         """Take what comes next while it fits and the queue's limits allow; whether more could be looked for."""
         self._held_by_solo = False
-        size = sum(len(each.job.payload) for each in picked)
+        size = sum(each.bytes for each in picked)
         queue = merge.queue
         while len(picked) < jobs_max and (found := merge.next()) is not None:
             lane, job = found
             cost = _cost(queue.discipline, job.options)
-            size += len(job.payload)
-            if picked and (size > bytes_max or job.mark == SOLO):
+            if picked and (size + len(job.payload) > bytes_max or job.mark == SOLO):
                 return False
             if job.mark == SOLO and not solo:
                 self._held_by_solo = True
@@ -167,12 +181,20 @@ class Leasing(Feeding, Measuring):
                 continue
             if not self._passes_queue(queue, cost):
                 return False
+            own = len(job.payload) + self._fed_bytes(job)
+            if picked and size + own > bytes_max:
+                return False
+            size += own
             self._grant(queue, lane.key, cost)
-            picked.append(Picked(lane, job, cost))
+            picked.append(Picked(lane, job, cost, own))
             merge.took(lane, job)
             if job.mark == SOLO:
                 return False
         return len(picked) < jobs_max
+
+    def _fed_bytes(self, job: Ready) -> int:
+        """How much a job that comes next would be told beside its payload."""
+        return next(self._fed_sizes([(job.id, job.options, job.mark)])) if self._tells else 0
 
     def _passes_queue(self, queue: QueueRow, cost: int) -> bool:
         """Whether the limits of the whole queue let a job through; else the queue waits at the one that does not."""

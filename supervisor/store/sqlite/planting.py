@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeAlias
 
 from supervisor.config.names import short_name
 from supervisor.errors import JobsupError, NotUnique, UnknownFlow, WrongState
+from supervisor.flow.plan import FLOW_SIGNALS_MAX
 from supervisor.flow.rules import FlowState, Policy
 from supervisor.job import State
 from supervisor.store.protocol import Inserted, NewFlow, NewJob, NewStep
@@ -70,6 +71,7 @@ class Planting(Ending):
         try:
             if new.into is not None:
                 self._check_graft(new)
+            self._check_signals(new)
         except JobsupError as error:
             return error
         full = (self._full(self._queue(name), jobs) for name, jobs in sizes.items())
@@ -116,6 +118,31 @@ class Planting(Ending):
                 if isinstance(name, str) and self._step_named(flow.id, name) is None:
                     hint = f"jobsctl flow show {flow.id} names its steps"
                     raise UnknownFlow(f"flow {flow.id} has no step {name} to come after", hint=hint)
+
+    def _check_signals(self, new: NewFlow) -> None:
+        """The whole flow has room for the signals that its steps wait for."""
+        wanted = {name for step in new.steps for name in step.signals}
+        if wanted:
+            self._check_room_for_signals(new.into, wanted)
+
+    def _check_room_for_signals(self, flow_id: int | None, names: Collection[str]) -> None:
+        """A flow, None for a new one, may have these signals beside those that it has.
+
+        Raises:
+            WrongState: they would be too many.
+        """
+        count = len(names)
+        flow = None if flow_id is None else self._flow(flow_id)
+        if flow is not None:
+            flow_id = flow.root
+            known = self._db.execute(SQL.signals_count, (flow_id,)).fetchone()[0]
+            if known + count > FLOW_SIGNALS_MAX:
+                count = sum(self._db.execute(SQL.step_signal, (flow_id, name)).fetchone() is None for name in names)
+            count += known if count else 0
+        if count > FLOW_SIGNALS_MAX:
+            called = "the flow" if flow_id is None else f"flow {flow_id}"
+            text = f"{called} would have {count:,} different signals, the limit is {FLOW_SIGNALS_MAX:,}"
+            raise WrongState(text, hint="put what differs into the payload of a signal, not into its name")
 
     # -- rows ------------------------------------------------------------------------------------------------------
 

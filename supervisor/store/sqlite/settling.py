@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from supervisor.job import State
+from supervisor.job import CHECKPOINTS_MAX, State
 from supervisor.policy.discipline import BURY, SKIP
 from supervisor.policy.settle import History
 from supervisor.store.history import MINUTE_MS
@@ -22,6 +22,10 @@ number that holds start and run time: less than half the cost. complete_plain.sq
 
 class Settling(Letters, Measuring):
     """The verbs of outcomes and verdicts."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self._steps_kept: dict[int, int] = {}
 
     def complete(self, token: int, done: Sequence[Completion]) -> list[int]:
         """Record completions; returns the ids that were not in the open lease."""
@@ -141,12 +145,27 @@ class Settling(Letters, Measuring):
         return True
 
     def checkpoint(self, token: int, job_id: int, name: str, value: bytes) -> bool:
-        """Keep a value of a leased job for its later runs; False if the lease does not hold it."""
+        """Keep a value of a leased job for its later runs; False if the lease does not hold it, or it keeps enough."""
         lease = self._cache.leases.get(token)
         if lease is None or job_id not in lease.jobs:
             return False
-        self._db.execute(SQL.checkpoint_put, (job_id, name, self._now_ms, value.decode()))
+        kept = self._db.execute(SQL.checkpoint_again, (self._now_ms, value.decode(), job_id, name)).rowcount
+        if not kept and not self._has_room_for(job_id, name):
+            return False
+        if not kept:
+            self._db.execute(SQL.checkpoint_put, (job_id, name, self._now_ms, value.decode()))
         self._cache.has_checkpoints = True
+        return True
+
+    def _has_room_for(self, job_id: int, name: str) -> bool:
+        """Whether a job may keep another step; the cursor is none. They are counted once for all of a transaction."""
+        if not name:
+            return True
+        if job_id not in self._steps_kept:
+            self._steps_kept[job_id] = self._db.execute(SQL.checkpoint_count, (job_id,)).fetchone()[0]
+        if self._steps_kept[job_id] >= CHECKPOINTS_MAX:
+            return False
+        self._steps_kept[job_id] += 1
         return True
 
     def facts(self, ids: Iterable[int]) -> dict[int, Facts]:

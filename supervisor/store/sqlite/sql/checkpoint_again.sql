@@ -1,0 +1,1 @@
+UPDATE checkpoint SET at = ?, value = ? WHERE id = ? AND name = ?

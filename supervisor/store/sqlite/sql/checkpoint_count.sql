@@ -1,0 +1,1 @@
+SELECT count(*) FROM checkpoint WHERE id = ? AND name <> ''
