@@ -430,6 +430,20 @@ class FlowVerbs:
         assert counts(one) == {"completed": 2, "dead": 600}
         assert state_of(one, flow) is FlowState.DEAD
 
+    def test_conditions_are_looked_at_some_at_a_time(self, one: Store, two: Store) -> None:
+        rules = [json.dumps({"when": f"states.{name} == 'completed'"}).encode() for name in ("a", "b")]
+        flow, a, b, *rest = start(
+            one, a_step("a"), a_step("b"), *[a_step(f"c{at}", 0, 1, rules=rules[at % 2]) for at in range(50)]
+        )
+        complete(one, leased(one, jobs=2).token, a, b)
+        asked(two, lambda tx: tx.progress_flows(2))
+        assert counts(one) == {"completed": 2, "queued": 16, "blocked": 34}
+        go_on(one)
+        assert counts(one) == {"completed": 2, "queued": 50}
+        for step in rest:
+            run(one, step)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
     def test_the_first_death_in_a_flow_is_told_by_the_flows_around_it(self, one: Store) -> None:
         flow, _, a, _ = start(
             one, nested(name="in"), a_step("a", flow=0), a_step("b", flow=0), callbacks=calls(on_death="prio")

@@ -22,6 +22,8 @@ AT_ONCE = -1
 """In place of how many ends a step is told of: it starts whatever else it waits for."""
 EDGES_AT_ONCE = 512
 FLOWS_AT_ONCE = 200
+RULED_AT_ONCE = 16
+"""So many steps with conditions or times of their own are released at once: what they read may be large."""
 
 
 class Flowing(Planting):
@@ -79,7 +81,7 @@ class Flowing(Planting):
         self._write_down([step for step in cut if counted[step]], counted=True)
         self._count_ends(step for step in ended.values() if step.id not in cut and not counted[step.id])
         self._uncounted_bytes = sum(step.result_bytes for step in ended.values() if step.id in cut)
-        self._free_children(waits)
+        self._free_children(waits, edges)
         self._cancel_children(lost)
         return max(len(ended) + len(edges), 1)
 
@@ -95,22 +97,35 @@ class Flowing(Planting):
         last = told[-1][0]
         return told, {parent for parent in parents if parent >= last}
 
-    def _free_children(self, waits: Counter[int]) -> None:
+    def _free_children(self, waits: Counter[int], edges: Sequence[tuple[int, int, int]]) -> None:
         """Those who wait for less now; whoever waits for nothing is released."""
         if not waits:
             return
         free: list[int] = []
+        ruled: list[int] = []
         fewer: dict[str, int] = {}
-        for child, left in self._db.execute(SQL.blocked_waits, (encode(list(waits)).decode(),)).fetchall():
+        for child, left, has_rules in self._db.execute(SQL.blocked_waits, (encode(list(waits)).decode(),)).fetchall():
             told = waits[child]
-            if told == AT_ONCE or told >= left:
-                free.append(child)
-            else:
+            if told != AT_ONCE and told < left:
                 fewer[str(child)] = told
+            elif has_rules and told != AT_ONCE:
+                ruled.append(child)
+            else:
+                free.append(child)
         if fewer:
             self._db.execute(SQL.blocked_fewer, (encode(fewer).decode(),))
-        if free:
-            self._release(free)
+        if len(ruled) > RULED_AT_ONCE:
+            self._put_off(ruled[RULED_AT_ONCE:], edges)
+        if free or ruled:
+            self._release([*free, *ruled[:RULED_AT_ONCE]])
+
+    def _put_off(self, children: Sequence[int], edges: Sequence[tuple[int, int, int]]) -> None:
+        """These steps hear of one of their parents once more: conditions take their time, and these are for later."""
+        wanted = set(children)
+        last = {child: parent for parent, child, _ in edges if child in wanted}
+        self._db.executemany(SQL.edge_undone, [(parent, child) for child, parent in last.items()])
+        self._db.execute(SQL.blocked_by_one, (encode(list(children)).decode(),))
+        self._write_down(sorted(set(last.values())), counted=True)
 
     def _cancel_children(self, lost: dict[int, int]) -> None:
         """Those who wait for a step that failed."""

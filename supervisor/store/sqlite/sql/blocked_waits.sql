@@ -1,1 +1,3 @@
-SELECT id, waits FROM blocked WHERE id IN (SELECT value FROM json_each(?)) AND waits > 0
+SELECT blocked.id, blocked.waits, step.rules IS NOT NULL
+FROM json_each(?) AS wanted CROSS JOIN blocked ON blocked.id = wanted.value CROSS JOIN step ON step.id = blocked.id
+WHERE blocked.waits > 0

@@ -1,0 +1,1 @@
+UPDATE blocked SET waits = 1 WHERE id IN (SELECT value FROM json_each(?))

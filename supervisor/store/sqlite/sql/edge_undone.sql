@@ -1,0 +1,1 @@
+UPDATE edge SET done = 0 WHERE parent = ? AND child = ?
