@@ -62,14 +62,16 @@ class Fetching:
         """The consumer's name: as it says, else by its process."""
         return self.request.consumer or f"pid {self.connection.peer.pid}"
 
-    def tell(self, shown: dict[str, Any]) -> bool:
-        """Answer it, and the one whose place it took; False if neither is there to hear it."""
+    def tell(self, shown: dict[str, Any]) -> list[Connection]:
+        """Answer it, and the one whose place it took; over which connections that went out: none if all are gone."""
         self.answered = True
-        heard = not self.connection.closed
-        if heard:
+        told: list[Connection] = []
+        if not self.connection.closed:
             self.reply(shown)
-        earlier = self.earlier
-        return (earlier is not None and not earlier.answered and earlier.tell(shown)) or heard
+            told.append(self.connection)
+        if self.earlier is not None and not self.earlier.answered:
+            told += self.earlier.tell(shown)
+        return told
 
     def turn_away(self, error: JobsupError) -> None:
         """Refuse it, and the one whose place it took."""

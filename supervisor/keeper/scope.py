@@ -370,6 +370,10 @@ class Caller:
         """Who it is."""
         return self.connection.peer
 
+    def if_lost(self, call: Callable[[], None]) -> None:
+        """What is to be done should nobody get the answer."""
+        self.connection.if_lost(call)
+
     def shown(self, reply: Reply) -> Reply:
         """The reply as this scope sees it."""
         return self._leave(self.scope, reply) if self._leave else reply

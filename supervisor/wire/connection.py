@@ -81,8 +81,8 @@ class Connection:
     """
 
     __slots__ = (
-        "_choked", "_decoder", "_ended", "_house", "_sock", "_unanswered", "_unread", "_waiting_bytes", "_watched",
-        "closed", "inbox", "on_close", "partial_bytes", "peer", "scope",
+        "_answered_bytes", "_choked", "_decoder", "_ended", "_house", "_promised", "_sock", "_unanswered", "_unread",
+        "_waiting_bytes", "_watched", "closed", "inbox", "on_close", "partial_bytes", "peer", "scope",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer: Peer, house: House, scope: str = "") -> None:
@@ -99,6 +99,9 @@ class Connection:
         self._waiting_bytes = 0
         self._unanswered = 0
         self._unread = bytearray()
+        self._answered_bytes = 0
+        self._promised: deque[tuple[int, Callable[[], None]]] = deque()
+        """Up to which byte of all answers the peer must take them, and what is done if it does not."""
         self._choked = False
         self._ended = False
         self._watched = 0
@@ -153,6 +156,8 @@ class Connection:
             return
         del self._unread[:sent]
         self._house.unread_bytes -= sent
+        while self._promised and self._promised[0][0] <= self._answered_bytes - len(self._unread):
+            self._promised.popleft()
         if len(self._unread) > UNREAD_BYTES_MAX:
             self.close()
         elif self._unread:
@@ -160,6 +165,13 @@ class Connection:
         else:
             self._leave_if_answered()
         self.watch()
+
+    def if_lost(self, call: Callable[[], None]) -> None:
+        """What is to be done should the connection end before the peer's socket has taken all answers given so far."""
+        if self.closed:
+            call()
+        elif self._unread:
+            self._promised.append((self._answered_bytes, call))
 
     def refuse(self, error: JobsupError) -> None:
         """Tell the peer why, if it still reads, and close: there is no going on with it."""
@@ -184,6 +196,9 @@ class Connection:
         self._decoder = Decoder()
         self._unread.clear()
         self._house.gone(self)
+        promised, self._promised = self._promised, deque()
+        for _, call in promised:
+            call()
         if self.on_close:
             self.on_close()
 
@@ -205,6 +220,7 @@ class Connection:
         if not self.closed:
             self._unanswered -= 1
             self._unread += data
+            self._answered_bytes += len(data)
             self._house.unread_bytes += len(data)
 
     def watch(self) -> None:

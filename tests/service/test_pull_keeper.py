@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import socket
+import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -273,3 +278,24 @@ def test_a_lease_of_which_some_jobs_have_ended_is_not_extended() -> None:
         consuming._lease(work, asked, 7)
     work.state.lending.forget(7)
     assert consuming._lease(work, asked, 7) == (held, LOAN)
+
+
+def test_a_consumer_that_is_gone_before_it_could_be_told_has_nothing(rig: Rig) -> None:
+    """Its keeper finds out when it answers: it had looked at the connection before."""
+    rig.start_keeper(keeper__after_lend="stop")
+    question = json.dumps({"v": 1, "id": 1, "op": "fetch", "queue": "pull", "wait_ms": 60_000, "lease_ms": 600_000})
+    with socket.socket(socket.AF_UNIX) as consumer, Client(socket=rig.socket) as client:
+        consumer.connect(rig.socket)
+        consumer.sendall(struct.pack(">I", len(question)) + question.encode())
+        rig.until(lambda: len(client.consumers()) == 1, 10, "the fetch that waits")
+        job = client.enqueue("pull", 1)
+        rig.until(lambda: process_state(rig.keeper) == "T", 10, "the lease")
+    os.kill(rig.keeper, signal.SIGCONT)
+    with Client(socket=rig.socket) as client:
+        rig.until(lambda: client.status(job)["state"] == "queued", 10, "the job in its place")
+        assert client.status(job)["attempt"] == 0
+
+
+def process_state(pid: int) -> str:
+    """As /proc has it: T if it was stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
