@@ -186,7 +186,7 @@ class JobKeyText(click.ParamType):  # type: ignore[type-arg] # as above
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
         if not (text or self.empty):
-            self.fail("a key has at least one character; a job without --key belongs to nothing", param, ctx)
+            self.fail("it has at least one character; leave the option out for a job without", param, ctx)
         if len(text) > JOB_KEY_LENGTH_MAX or not text.isprintable():
             self.fail(
                 f"{text[:40]!r} is no key; keys have at most {JOB_KEY_LENGTH_MAX} printable characters", param, ctx

@@ -70,7 +70,8 @@ def queue_without_workers(site: Site) -> Iterator[Finding]:
     """Jobs wait, and the daemon has no worker for them."""
     for name, queue in sorted((site.status or {}).get("queues", {}).items()):
         served = queue["paused"] or queue["circuit"] not in (None, "closed") or queue["workers"]
-        if queue["queued"] and not served and site.spec and site.spec.queue(name):
+        table = site.spec.queue(name) if site.spec else None
+        if queue["queued"] and not served and table and not table.pull:
             text = f"{_jobs(queue['queued'])} of queue {name} waiting, and none of its workers is ready"
             yield warning("queue_without_workers", text, "jobsctl tree shows what they do; the log of jobsupd says why")
 
