@@ -63,14 +63,14 @@ class Fetching:
         return self.request.consumer or f"pid {self.connection.peer.pid}"
 
     def tell(self, shown: dict[str, Any]) -> list[Connection]:
-        """Answer it, and the one whose place it took; over which connections that went out: none if all are gone."""
+        """Answer first the one whose place it took, then it; over which connections: none if all are gone."""
         self.answered = True
         told: list[Connection] = []
+        if self.earlier is not None and not self.earlier.answered:
+            told += self.earlier.tell(shown)
         if not self.connection.closed:
             self.reply(shown)
             told.append(self.connection)
-        if self.earlier is not None and not self.earlier.answered:
-            told += self.earlier.tell(shown)
         return told
 
     def turn_away(self, error: JobsupError) -> None:

@@ -58,9 +58,10 @@ class Asked:
     """One request on a connection: where it stands, and whether its reply is still wanted.
 
     `question` is what a caller asks; without one it is an affair of the connection itself, which `heed` is for.
+    `settled` is the lease of a fetch that its caller has, or that was handed back.
     """
 
-    __slots__ = ("_size", "future", "handed_back", "heed", "number", "question", "rest", "wanted")
+    __slots__ = ("_size", "future", "heed", "number", "question", "rest", "settled", "wanted")
 
     def __init__(
         self, number: int, frame: bytes, future: asyncio.Future[dict[str, Any]], *, question: Question | None = None,
@@ -72,7 +73,7 @@ class Asked:
         self.question = question
         self.heed = heed
         self.wanted = True
-        self.handed_back = False
+        self.settled: int | None = None
         self._size = len(frame)
 
     @property
@@ -193,7 +194,7 @@ class Link:
     def recall(self) -> None:
         """Let every fetch that waits be answered at once."""
         for asked in [each for each in self._asked.values() if each.fetches and each.wanted]:
-            self._take_back(asked, _pass_over)
+            self._take_back(asked)
 
     def abandon(self) -> None:
         """Close this process's copy only, and leave the loop alone: both belong to the process that was forked from."""
@@ -225,25 +226,30 @@ class Link:
                 asked.wanted = False
                 self._given_up += 1
                 if asked.fetches:
-                    self._take_back(asked, partial(self._hand_back, asked))
+                    self._take_back(asked)
         if self.open and self.quiet:
             self._on_quiet(self)
 
     def _miss(self, asked: Asked) -> None:
         """Its caller is gone. The reply may have come in the same moment."""
         if asked.future.done() and not asked.future.cancelled() and not asked.future.exception():
+            asked.settled = None
             self._hand_back(asked, asked.future.result())
 
-    def _take_back(self, asked: Asked, heed: Callable[[dict[str, Any]], None]) -> None:
+    def _take_back(self, asked: Asked) -> None:
         assert asked.question is not None
         number = self._names.number()
-        self._ask_for_itself(number, asked.question.withdrawn(number), heed)
+        self._ask_for_itself(number, asked.question.withdrawn(number), partial(self._hand_back, asked))
 
     def _hand_back(self, asked: Asked, reply: dict[str, Any]) -> None:
-        """Release, once, what a fetch was given that nobody waits for: its own answer says it, or its withdrawal's."""
-        token = token_of(reply) if asked.fetches and not asked.handed_back else None
-        if token is not None:
-            asked.handed_back = True
+        """Release, once, what a fetch was given that nobody waits for, or beside what its caller has.
+
+        Its own answer comes first, then that of its withdrawal: mostly the same, but another one where the first was
+        answered with nothing, or released, just before the withdrawal was looked at.
+        """
+        token = token_of(reply) if asked.fetches else None
+        if token is not None and token != asked.settled:
+            asked.settled = token
             number = self._names.number()
             self._ask_for_itself(number, framed(number, "release", f'"token":{token}'), _pass_over)
 
@@ -324,6 +330,7 @@ class Link:
             self._given_up -= 1
             self._hand_back(asked, reply)
         elif not asked.future.done():
+            asked.settled = token_of(reply) if asked.fetches else None
             asked.future.set_result(reply)
         else:
             self._hand_back(asked, reply)  # its caller was cancelled just now, and has not run since

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ class Stream:
         self._sock = sock
         self._clock_ms = clock_ms
         self._decoder = Decoder()
+        self._frames: deque[bytes] = deque()
 
     def alive(self) -> bool:
         """Whether the other side is still there: if anything is to be read unasked, it is a refusal or the end."""
@@ -87,6 +89,14 @@ class Stream:
         sent = self._send(request, deadline_ms)
         if on_sent is not None:
             on_sent()
+        return self.hear(request_id, deadline_ms, sent=sent)
+
+    def hear(self, request_id: int, deadline_ms: int, *, sent: bool = True) -> dict[str, Any]:
+        """The reply to a request that has gone out.
+
+        Raises:
+            Failed, JobsupError: as `ask`.
+        """
         for reply in self._replies(deadline_ms, sent):
             if reply.get("id") == request_id:
                 self._answered = True
@@ -120,6 +130,8 @@ class Stream:
 
     def _replies(self, deadline_ms: int, sent: bool) -> Iterator[dict[str, Any]]:
         while True:
+            while self._frames:
+                yield read_reply(self._frames.popleft())
             try:
                 self._sock.settimeout(self._seconds_to(deadline_ms))
                 data = self._sock.recv(RECEIVE_BYTES)
@@ -129,7 +141,7 @@ class Stream:
                 return
             if not data:
                 return
-            yield from map(read_reply, self._decoder.feed(data))
+            self._frames.extend(self._decoder.feed(data))
 
     def _seconds_to(self, deadline_ms: int) -> float:
         """What is left, for a socket's time-out; never 0, which would mean something else."""
@@ -161,6 +173,8 @@ class Channel:
         self._idle: list[Stream] = []
         self._fetching: dict[Stream, Question] = {}
         """Fetches that wait, and are taken back when the client is closed."""
+        self._withdrawn: dict[Stream, int] = {}
+        """Those that were, with the number of the request that does it."""
 
     def after_fork(self) -> None:
         """Begin anew: with locks that nobody holds, and no connection."""
@@ -196,7 +210,7 @@ class Channel:
         self._closed.set()
         with self._changed:
             for stream, question in self._fetching.items():
-                stream.add(question.withdrawn(self._names.number()))
+                self._withdrawn[stream] = self._withdraw(stream, question)
             self._fetching.clear()
             idle, self._idle = self._idle, []
             self._changed.notify_all()
@@ -225,31 +239,43 @@ class Channel:
             return stream.ask(question.frame, question.number, question.deadline_ms)
         try:
             on_sent = partial(self._note_fetch, stream, question)
-            return stream.ask(question.frame, question.number, question.deadline_ms, on_sent)
+            reply = stream.ask(question.frame, question.number, question.deadline_ms, on_sent)
         except (Failed, JobsupError):
+            self._forget_fetch(stream)
             raise
         except BaseException:
-            self._take_back(stream, question)
+            self._hand_back(stream, self._forget_fetch(stream) or self._withdraw(stream, question), None)
             raise
-        finally:
-            with self._changed:
-                self._fetching.pop(stream, None)
+        withdrawal = self._forget_fetch(stream)
+        if withdrawal is not None:
+            self._hand_back(stream, withdrawal, token_of(reply))
+        return reply
 
     def _note_fetch(self, stream: Stream, question: Question) -> None:
         """It has gone out: whoever closes the client takes it back, once."""
         with self._changed:
             if self._closed.is_set():
-                stream.add(question.withdrawn(self._names.number()))
+                self._withdrawn[stream] = self._withdraw(stream, question)
             else:
                 self._fetching[stream] = question
 
-    def _take_back(self, stream: Stream, question: Question) -> None:
-        """The caller was interrupted: what it has been given by now goes back, and nothing more is."""
+    def _withdraw(self, stream: Stream, question: Question) -> int:
+        """Have a fetch answered at once; the number of the request that does it."""
+        number = self._names.number()
+        stream.add(question.withdrawn(number))
+        return number
+
+    def _forget_fetch(self, stream: Stream) -> int | None:
+        with self._changed:
+            self._fetching.pop(stream, None)
+            return self._withdrawn.pop(stream, None)
+
+    def _hand_back(self, stream: Stream, number: int, known: int | None) -> None:
+        """What a fetch that was taken back has been given by now goes back, but for the lease that its caller has."""
         until_ms = self._clock_ms() + TAKE_BACK_MS
         try:
-            number = self._names.number()
-            token = token_of(stream.ask(question.withdrawn(number), number, until_ms))
-            if token is not None:
+            token = token_of(stream.hear(number, until_ms))
+            if token is not None and token != known:
                 number = self._names.number()
                 stream.ask(framed(number, "release", f'"token":{token}'), number, until_ms)
         except (Failed, JobsupError):

@@ -6,7 +6,6 @@ What was given in the last moment is released, once; what was not given never is
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -61,11 +60,11 @@ class Other:
         assert found["id"] != fetch["id"]
         return found
 
-    def released(self) -> None:
+    def released(self, token: int = 7) -> None:
         """The next request is the release of what was lent."""
         found = self.next()
-        assert (found["op"], found["token"]) == ("release", 7)
-        self.answer(found, {"token": 7, "done": [1]})
+        assert (found["op"], found["token"]) == ("release", token)
+        self.answer(found, {"token": token, "done": [1]})
 
 
 @pytest.fixture
@@ -141,6 +140,20 @@ def test_what_is_given_after_it_was_taken_back_is_released_all_the_same(
     play(tmp_path, listener, scene)
 
 
+def test_what_its_withdrawal_is_given_anew_is_released_too(tmp_path: Path, listener: socket.socket) -> None:
+    """The first lease was released before the withdrawal was looked at, which has then one of its own."""
+
+    async def scene(client: AsyncClient, task: asyncio.Task[Any], other: Other, fetch: dict[str, Any]) -> None:
+        await cancelled(task)
+        withdrawal = await asyncio.to_thread(other.withdrawal_of, fetch)
+        other.answer(fetch, LENT)
+        await asyncio.to_thread(other.released)
+        other.answer(withdrawal, {**LENT, "token": 8})
+        await asyncio.to_thread(other.released, 8)
+
+    play(tmp_path, listener, scene)
+
+
 @pytest.mark.parametrize("cancelled_first", [True, False])
 def test_what_came_in_the_very_moment_is_released(
     tmp_path: Path, listener: socket.socket, cancelled_first: bool
@@ -184,15 +197,17 @@ def test_a_connection_that_ends_has_nothing_to_take_back(tmp_path: Path, listene
     play(tmp_path, listener, scene)
 
 
-@pytest.mark.parametrize("given", [LENT, NOTHING], ids=["lent", "nothing"])
+@pytest.mark.parametrize(("given", "anew"), [(LENT, LENT), (NOTHING, NOTHING), (NOTHING, LENT)])
 def test_closing_has_a_fetch_answered_with_what_there_is(
-    tmp_path: Path, listener: socket.socket, given: dict[str, Any]
+    tmp_path: Path, listener: socket.socket, given: dict[str, Any], anew: dict[str, Any]
 ) -> None:
     async def scene(client: AsyncClient, task: asyncio.Task[Any], other: Other, fetch: dict[str, Any]) -> None:
         await client.close()
         withdrawal = await asyncio.to_thread(other.withdrawal_of, fetch)
         other.answer(fetch, given)
-        other.answer(withdrawal, given)
+        other.answer(withdrawal, anew)
+        if anew != given:
+            await asyncio.to_thread(other.released)
         assert await task == given["jobs"]
 
     play(tmp_path, listener, scene)
@@ -285,10 +300,11 @@ def test_whoever_is_interrupted_is_not_held_up_by_a_keeper_that_is(tmp_path: Pat
     assert failed == []
 
 
-@pytest.mark.parametrize("given", [LENT, NOTHING], ids=["lent", "nothing"])
+@pytest.mark.parametrize(("given", "anew"), [(LENT, LENT), (NOTHING, NOTHING), (NOTHING, LENT)])
 def test_a_thread_that_fetches_when_the_client_is_closed_has_what_there_is(
-    tmp_path: Path, listener: socket.socket, given: dict[str, Any]
+    tmp_path: Path, listener: socket.socket, given: dict[str, Any], anew: dict[str, Any]
 ) -> None:
+    """Its time may be over in the same moment: what the withdrawal is given then is nobody's."""
     client = Client(socket=str(tmp_path / "s"), timeout=5)
     found: list[Any] = []
     thread, failed = beside(lambda: found.extend(client.fetch("pull", wait="20s")))
@@ -297,8 +313,9 @@ def test_a_thread_that_fetches_when_the_client_is_closed_has_what_there_is(
     client.close()
     withdrawal = other.withdrawal_of(fetch)
     other.answer(fetch, given)
-    with contextlib.suppress(OSError):  # the client may have what it waits for, and be gone
-        other.answer(withdrawal, given)
+    other.answer(withdrawal, anew)
+    if anew != given:
+        other.released()
     assert other.next() == {}
     thread.join(10)
     assert (found, failed) == (given["jobs"], [])

@@ -143,6 +143,15 @@ def test_a_fetch_that_follows_another_has_its_place_alone_and_both_hear_the_same
     assert lending.under("k") is None
 
 
+def test_the_earlier_one_is_answered_first() -> None:
+    """Over one connection, whoever has withdrawn a fetch knows what it was given when the withdrawal is answered."""
+    _, first, _, second, _ = following()
+    order: list[str] = []
+    first.reply, second.reply = (lambda _: order.append("first")), (lambda _: order.append("second"))
+    second.tell(LENT)
+    assert order == ["first", "second"]
+
+
 def test_when_the_time_of_one_that_follows_is_over_so_is_that_of_the_other() -> None:
     lending, _, told_first, _, told_second = following()
     lending.end(150)
