@@ -10,7 +10,7 @@ from supervisor.errors import QueueFull, UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy
 from supervisor.job import State
 from supervisor.policy.discipline import Discipline
-from supervisor.store.protocol import FlowEnd, NewFlow, NewJob, NewStep, Store
+from supervisor.store.protocol import Completion, FlowEnd, Group, NewFlow, NewJob, NewStep, Store
 from tests.conformance.suite import NOW, asked, bury, complete, counts, ids_of, lease, leased, put, states
 from tests.support.disciplines import by_name
 
@@ -216,6 +216,20 @@ class FlowVerbs:
         assert state_of(one, flow) is FlowState.COMPLETED
         assert asked(one, lambda tx: tx.flow(flow)).counts.skipped == 2
 
+    def test_a_step_knows_of_a_flow_in_its_flow_that_it_has_ended_in_the_same_transaction(self, one: Store) -> None:
+        """Its row is written at the end of that; the condition, and what a step that is leased in it is told, count."""
+        when = json.dumps({"when": "states.inner == 'completed'"}).encode()
+        _, _, x, b, c = start(
+            one, nested(name="inner"), a_step("x", flow=0), a_step("b", 0, rules=when), a_step("c", 0)
+        )  # fmt: skip
+        token = leased(one).token
+        with one.transaction(NOW) as tx:
+            tx.complete(token, [Completion(x, NOW, NOW)])
+            tx.progress_flows(PLENTY)
+            told = [json.loads(job.payload[job.own_bytes :])["flow"] for job in tx.lease("fifo", 1, 2, 1 << 20).jobs]
+        assert states(one, b, c) == [RUNNING, RUNNING]
+        assert [(each["states"], each["results"]) for each in told] == [({"inner": "completed"}, {"inner": None})] * 2
+
     def test_a_signal_is_awaited_and_may_have_come_before(self, one: Store, two: Store) -> None:
         flow, a = start(one, a_step("a", signals=("go",)))
         assert states(one, a) == [BLOCKED]
@@ -275,6 +289,34 @@ class FlowVerbs:
         run(one, b)
         run(one, c)
         assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_a_retry_waits_for_a_flow_in_the_flow_to_which_jobs_came_later(self, one: Store) -> None:
+        """They have higher ids than what comes after it, so they run again first: it has not ended any more then."""
+        flow, inner, a, b = start(one, nested(), a_step("a", flow=0), a_step("b", 0))
+        token = leased(one).token
+        with one.transaction(NOW) as tx:
+            tx.complete(token, [Completion(a, NOW, NOW)])
+            ((c,), *_) = tx.insert([Group("fifo", [NewJob(b"2")], flow=inner)])[0]
+        go_on(one)
+        die(one, c)
+        assert states(one, b, c) == [CANCELLED, DEAD]
+        assert asked(one, lambda tx: tx.retry_steps(flow, None, 100))[0] == 2
+        assert states(one, b, c) == [BLOCKED, QUEUED]
+        run(one, c)
+        run(one, b)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_a_retry_of_a_flow_in_the_flow_waits_for_nothing_around_it_that_does_not_run_again(
+        self, one: Store
+    ) -> None:  # fmt: skip
+        flow, a, inner, b, c = start(one, a_step("a"), nested(), a_step("b", 0, flow=1), a_step("c", 2, flow=1))
+        die(one, a)
+        assert states(one, a, b, c) == [DEAD, CANCELLED, CANCELLED]
+        assert asked(one, lambda tx: tx.retry_steps(inner, None, 100))[0] == 2
+        assert states(one, a, b, c) == [DEAD, QUEUED, BLOCKED]
+        run(one, b)
+        run(one, c)
+        assert [state_of(one, each) for each in (inner, flow)] == [FlowState.COMPLETED, FlowState.DEAD]
 
     def test_a_flow_runs_again_from_a_step(self, one: Store) -> None:
         flow, a, b, c, d = start(one, a_step("a"), a_step("b", 0), a_step("c", 1), a_step("d", 0))

@@ -9,16 +9,16 @@ import msgspec
 
 from supervisor.store.driver import plain_text
 from supervisor.store.protocol import LeasedJob
-from supervisor.store.sqlite.base import Base, encode
+from supervisor.store.sqlite.base import encode
 from supervisor.store.sqlite.statements import SQL
-from supervisor.store.sqlite.steps import SIGNAL
+from supervisor.store.sqlite.steps import SIGNAL, Steps
 
 SKIPPED = "skipped"
 STEP_MARK = b'"flow":'
 """What the options of every step have in them."""
 
 
-class Feeding(Base):
+class Feeding(Steps):
     """What goes with a step when it is handed out."""
 
     def _with_fed(self, jobs: Sequence[LeasedJob]) -> Sequence[LeasedJob]:
@@ -55,7 +55,7 @@ class Feeding(Base):
         story: dict[str, Any] = {}
         last = 0
         rows = self._db.execute(SQL.fed, (encode(list(steps)).decode(),)).fetchall()
-        for child, flow_id, name, step, context, parent, kind, state, skipped, result in rows:
+        for child, flow_id, name, step, context, parent, kind, ended, skipped, result, within in rows:
             if child != last:
                 last = child
                 story = told[child] = {
@@ -66,6 +66,8 @@ class Feeding(Base):
             if parent is None:
                 continue
             named = parent.decode()
+            # The row of a flow is written at the end of the transaction, in which it may have ended.
+            state = self._flows[within].state.encode() if within in self._flows else ended
             if kind == SIGNAL:
                 if result is not None:
                     story["signals"][named] = msgspec.Raw(result)

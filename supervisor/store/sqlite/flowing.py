@@ -7,12 +7,13 @@ next pass.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
 
 from supervisor.errors import UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy, failed
 from supervisor.job import WAITING, State
-from supervisor.store.driver import plain_text
 from supervisor.store.protocol import FlowEnd
 from supervisor.store.sqlite.base import Place, encode
 from supervisor.store.sqlite.ending import EndedStep
@@ -23,6 +24,16 @@ from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL
 AT_ONCE = -1
 """In `blocked_free`: the step starts whatever else it waits for."""
 EDGES_AT_ONCE = 512
+
+
+class Parent(NamedTuple):
+    """What a step comes after: a row of edges_into.sql. `outcome` is that of a job."""
+
+    id: int
+    kind: int
+    outcome: bytes | None
+    skipped: int
+    flow: int
 
 
 class Flowing(Planting):
@@ -97,7 +108,7 @@ class Flowing(Planting):
         return found
 
     def _state_of_step(self, step_id: int, kind: int, outcome: bytes | None) -> State | None:
-        """How a step ended; None if it has not."""
+        """How a step ended; None if it has not. What this transaction has made of a flow counts, not its row."""
         if kind == SIGNAL:
             return State.COMPLETED if self._db.execute(SQL.signal_at, (step_id,)).fetchone()[0] is not None else None
         if kind == FLOW:
@@ -211,7 +222,7 @@ class Flowing(Planting):
             if state in (State.DEAD, State.CANCELLED)
         ]
         for row in sorted(again, reverse=True):
-            self._run_again(row)
+            self._run_again(row, partial(self._fails_again, set(inside)))
         return len(again), page[-1][0] if page else None
 
     def retry_from(self, flow_id: int, step: str, steps_max: int) -> int:
@@ -229,29 +240,27 @@ class Flowing(Planting):
             if not state.final:
                 raise WrongState(f"job {row.id} of the flow is {state}: only steps that have ended run again")
         for row, _, _ in places:
-            self._run_again(row, ids)
+            self._run_again(row, lambda parent, _: parent.kind != SIGNAL and parent.id in ids)
         return len(places)
 
-    def _run_again(self, row: Place, again: set[int] | None = None) -> None:
+    def _run_again(self, row: Place, repeats: Callable[[Parent, State], bool]) -> None:
         """Let a step that ended wait for its parents once more, as far as they run again or have not ended."""
         waits = []
-        for parent, kind, outcome, skipped, flow_state, came_at in self._db.execute(
-            SQL.edges_into, (row.id,)
-        ).fetchall():
-            ended = came_at if kind == SIGNAL else (flow_state if kind == FLOW else outcome)
-            state = plain_text(ended) if kind != SIGNAL else None
-            fails = kind != SIGNAL and ended is not None and state in ("dead", "cancelled") and not skipped
-            if again is not None:
-                repeats = parent in again and kind != SIGNAL
-            else:
-                repeats = fails and (kind != FLOW or self._has_failed_jobs(parent))
-            if ended is None or state in ("running", "cancelling") or repeats:
-                waits.append(parent)
+        for parent in map(Parent._make, self._db.execute(SQL.edges_into, (row.id,)).fetchall()):
+            ended = self._state_of_step(parent.id, parent.kind, parent.outcome)
+            if ended is None or repeats(parent, ended):
+                waits.append(parent.id)
         if not waits:
             self.revive(row.id)
             return
         self._db.execute(SQL.edges_reopen, (row.id, encode(waits).decode()))
         self._revive_blocked(row, self._open_edges_into(row.id))
+
+    def _fails_again(self, flows: set[int], parent: Parent, ended: State) -> bool:
+        """Whether a retry of these flows lets a parent run again; one that is in none of them stays as it ended."""
+        if parent.flow not in flows or not failed(ended, skipped=bool(parent.skipped)):
+            return False
+        return parent.kind == JOB or (parent.kind == FLOW and self._has_failed_jobs(parent.id))
 
     def _has_failed_jobs(self, flow_id: int) -> bool:
         """Whether some job of a flow that ended runs again with it: one that was cancelled may have none."""
