@@ -279,6 +279,25 @@ class FlowVerbs:
         go_on(one)
         assert state_of(one, flow) is FlowState.CANCELLED
 
+    def test_nothing_of_a_flow_that_is_cancelled_runs_again(self, one: Store) -> None:
+        """Not what was revived before its end was told, nor what belongs to a flow in it that had ended."""
+        flow, a, inner, b, _ = start(one, a_step("a"), nested(), a_step("b", flow=1), a_step("c", signals=("s",)))
+        token = leased(one).token
+        complete(one, token, b)
+        go_on(one)
+        asked(one, lambda tx: tx.cancel_flow(flow))
+        while asked(one, lambda tx: tx.cancelling):
+            asked(one, lambda tx: tx.cancel_steps(10))
+        complete(one, token, a)
+        asked(one, lambda tx: tx.revive(a))
+        asked(one, lambda tx: tx.revive(b))
+        assert state_of(one, inner) is FlowState.CANCELLING
+        while asked(one, lambda tx: tx.cancelling):
+            asked(one, lambda tx: tx.cancel_steps(10))
+        go_on(one)
+        assert states(one, a, b) == [CANCELLED, CANCELLED]
+        assert [state_of(one, each) for each in (inner, flow)] == [FlowState.CANCELLED] * 2
+
     def test_a_flow_runs_again_from_where_it_failed(self, one: Store) -> None:
         flow, a, b, c = start(one, a_step("a"), a_step("b", 0), a_step("c", 1))
         run(one, a)

@@ -521,9 +521,16 @@ class FlowModel:
         assert step.flow is not None
         flow = self.flow(step.flow)
         if flow.ended:
-            flow.state, flow.finished_at = "running", None
+            cancelled = any(around.state == "cancelling" for around in self._around(flow))
+            flow.state, flow.finished_at = "cancelling" if cancelled else "running", None
             if flow.flow is not None:
                 self._reopen(flow)
+
+    def _around(self, flow: Flow) -> Iterator[Flow]:
+        """The flows in which this one is."""
+        while flow.flow is not None:
+            flow = self.flow(flow.flow)
+            yield flow
 
     def retry(self, flow_id: int) -> int:
         """All that is dead or was cancelled runs again; the last first."""
