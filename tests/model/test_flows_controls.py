@@ -114,6 +114,11 @@ def wait_for_what_does_not_run_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flowing, "_fails_again", lambda self, flows, parent, ended: again(self, {parent.flow}, parent, ended))
 
 
+def let_what_was_cancelled_run_again(patch: pytest.MonkeyPatch) -> None:
+    """What runs again of a flow that is being cancelled is not cancelled."""
+    patch.setattr(Steps, "_cancel_anew", lambda _self, _flow: None)
+
+
 def look_at_rows_of_flows(patch: pytest.MonkeyPatch) -> None:
     """What becomes of a flow in the flow is known to steps after it with the next transaction only."""
     fed = Feeding._fed
@@ -274,7 +279,7 @@ def lend_steps_without_their_flow(patch: pytest.MonkeyPatch) -> None:
 FLOWS: list[Plant] = [
     forget_what_is_left_over, call_twice, revive_before_parents, end_early, ignore_is_continue, forget_to_reopen,
     keep_around_closed, wait_for_signals_again, lose_the_cancelled, count_no_failure, wait_for_what_does_not_run_again,
-    look_at_rows_of_flows,
+    look_at_rows_of_flows, let_what_was_cancelled_run_again,
 ]  # fmt: skip
 KEPT: list[Plant] = [keep_without_a_lease, keep_after_the_end, forget_at_a_failure, tell_nothing_that_was_kept]
 CODE: list[Plant] = [read_newer_payloads, keep_newer_payloads_from_all, forget_aliases, skip_an_upgrade]
@@ -283,7 +288,7 @@ LENT: list[Plant] = [
     keep_what_nobody_heard_of, lend_anew_under_a_key, lend_steps_without_their_flow,
 ]  # fmt: skip
 FAVOURED: list[tuple[list[Plant], dict[str, float]]] = [
-    (FLOWS, {}),
+    (FLOWS, {"cancel_flow": 2}),
     (KEPT, {"keep": 20, "stale": 5}),
     (CODE, {"publish": 6, "work_tasks": 20, "work_side": 20}),
     (LENT, {"fetch": 20, "say": 20, "say_late": 5, "die": 3, "time": 10}),
