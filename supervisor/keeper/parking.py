@@ -65,14 +65,18 @@ def divert(work: Work, pool: str, lease: Lease) -> Lease:
 
 
 def take_apart(work: Work, pool: str, jobs_max: int) -> None:
-    """Let what only some pools of a queue run come first, now that this one, which does, has room for so many."""
-    waiting = work.state.tasks.apart.get(pool)
+    """Let what only some pools of a queue run come first, now that this one, which does, has room for so many.
+
+    What its code ran once, and does not any more, is not let go on for it: it would be parked again at once, for ever.
+    """
+    tasks = work.state.tasks
+    waiting = tasks.apart.get(pool)
     for queue, need in sorted(waiting) if waiting else ():
         if jobs_max <= 0:
             return
-        found = work.tx.unblock(queue, need, jobs_max, first=True)
+        found = work.tx.unblock(queue, need, jobs_max, first=True) if meets(tasks.table(pool), need) else 0
         if not found:
-            work.afterwards(partial(work.state.tasks.apart[pool].discard, (queue, need)))
+            work.afterwards(partial(tasks.apart[pool].discard, (queue, need)))
         jobs_max -= found
 
 

@@ -292,6 +292,20 @@ class FlowVerbs:
         assert state_of(one, flow) is FlowState.COMPLETED
         assert asked(one, lambda tx: tx.flow(flow)).counts.skipped == 2
 
+    def test_a_step_knows_of_a_flow_in_its_flow_that_it_has_ended_in_the_same_transaction(self, one: Store) -> None:
+        """Its row is written at the end of that; the condition, and what a step that is leased in it is told, count."""
+        when = json.dumps({"when": "states.inner == 'completed'"}).encode()
+        _, _, x, b, c = start(
+            one, nested(name="inner"), a_step("x", flow=0), a_step("b", 0, rules=when), a_step("c", 0)
+        )  # fmt: skip
+        token = leased(one).token
+        with one.transaction(NOW) as tx:
+            tx.complete(token, [Completion(x, NOW, NOW)])
+            tx.progress_flows(PLENTY)
+            told = [json.loads(job.payload[job.own_bytes :])["flow"] for job in tx.lease("fifo", 1, 2, 1 << 20).jobs]
+        assert states(one, b, c) == [RUNNING, RUNNING]
+        assert [(each["states"], each["results"]) for each in told] == [({"inner": "completed"}, {"inner": None})] * 2
+
     def test_a_signal_is_awaited_and_may_have_come_before(self, one: Store, two: Store) -> None:
         flow, a = start(one, a_step("a", signals=("go",)))
         assert states(one, a) == [BLOCKED]
@@ -341,6 +355,25 @@ class FlowVerbs:
         go_on(one)
         assert state_of(one, flow) is FlowState.CANCELLED
 
+    def test_nothing_of_a_flow_that_is_cancelled_runs_again(self, one: Store) -> None:
+        """Not what was revived before its end was told, nor what belongs to a flow in it that had ended."""
+        flow, a, inner, b, _ = start(one, a_step("a"), nested(), a_step("b", flow=1), a_step("c", signals=("s",)))
+        token = leased(one).token
+        complete(one, token, b)
+        go_on(one)
+        asked(one, lambda tx: tx.cancel_flow(flow))
+        while asked(one, lambda tx: tx.cancelling):
+            asked(one, lambda tx: tx.cancel_steps(10))
+        complete(one, token, a)
+        asked(one, lambda tx: tx.revive(a))
+        asked(one, lambda tx: tx.revive(b))
+        assert state_of(one, inner) is FlowState.CANCELLING
+        while asked(one, lambda tx: tx.cancelling):
+            asked(one, lambda tx: tx.cancel_steps(10))
+        go_on(one)
+        assert states(one, a, b) == [CANCELLED, CANCELLED]
+        assert [state_of(one, each) for each in (inner, flow)] == [FlowState.CANCELLED] * 2
+
     def test_a_flow_runs_again_from_where_it_failed(self, one: Store) -> None:
         flow, a, b, c = start(one, a_step("a"), a_step("b", 0), a_step("c", 1))
         run(one, a)
@@ -350,6 +383,26 @@ class FlowVerbs:
         assert states(one, a, b, c) == [COMPLETED, QUEUED, BLOCKED]
         run(one, b)
         run(one, c)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
+    def test_jobs_that_came_later_to_a_flow_in_the_flow_are_retried_before_what_comes_after_it(
+        self, one: Store
+    ) -> None:  # fmt: skip
+        """They have higher ids than that: it waits with the retry that finds the flow in the flow running."""
+        flow, inner, a, b = start(one, nested(), a_step("a", flow=0), a_step("b", 0))
+        token = leased(one).token
+        with one.transaction(NOW) as tx:
+            tx.complete(token, [Completion(a, NOW, NOW)])
+            ((c,), *_) = tx.insert([Group("fifo", [NewJob(b"2")], flow=inner)])[0]
+        go_on(one)
+        die(one, c)
+        assert states(one, b, c) == [CANCELLED, DEAD]
+        assert retry(one, flow) == 1
+        assert states(one, b, c) == [CANCELLED, QUEUED]
+        assert retry(one, flow) == 1
+        assert states(one, b, c) == [BLOCKED, QUEUED]
+        run(one, c)
+        run(one, b)
         assert state_of(one, flow) is FlowState.COMPLETED
 
     def test_a_flow_runs_again_from_a_step(self, one: Store) -> None:

@@ -10,16 +10,16 @@ import msgspec
 
 from supervisor.store.driver import plain_text
 from supervisor.store.protocol import LeasedJob
-from supervisor.store.sqlite.base import Base, encode
+from supervisor.store.sqlite.base import encode
 from supervisor.store.sqlite.statements import SQL
-from supervisor.store.sqlite.steps import SIGNAL
+from supervisor.store.sqlite.steps import SIGNAL, Steps
 
 SKIPPED = "skipped"
 STEP_MARK = b'"flow":'
 """What the options of every step have in them."""
 
 
-class Feeding(Base):
+class Feeding(Steps):
     """What goes with a step when it is handed out."""
 
     def _with_fed(self, jobs: Sequence[LeasedJob]) -> Sequence[LeasedJob]:
@@ -89,8 +89,11 @@ class Feeding(Base):
             }
             for step_id, flow_id, name, step, context in self._db.execute(SQL.fed, (listed,)).fetchall()
         }  # fmt: skip
-        for child, parent, kind, state, skipped, result in self._db.execute(SQL.fed_by, (listed,)).fetchall():
+        rows = self._db.execute(SQL.fed_by, (listed,)).fetchall()
+        for child, parent, kind, ended, skipped, result, inside in rows:
             story, named = told[child], parent.decode()
+            # The row of a flow is written at the end of the transaction, in which it may have ended.
+            state = self._flows[inside].state.encode() if inside in self._flows else ended
             if kind == SIGNAL:
                 if result is not None:
                     story["signals"][named] = msgspec.Raw(result)

@@ -126,6 +126,7 @@ class Steps(Base):
         states = {row.id: state for row, state, _ in self._places(wanted)}
         for job_id, flow_id, _, skipped, tolerated in rows:
             self._db.execute(SQL.step_mark, (job_id, 0, 0))
+            self._cancel_anew(flow_id)
             if job_id not in uncounted:
                 self._count_again(flow_id, states[job_id], skipped=bool(skipped), tolerated=bool(tolerated))
         self._final = [job_id for job_id in self._final if job_id not in states]
@@ -137,13 +138,27 @@ class Steps(Base):
         assert flow is not None
         flow.count(state, -1, skipped=skipped, tolerated=tolerated)
         flow.unfinished += 1
-        if flow.state is FlowState.CANCELLING:
-            self._cache.cancelling[flow_id] = 0
         if flow.state.final:
-            ended, flow.state, flow.finished_at = flow.state, FlowState.RUNNING, None
+            ended, flow.state, flow.finished_at = flow.state, self._state_again(flow), None
             self._cache.flows += 1
             if flow.parent is not None:
                 self._reopen_around(flow, ended)
+        self._cancel_anew(flow_id)
+
+    def _state_again(self, flow: FlowRow) -> FlowState:
+        """The state of a flow that has not ended any more: none begins anew in one that is being cancelled."""
+        around: FlowRow | None = flow
+        while around is not None and around.parent is not None:
+            around = self._flow(around.parent)
+            if around is not None and around.state is FlowState.CANCELLING:
+                return FlowState.CANCELLING
+        return FlowState.RUNNING
+
+    def _cancel_anew(self, flow_id: int) -> None:
+        """What runs again of a flow that is being cancelled is to be cancelled, whether its end was told or not."""
+        flow = self._flow(flow_id)
+        if flow is not None and flow.state is FlowState.CANCELLING:
+            self._cache.cancelling[flow_id] = 0
 
     def _reopen_around(self, flow: FlowRow, ended: FlowState) -> None:
         """The flow in which this one is a step counts it as unfinished again."""
