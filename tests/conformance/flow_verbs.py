@@ -224,6 +224,12 @@ class FlowVerbs:
         assert [ids_of(leased(one, size=size)) for size in sizes] == [rest[:3], rest[3:4], rest[4:5]]
         assert ids_of(leased(one)) == rest[5:]
 
+    def test_the_context_counts_in_the_size_of_a_lease_for_steps_of_flows_in_the_flow(self, one: Store) -> None:
+        _, _, a, b = start(
+            one, nested(), a_step("a", flow=0), a_step("b", flow=0), context=b'"%s"' % (b"c" * 500)
+        )  # fmt: skip
+        assert [ids_of(leased(one, size=800)) for _ in range(2)] == [[a], [b]]
+
     def test_signals_count_in_the_size_of_a_lease_and_jobs_beside_steps_cost_what_they_are(self, one: Store) -> None:
         flow, a, b = start(one, a_step("a", signals=("s",)), a_step("b", signals=("s",)))
         asked(one, lambda tx: tx.signal_flow(flow, "s", b'"%s"' % (b"x" * 1_000)))
