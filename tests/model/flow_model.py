@@ -7,6 +7,7 @@ and refuses one that was not allowed; all that follows from it, it computes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 CANCEL, IGNORE, CONTINUE = 0, 1, 2
 FINAL = ("completed", "dead", "cancelled")
 WAITING = ("blocked", "scheduled", "queued")
+FED_MAX = 1024 * 1024
+"""So many bytes of results are fed to a step at most."""
 EVENTS = {"death": 1, "complete": 2, "success": 4}
 
 Condition = Callable[[dict[str, Any]], bool]
@@ -152,6 +155,8 @@ class FlowModel:
         """What is to be told to steps that were put behind it later, if it has ended."""
         self.loans: dict[int, Loan] = {}
         self.calls: dict[tuple[int, str], tuple[int, dict[str, Any]]] = {}
+        self.overfed: list[int] = []
+        """Steps that are dead as they would have been fed too much."""
         self._unborn = 0
 
     # -- looking ---------------------------------------------------------------------------------------------------
@@ -380,6 +385,9 @@ class FlowModel:
         """A step waits for nothing any more."""
         if job.flow is not None and self.flow(job.flow).state == "cancelling":
             self._end(job, "cancelled")
+        elif self._fed_bytes(job) > FED_MAX:
+            self.overfed.append(job.id)
+            self._end(job, "dead")
         elif job.when is not None and not job.when(self.fed(job)):
             job.skipped = True
             self._end(job, "cancelled")
@@ -387,6 +395,13 @@ class FlowModel:
             job.state, job.due = "scheduled", self.now + job.delay_ms
         else:
             job.state = "queued"
+
+    def _fed_bytes(self, job: Job) -> int:
+        return sum(
+            len(json.dumps(parent.result, separators=(",", ":")))
+            for parent in (self.steps[i] for i in self.into.get(job.id, ()))
+            if isinstance(parent, Job) and parent.result is not None
+        )
 
     def _end(self, job: Job, state: str) -> None:
         job.state, job.token, job.parked, job.asked = state, None, None, False
