@@ -567,16 +567,22 @@ class FlowModel:
             flow = self.flow(flow.flow)
             yield flow
 
-    def retry(self, flow_id: int, after_id: int, steps_max: int) -> tuple[int, int | None]:
-        """Look at so many steps, in the order of ids: how many run again, and the last one; None if there are none.
+    def retry(self, flow_id: int, gone: tuple[int, ...], goes: tuple[int, ...]) -> int:
+        """How many steps run again of those between two places of a walk; what would be cancelled anew does not.
 
-        What is dead or was cancelled runs again, unless it would be cancelled anew.
+        A place is the last step that was passed, with all that is in it, after the flows that it is in itself.
         """
-        flows = self.inside(self.flow(flow_id))
-        ids = sorted(each.id for flow in flows for each in self.members(flow) if isinstance(each, Job))
-        page = [job_id for job_id in ids if job_id > after_id][:steps_max]
-        again = [job_id for job_id in page if self._again(job_id, ("dead", "cancelled"))]
-        return len(again), page[-1] if page else None
+        jobs = [each for each in self.steps.values() if isinstance(each, Job) and each.flow is not None]
+        paths = sorted(path for job in jobs if (path := self._path(flow_id, job)) is not None)
+        page = [path[-1] for path in paths if _passed(path, goes) and not _passed(path, gone)]
+        return len([job_id for job_id in page if self._again(job_id, ("dead", "cancelled"))])
+
+    def _path(self, flow_id: int, step: Step) -> tuple[int, ...] | None:
+        """The ids of the flows in a flow in which a step is, and its own; None if it is not in that."""
+        if step.flow is None or step.flow == flow_id:
+            return None if step.flow is None else (step.id,)
+        around = self._path(flow_id, self.flow(step.flow))
+        return None if around is None else (*around, step.id)
 
     def steps_from(self, flow_id: int, name: str) -> list[int] | None:
         """The jobs that a step is, and that come after it; None if one of them has not ended."""
@@ -686,6 +692,10 @@ def _job_of(planned: Planned) -> Job:
         planned.id, planned.flow, planned.name, queue=planned.queue or "", state="blocked", told=True,
         when=planned.when, delay_ms=planned.delay_ms, need=planned.need,
     )  # fmt: skip
+
+
+def _passed(path: tuple[int, ...], place: tuple[int, ...]) -> bool:
+    return path <= place or path[: len(place)] == place
 
 
 def _as_counted(step: Step) -> str | None:

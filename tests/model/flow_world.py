@@ -448,17 +448,14 @@ class FlowWorld:
         flow = self.some_flow()
         if flow is None or flow.state == "cancelling":
             return False
-        flows, after, count = list[int](), 0, 0
-        while True:
-            jobs_max = self.chance.randint(1, 5)
+        walk, count = [(flow.id, 0)], 0
+        while walk and (not count or self.chance.random() > HALTS):
+            gone = tuple(after for _, after in walk)
             with self.begin() as tx:
-                flows = flows or tx.flows_within(flow.id)
-                found = tx.retry_steps(flows, after, jobs_max)
-                assert (found.steps, found.after_id) == self.model.retry(flow.id, after, jobs_max)
-            count += found.steps
-            if found.after_id is None or self.chance.random() < HALTS:
-                return bool(count)
-            flows, after = list(found.flows), found.after_id
+                found, walk = tx.retry_steps(walk, self.chance.randint(1, 5))
+                assert found == self.model.retry(flow.id, gone, tuple(after for _, after in walk))
+            count += found
+        return bool(count)
 
     def retry_from(self) -> bool:
         flow = self.some_flow()
