@@ -305,11 +305,10 @@ class Cancel(OnFlow):
 
 
 class Reached(NamedTuple):
-    """How far a retry has got: steps that run again; what is left, as flows behind an id, or as the jobs themselves."""
+    """How far a retry has got: steps that run again; what is left, as a walk through flows, or as the jobs."""
 
     steps: int = 0
-    flows: Sequence[int] | None = None
-    after_id: int | None = 0
+    walk: Sequence[tuple[int, int]] | None = None
     jobs: Sequence[int] | None = None
 
 
@@ -328,13 +327,12 @@ class Retry(OnFlow):
         if flow.state is FlowState.CANCELLING:
             raise WrongState(f"flow {flow.id} is being cancelled", hint="try again when it has ended")
         self.reaches = reaches = self._failed(tx) if self.name is None else self._following(tx, self.name)
-        more = bool(reaches.jobs) if self.name is not None else reaches.after_id is not None
-        return None if more else _said(tx, flow) | {"count": reaches.steps}
+        return None if reaches.jobs or reaches.walk else _said(tx, flow) | {"count": reaches.steps}
 
     def _failed(self, tx: Transaction) -> Reached:
-        steps, flows, after_id, _ = self.reached
-        found = tx.retry_steps(tx.flows_within(self.flow) if flows is None else flows, after_id or 0, RETRY_AT_ONCE)
-        return Reached(steps + found.steps, found.flows, found.after_id)
+        steps, walk, _ = self.reached
+        found = tx.retry_steps([(self.flow, 0)] if walk is None else walk, RETRY_AT_ONCE)
+        return Reached(steps + found.steps, found.walk)
 
     def _following(self, tx: Transaction, name: str) -> Reached:
         jobs = self.reached.jobs

@@ -129,11 +129,10 @@ OVERFED = "results_too_large"
 
 
 class Retried(NamedTuple):
-    """How many steps run again; up to which id flows were looked through (None: to their end); flows that are left."""
+    """How many steps run again; the walk to what is left: flows, each in the one before, and how far each was gone."""
 
     steps: int
-    after_id: int | None
-    flows: list[int]
+    walk: list[tuple[int, int]]
 
 
 class FlowStanding(NamedTuple):
@@ -521,11 +520,8 @@ class Tx(Protocol):
     def cancelling(self) -> bool:
         """Whether there may be more of them."""
 
-    def flows_within(self, flow_id: int) -> list[int]:
-        """A flow and all flows in it, in the order of their ids."""
-
-    def retry_steps(self, flows: Sequence[int], after_id: int, steps_max: int) -> Retried:
-        """Let some dead and cancelled steps of these flows run again, of those behind an id, the first ones first.
+    def retry_steps(self, walk: Sequence[tuple[int, int]], steps_max: int) -> Retried:
+        """Let some dead and cancelled steps run again, of those next on a walk; one through a flow begins as [(id, 0)].
 
         Those stay as they are that another job is in the way of, or that a failed step before them would cancel anew.
         """

@@ -7,6 +7,7 @@ and refuses one that was not allowed; all that follows from it, it computes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 CANCEL, IGNORE, CONTINUE = 0, 1, 2
 FINAL = ("completed", "dead", "cancelled")
 WAITING = ("blocked", "scheduled", "queued")
+FED_MAX = 1024 * 1024
+"""So many bytes of results are fed to a step at most."""
 EVENTS = {"death": 1, "complete": 2, "success": 4}
 
 Condition = Callable[[dict[str, Any]], bool]
@@ -152,6 +155,8 @@ class FlowModel:
         """What is to be told to steps that were put behind it later, if it has ended."""
         self.loans: dict[int, Loan] = {}
         self.calls: dict[tuple[int, str], tuple[int, dict[str, Any]]] = {}
+        self.overfed: list[int] = []
+        """Steps that are dead as they would have been fed too much."""
         self._unborn = 0
 
     # -- looking ---------------------------------------------------------------------------------------------------
@@ -380,6 +385,9 @@ class FlowModel:
         """A step waits for nothing any more."""
         if job.flow is not None and self.flow(job.flow).state == "cancelling":
             self._end(job, "cancelled")
+        elif self._fed_bytes(job) > FED_MAX:
+            self.overfed.append(job.id)
+            self._end(job, "dead")
         elif job.when is not None and not job.when(self.fed(job)):
             job.skipped = True
             self._end(job, "cancelled")
@@ -387,6 +395,13 @@ class FlowModel:
             job.state, job.due = "scheduled", self.now + job.delay_ms
         else:
             job.state = "queued"
+
+    def _fed_bytes(self, job: Job) -> int:
+        return sum(
+            len(json.dumps(parent.result, separators=(",", ":")))
+            for parent in (self.steps[i] for i in self.into.get(job.id, ()))
+            if isinstance(parent, Job) and parent.result is not None
+        )
 
     def _end(self, job: Job, state: str) -> None:
         job.state, job.token, job.parked, job.asked = state, None, None, False
@@ -552,16 +567,22 @@ class FlowModel:
             flow = self.flow(flow.flow)
             yield flow
 
-    def retry(self, flow_id: int, after_id: int, steps_max: int) -> tuple[int, int | None]:
-        """Look at so many steps, in the order of ids: how many run again, and the last one; None if there are none.
+    def retry(self, flow_id: int, gone: tuple[int, ...], goes: tuple[int, ...]) -> int:
+        """How many steps run again of those between two places of a walk; what would be cancelled anew does not.
 
-        What is dead or was cancelled runs again, unless it would be cancelled anew.
+        A place is the last step that was passed, with all that is in it, after the flows that it is in itself.
         """
-        flows = self.inside(self.flow(flow_id))
-        ids = sorted(each.id for flow in flows for each in self.members(flow) if isinstance(each, Job))
-        page = [job_id for job_id in ids if job_id > after_id][:steps_max]
-        again = [job_id for job_id in page if self._again(job_id, ("dead", "cancelled"))]
-        return len(again), page[-1] if page else None
+        jobs = [each for each in self.steps.values() if isinstance(each, Job) and each.flow is not None]
+        paths = sorted(path for job in jobs if (path := self._path(flow_id, job)) is not None)
+        page = [path[-1] for path in paths if _passed(path, goes) and not _passed(path, gone)]
+        return len([job_id for job_id in page if self._again(job_id, ("dead", "cancelled"))])
+
+    def _path(self, flow_id: int, step: Step) -> tuple[int, ...] | None:
+        """The ids of the flows in a flow in which a step is, and its own; None if it is not in that."""
+        if step.flow is None or step.flow == flow_id:
+            return None if step.flow is None else (step.id,)
+        around = self._path(flow_id, self.flow(step.flow))
+        return None if around is None else (*around, step.id)
 
     def steps_from(self, flow_id: int, name: str) -> list[int] | None:
         """The jobs that a step is, and that come after it; None if one of them has not ended."""
@@ -671,6 +692,10 @@ def _job_of(planned: Planned) -> Job:
         planned.id, planned.flow, planned.name, queue=planned.queue or "", state="blocked", told=True,
         when=planned.when, delay_ms=planned.delay_ms, need=planned.need,
     )  # fmt: skip
+
+
+def _passed(path: tuple[int, ...], place: tuple[int, ...]) -> bool:
+    return path <= place or path[: len(place)] == place
 
 
 def _as_counted(step: Step) -> str | None:

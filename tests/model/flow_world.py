@@ -32,6 +32,8 @@ TASKS = ("digest", "report", "sum", "later")
 ERROR = AttemptError("error", "it broke")
 NEED = Need("later", 1)
 RESULTS: tuple[tuple[bytes | None, Any], ...] = ((None, None), (b"1", 1), (b'{"a":1}', {"a": 1}))
+LARGE = "x" * 600_000
+"""A result of which a step is fed one, and not two, and that no condition may read."""
 START = 1_700_000_000_000
 HALTS = 0.1
 """So often whoever runs steps again dies in the middle."""
@@ -45,7 +47,7 @@ def truth(value: Any) -> bool:
 WHENS: Mapping[str, Callable[[dict[str, Any], str], bool]] = {
     "context.x": lambda told, _: truth((told["context"] or {}).get("x")),
     "!(context.x)": lambda told, _: not truth((told["context"] or {}).get("x")),
-    'results."{0}"': lambda told, name: truth(told["results"].get(name)),
+    'results."{0}"': lambda told, name: truth(told["results"].get(name)) and told["results"][name] != LARGE,
     "states.\"{0}\" == 'completed'": lambda told, name: told["states"].get(name) == "completed",
     "states.\"{0}\" != 'dead'": lambda told, name: told["states"].get(name) != "dead",
     "signals.go": lambda told, _: truth(told["signals"].get("go")),
@@ -86,6 +88,7 @@ class FlowWorld:
         self.changed: Counter[str] = Counter()
         self.names = 0
         self.seen = 0
+        self.results = RESULTS if chance.random() < 0.8 else ((json.dumps(LARGE).encode(), LARGE),)
         self.born: list[int] = []
         """Jobs that came with the last transaction, callbacks left out."""
 
@@ -101,6 +104,8 @@ class FlowWorld:
             tx._tell = partial(self._told, tx, tx._tell)
             yield tx
             self._name_calls(tx)
+            assert sorted(tx.overfed) == sorted(self.model.overfed)
+            self.model.overfed = []
 
     def _told(self, tx: Any, tell: Callable[[dict[int, bool]], int], batch: dict[int, bool]) -> int:
         spent = tell(batch)
@@ -290,7 +295,7 @@ class FlowWorld:
         token, model = job.token or 0, self.model
         match what:
             case "done":
-                raw, result = self.chance.choice(RESULTS)
+                raw, result = self.chance.choice(self.results)
                 assert tx.complete(token, [Completion(job.id, self.now, self.now, raw)]) == []
                 model.complete(token, job.id, result)
             case "dead" | "cancelled":
@@ -443,17 +448,14 @@ class FlowWorld:
         flow = self.some_flow()
         if flow is None or flow.state == "cancelling":
             return False
-        flows, after, count = list[int](), 0, 0
-        while True:
-            jobs_max = self.chance.randint(1, 5)
+        walk, count = [(flow.id, 0)], 0
+        while walk and (not count or self.chance.random() > HALTS):
+            gone = tuple(after for _, after in walk)
             with self.begin() as tx:
-                flows = flows or tx.flows_within(flow.id)
-                found = tx.retry_steps(flows, after, jobs_max)
-                assert (found.steps, found.after_id) == self.model.retry(flow.id, after, jobs_max)
-            count += found.steps
-            if found.after_id is None or self.chance.random() < HALTS:
-                return bool(count)
-            flows, after = list(found.flows), found.after_id
+                found, walk = tx.retry_steps(walk, self.chance.randint(1, 5))
+                assert found == self.model.retry(flow.id, gone, tuple(after for _, after in walk))
+            count += found
+        return bool(count)
 
     def retry_from(self) -> bool:
         flow = self.some_flow()

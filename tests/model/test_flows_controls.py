@@ -14,7 +14,7 @@ from supervisor.keeper import consuming, lending, parking, published
 from supervisor.keeper.settling import give_back
 from supervisor.policy.tasks import Known, meets
 from supervisor.store.protocol import HEARD
-from supervisor.store.sqlite import steps
+from supervisor.store.sqlite import releasing, steps
 from supervisor.store.sqlite.base import Base
 from supervisor.store.sqlite.feeding import Feeding
 from supervisor.store.sqlite.flowing import Flowing
@@ -114,6 +114,12 @@ def run_after_what_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flowing, "_stays", lambda _self, _parent, _kind: False)
 
 
+def retry_what_came_later_last(patch: pytest.MonkeyPatch) -> None:
+    """What was added to a flow in the flow is retried in the order of ids."""
+    again = Flowing._run_again
+    patch.setattr(Flowing, "_run_again", lambda self, ids, *args, **how: again(self, sorted(ids), *args, **how))
+
+
 def let_the_first_stay(patch: pytest.MonkeyPatch) -> None:
     """A retry from a step does not run that, if what it comes after has failed."""
     again = Flowing.retry_jobs
@@ -150,6 +156,11 @@ def keep_signals_from_flows_inside(patch: pytest.MonkeyPatch) -> None:
 def keep_the_context_from_flows_inside(patch: pytest.MonkeyPatch) -> None:
     """A step of a flow in a flow has no context."""
     patch.setattr(SQL, "fed", SQL.fed.replace("root.context", "flow.context"))
+
+
+def feed_as_much_as_there_is(patch: pytest.MonkeyPatch) -> None:
+    """A step is told all results, however large."""
+    patch.setattr(releasing, "FED_BYTES_MAX", 1 << 40)
 
 
 def leave_flows_inside_alone(patch: pytest.MonkeyPatch) -> None:
@@ -331,7 +342,7 @@ FLOWS: list[Plant] = [
     keep_around_closed, wait_for_signals_again, lose_the_cancelled, count_no_failure, run_after_what_stays,
     let_the_first_stay, look_at_rows_of_flows, let_what_was_cancelled_run_again, count_failures_for_good,
     tell_deaths_to_nobody_around, keep_signals_from_flows_inside, keep_the_context_from_flows_inside,
-    leave_flows_inside_alone,
+    leave_flows_inside_alone, feed_as_much_as_there_is, retry_what_came_later_last,
 ]  # fmt: skip
 KEPT: list[Plant] = [keep_without_a_lease, keep_after_the_end, forget_at_a_failure, tell_nothing_that_was_kept]
 CODE: list[Plant] = [read_newer_payloads, keep_newer_payloads_from_all, forget_aliases, skip_an_upgrade]

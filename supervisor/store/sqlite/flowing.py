@@ -199,28 +199,28 @@ class Flowing(Planting):
 
     # -- again -----------------------------------------------------------------------------------------------------
 
-    def flows_within(self, flow_id: int) -> list[int]:
-        """A flow and all flows in it, in the order of their ids."""
-        return sorted(row[0] for row in self._db.execute(SQL.flows_inside, (flow_id,)).fetchall())
+    def retry_steps(self, walk: Sequence[tuple[int, int]], steps_max: int) -> Retried:
+        """Let some dead and cancelled steps run again, of those that come next on a walk through a flow.
 
-    def retry_steps(self, flows: Sequence[int], after_id: int, steps_max: int) -> Retried:
-        """Let some dead and cancelled steps of these flows run again, of those behind an id.
-
-        In the order of ids nothing comes before what it comes after: so whatever is kept of this, if it ends in the
-        middle, no step waits for one that has ended.
+        All steps of a flow in a flow come where that stands in the flow around it, also those that were added later: so
+        nothing comes before what it comes after, and whatever is kept of this, if it ends in the middle, no step waits
+        for one that has ended.
         """
-        page: list[int] = []
-        left: list[int] = []
-        for at, flow_id in enumerate(flows):
-            if len(page) >= steps_max and flow_id > page[-1]:
-                left.extend(flows[at:])  # all steps of a flow have higher ids than the flow
-                break
-            rows = self._db.execute(SQL.jobs_of_flow, (flow_id, after_id, steps_max)).fetchall()
-            if rows:
-                left.append(flow_id)
-                page = sorted([*page, *(row[0] for row in rows)])[:steps_max]
-        count = self._run_again(page, (State.DEAD, State.CANCELLED)) if page else 0
-        return Retried(count, page[-1] if page else None, left)
+        left, page, looked = list(walk), list[int](), 0
+        while left and looked < steps_max:
+            flow_id, after_id = left[-1]
+            rows = self._db.execute(SQL.steps_of_flow, (flow_id, after_id, steps_max - looked)).fetchall()
+            for step, kind in rows:
+                looked, left[-1] = looked + 1, (flow_id, step)
+                if kind == FLOW:
+                    left.append((step, 0))
+                    break
+                if kind == JOB:
+                    page.append(step)
+            if not rows:
+                looked += 1
+                left.pop()
+        return Retried(self._run_again(page, (State.DEAD, State.CANCELLED)) if page else 0, left)
 
     def steps_from(self, flow_id: int, step: str, steps_max: int) -> list[int]:
         """The jobs that run again if a step does: its own, and all that comes after it, in the order of their ids."""
@@ -228,7 +228,7 @@ class Flowing(Planting):
         if first is None:
             raise UnknownFlow(f"flow {flow_id} has no step {step}", hint=f"jobsctl flow show {flow_id} names its steps")
         ids = {row[0] for row in self._db.execute(SQL.edges_after, (first, flow_id, steps_max + 1)).fetchall()}
-        for inside in self.flows_within(first):
+        for (inside,) in self._db.execute(SQL.flows_inside, (first,)).fetchall():
             ids |= {row[0] for row in self._db.execute(SQL.steps_of_flow, (inside, 0, steps_max)).fetchall()}
         if len(ids) > steps_max:
             raise WrongState(f"more than {steps_max:,} steps come after {step}", hint="retry those that failed instead")
@@ -240,7 +240,7 @@ class Flowing(Planting):
         return sorted(job_id for job_id, _ in jobs)
 
     def retry_jobs(self, ids: Sequence[int], *, first: bool) -> int:
-        """Let these jobs of flows run again, as far as they have ended, in the order of their ids; how many.
+        """Let these jobs of flows run again, as far as they have ended, in this order; how many.
 
         `first`: the first one runs whatever has failed before it, as it was asked for.
         """
@@ -258,7 +258,8 @@ class Flowing(Planting):
         Those stay as they are that another job is in the way of, or that a failed step before them would cancel anew.
         """
         count = 0
-        for row, state, _ in sorted(self._places(ids)):
+        places = {place[0].id: place for place in self._places(ids)}
+        for row, state, _ in (places[each] for each in ids if each in places):
             if state not in ended:
                 continue
             waits = self._waits_of(row.id)

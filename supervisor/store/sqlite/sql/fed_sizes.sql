@@ -1,5 +1,9 @@
 SELECT coalesce((SELECT sum(length(CAST(value AS BLOB))) FROM checkpoint WHERE checkpoint.id = wanted.value), 0)
-     + coalesce((SELECT length(CAST(flow.context AS BLOB)) FROM step JOIN flow ON flow.id = step.flow WHERE step.id = wanted.value), 0)
+     + coalesce((
+         SELECT length(CAST(root.context AS BLOB))
+         FROM step CROSS JOIN flow ON flow.id = step.flow CROSS JOIN flow AS root ON root.id = flow.root
+         WHERE step.id = wanted.value
+       ), 0)
      + coalesce((
          SELECT sum(length(CAST(coalesce(outcome.result, signal.payload) AS BLOB)))
          FROM edge CROSS JOIN step AS parent ON parent.id = edge.parent
