@@ -40,6 +40,7 @@ REFUSED_LINES_MAX = 3
 KEPT_MAX = 8
 """Connections to files that have lost their names: with more, the relay starts anew, which ends them unclosed."""
 EXIT_ANEW = 3
+WRITTEN, MARKS, DELETES = range(3)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -83,6 +84,8 @@ class Relay:
         self._stale, self._tell_at_ms, self._count_at_ms, self._moving_at_ms = True, 0, 0, 0
         self._pause_ms, self._paused_until_ms = PAUSE_MS, 0
         self._locked_since_ms: int | None = None
+        self._unwritten = WRITTEN
+        """What could not be written to the table: only a write of that kind ends that, or that there is none to do."""
         self._again: int | None = FIRST
         """Behind which refused row to go on, while all of them are tried again."""
         self._progress_at_ms = 0
@@ -181,11 +184,25 @@ class Relay:
             self._pause(str(error), now_ms)
         except Unusable as error:
             self._close()
+            if self._unwritten:
+                self._again = FIRST  # refused rows may be among those that were not written
             self._fail(str(error)[:ERROR_MAX])
             self._lookout.looked(now_ms)
 
+    def _write(self, table: Table, done: Sequence[Row], marks: Sequence[tuple[Row, str | None]]) -> list[int]:
+        """Settle rows; a failure is remembered as one of writing, which rows that can be read do not end."""
+        if not (done or marks):
+            return []
+        before, kind = self._unwritten, DELETES if done else MARKS
+        self._unwritten = max(before, kind)
+        gone = table.settle(done, marks)
+        self._unwritten = WRITTEN if kind >= before else before
+        return gone
+
     def _works(self) -> None:
-        """The table does what it is asked: only that, and no successful opening, ends what was wrong."""
+        """The table does what failed before: only that, and no successful opening, ends what was wrong."""
+        if self._unwritten:
+            return
         self._pause_ms, self._locked_since_ms = PAUSE_MS, None
         if self._state.error is not None:
             self._state = msgspec.structs.replace(self._state, state="idle", error=None)
@@ -265,6 +282,8 @@ class Relay:
     def _rest(self, table: Table, now_ms: int) -> None:
         """Nothing is to be done until something changes."""
         self._lookout.looked(now_ms, changed=self._changed)
+        if self._again is None:
+            self._unwritten = WRITTEN  # the rows that could not be written are gone, or need it no more
         self._state = self._standing(table)
 
     def _send_next(self, table: Table, now_ms: int) -> None:
@@ -303,7 +322,7 @@ class Relay:
     ) -> None:
         """Hand rows to the keeper; what is no row for anybody is refused here."""
         refused = _news([(row, wrong) for row, wrong in found if wrong is not None])
-        table.settle((), refused)
+        self._write(table, (), refused)
         self._say(refused)
         good = [row for row, wrong in found if wrong is None]
         if not good:
@@ -338,7 +357,7 @@ class Relay:
         refused = _news([(row, verdict.error) for row, verdict in judged if verdict.error is not None])
         marks: list[tuple[Row, str | None]] = [(row, None) for row in waiting if row.error is not None]
         hit("relay.before_delete")
-        gone = self._table.settle(done, [*marks, *refused])
+        gone = self._write(self._table, done, [*marks, *refused])
         hit("relay.after_delete")
         if gone and not self._table.replaced:
             self._keeper.send(control.OutboxGone(self._table.instance, tuple(gone)))
@@ -380,8 +399,9 @@ class Relay:
     def _counted(self, table: Table, state: str) -> control.OutboxState:
         waiting, refused = table.counts()
         full = tuple(sorted(self._lines.full))[:20]
+        error = self._state.error if self._unwritten else None
         return control.OutboxState(
-            state, None, waiting, refused, self._state.moved,
+            self._state.state if error else state, error, waiting, refused, self._state.moved,
             table.oldest_ms(), self._state.moved_at_ms, full, table.refusals() if refused else (),
         )  # fmt: skip
 

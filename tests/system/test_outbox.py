@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,35 @@ def test_a_damaged_table_is_said_and_ends_nobody(tmp_path: Path) -> None:
         assert "malformed" in trouble(daemon)
         daemon.enqueue("q", 1)
         assert daemon.ctl("tree", "--json").status == 0
+
+
+FAILS = "CREATE TRIGGER keeper BEFORE DELETE ON jobsup_outbox BEGIN SELECT RAISE(ABORT, 'rows are kept'); END"
+
+
+@pytest.mark.parametrize("end", ["DROP TRIGGER keeper", "DROP TRIGGER keeper; DELETE FROM jobsup_outbox"])
+def test_rows_that_cannot_be_deleted_are_said_once_and_tried_at_growing_distances(tmp_path: Path, end: str) -> None:
+    application = Application(tmp_path / "app.db")
+    application.ask(FAILS)
+    with Daemon(tmp_path, toml().replace("100ms", "500ms"), app=APP) as daemon:
+        application.put("q", 1)
+        assert "rows are kept" in trouble(daemon)
+        opened = daemon.log.count("app.db is open")
+        seen = set()
+        until_s = time.monotonic() + 3
+        while time.monotonic() < until_s:
+            seen.add((one := status_of(daemon))["state"])
+            assert "rows are kept" in (one["error"] or ""), one
+            time.sleep(0.02)
+        assert seen == {"failing"}
+        assert daemon.log.count("rows are kept") == 1
+        assert daemon.log.count("app.db is open") == opened
+        assert payloads(daemon.database, "q") == [1]
+        with closing(application.connect()) as db:
+            db.executescript(end)
+        until(lambda: (one := status_of(daemon))["state"] == "idle" and one["error"] is None)
+        empty(application, daemon)
+        application.put("q", 2)
+        until(lambda: payloads(daemon.database, "q") == [1, 2])
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])
