@@ -196,6 +196,34 @@ def test_rows_for_a_full_queue_wait_in_their_order_and_others_pass(tmp_path: Pat
         assert payloads(daemon.database, "narrow") == list(range(1, 120, 2))
 
 
+# --- idempotency keys -----------------------------------------------------------------------------------------
+
+
+def test_a_row_with_an_idempotency_key_is_the_first_job_with_it(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    narrow = '[queues.narrow]\nhandler = "tasks:run"\nmax_size = 1\n'
+    with Daemon(tmp_path, toml("", narrow), app=APP) as daemon:
+        with daemon.client(one_shot=False, timeout=20) as client:
+            first = client.enqueue("q", "client", idempotency_key="a")
+        key = '{"idempotency_key": "%s"}'
+        rows = [("0", None), ("1", key % "a"), ("2", key % "b"), ("3", None), ("4", key % "b"), ("5", key % "c")]
+        with application.transaction() as db:
+            db.executemany("INSERT INTO jobsup_outbox (queue, payload, options) VALUES ('q', ?, ?)", rows)
+        empty(application, daemon)
+        assert payloads(daemon.database, "q") == ["client", 0, 2, 3, 5]
+        with daemon.client(one_shot=False, timeout=20) as client:
+            again = [client.enqueue("q", "again", idempotency_key=name) for name in "abc"]
+        assert again == [first, first + 2, first + 4]
+        assert daemon.wait_state(again[1], "completed")["idempotency_key"] == "b"
+        assert daemon.ctl("pause", "narrow").status == 0
+        for number in range(2):
+            application.put("narrow", number, key % "one")
+        empty(application, daemon)
+        assert payloads(daemon.database, "narrow") == [0], "what is there needs no room"
+        foul = application.put("q", 6, '{"idempotency_key": "a\\nb"}')
+        assert "idempotency_key must be" in until(lambda: application.error_of(foul))
+
+
 # --- databases as they may be ---------------------------------------------------------------------------------
 
 
