@@ -33,6 +33,8 @@ UNANSWERED_MS = 10_000
 """After so long a group is read and sent again: the keeper may have had no room for it."""
 PAUSE_MS, LOCKED_MAX_MS = 20, 1_000
 LOCKED_SHOWN_MS = 1_000
+CHANGED_MS = 1_000
+"""How long after a failure a change of the file may make us try again: it may change a thousand times a second."""
 STOP_MAX_MS = 2_000
 """What a relay waits for at a stop, at most: nothing is lost by going."""
 ERROR_MAX = 500
@@ -82,7 +84,8 @@ class Relay:
         self._state = control.OutboxState()
         self._told: control.OutboxState | None = None
         self._stale, self._tell_at_ms, self._count_at_ms, self._moving_at_ms = True, 0, 0, 0
-        self._pause_ms, self._paused_until_ms = PAUSE_MS, 0
+        self._pause_ms, self._paused_until_ms, self._changed_until_ms = PAUSE_MS, 0, 0
+        """`_changed_until_ms`: how long a pause lasts if the file changes."""
         self._locked_since_ms: int | None = None
         self._unwritten = WRITTEN
         """What could not be written to the table: only a write of that kind ends that, or that there is none to do."""
@@ -135,12 +138,18 @@ class Relay:
 
     def _listen(self, now_ms: int) -> None:
         """Hear of writes, unless a look is due soon anyway: an application may write a thousand times a second."""
-        watch, wanted = self._lookout.watch, not self._lookout.deaf(now_ms)
+        pointless = now_ms < self._paused_until_ms <= self._changed_until_ms
+        watch, wanted = self._lookout.watch, not (pointless or self._lookout.deaf(now_ms))
         if watch and wanted and not self._listening:
-            self._selector.register(watch, selectors.EVENT_READ, lambda: self._lookout.hear(boot_ms()))
+            self._selector.register(watch, selectors.EVENT_READ, self._hear_of_writes)
         elif watch and self._listening and not wanted:
             self._selector.unregister(watch)
         self._listening = wanted
+
+    def _hear_of_writes(self) -> None:
+        """What was wrong may be right by now, however long the pause."""
+        if self._lookout.hear(boot_ms()):
+            self._paused_until_ms = min(self._paused_until_ms, self._changed_until_ms)
 
     def _timeout_s(self) -> float:
         now_ms = boot_ms()
@@ -217,6 +226,7 @@ class Relay:
         self._state = msgspec.structs.replace(self._state, state="failing", error=error)
         self._stale = True
         self._wait(self._outbox.interval_ms)
+        self._changed_until_ms = min(self._paused_until_ms, boot_ms() + CHANGED_MS)
 
     def _wait(self, max_ms: int) -> None:
         """Try again after a pause, which grows from one to the next."""
@@ -225,6 +235,7 @@ class Relay:
 
     def _pause(self, error: str, now_ms: int) -> None:
         self._wait(LOCKED_MAX_MS)
+        self._changed_until_ms = self._paused_until_ms
         self._locked_since_ms = now_ms if self._locked_since_ms is None else self._locked_since_ms
         if now_ms - self._locked_since_ms >= LOCKED_SHOWN_MS:
             self._state = msgspec.structs.replace(self._state, state="locked", error=error[:ERROR_MAX])

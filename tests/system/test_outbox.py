@@ -294,6 +294,17 @@ def test_a_damaged_table_is_said_and_ends_nobody(tmp_path: Path) -> None:
 FAILS = "CREATE TRIGGER keeper BEFORE DELETE ON jobsup_outbox BEGIN SELECT RAISE(ABORT, 'rows are kept'); END"
 
 
+def test_what_fails_is_tried_again_when_the_file_changes_however_long_the_interval(tmp_path: Path) -> None:
+    with Daemon(tmp_path, toml().replace("100ms", "10m"), app=APP) as daemon:
+        assert "No such file" in trouble(daemon)
+        time.sleep(6)  # pauses have grown by then
+        Application(tmp_path / "app.db").put("q", 1)
+        changed_s = time.monotonic()
+        until(lambda: payloads(daemon.database, "q") == [1])
+        assert time.monotonic() - changed_s < 3
+        until(lambda: status_of(daemon)["error"] is None)
+
+
 @pytest.mark.parametrize("end", ["DROP TRIGGER keeper", "DROP TRIGGER keeper; DELETE FROM jobsup_outbox"])
 def test_rows_that_cannot_be_deleted_are_said_once_and_tried_at_growing_distances(tmp_path: Path, end: str) -> None:
     application = Application(tmp_path / "app.db")
