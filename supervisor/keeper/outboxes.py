@@ -17,8 +17,7 @@ import msgspec
 
 from supervisor.config.spec import Outbox, Spec
 from supervisor.errors import Denied, InvalidPayload, JobsupError, QueueFull
-from supervisor.keeper.children import inner, known_queue, new_job
-from supervisor.keeper.fitting import fitted
+from supervisor.keeper.children import group_of, inner, known_queue
 from supervisor.keeper.private import Private
 from supervisor.keeper.state import State
 from supervisor.keeper.work import INSERT_UNTIL_US, Work
@@ -226,7 +225,7 @@ class Outboxes:
         new: Sequence[tuple[Row, str, NewJob]],
     ) -> list[Verdict]:  # fmt: skip
         groups = self._groups(new)
-        answers = work.tx.insert([Group(group[0][0].queue, [job for _, _, job in group]) for group in groups])
+        answers = work.tx.insert([_group([job for _, _, job in group], group[0][0].queue) for group in groups])
         made = []
         for group, answer in zip(groups, answers, strict=True):
             if answer.refused is None:
@@ -321,8 +320,13 @@ def job_of(state: State, outbox: Outbox, row: Row, now_ms: int) -> NewJob:
         asked = msgspec.convert({"payload": msgspec.Raw(payload), **options}, messages.NewJob)
     except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
         raise InvalidPayload(f"options: {error}", hint="options is a JSON object of options of a job") from error
-    (job,) = fitted(state, name, [asked])
-    return new_job(queue, job, now_ms, name)
+    (job,) = group_of(state, name, [asked], now_ms).jobs
+    return job
+
+
+def _group(jobs: Sequence[NewJob], name: str) -> Group:
+    """Jobs of a queue in the order of their rows; of those with an idempotency key, only the first is new."""
+    return Group(name, jobs, keyed=any(job.idempotency_key is not None for job in jobs))
 
 
 def _words(error: JobsupError) -> str:

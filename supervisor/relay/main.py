@@ -33,6 +33,8 @@ UNANSWERED_MS = 10_000
 """After so long a group is read and sent again: the keeper may have had no room for it."""
 PAUSE_MS, LOCKED_MAX_MS = 20, 1_000
 LOCKED_SHOWN_MS = 1_000
+CHANGED_MS = 1_000
+"""How long after a failure a change of the file may make us try again: it may change a thousand times a second."""
 STOP_MAX_MS = 2_000
 """What a relay waits for at a stop, at most: nothing is lost by going."""
 ERROR_MAX = 500
@@ -40,6 +42,7 @@ REFUSED_LINES_MAX = 3
 KEPT_MAX = 8
 """Connections to files that have lost their names: with more, the relay starts anew, which ends them unclosed."""
 EXIT_ANEW = 3
+WRITTEN, MARKS, DELETES = range(3)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -81,8 +84,11 @@ class Relay:
         self._state = control.OutboxState()
         self._told: control.OutboxState | None = None
         self._stale, self._tell_at_ms, self._count_at_ms, self._moving_at_ms = True, 0, 0, 0
-        self._pause_ms, self._paused_until_ms = PAUSE_MS, 0
+        self._pause_ms, self._paused_until_ms, self._changed_until_ms = PAUSE_MS, 0, 0
+        """`_changed_until_ms`: how long a pause lasts if the file changes."""
         self._locked_since_ms: int | None = None
+        self._unwritten = WRITTEN
+        """What could not be written to the table: only a write of that kind ends that, or that there is none to do."""
         self._again: int | None = FIRST
         """Behind which refused row to go on, while all of them are tried again."""
         self._progress_at_ms = 0
@@ -132,12 +138,18 @@ class Relay:
 
     def _listen(self, now_ms: int) -> None:
         """Hear of writes, unless a look is due soon anyway: an application may write a thousand times a second."""
-        watch, wanted = self._lookout.watch, not self._lookout.deaf(now_ms)
+        pointless = now_ms < self._paused_until_ms <= self._changed_until_ms
+        watch, wanted = self._lookout.watch, not (pointless or self._lookout.deaf(now_ms))
         if watch and wanted and not self._listening:
-            self._selector.register(watch, selectors.EVENT_READ, lambda: self._lookout.hear(boot_ms()))
+            self._selector.register(watch, selectors.EVENT_READ, self._hear_of_writes)
         elif watch and self._listening and not wanted:
             self._selector.unregister(watch)
         self._listening = wanted
+
+    def _hear_of_writes(self) -> None:
+        """What was wrong may be right by now, however long the pause."""
+        if self._lookout.hear(boot_ms()):
+            self._paused_until_ms = min(self._paused_until_ms, self._changed_until_ms)
 
     def _timeout_s(self) -> float:
         now_ms = boot_ms()
@@ -181,11 +193,25 @@ class Relay:
             self._pause(str(error), now_ms)
         except Unusable as error:
             self._close()
+            if self._unwritten:
+                self._again = FIRST  # refused rows may be among those that were not written
             self._fail(str(error)[:ERROR_MAX])
             self._lookout.looked(now_ms)
 
+    def _write(self, table: Table, done: Sequence[Row], marks: Sequence[tuple[Row, str | None]]) -> list[int]:
+        """Settle rows; a failure is remembered as one of writing, which rows that can be read do not end."""
+        if not (done or marks):
+            return []
+        before, kind = self._unwritten, DELETES if done else MARKS
+        self._unwritten = max(before, kind)
+        gone = table.settle(done, marks)
+        self._unwritten = WRITTEN if kind >= before else before
+        return gone
+
     def _works(self) -> None:
-        """The table does what it is asked: only that, and no successful opening, ends what was wrong."""
+        """The table does what failed before: only that, and no successful opening, ends what was wrong."""
+        if self._unwritten:
+            return
         self._pause_ms, self._locked_since_ms = PAUSE_MS, None
         if self._state.error is not None:
             self._state = msgspec.structs.replace(self._state, state="idle", error=None)
@@ -200,6 +226,7 @@ class Relay:
         self._state = msgspec.structs.replace(self._state, state="failing", error=error)
         self._stale = True
         self._wait(self._outbox.interval_ms)
+        self._changed_until_ms = min(self._paused_until_ms, boot_ms() + CHANGED_MS)
 
     def _wait(self, max_ms: int) -> None:
         """Try again after a pause, which grows from one to the next."""
@@ -208,6 +235,7 @@ class Relay:
 
     def _pause(self, error: str, now_ms: int) -> None:
         self._wait(LOCKED_MAX_MS)
+        self._changed_until_ms = self._paused_until_ms
         self._locked_since_ms = now_ms if self._locked_since_ms is None else self._locked_since_ms
         if now_ms - self._locked_since_ms >= LOCKED_SHOWN_MS:
             self._state = msgspec.structs.replace(self._state, state="locked", error=error[:ERROR_MAX])
@@ -265,6 +293,8 @@ class Relay:
     def _rest(self, table: Table, now_ms: int) -> None:
         """Nothing is to be done until something changes."""
         self._lookout.looked(now_ms, changed=self._changed)
+        if self._again is None:
+            self._unwritten = WRITTEN  # the rows that could not be written are gone, or need it no more
         self._state = self._standing(table)
 
     def _send_next(self, table: Table, now_ms: int) -> None:
@@ -303,7 +333,7 @@ class Relay:
     ) -> None:
         """Hand rows to the keeper; what is no row for anybody is refused here."""
         refused = _news([(row, wrong) for row, wrong in found if wrong is not None])
-        table.settle((), refused)
+        self._write(table, (), refused)
         self._say(refused)
         good = [row for row, wrong in found if wrong is None]
         if not good:
@@ -338,7 +368,7 @@ class Relay:
         refused = _news([(row, verdict.error) for row, verdict in judged if verdict.error is not None])
         marks: list[tuple[Row, str | None]] = [(row, None) for row in waiting if row.error is not None]
         hit("relay.before_delete")
-        gone = self._table.settle(done, [*marks, *refused])
+        gone = self._write(self._table, done, [*marks, *refused])
         hit("relay.after_delete")
         if gone and not self._table.replaced:
             self._keeper.send(control.OutboxGone(self._table.instance, tuple(gone)))
@@ -380,8 +410,9 @@ class Relay:
     def _counted(self, table: Table, state: str) -> control.OutboxState:
         waiting, refused = table.counts()
         full = tuple(sorted(self._lines.full))[:20]
+        error = self._state.error if self._unwritten else None
         return control.OutboxState(
-            state, None, waiting, refused, self._state.moved,
+            self._state.state if error else state, error, waiting, refused, self._state.moved,
             table.oldest_ms(), self._state.moved_at_ms, full, table.refusals() if refused else (),
         )  # fmt: skip
 

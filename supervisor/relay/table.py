@@ -28,6 +28,9 @@ TABLE, INSTANCE = "jobsup_outbox", "jobsup_outbox_instance"
 INDICES = ("jobsup_outbox_waiting", "jobsup_outbox_refused")
 COLUMNS = {"id", "queue", "payload", "options", "created_at", "error"}
 MAKE_IT = "make it with: jobsctl outbox sql"
+KEEPS = (
+    "where jobsup deletes what is a job, and says why others are none: drop that trigger, or have it let these through"
+)
 
 BUSY_MS = 100
 """How long a statement waits for a lock of the application's before we try again later."""
@@ -37,6 +40,9 @@ TEXT_BYTES_MAX = 16 * 1024 * 1024
 """No job is larger; a row that is, is refused unread."""
 NAME_BYTES_MAX = 1_000
 """As the statements have it: what is longer is the name of no queue, and is refused unread, too."""
+INSTANCE_BYTES_MAX = 200
+"""As its statement has it."""
+NEW_INSTANCE = "for a new one: DELETE FROM jobsup_outbox_instance"
 CHECKPOINT_PAGES = 4_000
 """The application looks after its WAL, at 1,000 pages unless it says otherwise. Where it does not, as while it rests
 and a million of its rows are deleted, we do."""
@@ -114,13 +120,20 @@ class Table:
         try:
             self._db.execute(SQL.instance_make)
             self._db.execute(SQL.claim, (self._owner,))
-            instance, holder = self._db.execute(SQL.instance).fetchone()
+            instance, holder, size = self._db.execute(SQL.instance).fetchone() or (None, None, None)
+            found = self._readable(instance, size)
             self._db.execute("COMMIT")
         except BaseException:
             self._roll_back()
             raise
         self._require_owner(holder)
-        return _text(instance, "the instance", None, NAME_BYTES_MAX)
+        return found
+
+    def _readable(self, instance: Any, size: int | None) -> str:
+        try:
+            return _text(instance, f"instance in {INSTANCE}", size, INSTANCE_BYTES_MAX)
+        except Foul as foul:
+            raise Unusable(f"{self.path}: {foul}; {NEW_INSTANCE}") from foul
 
     def _require_owner(self, holder: Any) -> None:
         if holder != self._owner:
@@ -130,8 +143,8 @@ class Table:
 
     def _require_same(self) -> None:
         """The file may have been overwritten where it stands: then it is another outbox, and has to be opened anew."""
-        instance, holder = self._db.execute(SQL.instance).fetchone() or (None, self._owner)
-        if instance is None or instance.decode("utf-8", "replace") != self.instance:
+        instance, holder, _ = self._db.execute(SQL.instance).fetchone() or (None, self._owner, None)
+        if not isinstance(instance, bytes) or instance.decode("utf-8", "replace") != self.instance:
             raise Unusable(f"{self.path} holds another outbox than before")
         self._require_owner(holder)
 
@@ -236,6 +249,9 @@ class Table:
         """Delete rows, and write errors to others, in one synced commit: those that still are what was read.
 
         Returns the ids of those that were deleted.
+
+        Raises:
+            Unusable: a trigger keeps some as they are; then all stay.
         """
         return self._try(lambda: self._settle(done, marks))
 
@@ -247,13 +263,25 @@ class Table:
             self._require_same()
             same = self._unchanged([*done, *(row for row, _ in marks)])
             gone = [row.id for row in done if row.id in same]
-            self._db.executemany(SQL.delete, [(row,) for row in gone])
-            self._db.executemany(SQL.mark, [(row.id, error) for row, error in marks if row.id in same])
+            self._delete(gone)
+            self._mark([(row.id, error) for row, error in marks if row.id in same])
             self._db.execute("COMMIT")
         except BaseException:
             self._roll_back()
             raise
         return gone
+
+    def _delete(self, ids: Sequence[int]) -> None:
+        if not ids:
+            return
+        self._db.executemany(SQL.delete, [(row,) for row in ids])
+        kept = self._db.execute(SQL.present, (json.dumps(ids),)).fetchone()
+        if kept:
+            raise Unusable(f"a trigger of the application keeps row {kept[0]} of {TABLE} {KEEPS}")
+
+    def _mark(self, marks: Sequence[tuple[int, str | None]]) -> None:
+        if marks and self._db.executemany(SQL.mark, marks).rowcount != len(marks):
+            raise Unusable(f"a trigger of the application keeps error from being written to {TABLE} {KEEPS}")
 
     def _unchanged(self, rows: Sequence[Row]) -> set[int]:
         """Which of these rows stand there as they were read."""

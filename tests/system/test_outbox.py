@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,34 @@ def test_rows_for_a_full_queue_wait_in_their_order_and_others_pass(tmp_path: Pat
         assert payloads(daemon.database, "narrow") == list(range(1, 120, 2))
 
 
+# --- idempotency keys -----------------------------------------------------------------------------------------
+
+
+def test_a_row_with_an_idempotency_key_is_the_first_job_with_it(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    narrow = '[queues.narrow]\nhandler = "tasks:run"\nmax_size = 1\n'
+    with Daemon(tmp_path, toml("", narrow), app=APP) as daemon:
+        with daemon.client(one_shot=False, timeout=20) as client:
+            first = client.enqueue("q", "client", idempotency_key="a")
+        key = '{"idempotency_key": "%s"}'
+        rows = [("0", None), ("1", key % "a"), ("2", key % "b"), ("3", None), ("4", key % "b"), ("5", key % "c")]
+        with application.transaction() as db:
+            db.executemany("INSERT INTO jobsup_outbox (queue, payload, options) VALUES ('q', ?, ?)", rows)
+        empty(application, daemon)
+        assert payloads(daemon.database, "q") == ["client", 0, 2, 3, 5]
+        with daemon.client(one_shot=False, timeout=20) as client:
+            again = [client.enqueue("q", "again", idempotency_key=name) for name in "abc"]
+        assert again == [first, first + 2, first + 4]
+        assert daemon.wait_state(again[1], "completed")["idempotency_key"] == "b"
+        assert daemon.ctl("pause", "narrow").status == 0
+        for number in range(2):
+            application.put("narrow", number, key % "one")
+        empty(application, daemon)
+        assert payloads(daemon.database, "narrow") == [0], "what is there needs no room"
+        foul = application.put("q", 6, '{"idempotency_key": "a\\nb"}')
+        assert "idempotency_key must be" in until(lambda: application.error_of(foul))
+
+
 # --- databases as they may be ---------------------------------------------------------------------------------
 
 
@@ -260,6 +289,50 @@ def test_a_damaged_table_is_said_and_ends_nobody(tmp_path: Path) -> None:
         assert "malformed" in trouble(daemon)
         daemon.enqueue("q", 1)
         assert daemon.ctl("tree", "--json").status == 0
+
+
+FAILS = "CREATE TRIGGER keeper BEFORE DELETE ON jobsup_outbox BEGIN SELECT RAISE(ABORT, 'rows are kept'); END"
+
+
+def test_what_fails_is_tried_again_when_the_file_changes_however_long_the_interval(tmp_path: Path) -> None:
+    with Daemon(tmp_path, toml().replace("100ms", "10m"), app=APP) as daemon:
+        assert "No such file" in trouble(daemon)
+        until_s = time.monotonic() + 11
+        while time.monotonic() < until_s:  # each failure makes the pause longer
+            (tmp_path / "app.db").write_bytes(b"no database at all" * 100)
+            time.sleep(0.05)
+        (tmp_path / "app.db").unlink()
+        Application(tmp_path / "app.db").put("q", 1)
+        changed_s = time.monotonic()
+        until(lambda: payloads(daemon.database, "q") == [1])
+        assert time.monotonic() - changed_s < 3
+        until(lambda: status_of(daemon)["error"] is None)
+
+
+@pytest.mark.parametrize("end", ["DROP TRIGGER keeper", "DROP TRIGGER keeper; DELETE FROM jobsup_outbox"])
+def test_rows_that_cannot_be_deleted_are_said_once_and_tried_at_growing_distances(tmp_path: Path, end: str) -> None:
+    application = Application(tmp_path / "app.db")
+    application.ask(FAILS)
+    with Daemon(tmp_path, toml().replace("100ms", "500ms"), app=APP) as daemon:
+        application.put("q", 1)
+        assert "rows are kept" in trouble(daemon)
+        opened = daemon.log.count("app.db is open")
+        seen = set()
+        until_s = time.monotonic() + 3
+        while time.monotonic() < until_s:
+            seen.add((one := status_of(daemon))["state"])
+            assert "rows are kept" in (one["error"] or ""), one
+            time.sleep(0.02)
+        assert seen == {"failing"}
+        assert daemon.log.count("rows are kept") == 1
+        assert daemon.log.count("app.db is open") == opened
+        assert payloads(daemon.database, "q") == [1]
+        with closing(application.connect()) as db:
+            db.executescript(end)
+        until(lambda: (one := status_of(daemon))["state"] == "idle" and one["error"] is None)
+        empty(application, daemon)
+        application.put("q", 2)
+        until(lambda: payloads(daemon.database, "q") == [1, 2])
 
 
 @pytest.mark.parametrize("mode", ["wal", "delete"])

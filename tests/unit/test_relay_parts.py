@@ -221,6 +221,44 @@ def test_an_outbox_that_is_another_one_by_now_is_noticed_in_the_same_transaction
     assert ask(application, "SELECT count(*) FROM jobsup_outbox") == [(1,)]
 
 
+@pytest.mark.parametrize(
+    ("event", "said"), [("DELETE", "keeps row 1 of jobsup_outbox .* drop that trigger"), ("UPDATE", "keeps error")]
+)
+def test_a_row_that_a_trigger_keeps_is_not_taken_for_gone(tmp_path: Path, event: str, said: str) -> None:
+    application = Application(tmp_path / "app.db")
+    for number in range(3):
+        application.put("q", number)
+    application.ask(
+        f"CREATE TRIGGER keeps BEFORE {event} ON jobsup_outbox WHEN OLD.id < 3 BEGIN SELECT RAISE(IGNORE); END"
+    )
+    table = Table(str(application.path), 1)
+    first, second, third = [row for row, _ in table.page(FIRST, [])]
+    with pytest.raises(Unusable, match=said):
+        table.settle([third, first], [(second, "no")])
+    assert ask(application, "SELECT id, error FROM jobsup_outbox") == [(1, None), (2, None), (3, None)]
+    ask(application, "DROP TRIGGER keeps")
+    assert table.settle([third, first], [(second, "no")]) == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("instance", "said"),
+    [
+        ("CAST(x'fffe' AS TEXT)", "is not UTF-8"),
+        ("hex(zeroblob(3000000))", "has 6000000 bytes, the limit is 200"),
+    ],
+)
+def test_an_instance_that_is_none_is_said_with_what_to_do(tmp_path: Path, instance: str, said: str) -> None:
+    application = Application(tmp_path / "app.db")
+    table = Table(str(application.path), 1)
+    ask(application, f"UPDATE jobsup_outbox_instance SET instance = {instance}")
+    with pytest.raises(Unusable, match=f"{said}; for a new one: DELETE FROM jobsup_outbox_instance"):
+        Table(str(application.path), 1)
+    with pytest.raises(Unusable, match="another outbox"):
+        table.page(FIRST, [])
+    ask(application, "DELETE FROM jobsup_outbox_instance")
+    assert len(Table(str(application.path), 1).instance) == 32
+
+
 def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "app.db")
     with pytest.raises(Unusable, match="no regular file"):
