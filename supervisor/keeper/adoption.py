@@ -12,8 +12,9 @@ from supervisor.keeper.state import State
 from supervisor.keeper.verdicts import judge_rest
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
+from supervisor.policy.batch import Rule
 from supervisor.store.protocol import NO_SLOT, Lease, Owner
-from supervisor.unix.memory import W_CLAIM, W_LIMIT, Cell
+from supervisor.unix.memory import MEMBERS_MAX, W_CLAIM, W_LIMIT, Cell
 from supervisor.unix.ring import Position
 from supervisor.unix.session import end_leftover
 from supervisor.unix.slot import slots_root
@@ -47,7 +48,7 @@ def _take_up(work: Work, slot: KeeperSlot, owner: Owner) -> int:
     """A worker that lives: settle what it finished meanwhile, and send the rest of its leases anew."""
     slot.owner, slot.pid, slot.start_time = owner.id, owner.pid, owner.start_time
     slot.phase = Phase.STARTED
-    slot.memory.batches = work.state.batch_rule(slot.pool) is not None
+    slot.memory.take_its_word()
     slot.ring.resume(Position(owner.read_sequence, owner.read_offset))
     slot.serial = max(slot.memory.word(W_CLAIM), slot.memory.word(W_LIMIT)) // 65_536 + SERIALS_APART
     settle_to_end(work, slot)
@@ -71,6 +72,8 @@ def _send_anew(work: Work, slot: KeeperSlot, leases: list[Lease]) -> None:
     """The worker skips what it has had under the same token."""
     state = work.state
     rule, mean_us = state.batch_rule(slot.pool), state.mean_us.get(slot.pool, 100.0)
+    if rule is None and slot.memory.batches:  # its batch runs on, although the configuration knows of none any more
+        rule = Rule(MEMBERS_MAX + 1)
     for lease in leases:
         slot.resent.add(lease.token)
         slot.hand_out(lease, state.queue(lease.queue), mean_us, work.boot_ms, rule)
@@ -116,7 +119,7 @@ def _find(state: State, owner: Owner) -> KeeperSlot | None:
         return None
     slot.owner, slot.pid = owner.id, owner.pid
     slot.ring.resume(Position(owner.read_sequence, owner.read_offset))
-    slot.memory.batches = state.batch_rule(owner.pool) is not None
+    slot.memory.take_its_word()
     return slot
 
 

@@ -39,6 +39,9 @@ W_WATCH = 48
 """When the foreman looks at the cells next, CLOCK_BOOTTIME ms; written by the foreman."""
 W_DONE = 56
 """Jobs this worker has ended; written by the worker."""
+W_TOGETHER = 57
+"""1: this worker runs several jobs in one call, whatever the configuration says by now; written by the worker, before
+it is given any."""
 W_TARGET_TOKEN, W_TARGET = 58, 59
 """Whose deadline the foreman's next signal is about: token, then id. The job may end before the signal arrives, and
 must not end the next one. Written by the foreman."""
@@ -209,6 +212,10 @@ class MemoryFile:
                     Progress(words[1], words[2], words[3], fraction, text.decode(errors="replace")) if sound else None
                 )
         return None
+
+    def take_its_word(self) -> None:
+        """Find out from the worker itself whether it runs several jobs in one call: it stays what it was started as."""
+        self.batches = self.word(W_TOGETHER) == 1
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -53,7 +53,7 @@ from supervisor.unix import barrier, ring
 from supervisor.unix.chunk import Chunk, ChunkJob, decode_chunk, outcome_file, payload_file
 from supervisor.unix.clock import boot_ns, wall_ms, wall_offset_ms
 from supervisor.unix.inheritance import BatchExecutor, Executor, NotBegun, WorkerInheritance
-from supervisor.unix.memory import W_CLAIM, W_DONE, W_LIMIT, Memory
+from supervisor.unix.memory import W_CLAIM, W_DONE, W_LIMIT, W_TOGETHER, Memory
 from supervisor.unix.ring import RingWriter
 from supervisor.unix.slot import (
     FILE_BYTES_MAX,
@@ -142,6 +142,7 @@ class Worker:
         self._executor = self._given.executor or self._given.load(self._queue)
         if self._given.executor is None and self._queue.has_tasks:
             write_file(self._folder, TASKS_FILE, msgspec.json.encode(self._executor.known))
+        self._words[W_TOGETHER] = self._queue.batch_size is not None
         self._executor.prepare()
         barrier.register()
         self._sock.setblocking(False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -392,6 +393,26 @@ def test_a_new_keeper_takes_up_a_running_batch(daemon: Daemon, client: Client[in
     let_go(daemon)
     assert [job["state"] for job in ended(client, ids)] == ["completed", "dead", *["completed"] * 8]
     assert calls(daemon) == [ids]
+
+
+def test_a_batch_that_outlives_its_queues_batches_is_taken_up_whole(tmp_path: Path) -> None:
+    """What its worker runs is not for the others, whatever the configuration of the new keeper says."""
+    toml = TOML + '[queues.plain]\nhandler = "together:one"\n'
+    with Daemon(tmp_path, toml, app={"together.py": APP}) as daemon, daemon.client() as client:
+        ids = client.enqueue_many("q", filled({"all": "hold", "do": "value"}))
+        held(daemon)
+        plain = toml.replace("batch_size = 10\n", "").replace('batch_wait = "30s"\n', "")
+        daemon.configure(plain.replace(":run", ":one"))
+        assert daemon.ctl("reload").status == 0
+        kill_keeper(daemon, client)
+        daemon.wait_for(lambda: client.explain(ids[5])["reasons"][0]["kind"] == "running_batch", what="a new keeper")
+        time.sleep(0.5)  # for as long as it takes to see that its worker has ended nothing, and others are idle
+        assert [client.status(job)["state"] for job in ids] == ["running"] * 10
+        let_go(daemon)
+        found = ended(client, ids)
+        assert [(job["state"], job["result"]) for job in found] == [("completed", {"id": job}) for job in ids]
+        assert [job["interruptions"] for job in found] == [0] * 10
+        assert calls(daemon) == [ids]
 
 
 def kill_keeper(daemon: Daemon, client: Client[int]) -> None:

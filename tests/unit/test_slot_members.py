@@ -13,6 +13,7 @@ from supervisor.unix.memory import (
     MEMBERS_MAX,
     MEMORY_BYTES,
     W_MEMBERS,
+    W_TOGETHER,
     Memory,
     MemoryFile,
     format_memory,
@@ -72,6 +73,18 @@ def test_of_a_worker_that_runs_jobs_one_by_one_nothing_is_read_behind_the_ring(
     memory, file = both
     memory.begin_together([1, 2], 5, 1_000, 2_000)
     assert ids(MemoryFile(file.fd)) == [1]
+
+
+@pytest.mark.parametrize(("word", "found"), [(0, [1]), (1, [1, 2]), (2, [1]), (2**64 - 1, [1])])
+def test_whether_jobs_run_together_is_what_their_worker_was_started_as(
+    both: tuple[Memory, MemoryFile], word: int, found: list[int]
+) -> None:
+    memory, file = both
+    memory.begin_together([1, 2], 5, 1_000, 2_000)
+    memory.words[W_TOGETHER] = word
+    adopted = MemoryFile(file.fd)
+    adopted.take_its_word()
+    assert ids(adopted) == found
 
 
 @pytest.mark.parametrize("count", [1, 3, MEMBERS_MAX, MEMBERS_MAX + 1, 2**64 - 1])
