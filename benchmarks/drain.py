@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,13 @@ ACK_PAUSE_S = 0.002
 """Between enqueues: a client among others, not a load of its own."""
 TIMEOUT_S = 300.0
 PAYLOAD = {"to": "someone@example.com", "template": "welcome", "language": "en", "name": "Somebody", "campaign": 1234}
-TOML = f"""
+QUEUE = f"""
 [daemon]
 python_path = ["../app"]
 [queues.noop]
-handler = "noop:run"
 workers = {WORKERS}
 """
+TOML = QUEUE + 'handler = "noop:run"\n'
 APP = {"noop.py": "def run(job):\n    return None\n"}
 
 
@@ -99,9 +100,9 @@ def _add_acknowledgements(report: Report, acks: list[float], syncs: list[float])
     report.add("fdatasync p50", median(syncs), "ms", f"p99 {percentile(syncs, 99):.2f} ms, of one page, same disk")
 
 
-def drain_per_s(folder: Path, jobs: int) -> float:
+def drain_per_s(folder: Path, jobs: int, toml: str = TOML, app: Mapping[str, str] = APP) -> float:
     """Jobs per second of a real daemon, from `resume` to the last completion."""
-    with Daemon(folder, TOML, app=APP) as daemon, daemon.client(timeout=TIMEOUT_S) as client:
+    with Daemon(folder, toml, app=app) as daemon, daemon.client(timeout=TIMEOUT_S) as client:
         last_id = fill(client, jobs)
         begun = time.perf_counter()
         client.request("resume", queue="noop")

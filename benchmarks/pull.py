@@ -29,6 +29,7 @@ COST_MAX_PERCENT = 0.1
 SETTLE_S = 7.0
 """What follows a start and a burst of requests (the checkpoint of an idle database) is not idling."""
 PAUSE_S = 0.002
+"""Between jobs: each is to find the daemon as it is when nothing else has just come."""
 BATCH = 64
 
 
