@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import socket
-import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from supervisor.client import AsyncClient, Client
 from supervisor.wire import async_channel
 from supervisor.wire.framing import Decoder, frame
 from tests.support.fake_keeper import listen
+from tests.support.threads import beside
 
 JOB = {"id": 1, "token": 7}
 LENT = {"token": 7, "jobs": [JOB], "repeated": False}
@@ -244,21 +244,6 @@ def interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGUSR1, interrupt)
     yield
     signal.signal(signal.SIGUSR1, before)
-
-
-def beside(work: Callable[[], None]) -> tuple[threading.Thread, list[BaseException]]:
-    """A thread that plays the other side, and what went wrong in it."""
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, failed
 
 
 @pytest.mark.usefixtures("interruptible")

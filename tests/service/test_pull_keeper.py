@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import struct
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +23,7 @@ from supervisor.store.protocol import CARRIED, GRACED, HEARD, NO_SLOT, Held, Loa
 from supervisor.store.sqlite.store import SqliteStore
 from supervisor.unix import clock
 from tests.support.rig import QUICK, Rig
+from tests.support.threads import beside
 
 PULL = Queue(name="pull", pull=True, backoff=QUICK)
 CHILDREN = Queue(name="children", pull=True)
@@ -37,16 +37,7 @@ def rig(tmp_path: Path) -> Any:
 
 def in_thread(rig: Rig, work: Any) -> None:
     """Do this beside a rig that starts another keeper whenever one has died."""
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
+    thread, failed = beside(work)
 
     def over() -> bool:
         if not rig.keeper:
