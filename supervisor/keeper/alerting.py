@@ -116,9 +116,7 @@ class Alerting:
 
     def _receive(self, link: Link) -> None:
         try:
-            for message, descriptors in link.receive():
-                for fd in descriptors:
-                    os.close(fd)
+            for message, _ in link.receive():
                 match message:
                     case control.AlertsKnown():
                         self._acquainted(link, message)

@@ -97,8 +97,6 @@ class Outboxes:
                         self._opened(outbox, message)
                     case control.OutboxState():
                         self._said[outbox] = message
-                for fd in descriptors:
-                    os.close(fd)
         except LinkClosed:
             if self._links.get(outbox) is link:
                 self.drop_relay(outbox)

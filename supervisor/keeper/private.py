@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import selectors
 import socket
 from collections.abc import Callable
@@ -116,8 +115,6 @@ class Private:
                 handler = self._handlers.get(type(message))
                 if handler:
                     handler(message, descriptors, link)
-                for fd in descriptors:
-                    os.close(fd)
         except LinkClosed:
             if pool is not None and self.state.links.get(pool) is link:
                 self.drop_foreman(pool)

@@ -272,9 +272,7 @@ class Processes:
         """What a child has said; none of it comes with descriptors."""
         found = []
         try:
-            for message, descriptors in process.link.receive():
-                for fd in descriptors:
-                    os.close(fd)
+            for message, _ in process.link.receive():
                 found.append(message)
         except LinkClosed:
             if self._selector.get_map().get(process.link):

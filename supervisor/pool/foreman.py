@@ -398,6 +398,7 @@ class Foreman:
 
     def _slot_given(self, message: control.SlotGiven, descriptors: list[int]) -> None:
         worker_end, folder = descriptors
+        descriptors.clear()
         self._crew.places.append(Place(message, worker_end, folder))
         if self._crew.waiting:
             self._start(self._crew.waiting.popleft())
@@ -455,9 +456,8 @@ class Foreman:
     }
 
 
-def _ignore(_foreman: Foreman, _message: object, descriptors: list[int]) -> None:
-    for fd in descriptors:
-        os.close(fd)
+def _ignore(_foreman: Foreman, _message: object, _descriptors: list[int]) -> None:
+    pass
 
 
 def _chance() -> float:

@@ -437,8 +437,6 @@ class Relay:
                 handler = self._handlers.get(type(message))
                 if handler:
                     handler(self, message, descriptors)
-                for fd in descriptors:
-                    os.close(fd)
         except LinkClosed:
             self._selector.unregister(link)
             self._stop_at_ms = 0  # the master holds the other end of both: it is gone

@@ -48,7 +48,6 @@ CHECKPOINT_PAGES = 4_000
 and a million of its rows are deleted, we do."""
 COUNT_MAX = 10_000
 REFUSALS_SHOWN = 20
-FIRST = -(2**63)
 
 KEPT: list[Any] = []
 """Connections to files that have lost their names; they end with the process."""

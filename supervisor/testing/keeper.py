@@ -135,9 +135,8 @@ class InProcessKeeper(Keeper):
     def _empty_links(self) -> None:
         """What the keeper tells master and foremen is for processes that are not here."""
         for link in self._ours:
-            for _, descriptors in link.receive():
-                for fd in descriptors:
-                    socket.close(fd)
+            for _ in link.receive():
+                pass
 
     def _unredacted(self, name: str) -> Queue | None:
         queue = self.state.spec.queue(name)

@@ -411,6 +411,13 @@ def decode_message(data: bytes) -> Any:
     return _decoder.decode(data)
 
 
+def _message_or_none(data: bytes) -> Any:
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
 class LinkClosed(Exception):
     """The other end is gone."""
 
@@ -454,7 +461,8 @@ class Link:
         return True
 
     def receive(self) -> Iterator[tuple[Any, list[int]]]:
-        """Every message that has arrived, with its descriptors, which are the caller's to close.
+        """Every message that has arrived, with its descriptors: what the caller takes out of the list is its own to
+        close, and what is left in it is closed before the next message.
 
         What is no message is passed over: a foreman has run user code, and nobody shall end of what it says.
 
@@ -480,13 +488,13 @@ class Link:
             if flags & socket.MSG_CTRUNC:
                 # What came over the link is gone. Whoever is started in our place inherits all of it.
                 raise OSError(errno.EMFILE, "no descriptor is left for what came over a link; raise RLIMIT_NOFILE")
+            message = _message_or_none(data)
             try:
-                message = _decoder.decode(data)
-            except (msgspec.MsgspecError, ValueError, RecursionError):
+                if message is not None:
+                    yield message, descriptors
+            finally:
                 for fd in descriptors:
                     os.close(fd)
-                continue
-            yield message, descriptors
 
     def close(self) -> None:
         """Close this end and what waited."""

@@ -328,10 +328,8 @@ class Rig:
 
     def _hear(self, link: Link, pool: str | None) -> None:
         try:
-            for message, descriptors in link.receive():
+            for message, _ in link.receive():
                 self.heard.append(message)
-                for fd in descriptors:
-                    os.close(fd)
                 self._obey(message, pool)
         except LinkClosed:
             return
