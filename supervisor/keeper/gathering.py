@@ -1,6 +1,6 @@
 """Queues of batches whose ready jobs wait for others: since when, and when the first of them is due.
 
-It is a cache: a new keeper, and a new configuration, begin the wait anew. The wait begins when the first job of a batch
+It is a cache: a new keeper begins the wait anew; a new configuration does not, where the queue stays. The wait begins when the first job of a batch
 is seen ready, whether a worker is idle then or not: one that becomes idle later need not wait again.
 """
 
@@ -43,6 +43,16 @@ def _waits(work: Work, queue: str, gathered: Gathered, rule: Rule) -> bool:
     """Whether a queue waits for more jobs; where its breaker lets through but a few, nobody waits for others."""
     patient = work.state.gathering.patient and due_at_ms(gathered, rule) > work.boot_ms
     return patient and breaking.jobs_allowed(work, queue) is None
+
+
+def not_due(work: Work, pool: str) -> set[str]:
+    """Queues that wait for more jobs beside an idle worker, as was noted last; none where no other worker is busy."""
+    state, rule = work.state, work.state.batch_rule(pool)
+    slots = state.slots_of(pool)
+    if rule is None or not (any(slot.idle for slot in slots) and any(slot.out for slot in slots)):
+        return set()
+    found = state.gathering.pools.get(pool, {})
+    return {queue for queue, gathered in found.items() if _waits(work, queue, gathered, rule)}
 
 
 def handed_out(work: Work, pool: str, queue: str, rule: Rule, *, alone: bool) -> bool:
