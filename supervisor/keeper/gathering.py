@@ -1,7 +1,8 @@
 """Queues of batches whose ready jobs wait for others: since when, and when the first of them is due.
 
-It is a cache: a new keeper begins the wait anew; a new configuration does not, where the queue stays. The wait begins when the first job of a batch
-is seen ready, whether a worker is idle then or not: one that becomes idle later need not wait again.
+It is a cache: a new keeper begins the wait anew; a new configuration does not, where the queue stays. The wait begins
+when the first job of a batch is seen ready, whether a worker is idle then or not: one that becomes idle later need not
+wait again.
 """
 
 from __future__ import annotations
