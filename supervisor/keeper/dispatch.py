@@ -94,8 +94,11 @@ def _lease_batches(work: Work, pool: str, rule: Rule) -> bool:
 
     No worker is given one ahead: what is in its hands alone is charged if it dies, and others may fill the next batch.
     """
-    passed = gathering.gather(work, pool, rule)
+    gathering.gather(work, pool, rule)
     rooms = rooms_of(work, pool, NO_DEMAND, idle=True)
+    if not rooms:
+        return True
+    passed = gathering.waiting(work, pool, rule)
     waiting = set(passed)
     while rooms and (drawn := sources.draw(work, pool, breaking.halted(work) | passed)) is not None:
         lease = _lease_batch(work, rooms[-1], drawn.queue, rule)

@@ -1,7 +1,8 @@
 """Queues of batches whose ready jobs wait for others: since when, and when the first of them is due.
 
-It is a cache: a new keeper, and a new configuration, begin the wait anew. The wait begins when the first job of a batch
-is seen ready, whether a worker is idle then or not: one that becomes idle later need not wait again.
+It is a cache: a new keeper begins the wait anew; a new configuration does not, where the queue stays. The wait begins
+when the first job of a batch is seen ready, whether a worker is idle then or not: one that becomes idle later need not
+wait again.
 """
 
 from __future__ import annotations
@@ -15,26 +16,29 @@ from supervisor.keeper.work import Work
 from supervisor.policy.batch import Gathered, Rule, due_at_ms
 
 
-def gather(work: Work, pool: str, rule: Rule) -> set[str]:
-    """Note since when each queue of a pool gathers; returns those whose batch is not due yet."""
+def gather(work: Work, pool: str, rule: Rule) -> None:
+    """Note since when each queue of a pool gathers; whether a worker is idle or not, in every pass."""
     gathering = work.state.gathering
     before = gathering.pools.get(pool, {})
-    sources = work.state.spec.sources_of(pool)
-    found = {
-        queue: _gathered(work, queue, before.get(queue), rule)
-        for source in sources
-        for queue in work.tx.active_of(source)
-    }
+    found: dict[str, Gathered] = {}
+    for source in work.state.spec.sources_of(pool):
+        for queue, ready in work.tx.active_of(source).items():
+            known = before.get(queue)
+            if known is None or known.ready != ready:
+                known = _gathered(work, queue, known, ready, rule)
+            found[queue] = known
     gathering.pools[pool] = found
     work.on_failure(partial(gathering.pools.__setitem__, pool, before))
+
+
+def waiting(work: Work, pool: str, rule: Rule) -> set[str]:
+    """The queues of a pool whose batch is not due yet, as was noted last."""
+    found = work.state.gathering.pools.get(pool, {})
     return {queue for queue, gathered in found.items() if _waits(work, queue, gathered, rule)}
 
 
-def _gathered(work: Work, queue: str, before: Gathered | None, rule: Rule) -> Gathered:
+def _gathered(work: Work, queue: str, before: Gathered | None, ready: int, rule: Rule) -> Gathered:
     """What waits in a queue now. Which job comes first is looked up only when their number has changed."""
-    ready = work.tx.waiting(queue)
-    if before is not None and before.ready == ready:
-        return before
     alone = ready < rule.size and work.tx.solo_next(queue)
     return Gathered(work.boot_ms if before is None else before.since_ms, ready, alone)
 
@@ -43,6 +47,17 @@ def _waits(work: Work, queue: str, gathered: Gathered, rule: Rule) -> bool:
     """Whether a queue waits for more jobs; where its breaker lets through but a few, nobody waits for others."""
     patient = work.state.gathering.patient and due_at_ms(gathered, rule) > work.boot_ms
     return patient and breaking.jobs_allowed(work, queue) is None
+
+
+def not_due(work: Work, pool: str) -> set[str]:
+    """Queues that wait for more jobs beside an idle worker, as was noted last; none where no other worker is busy."""
+    state, rule = work.state, work.state.batch_rule(pool)
+    if rule is None:
+        return set()
+    slots = state.slots_of(pool)
+    if not (any(slot.idle for slot in slots) and any(slot.out for slot in slots)):
+        return set()
+    return waiting(work, pool, rule)
 
 
 def handed_out(work: Work, pool: str, queue: str, rule: Rule, *, alone: bool) -> bool:

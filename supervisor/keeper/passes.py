@@ -15,6 +15,7 @@ from supervisor.keeper import (
     dispatch,
     expiring,
     flows,
+    gathering,
     housekeeping,
     lending,
     parking,
@@ -101,9 +102,9 @@ class Passes:
         return True
 
     def _waiting(self, work: Work) -> dict[str, bool]:
-        """Pools for which something waits that could be leased, as far as is known."""
-        halted = breaking.halted(work)
-        return {pool: sources.draw(work, pool, halted) is not None for pool in self._state.workplaces}
+        """Pools for which something waits that could be leased, as far as is known; not what waits for more of it."""
+        halted, pools = breaking.halted(work), self._state.workplaces
+        return {pool: sources.draw(work, pool, halted | gathering.not_due(work, pool)) is not None for pool in pools}
 
     def work(self, tx: Any) -> Work:
         return Work(self._state, tx, wall_ms(), boot_ms())

@@ -147,8 +147,16 @@ class State:
         self.store.govern(self.discipline)
         self.room_made = True  # whoever waits for room is looked at by the new rules
         self.wants_lease = True
-        self.gathering.pools.clear()
+        self._keep_gathering()
         self.tasks.look_again()  # a queue may run something else now
+
+    def _keep_gathering(self) -> None:
+        """Whoever waits for others goes on with that; how many there are is counted anew, by the new rules."""
+        self.gathering.pools = {
+            pool: {queue: found._replace(ready=0) for queue, found in queues.items() if pool in self.pools_of(queue)}
+            for pool, queues in self.gathering.pools.items()
+            if self.batch_rule(pool) is not None
+        }
 
     def queue(self, name: str) -> Queue:
         """The queue's spec; defaults for one that left the file, whose jobs stay and may still be settled."""

@@ -380,8 +380,11 @@ class Tx(Protocol):
     def next_of(self, group: str, passed: Collection[str] = ()) -> str | None:
         """A queue of the group in which something may be leased, none of those passed; who was served comes last."""
 
-    def active_of(self, group: str) -> list[str]:
-        """The queues of a group in which something may be leased, as far as is known; who was served comes last."""
+    def active_of(self, group: str) -> dict[str, int]:
+        """The queues of a group in which something may be leased, as far as is known; who was served comes last.
+
+        With how many jobs of each are ready.
+        """
 
     def solo_next(self, queue: str) -> bool:
         """Whether the job that comes first of a queue must be leased alone."""

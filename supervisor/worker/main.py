@@ -47,6 +47,7 @@ from supervisor.job import (
     Unknown,
 )
 from supervisor.observe.failpoint import hit
+from supervisor.policy.batch import limit_of
 from supervisor.policy.duration import to_ms
 from supervisor.policy.options import to_wire
 from supervisor.unix import barrier, ring
@@ -239,17 +240,31 @@ class Worker:
                 self._run_job(chunk.token, sent, offset_ms)
 
     def _run_together(self, chunk: Chunk, had: set[int], size: int) -> None:
-        """Run the jobs of a chunk in one call; in several where a keeper of another configuration has sent more."""
-        fresh = [sent for sent in chunk.jobs if sent.id not in had]
-        for index in range(0, len(fresh), size):
-            self._words[W_CLAIM] = chunk.serial << 16 | index
+        """Run the jobs of a chunk in one call; in several where a keeper of another configuration has sent more.
+
+        A deadline may have come close since they were sent: whoever has less time than the others has a call for
+        itself, so that nobody runs out of time for somebody else.
+        """
+        left, begun = [sent for sent in chunk.jobs if sent.id not in had], 0
+        while left:
+            self._words[W_CLAIM] = chunk.serial << 16 | begun
             limit = self._words[W_LIMIT]
-            recalled = limit >> 16 == chunk.serial and index >= limit & 0xFFFF
+            recalled = limit >> 16 == chunk.serial and begun >= limit & 0xFFFF
             if recalled or self._stopping or self._recycled():
-                self._hand_back_unbegun(chunk.token, fresh[index:], had)
+                self._hand_back_unbegun(chunk.token, left, had)
                 break
-            had.update(sent.id for sent in fresh[index : index + size])
-            self._run_batch(chunk.token, fresh[index : index + size], wall_offset_ms())
+            offset_ms = wall_offset_ms()
+            call = self._of_one_limit(left, boot_ns() // 1_000_000 + offset_ms)[:size]
+            ids = {sent.id for sent in call}
+            had |= ids
+            begun += len(call)
+            left = [sent for sent in left if sent.id not in ids]
+            self._run_batch(chunk.token, call, offset_ms)
+
+    def _of_one_limit(self, jobs: Sequence[ChunkJob], now_ms: int) -> list[ChunkJob]:
+        """The jobs that have the time limit of the first one, as of now."""
+        limits = [limit_of(sent.extra or {}, self._queue.timeout_ms, now_ms) for sent in jobs]
+        return [sent for sent, limit in zip(jobs, limits, strict=True) if limit == limits[0]]
 
     def _hand_back_unbegun(self, token: int, jobs: Sequence[ChunkJob], had: set[int]) -> None:
         """Give back jobs that this worker does not begin any more."""

@@ -520,13 +520,16 @@ class Conformance:
         assert ids_of(lease(one, queue)) == [1]
         assert not asked(one, lambda tx: tx.solo_next(queue)), "none is left"
 
-    def test_the_queues_that_have_something_are_told(self, one: Store) -> None:
-        assert asked(one, lambda tx: tx.active_of("fifo")) == []
+    def test_the_queues_that_have_something_are_told_with_how_much(self, one: Store) -> None:
+        assert asked(one, lambda tx: tx.active_of("fifo")) == {}
         put(one, b"1")
-        assert asked(one, lambda tx: tx.active_of("fifo")) == ["fifo"]
-        assert ids_of(lease(one)) == [1]
+        put(one, b"2")
+        assert asked(one, lambda tx: tx.active_of("fifo")) == {"fifo": 2}
+        assert ids_of(lease(one, jobs=1)) == [1]
+        assert asked(one, lambda tx: tx.active_of("fifo")) == {"fifo": 1}
+        assert ids_of(lease(one)) == [2]
         assert lease(one) is None
-        assert asked(one, lambda tx: tx.active_of("fifo")) == []
+        assert asked(one, lambda tx: tx.active_of("fifo")) == {}
 
     def test_a_revived_suspect_is_no_suspect_any_more(self, one: Store) -> None:
         put(one, b"1")

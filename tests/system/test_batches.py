@@ -313,6 +313,17 @@ def test_jobs_of_another_time_limit_are_in_another_call(daemon: Daemon, client: 
     assert calls(daemon) == [[*plain, unhurried], brief, [hurried]]
 
 
+def test_a_deadline_that_comes_close_while_others_run_cuts_nobody_off(daemon: Daemon, client: Client[int]) -> None:
+    first = client.enqueue_many("q", filled({"all": "hold", "do": "value"}, size=7))
+    brief = client.enqueue_many("q", ["value"] * 2, timeout="5s")
+    hurried = client.enqueue("q", "value", timeout="5s", deadline="7s")  # it has more time than that when it is sent
+    held(daemon)
+    time.sleep(2.5)
+    let_go(daemon)
+    assert [job["state"] for job in ended(client, [*first, *brief, hurried])] == ["completed"] * 10
+    assert calls(daemon) == [first, brief, [hurried]]
+
+
 def test_a_batch_that_runs_out_of_time_hears_of_it_and_all_of_it_is_charged(
     daemon: Daemon, client: Client[int]
 ) -> None:
@@ -434,6 +445,39 @@ def test_a_stopped_worker_keeps_nobody_waiting(tmp_path: Path) -> None:
         ended(client, client.enqueue_many("q", filled(size=20)))
         assert sorted(job for call in calls(daemon) for job in call)[:4] == ids
         assert sum(map(len, calls(daemon))) == 24
+
+
+@pytest.mark.parametrize("woken", [0, 1])
+def test_what_gathers_beside_a_stopped_worker_keeps_its_batch_from_nobody(tmp_path: Path, woken: int) -> None:
+    """Whichever of two stopped workers has the batch, the other one has it once it is awake."""
+    toml = TOML.replace("workers = 1", "workers = 2")
+    with Daemon(tmp_path, toml, app={"together.py": APP}) as daemon, daemon.client() as client:
+        pids = [worker["pid"] for worker in client.request("workers")["workers"]]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        ids = client.enqueue_many("q", filled(size=11))  # the last one waits for more
+        daemon.wait_for(lambda: client.status()["queues"]["q"]["running"] == 10, what="a lease")
+        os.kill(pids[woken], signal.SIGCONT)
+        assert [client.wait(job, 10)["state"] for job in ids[:10]] == ["completed"] * 10
+        os.kill(pids[1 - woken], signal.SIGCONT)
+        ended(client, [*ids, *client.enqueue_many("q", filled(size=9))])
+        assert calls(daemon)[0] == ids[:10]
+        assert sum(map(len, calls(daemon))) == 20
+
+
+def test_a_reload_keeps_what_batches_have_waited(tmp_path: Path) -> None:
+    with Daemon(tmp_path, TOML, app={"together.py": APP}) as daemon, daemon.client() as client:
+        ids = client.enqueue_many("q", filled(size=4))
+        time.sleep(2)
+        daemon.configure(TOML.replace('"30s"', '"20s"'))
+        assert daemon.ctl("reload").status == 0
+        daemon.wait_for(lambda: client.status()["queues"]["q"]["batch"]["gathered"] == 4, what="a pass")
+        assert client.status()["queues"]["q"]["batch"]["due_in_s"] <= 18
+        assert calls(daemon) == []
+        daemon.configure(TOML.replace('"30s"', '"1s"'))
+        assert daemon.ctl("reload").status == 0
+        ended(client, ids)
+        assert calls(daemon) == [ids]
 
 
 def test_a_reload_changes_how_many_come_and_how_long_they_wait(tmp_path: Path) -> None:
