@@ -16,6 +16,7 @@ import msgspec
 
 from supervisor.observe.failpoint import hit
 from supervisor.relay.lines import FIRST, Lines
+from supervisor.relay.pauses import Pauses
 from supervisor.relay.table import KEPT, Locked, Table, Unusable
 from supervisor.relay.watch import Lookout
 from supervisor.unix.clock import boot_ms, wall_ms
@@ -31,10 +32,6 @@ CONGESTED_MS = 10
 STATE_EVERY_MS = 500
 UNANSWERED_MS = 10_000
 """After so long a group is read and sent again: the keeper may have had no room for it."""
-PAUSE_MS, LOCKED_MAX_MS = 20, 1_000
-LOCKED_SHOWN_MS = 1_000
-CHANGED_MS = 1_000
-"""How long after a failure a change of the file may make us try again: it may change a thousand times a second."""
 STOP_MAX_MS = 2_000
 """What a relay waits for at a stop, at most: nothing is lost by going."""
 ERROR_MAX = 500
@@ -84,9 +81,7 @@ class Relay:
         self._state = control.OutboxState()
         self._told: control.OutboxState | None = None
         self._stale, self._tell_at_ms, self._count_at_ms, self._moving_at_ms = True, 0, 0, 0
-        self._pause_ms, self._paused_until_ms, self._changed_until_ms = PAUSE_MS, 0, 0
-        """`_changed_until_ms`: how long a pause lasts if the file changes."""
-        self._locked_since_ms: int | None = None
+        self._pauses = Pauses()
         self._unwritten = WRITTEN
         """What could not be written to the table: only a write of that kind ends that, or that there is none to do."""
         self._again: int | None = FIRST
@@ -130,7 +125,7 @@ class Relay:
         if now_ms >= self._progress_at_ms:
             self._progress_at_ms = now_ms + PROGRESS_MS
             self._master.send(control.Progress())
-        if self._owner is not None and now_ms >= self._paused_until_ms:
+        if self._owner is not None and now_ms >= self._pauses.until_ms:
             self._work(now_ms)
         self._tell(now_ms)
         self._master.flush()
@@ -138,8 +133,7 @@ class Relay:
 
     def _listen(self, now_ms: int) -> None:
         """Hear of writes, unless a look is due soon anyway: an application may write a thousand times a second."""
-        pointless = now_ms < self._paused_until_ms <= self._changed_until_ms
-        watch, wanted = self._lookout.watch, not (pointless or self._lookout.deaf(now_ms))
+        watch, wanted = self._lookout.watch, not (self._pauses.deaf(now_ms) or self._lookout.deaf(now_ms))
         if watch and wanted and not self._listening:
             self._selector.register(watch, selectors.EVENT_READ, self._hear_of_writes)
         elif watch and self._listening and not wanted:
@@ -149,7 +143,7 @@ class Relay:
     def _hear_of_writes(self) -> None:
         """What was wrong may be right by now, however long the pause."""
         if self._lookout.hear(boot_ms()):
-            self._paused_until_ms = min(self._paused_until_ms, self._changed_until_ms)
+            self._pauses.changed()
 
     def _timeout_s(self) -> float:
         now_ms = boot_ms()
@@ -157,7 +151,7 @@ class Relay:
         moments += [self._tell_at_ms] if self._stale else []
         moments += [now_ms + CONGESTED_MS] if self._master.congested or self._keeper.congested else []
         if self._owner is not None:
-            moments.append(max(self._paused_until_ms, self._due_ms()))
+            moments.append(max(self._pauses.until_ms, self._due_ms()))
         return max(0, min(moments) - now_ms) / 1000
 
     def _due_ms(self) -> int:
@@ -190,7 +184,7 @@ class Relay:
         try:
             self._step(now_ms)
         except Locked as error:
-            self._pause(str(error), now_ms)
+            self._locked_out(str(error))
         except Unusable as error:
             self._close()
             if self._unwritten:
@@ -212,7 +206,7 @@ class Relay:
         """The table does what failed before: only that, and no successful opening, ends what was wrong."""
         if self._unwritten:
             return
-        self._pause_ms, self._locked_since_ms = PAUSE_MS, None
+        self._pauses.over()
         if self._state.error is not None:
             self._state = msgspec.structs.replace(self._state, state="idle", error=None)
             self._stale = True
@@ -225,19 +219,10 @@ class Relay:
             self._log.emit("outbox.unusable", outbox=self._outbox.name, error=error)
         self._state = msgspec.structs.replace(self._state, state="failing", error=error)
         self._stale = True
-        self._wait(self._outbox.interval_ms)
-        self._changed_until_ms = min(self._paused_until_ms, boot_ms() + CHANGED_MS)
+        self._pauses.failed(boot_ms(), self._outbox.interval_ms)
 
-    def _wait(self, max_ms: int) -> None:
-        """Try again after a pause, which grows from one to the next."""
-        self._paused_until_ms = boot_ms() + min(self._pause_ms, max_ms)
-        self._pause_ms = min(2 * self._pause_ms, max_ms)
-
-    def _pause(self, error: str, now_ms: int) -> None:
-        self._wait(LOCKED_MAX_MS)
-        self._changed_until_ms = self._paused_until_ms
-        self._locked_since_ms = now_ms if self._locked_since_ms is None else self._locked_since_ms
-        if now_ms - self._locked_since_ms >= LOCKED_SHOWN_MS:
+    def _locked_out(self, error: str) -> None:
+        if self._pauses.locked(boot_ms()):
             self._state = msgspec.structs.replace(self._state, state="locked", error=error[:ERROR_MAX])
             self._stale = True
 

@@ -12,11 +12,50 @@ from typing import Any
 import pytest
 
 from supervisor.relay.lines import FIRST, TRY_AGAIN_MAX_MS, TRY_AGAIN_MS, Lines
+from supervisor.relay.pauses import CHANGED_MS, LOCKED_MAX_MS, LOCKED_SHOWN_MS, PAUSE_MS, Pauses
 from supervisor.relay.table import KEPT, Locked, Table, Unusable
 from supervisor.relay.watch import GAP_MAX_MS, GAP_MS, Lookout
 from supervisor.store.driver import sqlite3 as library
 from supervisor.wire.outbox import Row
 from tests.support.outbox import Application
+
+# --- pauses -----------------------------------------------------------------------------------------------------
+
+
+def test_pauses_grow_up_to_a_bound_and_begin_anew_once_the_table_works() -> None:
+    pauses, now_ms, taken = Pauses(), 0, []
+    for _ in range(12):
+        pauses.failed(now_ms, 10_000)
+        taken.append(pauses.until_ms - now_ms)
+        now_ms = pauses.until_ms
+    assert taken == sorted(taken)
+    assert (taken[0], taken[-1]) == (PAUSE_MS, 10_000)
+    pauses.over()
+    pauses.failed(now_ms, 10_000)
+    assert pauses.until_ms == now_ms + PAUSE_MS
+
+
+def test_a_change_of_the_file_shortens_the_pause_after_a_failure_and_not_that_of_a_lock() -> None:
+    failing, locked = Pauses(), Pauses()
+    for _ in range(10):
+        failing.failed(0, 60_000)
+        locked.locked(0)
+    assert not failing.deaf(0)
+    assert locked.deaf(0)
+    for pauses in (failing, locked):
+        pauses.changed()
+    assert (failing.until_ms, locked.until_ms) == (CHANGED_MS, LOCKED_MAX_MS)
+    assert failing.deaf(0)
+
+
+def test_a_lock_is_shown_once_it_has_lasted() -> None:
+    pauses = Pauses()
+    assert not pauses.locked(5)
+    assert not pauses.locked(4 + LOCKED_SHOWN_MS)
+    assert pauses.locked(5 + LOCKED_SHOWN_MS)
+    pauses.over()
+    assert not pauses.locked(9_000)
+
 
 # --- lines ------------------------------------------------------------------------------------------------------
 
