@@ -89,18 +89,19 @@ class Insertion(Flowing):
         answer = self._insert_group(rest, pending) if fresh else Inserted((), ())
         if answer.refused is not None:
             return answer
-        mine = {job.idempotency_key or "": job_id for job, job_id in zip(rest.jobs, answer.ids, strict=True)}
+        keys = zip((job.idempotency_key for job in rest.jobs), answer.ids, strict=True)
+        mine = {key: job_id for key, job_id in keys if key is not None}
         firsts |= mine
-        stands = dict(zip(fresh, zip(answer.ids, answer.states, strict=True), strict=True))
-        again = {at: firsts[job.idempotency_key or ""] for at, job in enumerate(group.jobs) if at not in stands}
-        existing = [*answer.existing, *again.values()]
+        placed = dict(zip(fresh, answer.ids, strict=True))
+        ids = tuple(placed.get(at) or firsts[str(job.idempotency_key)] for at, job in enumerate(group.jobs))
+        existing = [*answer.existing, *(job_id for at, job_id in enumerate(ids) if at not in placed)]
         standing = self._standing_now(existing, pending)
         gone = set(answer.existing) - standing.keys()  # a rule of uniqueness may speak of what is not there any more
-        self._keep_firsts(queue, {key: job_id for key, job_id in mine.items() if key and job_id not in gone})
-        stands |= {at: (job_id, _state_of(standing.get(job_id))) for at, job_id in again.items()}
-        ids, states = zip(*(stands[at] for at in range(len(group.jobs))), strict=True)
+        self._keep_firsts(queue, {key: job_id for key, job_id in mine.items() if job_id not in gone})
         self._remember(group, ids)
-        return Inserted(ids, states, existing=existing)
+        stands = dict(zip(answer.ids, answer.states, strict=True))
+        stands |= {job_id: _state_of(standing.get(job_id)) for job_id in existing}
+        return Inserted(ids, tuple(stands[job_id] for job_id in ids), existing=existing)
 
     def _remember(self, group: Group, ids: Sequence[int]) -> None:
         """Whoever repeats this request is answered with these ids, which need not follow each other."""
