@@ -324,21 +324,19 @@ class Processes:
                     self._replenish(foreman)
 
     def _alerter_said(self, alerter: AlerterProcess) -> None:
-        for message in self._messages(alerter):
-            match message:
-                case control.Ready():
-                    self._state.events.append(on.Ready(ALERTER, alerter.run))
-                case control.Progress():
-                    self._state.events.append(on.Progress(ALERTER, alerter.run))
+        self._hear(ALERTER, alerter)
 
     def _relay_said(self, relay: RelayProcess) -> None:
-        name = relay_child(relay.outbox)
-        for message in self._messages(relay):
+        self._hear(relay_child(relay.outbox), relay)
+
+    def _hear(self, child: str, process: AlerterProcess | RelayProcess) -> None:
+        """That it works is all that it has to say."""
+        for message in self._messages(process):
             match message:
                 case control.Ready():
-                    self._state.events.append(on.Ready(name, relay.run))
+                    self._state.events.append(on.Ready(child, process.run))
                 case control.Progress():
-                    self._state.events.append(on.Progress(name, relay.run))
+                    self._state.events.append(on.Progress(child, process.run))
 
     # -- scopes ------------------------------------------------------------------------------------------------
 
