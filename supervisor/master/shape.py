@@ -75,23 +75,17 @@ def _keeper(spec: Spec) -> GroupSpec:
 
 def _relay(outbox: str, spec: Spec, version: int) -> GroupSpec:
     """Each outbox by itself: a file that cannot be read, or hangs, holds up no other."""
-    child = ChildSpec(
-        relay_child(outbox),
-        tier=1,
-        boot_timeout_ms=ALERTER_BOOT_MS,
-        shutdown_ms=spec.daemon.shutdown_grace_ms + MARGIN_MS,
-        urgent_ms=MARGIN_MS,
-        progress_ms=STUCK_MS,
-        undead_ms=UNDEAD_MS,
-        version=version,
-    )
-    return GroupSpec(relay_child(outbox), (child,), intensity=5, period_ms=60_000)
+    return _beside_the_pools(relay_child(outbox), spec, version)
 
 
 def _alerter(spec: Spec, version: int) -> GroupSpec:
-    """Beside the pools, which must not wait for it; told to stop with them, it goes on until the keeper is done."""
+    """The pools must not wait for it; told to stop with them, it goes on until the keeper is done."""
+    return _beside_the_pools(ALERTER, spec, version)
+
+
+def _beside_the_pools(name: str, spec: Spec, version: int) -> GroupSpec:
     child = ChildSpec(
-        ALERTER,
+        name,
         tier=1,
         boot_timeout_ms=ALERTER_BOOT_MS,
         shutdown_ms=spec.daemon.shutdown_grace_ms + MARGIN_MS,
@@ -100,7 +94,7 @@ def _alerter(spec: Spec, version: int) -> GroupSpec:
         undead_ms=UNDEAD_MS,
         version=version,
     )
-    return GroupSpec(ALERTER, (child,), intensity=5, period_ms=60_000)
+    return GroupSpec(name, (child,), intensity=5, period_ms=60_000)
 
 
 def _pool(queue: Queue, spec: Spec, version: int) -> GroupSpec:
