@@ -10,7 +10,7 @@ import pytest
 from supervisor.config.spec import Queue
 from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, Outcome, RateLimited, Retry, Snooze
 from supervisor.unix.inheritance import HandlerUnusable
-from supervisor.worker.executors import batch
+from supervisor.worker.executors import python
 from supervisor.worker.executors.batch import BatchExecutor
 
 
@@ -167,4 +167,4 @@ def test_one_job_is_a_batch_of_one() -> None:
 
 def test_a_handler_that_cannot_be_used_says_why() -> None:
     with pytest.raises(HandlerUnusable, match="cannot be imported"):
-        batch.load(Queue(name="q", handler="no_such_module_here:f", batch_size=2))
+        python.load(Queue(name="q", handler="no_such_module_here:f", batch_size=2), BatchExecutor)

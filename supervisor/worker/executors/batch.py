@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from supervisor.config.spec import Queue
 from supervisor.job import Done, Failed, Job, JobTimeout, Outcome
-from supervisor.worker.executors.python import PythonExecutor, beside, failure_of, resolve, trace_of, within
+from supervisor.worker.executors.python import PythonExecutor, failure_of, trace_of
 
 
 class BatchExecutor(PythonExecutor):
@@ -69,14 +68,3 @@ def misfit(returned: Any, jobs: int) -> Failed | None:
         return None
     asked = f"a list with one outcome for each of its {jobs} jobs, in their order, or None if all are done"
     return Failed(f"the handler of the batch returned {what}; it must return {asked}", type="InvalidResult")
-
-
-def load(queue: Queue) -> BatchExecutor:
-    """Import the handler.
-
-    Raises:
-        HandlerUnusable: it cannot be imported or is not callable; with the traceback.
-    """
-    assert queue.handler is not None
-    with within(queue.boot_timeout_ms):
-        return BatchExecutor(resolve(queue.handler), *beside(queue))

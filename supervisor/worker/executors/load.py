@@ -12,7 +12,8 @@ from supervisor.config.names import scope_of, short_name
 from supervisor.config.sockets import socket_in
 from supervisor.config.spec import Queue
 from supervisor.unix.inheritance import Executor, HandlerUnusable
-from supervisor.worker.executors import batch, command, python, serve, tasks
+from supervisor.worker.executors import command, python, serve, tasks
+from supervisor.worker.executors.batch import BatchExecutor
 
 PASSED = re.compile(r"PATH|HOME|LANG|LC_.*|PYTHON.*|JOBSUP_SOCKET|JOBSUP_CONFIG|JOBSUP_FAILPOINT.*|COVERAGE_.*")
 
@@ -37,7 +38,7 @@ def load(queue: Queue) -> Executor:
     if queue.serve:
         return serve.load(queue)
     if queue.batch_size is not None:
-        return batch.load(queue)
+        return python.load(queue, BatchExecutor)
     return python.load(queue) if queue.handler else command.load(queue)
 
 

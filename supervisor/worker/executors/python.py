@@ -162,15 +162,15 @@ def holds_nan(value: Any) -> bool:
     return False
 
 
-def load(queue: Queue) -> PythonExecutor:
-    """Import the handler.
+def load(queue: Queue, executor: type[PythonExecutor] = PythonExecutor) -> PythonExecutor:
+    """Import the handler, for this kind of executor.
 
     Raises:
         HandlerUnusable: it cannot be imported or is not callable; with the traceback.
     """
     assert queue.handler is not None
     with within(queue.boot_timeout_ms):
-        return PythonExecutor(resolve(queue.handler), *beside(queue))
+        return executor(resolve(queue.handler), *beside(queue))
 
 
 def beside(queue: Queue) -> tuple[int, Callable[[], Any] | None, Backoff | None, str | None]:
