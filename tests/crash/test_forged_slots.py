@@ -20,6 +20,7 @@ from supervisor.config.spec import Demand, Queue, Retention
 from supervisor.keeper import settling
 from supervisor.unix import ring
 from supervisor.unix.chunk import Chunk, decode_chunk
+from supervisor.unix.clock import wall_ms
 from supervisor.unix.inheritance import WorkerInheritance
 from supervisor.unix.memory import (
     HEADER_BYTES,
@@ -326,7 +327,7 @@ def test_what_was_finished_before_the_damage_counts(tmp_path: Path) -> None:
 
     def deed(it: Forger) -> None:
         for sent in it.chunk.jobs[:2]:
-            it.ring.append(ring.DONE, sent.id, it.token, 0, 0, b'"kept"')
+            it.ring.append(ring.DONE, sent.id, it.token, wall_ms(), 0, b'"kept"')
         it.memory.words[W_PUBLISHED] = 3
 
     with Rig(tmp_path, [a_queue(tmp_path, workers=1)]) as rig:
