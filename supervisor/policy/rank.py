@@ -57,6 +57,13 @@ def rank(order: Order, priority: int, sequence: int) -> Rank:
     return Rank(AGED_BAND + order.age_ms, pos - priority * order.age_ms * TICKS_PER_MS)
 
 
+def ranks(order: Order, priority: int, sequence: int, count: int) -> tuple[int, range]:
+    """The ranks of so many jobs of one priority that become ready one after another: their band, and the positions."""
+    band, pos = rank(order, priority, sequence)
+    step = rank(order, priority, sequence + 1).pos - pos
+    return band, range(pos, pos + step * count, step)
+
+
 def sequence_of(made: Rank, priority: int) -> int:
     """The sequence from which a rank was made, by whatever order it was."""
     if made.band >= AGED_BAND:

@@ -18,6 +18,7 @@ from supervisor.policy.rank import (
     charged,
     rank,
     ranked_anew,
+    ranks,
     sequence_of,
     turn,
 )
@@ -62,6 +63,12 @@ def test_priority_is_higher_first_and_then_as_they_came(priorities: list[int], n
     of_level = {level: [index for index, own in enumerate(priorities) if own == level][::step] for level in priorities}
     expected = [index for level in sorted(of_level, reverse=True) for index in of_level[level]]
     assert drained(Order((PRIORITY, LIFO) if newest_first else (PRIORITY,)), priorities) == expected
+
+
+@given(ORDERS, LEVELS, SEQUENCES, st.integers(1, 50))
+def test_many_at_once_have_the_ranks_that_each_would_have(order: Order, level: int, first: int, count: int) -> None:
+    band, places = ranks(order, level, first, count)
+    assert [Rank(band, pos) for pos in places] == [rank(order, level, first + number) for number in range(count)]
 
 
 @given(ARRIVALS)
