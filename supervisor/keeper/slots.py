@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -264,6 +265,13 @@ def _weight(sent: ChunkJob, job: LeasedJob) -> int:
     return len(sent.payload or b"") + len(job.options or b"") + len(job.previous_error or b"") + 256
 
 
+@lru_cache(64)
+def _decoded(options: bytes) -> dict[str, object]:
+    """Options, which are often those of the job before: steps of a flow say of which one they are."""
+    decoded: dict[str, object] = msgspec.json.decode(options)
+    return decoded
+
+
 def extra_of(job: LeasedJob, drawn: dict[str, object] | None = None) -> dict[str, object] | None:
     """What most jobs do not have, for a chunk; `drawn` is what its queue says where the pool has another name."""
     few = job.options is None and not job.priority and job.due_at_ms is None and job.previous_error is None
@@ -271,7 +279,7 @@ def extra_of(job: LeasedJob, drawn: dict[str, object] | None = None) -> dict[str
         return None
     extra: dict[str, object] = dict(drawn or ())
     if job.options:
-        extra.update(msgspec.json.decode(job.options))
+        extra.update(_decoded(job.options))
     if job.key:
         extra["key"] = job.key
     extra["priority"] = job.priority

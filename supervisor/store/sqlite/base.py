@@ -128,8 +128,9 @@ class Base(Lanes):
         }
 
     def _places(self, ids: Iterable[int]) -> list[tuple[Place, State, OpenLease | None]]:
-        """What the rows say of these jobs, each once, those of unknown ids left out."""
+        """What the rows say of these jobs, each once, those of unknown ids left out: who asks may change them."""
         wanted = list(dict.fromkeys(ids))
+        self._cache.graph.forget(wanted)
         found = []
         holders = self._holders(wanted)
         for row in map(Place._make, self._db.execute(SQL.stand, (encode(wanted).decode(),)).fetchall()):

@@ -20,6 +20,7 @@ from supervisor.policy.rank import Turn
 from supervisor.policy.rate import Bucket, Rate
 from supervisor.store.history import Figures
 from supervisor.store.protocol import Held, Loan, OpenLease
+from supervisor.store.sqlite.graph import Graph
 from supervisor.store.sqlite.statements import SQL
 
 LANES_MAX = 50_000
@@ -112,6 +113,7 @@ class Cache:
         """Whether rows say that something ended which is not told to all that comes after it."""
         self.cancelling = {row[0]: 0 for row in connection.execute(SQL.flows_cancelling)}
         """Flows to be cancelled, each with the last step that was looked at."""
+        self.graph = Graph()
         self.figures: dict[tuple[str, int], Figures] = {}
         self.minute = 0
         self._load(connection)

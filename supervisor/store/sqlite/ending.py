@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -12,6 +12,7 @@ from supervisor.job import State
 from supervisor.store.protocol import FlowEnd, NewJob
 from supervisor.store.sqlite.adding import Pending
 from supervisor.store.sqlite.base import encode
+from supervisor.store.sqlite.graph import Node
 from supervisor.store.sqlite.releasing import Releasing
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL, FlowRow
@@ -54,6 +55,19 @@ class Ending(Releasing):
         for flow in touched.values():
             self._end_if_done(flow)
 
+    def _count_known(self, steps: Mapping[int, Node]) -> None:
+        """Flows count the ends of steps that completed, each once."""
+        touched: dict[int, FlowRow] = {}
+        for node in steps.values():
+            flow = touched.get(node.plan.flow) or self._flow(node.plan.flow)
+            assert flow is not None
+            touched[flow.id] = flow
+            flow.unfinished -= 1
+            if node.result_bytes:
+                self._root_of(flow).bytes += node.result_bytes
+        for flow in touched.values():
+            self._end_if_done(flow)
+
     def _count_failure(self, flow: FlowRow, step_id: int, state: State, *, skipped: bool, fails: bool) -> None:
         forgiven = fails and tolerated([Policy(row[0]) for row in self._db.execute(SQL.edges_policies, (step_id,))])
         if forgiven:
@@ -89,7 +103,8 @@ class Ending(Releasing):
     def _ended_steps(self, ids: list[int]) -> dict[int, EndedStep]:
         """How these steps ended; those that run again by now are left out."""
         found: dict[int, EndedStep] = {}
-        for step_id, flow_id, kind, skipped, outcome, size in self._db.execute(SQL.step_ended, (encode(ids).decode(),)):
+        rows = self._db.execute(SQL.step_ended, (encode(ids).decode(),)) if ids else ()
+        for step_id, flow_id, kind, skipped, outcome, size in rows:
             if outcome == b"completed" and kind == JOB:
                 found[step_id] = EndedStep(step_id, flow_id, kind, State.COMPLETED, False, False, size)
                 continue

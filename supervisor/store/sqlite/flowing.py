@@ -6,14 +6,14 @@ next pass.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from supervisor.errors import NotUnique, UnknownFlow, WrongState
+from supervisor.errors import NotUnique, StoreError, UnknownFlow, WrongState
 from supervisor.flow.rules import FlowState, Policy, failed
 from supervisor.job import WAITING, State
 from supervisor.store.protocol import FlowEnd, Retried
 from supervisor.store.sqlite.base import Place, encode
+from supervisor.store.sqlite.graph import Node
 from supervisor.store.sqlite.planting import Planting
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL
@@ -21,6 +21,8 @@ from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL
 AT_ONCE = -1
 """In place of how many ends a step is told of: it starts whatever else it waits for."""
 EDGES_AT_ONCE = 512
+KNOWN_EDGES_AT_ONCE = 2_048
+"""Of steps that are remembered, which are told much faster."""
 FLOWS_AT_ONCE = 200
 RULED_AT_ONCE = 16
 """So many steps with conditions or times of their own are released at once: what they read may be large."""
@@ -66,27 +68,43 @@ class Flowing(Planting):
 
     def _tell(self, counted: dict[int, bool]) -> int:
         """Tell these ends; returns how many steps and edges that took."""
-        ended = self._ended_steps(list(counted))
-        edges, cut = self._open_edges(list(ended))
-        waits: Counter[int] = Counter()
+        waits: dict[int, int] = {}
         lost: dict[int, int] = {}
+        known = self._tell_known(counted, waits)
+        ended = self._ended_steps([step for step in counted if step not in known])
+        edges, cut = self._open_edges(list(ended))
         for parent, child, policy in edges:
+            self._cache.graph.unsure(child)
             if not ended[parent].fails or policy == Policy.IGNORE:
-                waits[child] += 0 if waits[child] < 0 else 1
+                waits[child] = AT_ONCE if (told := waits.get(child, 0)) < 0 else told + 1
             elif policy == Policy.CONTINUE:
                 waits[child] = AT_ONCE
             else:
                 lost.setdefault(child, parent)
         self._write_down([step for step in cut if not counted[step]], counted=False)
         self._write_down([step for step in cut if counted[step]], counted=True)
+        self._count_known(known)
         self._count_ends(step for step in ended.values() if step.id not in cut and not counted[step.id])
         self._uncounted_bytes = sum(step.result_bytes for step in ended.values() if step.id in cut)
         self._free_children(waits, edges)
         self._cancel_children(lost)
-        return max(len(ended) + len(edges), 1)
+        return max(len(known) + len(ended) + len(edges), 1)
+
+    def _tell_known(self, counted: Mapping[int, bool], waits: dict[int, int]) -> dict[int, Node]:
+        """Tell the ends of those of these steps that are remembered as completed, by how much whom; returns them."""
+        graph = self._cache.graph
+        known = graph.completed((step for step, done in counted.items() if not done), KNOWN_EDGES_AT_ONCE)
+        edges = graph.tell(known.values(), waits)
+        graph.forget(counted)
+        listed = encode(list(known)).decode()
+        if edges and self._db.execute(SQL.edges_done, (listed,)).rowcount != edges:
+            raise StoreError("steps of a flow are not what is remembered of them")  # they are read again, then
+        return known
 
     def _open_edges(self, parents: list[int]) -> tuple[list[tuple[int, int, int]], set[int]]:
         """Edges that are not done, and are now; and the parents of which there are more than fit into one step."""
+        if not parents:
+            return [], set()
         listed = encode(parents).decode()
         edges = self._db.execute(SQL.edges_open, (listed, EDGES_AT_ONCE + 1)).fetchall()
         if len(edges) <= EDGES_AT_ONCE:
@@ -97,14 +115,13 @@ class Flowing(Planting):
         last = told[-1][0]
         return told, {parent for parent in parents if parent >= last}
 
-    def _free_children(self, waits: Counter[int], edges: Sequence[tuple[int, int, int]]) -> None:
+    def _free_children(self, waits: Mapping[int, int], edges: Sequence[tuple[int, int, int]]) -> None:
         """Those who wait for less now; whoever waits for nothing is released."""
-        if not waits:
-            return
         free: list[int] = []
         ruled: list[int] = []
-        fewer: dict[str, int] = {}
-        for child, left, has_rules in self._db.execute(SQL.blocked_waits, (encode(list(waits)).decode(),)).fetchall():
+        known, fewer, unknown = self._known_children(waits)
+        rows = self._db.execute(SQL.blocked_waits, (encode(unknown).decode(),)).fetchall() if unknown else ()
+        for child, left, has_rules in rows:
             told = waits[child]
             if told != AT_ONCE and told < left:
                 fewer[str(child)] = told
@@ -118,6 +135,28 @@ class Flowing(Planting):
             self._put_off(ruled[RULED_AT_ONCE:], edges)
         if free or ruled:
             self._release([*free, *ruled[:RULED_AT_ONCE]])
+        self._release_known(known)
+
+    def _known_children(self, waits: Mapping[int, int]) -> tuple[dict[int, Node], dict[str, int], list[int]]:
+        """Those that are remembered and wait for nothing any more, by how much others wait for less; and the rest."""
+        known: dict[int, Node] = {}
+        fewer: dict[str, int] = {}
+        unknown: list[int] = []
+        for child, told in waits.items():
+            node = self._cache.graph.get(child)
+            if node is None or not node.waits or told == AT_ONCE:
+                unknown.append(child)
+            elif told < node.waits:
+                node.waits -= told
+                fewer[str(child)] = told
+            else:
+                node.waits = 0
+                if node.results is None:
+                    unknown.append(child)  # what it would be told may be too much
+                else:
+                    known[child] = node
+        self._cache.graph.forget(child for child in unknown if waits[child] == AT_ONCE)
+        return known, fewer, unknown
 
     def _put_off(self, children: Sequence[int], edges: Sequence[tuple[int, int, int]]) -> None:
         """These steps hear of one of their parents once more: conditions take their time, and these are for later."""

@@ -82,7 +82,7 @@ class Keys(Operating):
         mark = self._db.execute(SQL.ready_mark, (row.lane, row.band, row.pos, row.id)).fetchone()[0]
         self._db.execute(SQL.ready_remove, (row.lane, row.band, row.pos, row.id))
         self._db.execute(SQL.trail_rerank, (row.id, *place))
-        self._db.execute(SQL.insert_ready, (row.lane, *place, row.id, mark or TRAILED))
+        self._db.execute(SQL.insert_ready, (row.lane, *place, row.id, max(mark, TRAILED)))
         self._mark(self._lane_of(row))
 
     # -- a dead job that takes its key along ---------------------------------------------------------------------

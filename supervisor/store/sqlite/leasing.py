@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from heapq import heapify, heappop, heappush
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,10 @@ from supervisor.store.sqlite.feeding import Feeding
 from supervisor.store.sqlite.measuring import READY_AT, Measuring
 from supervisor.store.sqlite.statements import SQL
 
+Rows: TypeAlias = Sequence[Sequence[Any]]
+Stories: TypeAlias = Sequence[bytes | None]
+
+NONE: Stories = ()
 PAGE_MAX = 64
 BACKLOG_QUEUES = 100
 PARKED_MAX = 256
@@ -51,7 +55,8 @@ class Picked(NamedTuple):
     lane: Lane
     job: Ready
     cost: int
-    bytes: int
+    size: int
+    story: bytes | None
 
 
 class Leasing(Feeding, Measuring):
@@ -66,14 +71,14 @@ class Leasing(Feeding, Measuring):
         self._place_marked()
         picked: list[Picked] = []
         if row.discipline.plain and not row.turns and not row.home.shut(ordered=False):
-            jobs: Sequence[Sequence[Any]] = self._cut(row, jobs_max, bytes_max, solo=solo)
+            jobs, stories = self._cut(row, jobs_max, bytes_max, solo=solo)
         else:
             picked = self._pick(row, jobs_max, bytes_max, solo=solo)
-            jobs = [each.job for each in picked]
+            jobs, stories = [each.job for each in picked], [each.story for each in picked]
         if not jobs:
             return None
         self._cache.served(row)
-        return self._hand_out(row, owner, jobs, picked)
+        return self._hand_out(row, owner, jobs, stories, picked)
 
     def _resting(self, queue: QueueRow) -> bool:
         """Whether a handler has said that nothing of this queue is wanted for some time."""
@@ -83,49 +88,56 @@ class Leasing(Feeding, Measuring):
         self._cache.nap(queue.shut_until_ms, queue.name)
         return True
 
-    def _cut(self, queue: QueueRow, jobs_max: int, bytes_max: int, *, solo: bool) -> list[tuple[Any, ...]]:
-        """One cut through a lane that nothing limits."""
+    def _cut(self, queue: QueueRow, jobs_max: int, bytes_max: int, *, solo: bool) -> tuple[Rows, Stories]:
+        """One cut through a lane that nothing limits, and what its jobs are told."""
         home = queue.home
         rows = _fitting(self._db.execute(SQL.lease_select, (home.id, jobs_max)), bytes_max)
-        if len(rows) > 1 and self._tells:
-            rows = self._fed_fitting(rows, bytes_max)
         if not rows:
             self._cache.rest(queue)
         if not rows or (rows[0][3] == SOLO and not solo):
-            return []
+            return [], []
+        stories: Stories = NONE
+        if self._tells:
+            stories = self._stories_fitting(rows, bytes_max)
+            rows = rows[: len(stories)]
         last = rows[-1]
         self._db.execute(SQL.lease_cut, (home.id, last[1], last[2], last[0]))
-        return rows
+        return rows, stories
 
-    def _fed_fitting(self, rows: list[tuple[Any, ...]], bytes_max: int) -> list[tuple[Any, ...]]:
-        """As many of these rows as fit with what steps and jobs that ran before are told, at least one."""
+    def _stories_fitting(self, rows: Sequence[tuple[Any, ...]], bytes_max: int) -> list[bytes | None]:
+        """What as many of these rows are told as fit with it, at least one."""
         size = 0
-        sizes = self._fed_sizes([(row[0], row[7], row[3]) for row in rows])
-        with closing(sizes):
-            for number, (row, fed) in enumerate(zip(rows, sizes, strict=True)):
-                size += len(row[8]) + fed
-                if number and size > bytes_max:
-                    return rows[:number]
-        return rows
+        told: list[bytes | None] = []
+        with closing(self._stories([(row[0], row[7], row[3]) for row in rows])) as stories:
+            for row, story in zip(rows, stories, strict=True):
+                size += len(row[8]) + len(story or b"")
+                if told and size > bytes_max:
+                    break
+                told.append(story)
+        return told
 
-    def _hand_out(self, queue: QueueRow, owner: int, rows: Sequence[Sequence[Any]], picked: Sequence[Picked]) -> Lease:
-        """Write a lease of ready jobs; `picked` has the lane and the cost of each, nothing where all are plain."""
-        trailed = [row[0] for row in rows if row[3]]
+    def _hand_out(
+        self, queue: QueueRow, owner: int, rows: Rows, stories: Stories, picked: Sequence[Picked]
+    ) -> Lease:  # fmt: skip
+        """Write a lease of ready jobs, with what each is told, if any is.
+
+        `picked` has the lane and the cost of each, nothing where all are plain.
+        """
+        trailed = [row[0] for row in rows if row[3] > 0]
         trails = self._trails(trailed) if trailed else {}
-        told = self._cache.has_flows or (trailed and self._cache.has_checkpoints)
-        fed = self._fed_to([(row[0], row[7], row[3]) for row in rows]) if told else NOTHING
         jobs: list[LeasedJob] = []
         held: dict[int, Held] = {}
         for number, row in enumerate(rows):
             job_id, band, pos, mark, priority, enqueued_at, due_at, options, payload = row
-            trail = trails.get(job_id) if mark else None
-            attempt, previous, ready_at = 1, None, due_at or enqueued_at
+            trail = trails.get(job_id) if mark > 0 else None
+            attempt, previous, ready_at = 1, None, -mark if mark < 0 else due_at or enqueued_at
             if trail is not None:
                 attempt, previous, ready_at = 1 + trail[1] + trail[2], trail[6], trail[READY_AT] or ready_at
             lane, cost, key = _placed(picked[number]) if picked else PLAIN_PLACE
             own_bytes = None
-            if job_id in fed:
-                payload, own_bytes = payload + fed[job_id], len(payload)
+            story = stories[number] if stories else None
+            if story is not None:
+                payload, own_bytes = payload + story, len(payload)
             jobs.append(
                 LeasedJob(job_id, attempt, priority, enqueued_at, due_at, options, payload, previous, band, pos, mark,
                           lane, cost, key, own_bytes)
@@ -166,7 +178,7 @@ class Leasing(Feeding, Measuring):
     ) -> bool:  # fmt: skip
         """Take what comes next while it fits and the queue's limits allow; whether more could be looked for."""
         self._held_by_solo = False
-        size = sum(each.bytes for each in picked)
+        size = sum(each.size for each in picked)
         queue = merge.queue
         while len(picked) < jobs_max and (found := merge.next()) is not None:
             lane, job = found
@@ -181,20 +193,24 @@ class Leasing(Feeding, Measuring):
                 continue
             if not self._passes_queue(queue, cost):
                 return False
-            own = len(job.payload) + self._fed_bytes(job)
+            story = self._story(job)
+            own = len(job.payload) + len(story or b"")
             if picked and size + own > bytes_max:
                 return False
             size += own
             self._grant(queue, lane.key, cost)
-            picked.append(Picked(lane, job, cost, own))
+            picked.append(Picked(lane, job, cost, own, story))
             merge.took(lane, job)
             if job.mark == SOLO:
                 return False
         return len(picked) < jobs_max
 
-    def _fed_bytes(self, job: Ready) -> int:
-        """How much a job that comes next would be told beside its payload."""
-        return next(self._fed_sizes([(job.id, job.options, job.mark)])) if self._tells else 0
+    def _story(self, job: Ready) -> bytes | None:
+        """What a job that comes next would be told beside its payload."""
+        if not self._tells:
+            return None
+        with closing(self._stories([(job.id, job.options, job.mark)])) as stories:
+            return next(stories)
 
     def _passes_queue(self, queue: QueueRow, cost: int) -> bool:
         """Whether the limits of the whole queue let a job through; else the queue waits at the one that does not."""
@@ -329,7 +345,7 @@ class Leasing(Feeding, Measuring):
             return None
         queue = self._cache.queues[lease.queue]
         bodies = {row[0]: row for row in self._db.execute(SQL.bodies, (encode(list(lease.jobs)).decode(),))}
-        trails = self._trails([job_id for job_id, held in lease.jobs.items() if held.mark])
+        trails = self._trails([job_id for job_id, held in lease.jobs.items() if held.mark > 0])
         jobs = [
             _leased(
                 Ready(job_id, held.band, held.pos, held.mark, *bodies[job_id][1:]), trails.get(job_id),
@@ -474,7 +490,6 @@ def _fitting(cursor: Any, bytes_max: int) -> list[tuple[Any, ...]]:
     return rows
 
 
-NOTHING: Mapping[int, bytes] = {}
 PLAIN_PLACE = (0, 1, "")
 """The lane, the cost and the key of a job without any."""
 

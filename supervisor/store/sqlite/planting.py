@@ -15,6 +15,7 @@ from supervisor.store.protocol import Inserted, NewFlow, NewJob, NewStep
 from supervisor.store.sqlite.adding import Pending
 from supervisor.store.sqlite.base import encode, text
 from supervisor.store.sqlite.ending import Ending
+from supervisor.store.sqlite.graph import CONTEXT_MAX, Node, Plan
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL, FlowRow
 
@@ -44,6 +45,8 @@ class Planting(Ending):
         flow = self._plant(new, root) if new.into is None else self._flow(root)
         assert flow is not None
         states = self._put_steps(flow, ids[own:], new.steps, pending)
+        if new.into is None:
+            self._note_steps(new, root, ids[own:])
         self._claim_steps(new.steps, ids[own:])
         self._cache.has_flows = True
         self._end_if_done(flow)
@@ -62,6 +65,31 @@ class Planting(Ending):
         row = self._flow(flow_id)
         assert row is not None
         return row
+
+    def _note_steps(self, new: NewFlow, root: int, ids: Sequence[int]) -> None:
+        """What was written of the steps of a new flow, if there is room for all of them."""
+        graph = self._cache.graph
+        if not graph.room_for(len(ids)):
+            return
+        context = b"null" if new.context is None else new.context
+        kept = context if len(context) <= CONTEXT_MAX else None
+        plans = {-1: Plan(root, _head(root, new.name), kept)}
+        for at, (step, step_id) in enumerate(zip(new.steps, ids, strict=True)):
+            if step.job is None:
+                plans[at] = Plan(step_id, _head(step_id, step.name), kept)
+            else:
+                graph.put(step_id, self._node(step, plans[step.flow]))
+            graph.put_after(step_id, [ids[ref] for ref, _ in step.parents if isinstance(ref, int)])
+
+    def _node(self, step: NewStep, plan: Plan) -> Node:
+        node = Node(plan, None if step.name is None else encode(step.name))
+        assert step.job is not None and step.queue is not None
+        if step.signals or step.rules is not None or step.job.key:
+            node.results = None
+        elif step.parents:
+            queue = self._queue(step.queue)
+            node.place, node.waits = (queue.id, queue.home.id, step.job.priority), len(step.parents)
+        return node
 
     # -- whether it fits -----------------------------------------------------------------------------------------
 
@@ -246,6 +274,7 @@ class Planting(Ending):
         """A step that the flow has already; if it has ended, its end is told again."""
         parent = self._step_named(flow_id, name)
         assert parent is not None
+        self._cache.graph.forget([parent])
         self._told_again.add(parent)
         return parent
 
@@ -262,6 +291,10 @@ class Planting(Ending):
         row = (step_id, step.name, flow_id, root.root, root.scope, 0, 0, 0, self._now_ms, text(step.callbacks), None)
         self._db.execute(SQL.flow_put, row)
         self._cache.flows += 1
+
+
+def _head(flow_id: int, name: str | None) -> bytes:
+    return b'{"id":%d,"name":%b,"step":' % (flow_id, encode(name))
 
 
 def _marked(job: NewJob | None, flow_id: int) -> NewJob:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
 from supervisor.flow import condition
 from supervisor.flow.rules import FlowState
 from supervisor.job import Event, State, after
-from supervisor.policy.rank import rank
+from supervisor.policy.rank import rank, ranks
 from supervisor.store.protocol import OVERFED, SOLO, TRAILED, Expiry
 from supervisor.store.sqlite.adding import Adding
 from supervisor.store.sqlite.base import encode
-from supervisor.store.sqlite.cache import Lane
 from supervisor.store.sqlite.feeding import SKIPPED, Feeding
+from supervisor.store.sqlite.graph import Node
 from supervisor.store.sqlite.statements import SQL
 
 FED_BYTES_MAX = 1024 * 1024
 """So much of results a step is told at most."""
+
+
+class Stand(NamedTuple):
+    """Where steps stand that may run, and the mark of their places."""
+
+    queue: int
+    lane: int
+    priority: int
+    mark: int
 
 
 class Releasing(Feeding, Adding):
@@ -36,7 +45,7 @@ class Releasing(Feeding, Adding):
         """Let steps go on. One that would be fed more than may be is dead; one whose condition fails is skipped."""
         rows = self._db.execute(SQL.step_release, (encode(list(ids)).decode(),)).fetchall()
         heavy = self._heavy(rows)
-        free: list[tuple[Any, ...]] = []
+        free: dict[Stand, list[int]] = {}
         for row in rows:
             job_id, flow_id, rules = row[0], row[8], row[9]
             flow = self._flow(flow_id)
@@ -47,7 +56,7 @@ class Releasing(Feeding, Adding):
                 self._end_step(job_id, State.DEAD, OVERFED)
                 self.overfed.append(job_id)
             elif rules is None:
-                free.append(row)
+                free.setdefault(Stand(row[1], row[2], row[3], SOLO if row[7] else TRAILED), []).append(job_id)
             elif self._wanted(job_id, msgspec.json.decode(rules)):
                 self._go_on_later(row, msgspec.json.decode(rules))
         self._make_ready(free)
@@ -67,7 +76,7 @@ class Releasing(Feeding, Adding):
             return True
         reason = f"{SKIPPED}: {expression} does not hold"
         try:
-            if condition.holds(expression, self._fed([job_id])[job_id]):
+            if condition.holds(expression, self._facts_of(job_id)):
                 return True
         except condition.BadCondition as error:
             reason = f"{SKIPPED}: {expression} could not be computed: {error}"
@@ -79,43 +88,45 @@ class Releasing(Feeding, Adding):
         row, stands = self._place(job_id)
         self._withdraw(row, stands, reason, state)
 
-    def _make_ready(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Steps that may run now: rows of step_release.sql."""
-        if not rows:
-            return
-        sequence = self._sequence(len(rows))
-        places: dict[tuple[int, int, int], dict[str, int]] = {}
-        queues: dict[int, list[int]] = {}
-        lanes: dict[int, Lane] = {}
-        for job_id, queue_id, lane_id, priority, _, _, _, solo, _, _ in rows:
+    def _release_known(self, known: Mapping[int, Node]) -> None:
+        """Let steps go on that are remembered: nothing but a flow that is cancelled keeps them from it."""
+        free: dict[tuple[int, int, int], list[int]] = {}
+        over = {flow_id for flow_id in {node.plan.flow for node in known.values()} if self._is_cancelled(flow_id)}
+        for job_id, node in known.items():
+            if over and node.plan.flow in over:
+                self._end_step(job_id, State.CANCELLED, "the flow was cancelled")
+            else:
+                free.setdefault(node.place, []).append(job_id)
+        self._make_ready({Stand(*place, -self._now_ms): ids for place, ids in free.items()})
+
+    def _is_cancelled(self, flow_id: int) -> bool:
+        flow = self._flow(flow_id)
+        assert flow is not None
+        return flow.state is FlowState.CANCELLING
+
+    def _make_ready(self, free: Mapping[Stand, Sequence[int]]) -> None:
+        """Steps that may run now."""
+        for (queue_id, lane_id, priority, mark), ids in free.items():
             queue = self._cache.by_id[queue_id]
-            band, pos = rank(queue.discipline.order, priority, sequence)
-            sequence += 1
-            places.setdefault((lane_id, band, SOLO if solo else TRAILED), {})[str(job_id)] = pos
-            queues.setdefault(queue_id, []).append(job_id)
-            if lane_id != queue.home.id and lane_id not in lanes:
-                lanes[lane_id] = self._lane_by_id(lane_id)
-        self._db.execute(SQL.blocked_clear, (encode([row[0] for row in rows]).decode(),))
-        for (lane_id, band, mark), each in places.items():
-            listed = encode(each).decode()
+            band, places = ranks(queue.discipline.order, priority, self._sequence(len(ids)), len(ids))
+            listed = encode(dict(zip(map(str, ids), places, strict=True))).decode()
+            self._db.execute(SQL.blocked_clear, (listed,))
             self._db.execute(SQL.step_trails, (band, self._now_ms, listed))
             self._db.execute(SQL.step_ready, (lane_id, band, mark, listed))
-        for lane in lanes.values():
-            self._mark(lane)
-        for queue_id, ids in queues.items():
-            queue = self._cache.by_id[queue_id]
+            if lane_id != queue.home.id:
+                self._mark(self._lane_by_id(lane_id))
             self._waits_again(queue, min(ids))
             self._count(queue, State.BLOCKED, -len(ids))
             self._count(queue, State.QUEUED, len(ids))
 
     def _go_on_later(self, row: tuple[Any, ...], rules: dict[str, Any]) -> None:
         """A step with times of its own, which begin now."""
-        job_id, queue_id, _, priority, failures, crashes, interruptions, solo = row[:8]
+        job_id, queue_id, lane_id, priority, failures, crashes, interruptions, solo = row[:8]
         due_at = self._now_ms + rules["delay_ms"] if "delay_ms" in rules else rules.get("due_at_ms")
         if "ttl_ms" in rules:
             self._give_ttl(job_id, max(due_at or 0, self._now_ms) + rules["ttl_ms"])
         if due_at is None or due_at <= self._now_ms:
-            self._make_ready([row])
+            self._make_ready({Stand(queue_id, lane_id, priority, SOLO if solo else TRAILED): [job_id]})
             return
         queue = self._cache.by_id[queue_id]
         after(State.BLOCKED, Event.UNBLOCK_LATER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from supervisor.job import CHECKPOINTS_MAX, State
 from supervisor.policy.discipline import BURY, SKIP
@@ -63,9 +64,23 @@ class Settling(Letters, Measuring):
         if self._cache.has_checkpoints:
             self._db.execute(SQL.checkpoint_drop, (encode([*plain, *(row[0] for row in rows)]).decode(),))
         if self._cache.flows:
-            self._note_final([*plain, *(row[0] for row in rows)])
+            self._note_completed(plain, rows)
         self._count_completed(lease, waits, runs, early)
         return stale
+
+    def _note_completed(self, plain: Iterable[int], others: Sequence[tuple[Any, ...]]) -> None:
+        """What comes after these is to hear of it: of some that there is no result, of others their rows."""
+        get = self._cache.graph.get
+        for job_id in plain:
+            node = get(job_id)
+            if node is not None:
+                node.complete(None)
+        for row in others:
+            node = get(row[0])
+            if node is not None:
+                node.complete(row[5])
+        self._note_final(plain)
+        self._note_final(row[0] for row in others)
 
     def finish(
         self, token: int, job_id: int, state: State, started_at_ms: int | None, reason: str | None,

@@ -130,6 +130,7 @@ class Steps(Base):
             if job_id not in uncounted:
                 self._count_again(flow_id, states[job_id], skipped=bool(skipped), tolerated=bool(tolerated))
         self._final = [job_id for job_id in self._final if job_id not in states]
+        self._cache.graph.clear()  # steps that were told of these, and wait for a worker, are told that they wait
         self._db.execute(SQL.ended_drop, (listed,))
 
     def _count_again(self, flow_id: int, state: State, *, skipped: bool, tolerated: bool) -> None:
@@ -173,11 +174,14 @@ class Steps(Base):
 
     def flush(self) -> None:
         """Write the rows of flows, and then what is written once per transaction."""
+        self._write_flows(self._flows.values())
+        super().flush()
+
+    def _write_flows(self, flows: Iterable[FlowRow]) -> None:
         rows = [
             (each.id, each.state.value, each.open, each.steps, each.unfinished, each.dead, each.cancelled,
              each.skipped, each.told, each.bytes, each.finished_at)
-            for each in self._flows.values()
+            for each in flows
         ]  # fmt: skip
         if rows:
             self._db.executemany(SQL.flow_set, rows)
-        super().flush()

@@ -1,1 +1,1 @@
-DELETE FROM blocked WHERE id IN (SELECT value FROM json_each(?))
+DELETE FROM blocked WHERE id IN (SELECT CAST(key AS INTEGER) FROM json_each(?))

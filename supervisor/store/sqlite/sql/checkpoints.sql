@@ -1,1 +1,0 @@
-SELECT id, name, value FROM checkpoint WHERE id IN (SELECT value FROM json_each(?))
