@@ -284,6 +284,14 @@ class FlowVerbs:
         run(one, a)
         assert states(one, b, c, d) == [CANCELLED, CANCELLED, QUEUED]
 
+    def test_many_conditions_after_one_step_are_all_looked_at_in_turn(self, one: Store) -> None:
+        rules = [json.dumps({"when": f"results.a.ok && `{number}`"}).encode() for number in range(50)]
+        flow, a, *others = start(one, a_step("a"), *[a_step(None, 0, rules=each) for each in rules])
+        run(one, a)
+        assert states(one, *others) == [QUEUED] * 50
+        run(one, *others)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
     def test_a_condition_decides_whether_a_step_runs(self, one: Store) -> None:
         rules = [json.dumps({"when": text}).encode() for text in ("results.a.ok", "results.a.no", "sum(results)")]
         flow, a, b, c, d, e = start(

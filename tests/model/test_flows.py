@@ -24,6 +24,7 @@ import pytest
 from supervisor.config.spec import Spec
 from supervisor.policy.tasks import Need
 from supervisor.store.protocol import Completion
+from supervisor.store.sqlite import flowing, graph
 from tests.conformance.sqlite import SqliteBackend
 from tests.model.flow_keeper import TOML, KeeperWorld
 from tests.model.flow_world import ALL_QUEUES
@@ -155,6 +156,22 @@ def a_run(backend: SqliteBackend, seed: str, spec: Spec, **favoured: float) -> C
     return world.changed
 
 
+def bounds(patch: pytest.MonkeyPatch, chance: random.Random) -> None:
+    """How much is remembered of flows: as it is, or so little that each bound is met all the time."""
+    few = chance.random() < 0.5
+    for (module, name), (small, usual) in BOUNDS.items():
+        patch.setattr(module, name, chance.randint(1, small) if few else usual)
+
+
+BOUNDS = {
+    (flowing, "KNOWN_EDGES_AT_ONCE"): (6, flowing.KNOWN_EDGES_AT_ONCE),
+    (graph, "NODES_MAX"): (120, graph.NODES_MAX),
+    (graph, "RESULT_MAX"): (8, graph.RESULT_MAX),
+    (graph, "HEARD_BYTES_MAX"): (40, graph.HEARD_BYTES_MAX),
+    (graph, "CONTEXT_MAX"): (12, graph.CONTEXT_MAX),
+}
+
+
 def a_spec(folder: Path) -> Spec:
     """The queues of the program, and the pools of its code."""
     return load_text(folder / "etc", TOML)
@@ -162,7 +179,9 @@ def a_spec(folder: Path) -> Spec:
 
 @pytest.mark.campaign
 @pytest.mark.timeout(20_000)
-def test_flows_under_every_verb_in_any_order(tmp_path: Path, campaign: Campaign) -> None:
+def test_flows_under_every_verb_in_any_order(
+    tmp_path: Path, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
     empty, spec = tmp_path / "empty.db", a_spec(tmp_path)
     SqliteBackend(empty, durability="relaxed").open().close()
     number = 0
@@ -171,7 +190,9 @@ def test_flows_under_every_verb_in_any_order(tmp_path: Path, campaign: Campaign)
         while sum(done.values()) < changes:
             path = tmp_path / "run.db"
             backend = SqliteBackend(path, template=empty, durability="relaxed")
-            done += a_run(backend, f"{campaign.chance.random()} {number}", spec)
+            seed = f"{campaign.chance.random()} {number}"
+            bounds(monkeypatch, random.Random(seed))
+            done += a_run(backend, seed, spec)
             number += 1
             for file in tmp_path.glob("run.db*"):
                 file.unlink()

@@ -77,7 +77,7 @@ def end_early(patch: pytest.MonkeyPatch) -> None:
 def ignore_is_continue(patch: pytest.MonkeyPatch) -> None:
     """A failed step that is ignored lets the next one start at once."""
     free = Flowing._free_children
-    patch.setattr(Flowing, "_free_children", lambda self, waits, edges: free(self, dict.fromkeys(waits, -1), edges))
+    patch.setattr(Flowing, "_free_children", lambda self, waits, *told: free(self, dict.fromkeys(waits, -1), *told))
 
 
 def forget_to_reopen(patch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ class Flowing(Planting):
         self._count_known(known)
         self._count_ends(step for step in ended.values() if step.id not in cut and not counted[step.id])
         self._uncounted_bytes = sum(step.result_bytes for step in ended.values() if step.id in cut)
-        self._free_children(waits, edges)
+        self._free_children(waits, edges, known)
         self._cancel_children(lost)
         return max(len(known) + len(ended) + len(edges), 1)
 
@@ -115,7 +115,9 @@ class Flowing(Planting):
         last = told[-1][0]
         return told, {parent for parent in parents if parent >= last}
 
-    def _free_children(self, waits: Mapping[int, int], edges: Sequence[tuple[int, int, int]]) -> None:
+    def _free_children(
+        self, waits: Mapping[int, int], edges: Sequence[tuple[int, int, int]], parents: Mapping[int, Node]
+    ) -> None:  # fmt: skip
         """Those who wait for less now; whoever waits for nothing is released."""
         free: list[int] = []
         ruled: list[int] = []
@@ -132,7 +134,7 @@ class Flowing(Planting):
         if fewer:
             self._db.execute(SQL.blocked_fewer, (encode(fewer).decode(),))
         if len(ruled) > RULED_AT_ONCE:
-            self._put_off(ruled[RULED_AT_ONCE:], edges)
+            self._put_off(ruled[RULED_AT_ONCE:], edges, parents)
         if free or ruled:
             self._release([*free, *ruled[:RULED_AT_ONCE]])
         self._release_known(known)
@@ -158,10 +160,13 @@ class Flowing(Planting):
         self._cache.graph.forget(child for child in unknown if waits[child] == AT_ONCE)
         return known, fewer, unknown
 
-    def _put_off(self, children: Sequence[int], edges: Sequence[tuple[int, int, int]]) -> None:
+    def _put_off(
+        self, children: Sequence[int], edges: Sequence[tuple[int, int, int]], parents: Mapping[int, Node]
+    ) -> None:  # fmt: skip
         """These steps hear of one of their parents once more: conditions take their time, and these are for later."""
         wanted = set(children)
         last = {child: parent for parent, child, _ in edges if child in wanted}
+        last |= {child: parent for parent, node in parents.items() for child in node.after if child in wanted}
         self._db.executemany(SQL.edge_undone, [(parent, child) for child, parent in last.items()])
         self._db.execute(SQL.blocked_by_one, (encode(list(children)).decode(),))
         self._write_down(sorted(set(last.values())), counted=True)
