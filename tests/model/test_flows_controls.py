@@ -356,6 +356,7 @@ def remember_only_what_completed(patch: pytest.MonkeyPatch) -> None:
 def remember_any_result(patch: pytest.MonkeyPatch) -> None:
     """A step whose parents have large results is released whatever it is fed."""
     patch.setattr(graph, "RESULT_MAX", 10_000_000)
+    patch.setattr(graph, "HEARD_BYTES_MAX", 10_000_000)
 
 
 FLOWS: list[Plant] = [

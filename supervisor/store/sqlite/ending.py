@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -38,42 +38,30 @@ class Ending(Releasing):
         self._flow_ends: list[FlowEnd] = []
         """Flows that ended in this transaction and that nobody was told of yet."""
 
-    def _count_ends(self, steps: Iterable[EndedStep]) -> None:
-        """Flows count the ends of their steps, each once."""
+    def _count_ends(self, steps: Iterable[EndedStep | Node]) -> None:
+        """Flows count the ends of their steps, each once; those that are remembered have completed."""
         touched: dict[int, FlowRow] = {}
-        for step_id, flow_id, kind, state, skipped, fails, result_bytes in steps:
-            if kind == SIGNAL:
+        for step in steps:
+            if isinstance(step, EndedStep) and step.kind == SIGNAL:
                 continue
-            flow = touched.get(flow_id) or self._flow(flow_id)
-            assert flow is not None
-            touched[flow_id] = flow
-            flow.unfinished -= 1
-            if result_bytes:
-                self._root_of(flow).bytes += result_bytes
-            if fails or skipped:
-                self._count_failure(flow, step_id, state, skipped=skipped, fails=fails)
-        for flow in touched.values():
-            self._end_if_done(flow)
-
-    def _count_known(self, steps: Mapping[int, Node]) -> None:
-        """Flows count the ends of steps that completed, each once."""
-        touched: dict[int, FlowRow] = {}
-        for node in steps.values():
-            flow = touched.get(node.plan.flow) or self._flow(node.plan.flow)
+            flow = touched.get(step.flow) or self._flow(step.flow)
             assert flow is not None
             touched[flow.id] = flow
             flow.unfinished -= 1
-            if node.result_bytes:
-                self._root_of(flow).bytes += node.result_bytes
+            if step.result_bytes:
+                self._root_of(flow).bytes += step.result_bytes
+            if isinstance(step, EndedStep) and (step.fails or step.skipped):
+                self._count_failure(flow, step)
         for flow in touched.values():
             self._end_if_done(flow)
 
-    def _count_failure(self, flow: FlowRow, step_id: int, state: State, *, skipped: bool, fails: bool) -> None:
-        forgiven = fails and tolerated([Policy(row[0]) for row in self._db.execute(SQL.edges_policies, (step_id,))])
+    def _count_failure(self, flow: FlowRow, step: EndedStep) -> None:
+        policies = [Policy(row[0]) for row in self._db.execute(SQL.edges_policies, (step.id,))] if step.fails else []
+        forgiven = step.fails and tolerated(policies)
         if forgiven:
-            self._db.execute(SQL.step_mark, (step_id, 0, 1))
-        flow.count(state, 1, skipped=skipped, tolerated=forgiven)
-        if state is State.DEAD:
+            self._db.execute(SQL.step_mark, (step.id, 0, 1))
+        flow.count(step.state, 1, skipped=step.skipped, tolerated=forgiven)
+        if step.state is State.DEAD:
             self._call_at_death(flow)
 
     def _call_at_death(self, flow: FlowRow) -> None:

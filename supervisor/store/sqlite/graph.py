@@ -55,6 +55,11 @@ class Node:
         self.result: bytes | None = None
         self.state = b""
 
+    @property
+    def flow(self) -> int:
+        """The id of its flow."""
+        return self.plan.flow
+
     def complete(self, result: str | None) -> None:
         """It completed, and this came of it."""
         found = b"null" if result is None else result.encode()

@@ -91,9 +91,9 @@ class Releasing(Feeding, Adding):
     def _release_known(self, known: Mapping[int, Node]) -> None:
         """Let steps go on that are remembered: nothing but a flow that is cancelled keeps them from it."""
         free: dict[tuple[int, int, int], list[int]] = {}
-        over = {flow_id for flow_id in {node.plan.flow for node in known.values()} if self._is_cancelled(flow_id)}
+        over = {flow_id for flow_id in {node.flow for node in known.values()} if self._is_cancelled(flow_id)}
         for job_id, node in known.items():
-            if over and node.plan.flow in over:
+            if over and node.flow in over:
                 self._end_step(job_id, State.CANCELLED, "the flow was cancelled")
             else:
                 free.setdefault(node.place, []).append(job_id)
