@@ -364,8 +364,10 @@ FLOWS: list[Plant] = [
     keep_around_closed, wait_for_signals_again, lose_the_cancelled, count_no_failure, run_after_what_stays,
     let_the_first_stay, look_at_rows_of_flows, let_what_was_cancelled_run_again, count_failures_for_good,
     tell_deaths_to_nobody_around, keep_signals_from_flows_inside, keep_the_context_from_flows_inside,
-    leave_flows_inside_alone, feed_as_much_as_there_is, retry_what_came_later_last, remember_what_runs_again,
-    remember_what_was_changed, remember_only_what_completed, remember_any_result,
+    leave_flows_inside_alone, feed_as_much_as_there_is, retry_what_came_later_last,
+]  # fmt: skip
+REMEMBERED: list[Plant] = [
+    remember_what_runs_again, remember_what_was_changed, remember_only_what_completed, remember_any_result,
 ]  # fmt: skip
 KEPT: list[Plant] = [keep_without_a_lease, keep_after_the_end, forget_at_a_failure, tell_nothing_that_was_kept]
 CODE: list[Plant] = [read_newer_payloads, keep_newer_payloads_from_all, forget_aliases, skip_an_upgrade]
@@ -375,6 +377,7 @@ LENT: list[Plant] = [
 ]  # fmt: skip
 FAVOURED: list[tuple[list[Plant], dict[str, float]]] = [
     (FLOWS, {"cancel_flow": 2}),
+    (REMEMBERED, {}),
     (KEPT, {"keep": 20, "stale": 5}),
     (CODE, {"publish": 6, "work_tasks": 20, "work_side": 20}),
     (LENT, {"fetch": 20, "say": 20, "say_late": 5, "die": 3, "time": 10}),
