@@ -21,7 +21,8 @@ from supervisor.policy.tasks import Known, Need
 from supervisor.store.history import Edit, NewReplay, Replay, Search
 
 FRESH, TRAILED, SOLO = 0, 1, 2
-"""Marks of a ready job: never ran; has a trail to look up; has a trail and must be leased alone."""
+"""Marks of a ready job: never ran; has a trail to look up; has a trail and must be leased alone. A mark below 0 is that
+of a step that never ran, and is ready since that many ms: its trail says no more than its place."""
 
 
 class NewJob(NamedTuple):
