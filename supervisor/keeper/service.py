@@ -281,12 +281,13 @@ class Service:
 
     def _wait(self, connection: Connection, request: messages.Wait) -> None:
         shown = answers.job_or_flow(self.state, self.reader, request.job, self.boundary.asking.name)
+        called = "job" if "queue" in shown else "flow"
         if shown["state"] in FINAL_VALUES:
             self._reply(connection, request.id, shown)
         elif self.state.control is None:
-            raise NotRunning(f"job {request.job} is {shown['state']}, and no daemon runs that could end it")
+            raise NotRunning(f"{called} {request.job} is {shown['state']}, and no daemon runs that could end it")
         else:
-            self.waits.add(connection, request, boot_ms())
+            self.waits.add(connection, request, boot_ms(), called)
 
     # -- operations --------------------------------------------------------------------------------------------
 

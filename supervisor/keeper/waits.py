@@ -18,13 +18,14 @@ SWEEP_MIN = 1_000
 
 
 class Waiter:
-    """A client that waits for a job. `answered` once it was told, or is gone."""
+    """A client that waits for a job, or for a flow: `called`. `answered` once it was told, or is gone."""
 
-    __slots__ = ("answered", "connection", "request")
+    __slots__ = ("answered", "called", "connection", "request")
 
-    def __init__(self, connection: Connection, request: Wait) -> None:
+    def __init__(self, connection: Connection, request: Wait, called: str) -> None:
         self.connection = connection
         self.request = request
+        self.called = f"{called} {request.job}"
         self.answered = False
 
 
@@ -48,9 +49,9 @@ class Waits:
         """The jobs that somebody waits for."""
         return set(self._of_job)
 
-    def add(self, connection: Connection, request: Wait, now_ms: int) -> None:
-        """Let a client wait for a job that has not ended; `now_ms` is of the boot clock."""
-        waiter = Waiter(connection, request)
+    def add(self, connection: Connection, request: Wait, now_ms: int, called: str = "job") -> None:
+        """Let a client wait for a job or a flow that has not ended; `now_ms` is of the boot clock."""
+        waiter = Waiter(connection, request, called)
         self._of_job[request.job].append(waiter)
         self._count += 1
         heappush(self._ends, (now_ms + request.timeout_ms, self._count, waiter))
@@ -81,7 +82,7 @@ class Waits:
             request = waiter.request
             self._forget(waiter)
             seconds = request.timeout_ms / 1000
-            self._refuse(waiter.connection, request.id, WaitTimeout(f"job {request.job} did not end in {seconds:g} s"))
+            self._refuse(waiter.connection, request.id, WaitTimeout(f"{waiter.called} did not end in {seconds:g} s"))
 
     @property
     def next_ms(self) -> int | None:
@@ -92,7 +93,7 @@ class Waits:
         waiter.answered = True
         request = waiter.request
         if shown is None:
-            self._refuse(waiter.connection, request.id, UnknownJob(f"job {request.job} was deleted before it ended"))
+            self._refuse(waiter.connection, request.id, UnknownJob(f"{waiter.called} was deleted before it ended"))
         else:
             self._reply(waiter.connection, request.id, shown)
 

@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from supervisor.client import Client
-from supervisor.errors import InvalidFlow, JobsupError, PayloadTooLarge, UnknownFlow, UnknownQueue, WrongState
+from supervisor.errors import (
+    InvalidFlow,
+    JobsupError,
+    PayloadTooLarge,
+    UnknownFlow,
+    UnknownQueue,
+    WaitTimeout,
+    WrongState,
+)
 from supervisor.flow import Flow, step
 from tests.support.daemon import Daemon, Site, environment
 from tests.support.terminal import jobsctl_on_terminal
@@ -126,6 +134,33 @@ def test_a_file_starts_a_flow_and_the_shell_follows_it(daemon: Daemon, tmp_path:
     drawn = jobsctl_on_terminal("flow", "show", flow, config=daemon.config).out
     assert "from a file" in drawn
     assert drawn.index(" a ") < drawn.index(" b ")
+
+
+def test_a_flow_is_drawn_with_what_comes_after_a_flow_in_it_beside_that(daemon: Daemon, client: Client[int]) -> None:
+    flow = client.flows.start(
+        {"steps": [{"name": "first", "queue": "q"},
+                   {"name": "inner", "after": "first", "steps": [{"name": "within", "queue": "q"}, {"queue": "q"}]},
+                   {"name": "then", "queue": "q", "after": "inner"},
+                   {"name": "bad", "queue": "q", "payload": {"do": "fail"}, "after": "inner"}]}
+    )  # fmt: skip
+    client.flows.wait(flow, 30)
+    lines = jobsctl_on_terminal("flow", "show", flow, config=daemon.config).out.splitlines()
+    line = {
+        name: next(line for line in lines if f" {name} " in line)
+        for name in ("first", "inner", "within", "then", "bad")
+    }
+    depth = {name: found.index(name) for name, found in line.items()}
+    assert depth["first"] < depth["inner"] == depth["then"] == depth["bad"] < depth["within"], lines
+    assert "after inner" in line["then"]
+    assert "no attempts are left" not in line["bad"]
+    (unnamed,) = (each["id"] for each in client.flows.show(flow)["steps"] if each["name"] is None)
+    assert "".join(lines).count(f"job {unnamed} ") == 1
+
+
+def test_a_wait_for_a_flow_says_that_it_was_one(client: Client[int]) -> None:
+    flow = client.flows.start({"steps": [{"queue": "q", "wait_for": "ever"}]})
+    with pytest.raises(WaitTimeout, match=f"^flow {flow} did not end in 0.01 s"):
+        client.flows.wait(flow, 0.01)
 
 
 @pytest.mark.parametrize(

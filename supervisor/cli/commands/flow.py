@@ -142,33 +142,48 @@ def _tree(found: Mapping[str, Any]) -> Iterator[tuple[int, list[tuple[str, str]]
     below: dict[int, list[Mapping[str, Any]]] = {}
     for step in found["steps"]:
         below.setdefault(above[step["id"]], []).append(step)
-    names = {step["id"]: step["name"] or f"job {step['id']}" for step in found["steps"]}
+    names = {step["id"]: step["name"] or f"{step['kind']} {step['id']}" for step in found["steps"]}
     waiting = [(1, step) for step in reversed(below.get(found["id"], []))]
     while waiting:
         depth, step = waiting.pop()
-        also = [names[parent] for parent in step["after"] if parent in names and parent != above[step["id"]]]
-        told = step["reason"] or step["error"] or (f"also after {', '.join(also)}" if also else "")
-        what = f"{step['queue']}, job {step['id']}" if step["queue"] else f"{step['kind']} {step['id']}"
-        yield depth, _line(names[step["id"]], what, step, told)
+        told = _why(step) or _after(step, above[step["id"]], names)
+        known_as = f"{step['kind']} {step['id']}" if step["name"] else ""
+        yield depth, _line(names[step["id"]], ", ".join(filter(None, (step["queue"], known_as))), step, told)
         waiting += [(depth + 1, each) for each in reversed(below.get(step["id"], []))]
     if found["more"]:
         yield 1, [("... and more", "dim")]
 
 
+def _why(step: Mapping[str, Any]) -> str | None:
+    """What is told of how a step ended: of a dead one its error says more than that it may not run again."""
+    dead = step["state"] == "dead"
+    found: str | None = (step["error"] or step["reason"]) if dead else (step["reason"] or step["error"])
+    return found
+
+
+def _after(step: Mapping[str, Any], above: int, names: Mapping[int, str]) -> str:
+    others = [names[parent] for parent in step["after"] if parent in names and parent != above]
+    word = "also after" if above in step["after"] else "after"
+    return f"{word} {', '.join(others)}" if others else ""
+
+
 def _above(steps: Sequence[Mapping[str, Any]]) -> dict[int, int]:
     """Below what each step is drawn: the last of its own flow that it comes after, else that flow.
 
-    A flow in a flow comes after what its first steps come after.
+    A flow in a flow comes after what its first steps come after. Below a flow stand its own steps alone: what comes
+    after it is drawn beside it.
     """
     of_flow = {each["id"]: each["flow"] for each in steps if each["kind"] != "signal"}
+    flows = {each["id"] for each in steps if each["kind"] == "flow"}
     inside: dict[int, list[int]] = {}
     for each in steps:
         inside.setdefault(each["flow"], []).extend(each["after"])
     found: dict[int, int] = {}
     for each in steps:
-        after = inside.get(each["id"], []) if each["kind"] == "flow" else each["after"]
+        after = inside.get(each["id"], []) if each["id"] in flows else each["after"]
         around = [parent for parent in after if of_flow.get(parent) == each["flow"]]
-        found[each["id"]] = max(around, default=each["flow"])
+        last = max(around, default=None)
+        found[each["id"]] = each["flow"] if last is None else found[last] if last in flows else last
     return found
 
 
