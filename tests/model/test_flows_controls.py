@@ -184,7 +184,7 @@ def let_what_was_cancelled_run_again(patch: pytest.MonkeyPatch) -> None:
 
 def look_at_rows_of_flows(patch: pytest.MonkeyPatch) -> None:
     """What becomes of a flow in the flow is known to steps after it with the next transaction only."""
-    patch.setattr(Feeding, "_write_ended", lambda _self: None)
+    patch.setattr(Feeding, "_write_turned", lambda _self: None)
 
 
 def keep_without_a_lease(patch: pytest.MonkeyPatch) -> None:

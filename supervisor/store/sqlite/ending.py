@@ -115,7 +115,7 @@ class Ending(Releasing):
         """A flow ends when its last step has, and a flow around it counts that as the end of a step."""
         if flow.unfinished or flow.open or flow.state.final:
             return
-        flow.state = end_of(flow.counts, cancelling=flow.state is FlowState.CANCELLING)
+        self._turn(flow, end_of(flow.counts, cancelling=flow.state is FlowState.CANCELLING))
         flow.finished_at = self._now_ms
         self._cache.flows -= 1
         self._cache.cancelling.pop(flow.id, None)

@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from supervisor.flow.rules import FlowState
-from supervisor.store.protocol import LeasedJob
+from supervisor.store.protocol import TRAILED, LeasedJob
 from supervisor.store.sqlite.base import encode
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import Steps
@@ -26,8 +25,8 @@ class Feeding(Steps):
     """What goes with a step when it is handed out."""
 
     def _with_fed(self, jobs: Sequence[LeasedJob]) -> Sequence[LeasedJob]:
-        """Jobs to be handed out once more, with what those that are steps are told."""
-        with closing(self._stories([(job.id, job.options, job.mark) for job in jobs])) as stories:
+        """Jobs to be handed out once more, with what those that are steps are told; any may have kept something."""
+        with closing(self._stories([(job.id, job.options, TRAILED) for job in jobs])) as stories:
             return [
                 job if story is None else job._replace(payload=job.payload + story, own_bytes=len(job.payload))
                 for job, story in zip(jobs, stories, strict=True)
@@ -75,7 +74,7 @@ class Feeding(Steps):
         """Members of a JSON object for each of these jobs, None where there are none."""
         if not ids:
             return
-        self._write_ended()
+        self._write_turned()
         with closing(self._db.execute(statement, (encode(ids).decode(),))) as rows:
             for (found,) in rows:
                 yield found
@@ -87,9 +86,8 @@ class Feeding(Steps):
         facts: dict[str, Any] = MEMBERS.decode(MEMBERS.decode(b"{%b}" % told)["flow"])
         return facts | {name: MEMBERS.decode(facts[name]) for name in ("results", "states", "signals")}
 
-    def _write_ended(self) -> None:
+    def _write_turned(self) -> None:
         """Rows of flows are written at the end of the transaction, in which those in others may have ended."""
-        ended = [
-            each for each in self._flows.values() if each.parent is not None and each.state is not FlowState.RUNNING
-        ]
-        self._write_flows(ended)
+        if self._turned:
+            self._write_flows(self._turned.values())
+            self._turned.clear()

@@ -208,7 +208,8 @@ class Flowing(Planting):
         """Let no step of a flow begin any more; what becomes of its jobs is for `cancel_steps`."""
         flow = self._flow(flow_id)
         assert flow is not None
-        flow.state, flow.open = FlowState.CANCELLING, 0
+        self._turn(flow, FlowState.CANCELLING)
+        flow.open = 0
         self._cache.cancelling[flow_id] = 0
         self._end_if_done(flow)
 

@@ -58,6 +58,8 @@ class Steps(Base):
         super().__init__(*args)  # type: ignore[arg-type]
         self._flows: dict[int, FlowRow] = {}
         """Flows that this transaction has looked at; their rows are written at its end."""
+        self._turned: dict[int, FlowRow] = {}
+        """Those of them in other flows whose rows say another state, and must not be read before they are written."""
 
     def _flow(self, flow_id: int) -> FlowRow | None:
         found = self._flows.get(flow_id)
@@ -67,6 +69,12 @@ class Steps(Base):
                 return None
             found = self._flows[flow_id] = FlowRow(row)
         return found
+
+    def _turn(self, flow: FlowRow, state: FlowState) -> None:
+        """A flow is in another state from now on."""
+        flow.state = state
+        if flow.parent is not None:
+            self._turned[flow.id] = flow
 
     def _root_of(self, flow: FlowRow) -> FlowRow:
         """The flow that is in no other; it counts the bytes of all results."""
@@ -140,7 +148,8 @@ class Steps(Base):
         flow.count(state, -1, skipped=skipped, tolerated=tolerated)
         flow.unfinished += 1
         if flow.state.final:
-            ended, flow.state, flow.finished_at = flow.state, self._state_again(flow), None
+            ended, flow.finished_at = flow.state, None
+            self._turn(flow, self._state_again(flow))
             self._cache.flows += 1
             if flow.parent is not None:
                 self._reopen_around(flow, ended)
