@@ -320,6 +320,30 @@ class FlowVerbs:
         assert states(one, b, c) == [RUNNING, RUNNING]
         assert [(each["states"], each["results"]) for each in told] == [({"inner": "completed"}, {"inner": None})] * 2
 
+    def test_a_step_knows_of_a_flow_in_its_flow_that_it_runs_again_in_the_same_transaction(self, one: Store) -> None:
+        _, _, x, b = start(one, nested(name="inner"), a_step("x", flow=0), a_step("b", 0))
+        run(one, x)
+        with one.transaction(NOW) as tx:
+            tx.revive(x)
+            jobs = tx.lease("fifo", 1, 2, 1 << 20).jobs
+            (told,) = (json.loads(job.payload[job.own_bytes :])["flow"] for job in jobs if job.id == b)
+        assert (told["states"], told["results"]) == ({"inner": "running"}, {})
+
+    def test_a_step_that_is_told_anew_is_told_what_its_first_run_has_kept(self, one: Store) -> None:
+        _, a, b = start(one, a_step("a"), a_step("b", 0))
+        run(one, a)
+        token = leased(one).token
+        with one.transaction(NOW) as tx:
+            assert tx.checkpoint(token, b, "", b'{"page": 7}')
+        (job,) = asked(one, lambda tx: tx.leased_jobs(token)).jobs
+        assert json.loads(job.payload[job.own_bytes :])["cursor"] == {"page": 7}
+
+    def test_steps_that_one_step_frees_become_ready_in_their_order(self, one: Store) -> None:
+        others = [a_step(None, 0)._replace(job=NewJob(b"1", level % 2)) for level in range(6)]
+        _, a, *freed = start(one, a_step("a"), *others)
+        run(one, a)
+        assert ids_of(leased(one)) == freed
+
     def test_a_signal_is_awaited_and_may_have_come_before(self, one: Store, two: Store) -> None:
         flow, a = start(one, a_step("a", signals=("go",)))
         assert states(one, a) == [BLOCKED]

@@ -110,6 +110,16 @@ def test_what_has_no_room_is_read(store: SqliteStore, monkeypatch: pytest.Monkey
     assert len(store._cache.graph) == 0
 
 
+def test_what_is_old_makes_room(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "NODES_MAX", 3)
+    for at_ms, remembered in ((0, 2), (graph.OLD_MS - 1, 2), (graph.OLD_MS, 2)):
+        with store.transaction(NOW + at_ms) as tx:
+            (flow,) = tx.insert([NewFlow([step("a"), step("b", 0)])])
+        assert store._cache is not None
+        assert len(store._cache.graph) == remembered
+        assert (store._cache.graph.get(flow.ids[1]) is not None) == (at_ms != graph.OLD_MS - 1)
+
+
 def test_much_that_is_told_is_read(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = drained(store, lambda: None, None)
     monkeypatch.setattr(graph, "HEARD_BYTES_MAX", 3)

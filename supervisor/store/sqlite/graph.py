@@ -7,14 +7,17 @@ a transaction as between two; whoever may change them in another way than flows 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-NODES_MAX = 32_768
-"""So many steps are remembered, at about 300 bytes each."""
+NODES_MAX = 20_000
+"""So many steps are remembered, at about 500 bytes each, and 2 KB at most."""
+OLD_MS = 60_000
+"""What has not been drained by then is no matter of the keeper's speed: it is forgotten when another flow comes."""
 CONTEXT_MAX = 1_024
 RESULT_MAX = 256
-HEARD_BYTES_MAX = 4_096
+HEARD_BYTES_MAX = 1_024
 """A step that is told larger things than these has its story read from the rows."""
 
 COMPLETED = b':"completed"'
@@ -87,11 +90,19 @@ class Graph:
 
     def __init__(self) -> None:
         self._nodes: dict[int, Node] = {}
+        self._planted: deque[tuple[int, Sequence[int]]] = deque()
+        """When steps came that were remembered, and which."""
         self.get = self._nodes.get
 
-    def room_for(self, steps: int) -> bool:
-        """Whether so many more are remembered."""
-        return len(self._nodes) + steps <= NODES_MAX
+    def plant(self, steps: Sequence[int], now_ms: int) -> bool:
+        """Whether so many more are remembered, which come now."""
+        planted = self._planted
+        while planted and (planted[0][0] <= now_ms - OLD_MS or len(planted) >= NODES_MAX):
+            self.forget(planted.popleft()[1])
+        if len(self._nodes) + len(steps) > NODES_MAX:
+            return False
+        planted.append((now_ms, steps))
+        return True
 
     def put(self, step: int, node: Node) -> None:
         """Remember a step."""
@@ -126,7 +137,7 @@ class Graph:
                 node = get(step)
                 if node is None or result == b"" or (results := node.results) is None:
                     continue
-                if result is None or len(results) > HEARD_BYTES_MAX:
+                if result is None or len(results) + len(node.states) > HEARD_BYTES_MAX:
                     node.results = None
                 elif results:
                     node.results, node.states = results + b"," + result, node.states + b"," + state
@@ -148,6 +159,7 @@ class Graph:
     def clear(self) -> None:
         """Forget all, as what some were told may not be so any more."""
         self._nodes.clear()
+        self._planted.clear()
 
     def __len__(self) -> int:
         return len(self._nodes)

@@ -69,7 +69,7 @@ class Planting(Ending):
     def _note_steps(self, new: NewFlow, root: int, ids: Sequence[int]) -> None:
         """What was written of the steps of a new flow, if there is room for all of them."""
         graph = self._cache.graph
-        if not graph.room_for(len(ids)):
+        if not graph.plant(ids, self._now_ms):
             return
         context = b"null" if new.context is None else new.context
         kept = context if len(context) <= CONTEXT_MAX else None

@@ -45,7 +45,7 @@ class Releasing(Feeding, Adding):
         """Let steps go on. One that would be fed more than may be is dead; one whose condition fails is skipped."""
         rows = self._db.execute(SQL.step_release, (encode(list(ids)).decode(),)).fetchall()
         heavy = self._heavy(rows)
-        free: dict[Stand, list[int]] = {}
+        free: dict[int, Stand] = {}
         for row in rows:
             job_id, flow_id, rules = row[0], row[8], row[9]
             flow = self._flow(flow_id)
@@ -56,7 +56,7 @@ class Releasing(Feeding, Adding):
                 self._end_step(job_id, State.DEAD, OVERFED)
                 self.overfed.append(job_id)
             elif rules is None:
-                free.setdefault(Stand(row[1], row[2], row[3], SOLO if row[7] else TRAILED), []).append(job_id)
+                free[job_id] = Stand(row[1], row[2], row[3], SOLO if row[7] else TRAILED)
             elif self._wanted(job_id, msgspec.json.decode(rules)):
                 self._go_on_later(row, msgspec.json.decode(rules))
         self._make_ready(free)
@@ -90,34 +90,41 @@ class Releasing(Feeding, Adding):
 
     def _release_known(self, known: Mapping[int, Node]) -> None:
         """Let steps go on that are remembered: nothing but a flow that is cancelled keeps them from it."""
-        free: dict[tuple[int, int, int], list[int]] = {}
         over = {flow_id for flow_id in {node.flow for node in known.values()} if self._is_cancelled(flow_id)}
+        stands = {place: Stand(*place, -self._now_ms) for place in {node.place for node in known.values()}}
+        free: dict[int, Stand] = {}
         for job_id, node in known.items():
             if over and node.flow in over:
                 self._end_step(job_id, State.CANCELLED, "the flow was cancelled")
             else:
-                free.setdefault(node.place, []).append(job_id)
-        self._make_ready({Stand(*place, -self._now_ms): ids for place, ids in free.items()})
+                free[job_id] = stands[node.place]
+        self._make_ready(free)
 
     def _is_cancelled(self, flow_id: int) -> bool:
         flow = self._flow(flow_id)
         assert flow is not None
         return flow.state is FlowState.CANCELLING
 
-    def _make_ready(self, free: Mapping[Stand, Sequence[int]]) -> None:
-        """Steps that may run now."""
-        for (queue_id, lane_id, priority, mark), ids in free.items():
+    def _make_ready(self, free: Mapping[int, Stand]) -> None:
+        """Steps that may run now, in this order."""
+        if not free:
+            return
+        first = self._sequence(len(free))
+        together: dict[Stand, dict[str, int]] = {}
+        for number, (job_id, stand) in enumerate(free.items()):
+            together.setdefault(stand, {})[str(job_id)] = number
+        for (queue_id, lane_id, priority, mark), numbers in together.items():
             queue = self._cache.by_id[queue_id]
-            band, places = ranks(queue.discipline.order, priority, self._sequence(len(ids)), len(ids))
-            listed = encode(dict(zip(map(str, ids), places, strict=True))).decode()
+            band, places = ranks(queue.discipline.order, priority, first, len(free))
+            listed = encode({job: places[number] for job, number in numbers.items()}).decode()
             self._db.execute(SQL.blocked_clear, (listed,))
             self._db.execute(SQL.step_trails, (band, self._now_ms, listed))
             self._db.execute(SQL.step_ready, (lane_id, band, mark, listed))
             if lane_id != queue.home.id:
                 self._mark(self._lane_by_id(lane_id))
-            self._waits_again(queue, min(ids))
-            self._count(queue, State.BLOCKED, -len(ids))
-            self._count(queue, State.QUEUED, len(ids))
+            self._waits_again(queue, min(map(int, numbers)))
+            self._count(queue, State.BLOCKED, -len(numbers))
+            self._count(queue, State.QUEUED, len(numbers))
 
     def _go_on_later(self, row: tuple[Any, ...], rules: dict[str, Any]) -> None:
         """A step with times of its own, which begin now."""
@@ -126,7 +133,7 @@ class Releasing(Feeding, Adding):
         if "ttl_ms" in rules:
             self._give_ttl(job_id, max(due_at or 0, self._now_ms) + rules["ttl_ms"])
         if due_at is None or due_at <= self._now_ms:
-            self._make_ready({Stand(queue_id, lane_id, priority, SOLO if solo else TRAILED): [job_id]})
+            self._make_ready({job_id: Stand(queue_id, lane_id, priority, SOLO if solo else TRAILED)})
             return
         queue = self._cache.by_id[queue_id]
         after(State.BLOCKED, Event.UNBLOCK_LATER)
