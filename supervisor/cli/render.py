@@ -9,15 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from supervisor.observe.sanitise import sanitise
 
-WIDE = 130
-"""Columns of text that a terminal must have for those of a table that are marked as wide."""
-
-
 GAP, PROSE_MIN = 2, 8
+PROSE_WANTED = 30
+"""Columns that a terminal may do without go before what is written in prose has less room than this."""
 
 
 class Column(NamedTuple):
@@ -28,7 +27,7 @@ class Column(NamedTuple):
     kind: str = "text"
     """`text`, `number`, `seconds`, `duration`, `bytes`, `instant`, `state`, or `prose`: cut where there is no room."""
     wide: bool = False
-    """Whether narrow terminals do without it. On a pipe every column is there."""
+    """Whether a terminal that is too narrow does without it, the last one first. On a pipe every column is there."""
 
 
 def put_json(value: object) -> None:
@@ -147,8 +146,7 @@ def _put_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> 
     from rich.text import Text
 
     console = Console(highlight=False, markup=False, emoji=False)
-    shown = [column for column in columns if console.width >= WIDE or not column.wide]
-    cells = [[_cell(row.get(column.key), column.kind) for column in shown] for row in rows]
+    shown, cells = _fitting(rows, columns, console.width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for column, width in zip(shown, _widths(shown, cells, console.width), strict=True):
         table.add_column(
@@ -158,6 +156,41 @@ def _put_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> 
     for row_cells in cells:
         table.add_row(*(Text(*cell) for cell in row_cells))
     console.print(table)
+
+
+def _fitting(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], room: int
+) -> tuple[list[Column], list[list[tuple[str, str]]]]:
+    """The columns for which there is room, and the cells; times are shortened before a cell is cut."""
+    shown, short = list(columns), False
+    cells = {column: [_cell(row.get(column.key), column.kind) for row in rows] for column in columns}
+    while True:
+        wide = [column for column in shown if column.wide]
+        prose = PROSE_WANTED if wide else PROSE_MIN
+        if sum(_need(column, cells[column], prose) + GAP for column in shown) - GAP <= room:
+            break
+        if wide:
+            shown.remove(wide[-1])
+        elif not short:
+            short = True
+            cells |= {each: [_short(row.get(each.key)) for row in rows] for each in shown if each.kind == "instant"}
+        else:
+            break
+    return shown, [[cells[column][number] for column in shown] for number in range(len(rows))]
+
+
+def _need(column: Column, cells: Sequence[tuple[str, str]], prose: int) -> int:
+    """How wide a column must be at least; so wide is enough for prose."""
+    from rich.cells import cell_len
+
+    widest = max(cell_len(text) for text in (column.heading, *(cell[0] for cell in cells)))
+    return min(widest, prose) if column.kind == "prose" else widest
+
+
+def _short(value: Any) -> tuple[str, str]:
+    """A time of this year without the year, another one without the time of its day."""
+    text, style = _cell(value, "instant")
+    return text[5:] if text.startswith(f"{datetime.now(UTC):%Y}-") else text[:10], style
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[tuple[str, str]]], room: int) -> list[int]:

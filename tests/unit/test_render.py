@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -51,6 +52,31 @@ def test_a_terminal_gets_a_table_with_headings(monkeypatch: pytest.MonkeyPatch) 
     render.put_rows([{"name": "a", "age": 3725, "n": 7}], COLUMNS, as_json=False)
     assert "name" in terminal.getvalue()
     assert "1h02m" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("width", "headings", "time"),
+    [(80, "id  at  first  second  why", "2001-02-03 04:05:06"), (70, "id  at  first  why", "2001-02-03 04:05:06"),
+     (33, "id  at  why", "2001-02-03 04:05:06"), (32, "id  at  why", "2001-02-03")],
+)  # fmt: skip
+def test_a_narrow_terminal_does_without_columns_from_the_last_and_then_without_parts_of_times(
+    width: int, headings: str, time: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = a_terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = [render.Column("id", "id", "number"), render.Column("at", "at", "instant"),
+               render.Column("a", "first", wide=True), render.Column("b", "second", wide=True),
+               render.Column("why", "why", "prose")]  # fmt: skip
+    row = {"id": 1, "at": "2001-02-03T04:05:06.789Z", "a": "1234567", "b": "12345678", "why": "because it is so " * 9}
+    render.put_rows([row], columns, as_json=False)
+    heading, _, cells, *_ = terminal.getvalue().splitlines()
+    assert heading.split() == headings.split()
+    assert time in cells
+    assert ("04:05:06" in cells) == (len(time) > 10)
+    this_year = f"{datetime.now(UTC):%Y}-01-02T03:04:05Z"
+    monkeypatch.setattr(sys, "stdout", again := Terminal())
+    render.put_rows([row | {"at": this_year}], columns, as_json=False)
+    assert "01-02 03:04:05" in again.getvalue()
 
 
 @pytest.mark.parametrize("on_terminal", [True, False])
@@ -138,4 +164,4 @@ def test_on_a_terminal_a_row_is_one_line_and_only_prose_is_cut(monkeypatch: pyte
     assert "2030-01-31 08:00:00" in first
     assert "short" in first
     assert "x…" in first
-    assert ("wide" in heading, "seen" in first) == ((width >= 130,) * 2)
+    assert ("wide" in heading, "seen" in first) == ((width > 80,) * 2)

@@ -18,8 +18,9 @@ def command(invocation: Invocation) -> None:
     from supervisor.cli.render import Column, put_json, put_rows
 
     columns = [
-        Column("queue", "queue"), Column("consumer", "consumer"), Column("pid", "pid", "number"),
-        Column("state", "state", "state"), Column("token", "token", "number"), Column("jobs", "jobs", "number"),
+        Column("queue", "queue"), Column("consumer", "consumer"), Column("pid", "pid", "number", wide=True),
+        Column("state", "state", "state"), Column("token", "token", "number", wide=True),
+        Column("jobs", "jobs", "number"),
         Column("since_at", "since (UTC)", "instant"), Column("until_at", "until (UTC)", "instant"),
     ]  # fmt: skip
     found = _consumers(invocation)

@@ -36,11 +36,11 @@ def show_all(invocation: Invocation) -> None:
     from supervisor.cli.render import Column, put_rows
 
     columns = [
-        Column("name", "name"), Column("queue", "queue"), Column("when", "when"),
+        Column("name", "name"), Column("queue", "queue", wide=True), Column("when", "when"),
         Column("timezone", "zone", wide=True), Column("paused", "paused"), Column("next_at", "next (UTC)", "instant"),
-        Column("last_at", "last (UTC)", "instant"), Column("outcome", "outcome", "state", wide=True),
-        Column("fired", "fired", "number"), Column("skipped", "skipped", "number", wide=True),
-        Column("missed", "missed", "number"), Column("failed", "failed", "number", wide=True),
+        Column("last_at", "last (UTC)", "instant"), Column("outcome", "outcome", "state"),
+        Column("fired", "fired", "number", wide=True), Column("skipped", "skipped", "number", wide=True),
+        Column("missed", "missed", "number", wide=True), Column("failed", "failed", "number", wide=True),
         Column("origin", "origin", wide=True),
     ]  # fmt: skip
     with invocation.client() as client:

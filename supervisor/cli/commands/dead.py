@@ -146,8 +146,8 @@ def groups(invocation: Invocation, queue: str | None) -> None:
 
     columns = [
         Column("fingerprint", "fingerprint"), Column("queue", "queue"), Column("count", "count", "number"),
-        Column("type", "type"), Column("first_at", "first (UTC)", "instant", wide=True),
-        Column("last_at", "last (UTC)", "instant"), Column("sample_id", "sample", "number"),
+        Column("type", "type", wide=True), Column("first_at", "first (UTC)", "instant", wide=True),
+        Column("last_at", "last (UTC)", "instant"), Column("sample_id", "sample", "number", wide=True),
         Column("message", "message", "prose"),
     ]  # fmt: skip
     if queue is not None:
