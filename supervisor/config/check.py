@@ -62,7 +62,7 @@ def _host_facts(loaded: Loaded, environ: Mapping[str, str], report: Report) -> N
         report.problem(*loaded.written(("alerts", "command")), why)
     tables = [(("queues", name), queue) for name, queue in spec.queues.items()]
     for prefix, queue in (*tables, *((("pools", name), pool) for name, pool in spec.pools.items())):
-        for key, text in (*_code(queue), *_program(queue, environ), *_user(queue)):
+        for key, text in (*_code(queue), *_program(queue, environ), *_cwd(queue), *_user(queue)):
             report.problem(*loaded.written((*prefix, *key)), text)
         for key, text in (*_names(queue), *_fields_as_options(queue), *_files(queue), *_needs(queue)):
             report.warn(*loaded.written((*prefix, *key)), text)
@@ -146,6 +146,11 @@ def _references(queue: Queue) -> Iterator[tuple[str, str]]:
 def _program(queue: Queue, environ: Mapping[str, str]) -> Iterator[Said]:
     if queue.command is not None and (why := unusable_program(queue.command, queue.env, environ)):
         yield ("command",), why
+
+
+def _cwd(queue: Queue) -> Iterator[Said]:
+    if queue.cwd is not None and not os.path.isdir(queue.cwd):
+        yield ("cwd",), f"{quoted(queue.cwd)} is no directory on this host; make it or correct the path"
 
 
 def unusable_program(command: tuple[str, ...], env: Mapping[str, str], environ: Mapping[str, str]) -> str | None:

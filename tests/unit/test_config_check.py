@@ -156,6 +156,15 @@ def test_a_command_is_looked_for_where_it_would_be_run(tmp_path: Path, program: 
         assert problem in found.problems[0]
 
 
+def test_the_folder_that_workers_work_in_must_be_there(tmp_path: Path) -> None:
+    text = '[queues.q]\ncommand = ["sh"]\ncwd = "app"\n'
+    (problem,) = check_text(tmp_path, text).problems
+    assert problem.startswith("queues.toml:3: queues.q.cwd: ")
+    assert problem.endswith('app" is no directory on this host; make it or correct the path')
+    (tmp_path / "app").mkdir()
+    assert check_text(tmp_path, text).problems == ()
+
+
 def test_a_command_is_looked_for_in_the_path_of_its_queue(tmp_path: Path) -> None:
     write(tmp_path, "", "bin/own").chmod(0o755)
     text = f'[queues.q]\ncommand = ["own"]\nenv = {{ PATH = "{tmp_path}/bin" }}\n'
