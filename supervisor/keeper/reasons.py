@@ -87,7 +87,7 @@ def of_queue(state: State, queue: str) -> list[Reason]:
         found.append(Reason("stopping"))
     found += of_breaker(state.spec, queue, state.breakers.get(queue))
     if pool is None:
-        return found
+        return [*found, *_of_consumers(state, queue)]
     said = state.pools.get(pool)
     if said is not None and said.circuit != "closed":
         found.append(
@@ -112,10 +112,14 @@ def without_turn(reasons: list[Reason]) -> list[Reason]:
     return [reason for reason in reasons if reason.kind not in TURNS]
 
 
+def _of_consumers(state: State, queue: str) -> list[Reason]:
+    """Whether nobody asks for jobs of a queue that consumers fetch from."""
+    asked = any(fetch.request.queue == queue for fetch in state.lending.fetches())
+    return [] if asked else [Reason("no_consumer", {"queue": queue})]
+
+
 def of_workers(state: State, queue: str) -> Reason:
     """Nothing keeps the job waiting: its turn comes when a worker has room."""
-    if state.queue(queue).pull and not any(fetch.request.queue == queue for fetch in state.lending.fetches()):
-        return Reason("no_consumer", {"queue": queue})
     pool = state.pool_of(queue)
     slots = state.ready_slots(pool) if pool else []
     if slots and not any(slot.idle for slot in slots):

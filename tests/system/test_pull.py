@@ -473,7 +473,10 @@ def test_a_deadline_takes_the_job_from_its_consumer(client: Client[int]) -> None
 
 def test_what_consumers_do_is_seen(client: Client[int], daemon: Daemon) -> None:
     job_id = client.enqueue("pull", 1)
-    assert "no consumer is asking for jobs of queue pull" in client.explain(job_id)["sentence"]
+    behind = client.enqueue("pull", 2)
+    for waiting in (job_id, behind):
+        assert "no consumer is asking for jobs of queue pull" in client.explain(waiting)["sentence"]
+    client.cancel(behind)
     token = one(client, consumer="cam 1", lease="1h")["token"]
     explained = client.explain(job_id)
     assert explained["sentence"].startswith(f"job {job_id} of pull: consumer cam 1 has it for another 1h")
