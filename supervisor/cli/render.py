@@ -40,9 +40,11 @@ def put_line(text: str) -> None:
     sys.stdout.write(sanitise(text) + "\n")
 
 
-def note(text: str) -> None:
-    """Say something on stderr that is no result."""
+def note(text: str, detail: str = "") -> None:
+    """Say something on stderr that is no result, with lines of its own below it, such as a traceback."""
     sys.stderr.write(f"jobsctl: {sanitise(text)}\n")
+    for line in sanitise(detail, multiline=True).splitlines():
+        sys.stderr.write(f"    {line}\n")
 
 
 def put_rows(rows: Iterable[Mapping[str, Any]], columns: Sequence[Column], *, as_json: bool) -> None:

@@ -50,7 +50,7 @@ def test_a_backup_under_load_is_whole_and_starts(tmp_path: Path, campaign: Campa
         for target, before in taken:
             assert missing(target, before) == []
         target, before = taken[-1]
-        with Field(path / "restored") as other:
+        with Field(path / "r") as other:
             assert other.stop() == 0
             shutil.copy(target, other.database)
             other.start()

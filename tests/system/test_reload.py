@@ -183,6 +183,7 @@ def test_a_reload_that_breaks_a_pool_says_so_and_fails(tmp_path: Path) -> None:
         assert reloaded.status == 1
         assert sorted(reloaded.json["broken"]) == ["added", "changed"]
         assert "changed: circuit open: jobs:nothing cannot be imported" in reloaded.err
+        assert "    Traceback (most recent call last):" in reloaded.err.splitlines()
         daemon.configure(HEAD + KEPT + changed.format("neither"))  # mended, and no better: its pool had given up
         still = daemon.ctl("reload", "--json")
         assert (still.status, list(still.json["broken"])) == (1, ["changed"])

@@ -25,7 +25,7 @@ def check(invocation: Invocation) -> int:
 
     found = examine(invocation.config, invocation.overrides)
     for text in (*found.warnings, *found.advice):
-        note(text)
+        note(f"warning: {text}")
     if found.problems or found.spec is None:
         raise ConfigError(found.problems[0], problems=found.problems)
     if invocation.json:

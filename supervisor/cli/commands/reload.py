@@ -49,9 +49,9 @@ def reload(invocation: Invocation) -> tuple[dict[str, Any], dict[str, str]]:
     for warning in reply.get("warnings", ()):
         note(warning)
     broken = _broken(invocation, {*reply.get("added", ()), *reply.get("changed", ())}, before)
-    for queue, reason in broken.items():
-        note(f"{queue}: circuit open: {reason}")
-    return reply, broken
+    for queue, (reason, detail) in broken.items():
+        note(f"{queue}: circuit open: {reason}", detail)
+    return reply, {queue: reason for queue, (reason, _) in broken.items()}
 
 
 def _foremen(invocation: Invocation) -> dict[str, dict[str, Any]]:
@@ -65,8 +65,10 @@ def _start(foreman: dict[str, Any]) -> tuple[int | None, int]:
     return foreman["pid"], foreman["restarts"]
 
 
-def _broken(invocation: Invocation, queues: set[str], before: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """Those of these queues whose pools cannot work, with the reason; waits until each is known, but not for ever.
+def _broken(invocation: Invocation, queues: set[str], before: dict[str, dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Those of these queues whose pools cannot work, with the reason and the traceback, which may be empty.
+
+    Waits until each is known, but not for ever.
 
     A pool that was changed works when another foreman than `before` is ready.
     """
@@ -74,7 +76,7 @@ def _broken(invocation: Invocation, queues: set[str], before: dict[str, dict[str
 
     from supervisor.unix.clock import boot_ms
 
-    broken: dict[str, str] = {}
+    broken: dict[str, tuple[str, str]] = {}
     until_ms = boot_ms() + int(WAIT_S * 1000)
     while queues and boot_ms() < until_ms:
         shown, foremen = invocation.ask_daemon("status")["queues"], _foremen(invocation)
@@ -84,7 +86,8 @@ def _broken(invocation: Invocation, queues: set[str], before: dict[str, dict[str
                 continue
             said = shown.get(queue, foremen[queue])  # the queues of scopes are in the tree, and not in our status
             if said["circuit"] == "open":
-                broken[queue] = said.get("reason") or "its workers end as soon as they start"
+                reason = said.get("reason") or "its workers end as soon as they start"
+                broken[queue] = (reason, said.get("detail") or "")
             elif foremen[queue]["state"] != "ready":
                 continue
             queues.discard(queue)
