@@ -432,6 +432,27 @@ def test_errors_about_flows_lead_to_what_shows_them(daemon: Daemon, client: Clie
     assert "in a shell" in daemon.ctl("flow", "signal", flow, "go", "{by: ann}").err
 
 
+def test_an_id_of_the_other_kind_is_told_from_one_that_nobody_has(daemon: Daemon, client: Client[int]) -> None:
+    job = client.enqueue("q", {})
+    flow = client.flows.start(Flow(step("q", name="only")))
+    client.flows.wait(flow, 30)
+    inside = client.flows.show(flow)["steps"][0]["id"]
+    for command, instead in ((["cancel", flow], "cancel"), (["retry", flow], "retry"),
+                             (["edit", flow, "--priority", 1], "show")):  # fmt: skip
+        done = daemon.ctl(*command)
+        assert (done.status, f"{flow} is a flow, and no job" in done.err) == (3, True), done.err
+        assert f"jobsctl flow {instead} {flow}" in done.err
+    for command in (["retry"], ["cancel"], ["show"], ["close"], ["signal", "go"]):
+        of_job = daemon.ctl("flow", command[0], job, *command[1:])
+        assert (of_job.status, f"{job} is a job, and no flow" in of_job.err) == (3, True), of_job.err
+        assert f"jobsctl status {job}" in of_job.err
+        of_step = daemon.ctl("flow", command[0], inside, *command[1:])
+        assert (of_step.status, f"{inside} is a step of flow {flow}, and no flow" in of_step.err) == (3, True)
+        assert f"jobsctl flow show {flow}" in of_step.err
+    several = daemon.ctl("cancel", flow, 2**52)
+    assert (several.status, f"{flow}: {flow} is a flow" in several.err) == (3, True), several.err
+
+
 def test_a_flow_that_is_started_without_a_daemon_runs_when_one_comes(tmp_path: Path) -> None:
     site = Site(tmp_path, TOML, app={"steps.py": STEPS})
     init(site)
