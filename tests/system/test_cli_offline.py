@@ -94,7 +94,10 @@ def test_status_shows_every_queue_and_no_daemon(site: Site) -> None:
     assert (emails["queued"], emails["workers"], emails["paused"], emails["circuit"]) == (1, 0, False, None)
     assert emails["oldest_queued_s"] >= 0
     assert ran.json["queues"]["reports"]["oldest_queued_s"] is None
-    rows = site.ctl("status").rows
+    assert ran.err == ""
+    plain = site.ctl("status")
+    assert (plain.status, plain.err) == (0, "jobsctl: jobsupd is not running\n")
+    rows = plain.rows
     assert [row[:8] for row in rows][1] == ["reports", "0", "0", "0", "0", "0", "0", "0"]
     assert rows[0][:2] == ["emails", "1"]
 
