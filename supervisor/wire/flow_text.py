@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from supervisor.errors import InvalidFlow, InvalidPayload, JobsupError
-from supervisor.flow.rules import CALLBACKS
+from supervisor.flow.rules import CALLBACKS, POLICIES
 from supervisor.wire.job_text import job_text, members
 
 OF_STEPS = ("name", "after", "when", "wait_for")
@@ -53,6 +53,7 @@ def _step(step: Any, path: str) -> str:
     own = {name: step[name] for name in OF_STEPS if step.get(name) is not None}
     own |= {"wait_for": [own["wait_for"]]} if isinstance(own.get("wait_for"), str) else {}
     own |= {"after": [own["after"]]} if isinstance(own.get("after"), str) else {}
+    _check_policies(own.get("after"), path)
     parts = [_text(own, path)[1:-1]] if own else []
     parts += [f'"{name}":{_job(step[name], f"{path}: {name}")}' for name in CALLBACKS if step.get(name) is not None]
     if step.get("steps") is not None:
@@ -63,6 +64,17 @@ def _step(step: Any, path: str) -> str:
     else:
         parts.append(_job(step, path)[1:-1])
     return f"{{{','.join(parts)}}}"
+
+
+def _check_policies(after: Any, path: str) -> None:
+    """Refuse a word that is no policy here, where the step has a name: in a request it is known by its number."""
+    for name, word in after.items() if isinstance(after, Mapping) else ():
+        if not isinstance(word, str) or word not in POLICIES:
+            from supervisor.policy.closest import did_you_mean
+
+            hint = did_you_mean(str(word), POLICIES)
+            error = f"{path}: after {name}: {word!r:.80} is no policy; there are cancel, ignore and continue"
+            raise InvalidPayload(error, hint=hint or "docs/flows.md says what each of them does")
 
 
 def _check_members(step: Mapping[str, Any], path: str) -> None:
