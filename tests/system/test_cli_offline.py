@@ -232,6 +232,20 @@ def test_what_needs_a_daemon_is_4_without(site: Site, command: str) -> None:
     assert (ran.status, error_of(ran)["code"]) == (4, "not_running")
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["enqueu"], "there is no command 'enqueu'; did you mean enqueue?"),
+        (["flow", "shwo", "3"], "there is no command 'shwo'; did you mean show?"),
+        (["queues", "list"], "there is no command 'list'; known are add"),
+        (["flow", "wait", "3"], "there is no command 'wait'; jobsctl wait ID waits for flows as well"),
+    ],
+)
+def test_a_command_that_there_is_not_is_answered_with_one_that_there_is(command: list[str], said: str) -> None:
+    ran = jobsctl(*command, "--json")
+    assert (ran.status, error_of(ran)["message"]) == (2, said)
+
+
 def test_dead_letters_need_a_filter_to_be_touched(site: Site) -> None:
     for verb in ("retry", "delete"):
         ran = site.ctl("dead", verb, "--json")
