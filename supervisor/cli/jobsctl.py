@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from supervisor.cli.failure import EXIT_BROKEN_PIPE, EXIT_INTERRUPTED, report
+from supervisor.cli.group import Group
 from supervisor.cli.invocation import Invocation, common_options
 from supervisor.cli.streams import open_standard_streams
 from supervisor.errors import EXIT_FAILED, JobsupError, UsageError
@@ -29,7 +30,7 @@ COMMANDS = (
 COMPLETE_VARIABLE = "_JOBSCTL_COMPLETE"
 
 
-class Commands(click.Group):
+class Commands(Group):
     """The group of all commands, which imports each when it is asked for."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
@@ -40,15 +41,6 @@ class Commands(click.Group):
             return None
         command: click.Command = import_module(f"supervisor.cli.commands.{cmd_name}").command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:  # fmt: skip
-        if args[0] not in COMMANDS and not ctx.resilient_parsing and not args[0].startswith("-"):
-            from supervisor.config.problem import suggestion
-
-            raise click.UsageError(f"there is no command {args[0]!r}; {suggestion(args[0], COMMANDS)}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 def _version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:

@@ -131,9 +131,9 @@ def shown(value: Any) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`; did you mean X?` if a known name is close, else the known names."""
-    import difflib
+    from supervisor.policy.closest import closest
 
     names = sorted(known)
-    if close := difflib.get_close_matches(name[:_SHOWN_MAX], names, n=1, cutoff=0.6):
-        return f"did you mean {printable(close[0])}?"
+    if close := closest(name, names):
+        return f"did you mean {printable(close)}?"
     return f"known are {', '.join(map(printable, names))}"

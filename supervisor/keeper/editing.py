@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 
-from supervisor.errors import InvalidPayload, JobsupError, UnknownJob, WrongState
+from supervisor.errors import InvalidPayload, JobsupError, WrongState
 from supervisor.job import TAGS_MAX
 from supervisor.job import State as JobState
 from supervisor.keeper.children import known_queue, new_job
 from supervisor.keeper.fitting import fitted, runs_tasks
 from supervisor.keeper.operations import Refuse, Reply
 from supervisor.keeper.state import State
+from supervisor.keeper.strangers import unknown_job
 from supervisor.store.history import Edit
 from supervisor.store.protocol import Facts, NewJob
 from supervisor.store.sqlite.transaction import Transaction
@@ -37,7 +38,7 @@ class Change:
         try:
             standing = tx.standing([job_id]).get(job_id)
             if standing is None:
-                raise UnknownJob(f"there is no job {job_id}")
+                raise unknown_job(tx, job_id, instead="show")
             self._check_state(standing.state)
             facts = tx.facts([job_id])[job_id]
             change = self._checked(tx, facts, now_ms)

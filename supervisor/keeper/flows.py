@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from supervisor.errors import InvalidFlow, JobsupError, PayloadTooLarge, UnknownFlow, WrongState
+from supervisor.errors import InvalidFlow, JobsupError, PayloadTooLarge, WrongState
 from supervisor.flow import rules
 from supervisor.flow.plan import FlowInvalid, Planned, plan
 from supervisor.flow.rules import CALLBACKS, Counts, FlowState
@@ -21,6 +21,7 @@ from supervisor.keeper.housekeeping import Chores, kept_as
 from supervisor.keeper.operations import Refuse, Reply
 from supervisor.keeper.pending import PendingGroup
 from supervisor.keeper.state import State
+from supervisor.keeper.strangers import unknown_flow
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
 from supervisor.policy.retention import sweep_interval_ms
@@ -261,7 +262,7 @@ class OnFlow(ABC):
 def _standing(tx: Transaction, flow_id: int, scope: str) -> FlowStanding:
     flow = tx.flow(flow_id)
     if flow is None or flow.scope != scope:
-        raise UnknownFlow(f"there is no flow {flow_id}", hint="jobsctl flow list names those that there are")
+        raise unknown_flow(tx, flow_id)
     return flow
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from supervisor.errors import JobsupError, NotUnique, UnknownJob, UsageError, WrongState
+from supervisor.errors import JobsupError, NotUnique, UsageError, WrongState
 from supervisor.job import IllegalTransition
 from supervisor.job import State as JobState
 from supervisor.keeper import breaking, withdrawal
 from supervisor.keeper.state import State
+from supervisor.keeper.strangers import unknown_job
 from supervisor.policy.breaker import CLOSED
 from supervisor.store.history import Search
 from supervisor.store.reader import Reader
@@ -28,6 +29,8 @@ class ById(ABC):
     """An operation on listed jobs: each is done or refused by itself."""
 
     until_ms: int | None = None
+    of_flows: str
+    """The command of jobsctl flow that does it to a flow."""
 
     def __init__(self, state: State, ids: Sequence[int], reply: Reply, refuse: Refuse) -> None:
         self.state = state
@@ -47,13 +50,13 @@ class ById(ABC):
         for job_id in ids:
             try:
                 if job_id not in standing:
-                    raise UnknownJob(f"there is no job {job_id}")
+                    raise unknown_job(tx, job_id, instead=self.of_flows)
                 after = self.act(tx, job_id)
                 if after:
                     follow.append(after)
                 done.append(job_id)
             except JobsupError as error:
-                problems.append({"id": job_id, "code": error.code, "message": error.message})
+                problems.append(_problem(job_id, error))
 
         def effect() -> bool:
             self.ids = self.ids[len(ids) :]
@@ -73,8 +76,16 @@ class ById(ABC):
         """Do it to one job; what is returned follows the commit."""
 
 
+def _problem(job_id: int, error: JobsupError) -> dict[str, Any]:
+    """What is answered of a job that was refused; what is to be done in general, its code says."""
+    said = {"id": job_id, "code": error.code, "message": error.message}
+    return said if error.hint == error.remedy else said | {"hint": error.hint}
+
+
 class Cancel(ById):
     """Cancel what has not finished; what runs is asked to end."""
+
+    of_flows = "cancel"
 
     def act(self, tx: Transaction, job_id: int) -> Callable[[], None] | None:
         """Cancel one job."""
@@ -89,6 +100,8 @@ class Cancel(ById):
 
 class Retry(ById):
     """Run final jobs again, and scheduled ones now; completed ones only by force."""
+
+    of_flows = "retry"
 
     def __init__(self, state: State, ids: Sequence[int], reply: Reply, refuse: Refuse, *, force: bool) -> None:
         super().__init__(state, ids, reply, refuse)

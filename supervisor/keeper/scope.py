@@ -21,7 +21,7 @@ from supervisor.errors import Denied, JobsupError, NotRunning, UnknownSchedule
 from supervisor.keeper.children import inner
 from supervisor.keeper.pending import Operation
 from supervisor.store.history import Replay
-from supervisor.store.protocol import Standing
+from supervisor.store.protocol import FlowStanding, Standing
 from supervisor.store.reader import Reader
 from supervisor.store.sqlite.transaction import Transaction
 from supervisor.wire import messages
@@ -480,7 +480,7 @@ class Within:
 
 
 class View:
-    """A transaction in which jobs of other scopes stand nowhere: operations ask where a job stands before all else."""
+    """A transaction in which what is of other scopes stands nowhere: operations ask where it stands before all else."""
 
     __slots__ = ("_scope", "_tx")
 
@@ -492,6 +492,11 @@ class View:
         """Where the scope's own jobs among these stand."""
         found = self._tx.standing(ids)
         return {job_id: standing for job_id, standing in found.items() if self._scope.owns(standing.queue)}
+
+    def flow(self, flow_id: int) -> FlowStanding | None:
+        """Where a flow stands, if it is the scope's own."""
+        found = self._tx.flow(flow_id)
+        return None if found is None or found.scope != self._scope.name else found
 
     def replay(self, replay_id: int) -> Replay | None:
         """A replay of dead letters, if it was begun in the scope."""

@@ -14,7 +14,6 @@ from supervisor.errors import (
     JobsupError,
     NotRunning,
     PayloadTooLarge,
-    UnknownFlow,
     UsageError,
 )
 from supervisor.keeper import (
@@ -39,6 +38,7 @@ from supervisor.keeper.pending import Operation
 from supervisor.keeper.private import Private
 from supervisor.keeper.scope import Boundary, means_scope, refused_to, shown_to
 from supervisor.keeper.state import State
+from supervisor.keeper.strangers import unshown_flow
 from supervisor.keeper.waits import FINAL_VALUES, Waits
 from supervisor.store.protocol import Inserted
 from supervisor.store.reader import Reader
@@ -252,7 +252,7 @@ class Service:
     def _flow_show(self, connection: Connection, request: messages.FlowShow) -> None:
         shown = self.reader.flow(request.flow, self.boundary.asking.name)
         if shown is None:
-            raise UnknownFlow(f"there is no flow {request.flow}", hint="retention removes old ones with their jobs")
+            raise unshown_flow(self.reader, request.flow, self.boundary.asking.name)
         self._reply(connection, request.id, shown)
 
     def _flow_list(self, connection: Connection, request: messages.FlowList) -> None:

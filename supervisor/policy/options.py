@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from supervisor.errors import InvalidPayload
+from supervisor.policy.closest import did_you_mean
 from supervisor.policy.duration import to_ms
 
 NAMES = (
@@ -31,7 +32,8 @@ def to_wire(options: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in options.items():
         if name not in NAMES:
-            raise InvalidPayload(f"{name} is no option of a job; there are {', '.join(NAMES)}")
+            known = f"there are {', '.join(NAMES)}"
+            raise InvalidPayload(f"{name} is no option of a job; {known}", hint=did_you_mean(str(name), NAMES))
         if value is not None:
             fields.update(_field(name, value))
     for one, other, called in EXCLUDING:

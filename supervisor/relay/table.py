@@ -28,6 +28,7 @@ TABLE, INSTANCE = "jobsup_outbox", "jobsup_outbox_instance"
 INDICES = ("jobsup_outbox_waiting", "jobsup_outbox_refused")
 COLUMNS = {"id", "queue", "payload", "options", "created_at", "error"}
 MAKE_IT = "make it with: jobsctl outbox sql"
+WHERE_IT_IS = "let the application create it, or correct database of the outbox in the configuration"
 KEEPS = (
     "where jobsup deletes what is a job, and says why others are none: drop that trigger, or have it let these through"
 )
@@ -307,6 +308,8 @@ class Table:
 def _identity(path: str) -> tuple[int, int]:
     try:
         facts = os.stat(path)
+    except FileNotFoundError as error:
+        raise Unusable(f"{path}: {error.strerror}; {WHERE_IT_IS}") from error
     except OSError as error:
         raise Unusable(f"{path}: {error.strerror}") from error
     if not stat.S_ISREG(facts.st_mode):

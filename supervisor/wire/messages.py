@@ -662,7 +662,7 @@ def check_payload(raw: bytes, max_bytes: int, queue: str) -> None:
     try:
         _read_once(raw)
     except refusal.UNREADABLE as error:
-        raise InvalidPayload(refusal.of_payload(raw, error)) from None
+        raise payloads.refused(refusal.of_payload(raw, error)) from None
     payloads.check(raw)
 
 

@@ -24,6 +24,16 @@ HAS_NUL = "the payload holds a NUL character (\\u0000), which neither databases 
 HAS_SURROGATE = "the payload holds half of a surrogate pair, which is no character"
 HAS_NAN = "the payload holds NaN or Infinity, which JSON does not have"
 NOT_UTF8 = "the payload is not UTF-8"
+HINTS = {
+    TOO_DEEP: "send what is within as text, or keep it elsewhere and send where it is",
+    TOO_MANY_DIGITS: "send it as text",
+    TOO_LARGE_A_NUMBER: "send it as text",
+    HAS_NUL: "leave it out; binary data can be sent as base64",
+    HAS_SURROGATE: "leave it out; binary data can be sent as base64",
+    HAS_NAN: "send null, or a text, in its place",
+    NOT_UTF8: "encode it as UTF-8; binary data can be sent as base64",
+}
+"""What to do about each of these."""
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _SIGN_OF_BRACKET = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -37,6 +47,11 @@ class Encoded(str):
     __slots__ = ()
 
 
+def refused(sentence: str) -> InvalidPayload:
+    """The error that says one of the sentences above."""
+    return InvalidPayload(sentence, hint=HINTS.get(sentence))
+
+
 def encode(value: object) -> str:
     """A payload as JSON text: compact, UTF-8 as it is, checked.
 
@@ -48,11 +63,14 @@ def encode(value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except RecursionError:
-        raise InvalidPayload(TOO_DEEP) from None
+        raise refused(TOO_DEEP) from None
     except (TypeError, ValueError) as error:
         if "integer string conversion" in str(error):
-            raise InvalidPayload(TOO_MANY_DIGITS) from None
-        raise InvalidPayload(f"the payload cannot be written as JSON: {error}") from None
+            raise refused(TOO_MANY_DIGITS) from None
+        if "Out of range float" in str(error):
+            raise refused(HAS_NAN) from None
+        hint = "JSON has objects with texts as keys, arrays, texts, numbers, true, false and null"
+        raise InvalidPayload(f"the payload cannot be written as JSON: {error}", hint=hint) from None
     check(_utf8(text))
     return text
 
@@ -67,17 +85,17 @@ def parse(text: str | bytes) -> Encoded:
         try:
             text = text.decode()
         except UnicodeDecodeError:
-            raise InvalidPayload(NOT_UTF8) from None
+            raise refused(NOT_UTF8) from None
     raw = _utf8(text)
     try:
         json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        raise InvalidPayload(TOO_DEEP) from None
+        raise refused(TOO_DEEP) from None
     except json.JSONDecodeError as error:
         hint = """in a shell, write '{"name": "value"}', or '"text"' for a text alone"""
         raise InvalidPayload(f"the payload is not JSON: {error}", hint=hint) from None
     except ValueError:
-        raise InvalidPayload(TOO_MANY_DIGITS) from None
+        raise refused(TOO_MANY_DIGITS) from None
     check(raw)
     return Encoded(text)
 
@@ -89,11 +107,11 @@ def check(raw: bytes) -> None:
         InvalidPayload: nested deeper than `DEPTH_MAX`, a number of more than `DIGITS_MAX` digits, or a NUL.
     """
     if too_deep(raw):
-        raise InvalidPayload(TOO_DEEP)
+        raise refused(TOO_DEEP)
     if len(raw) > DIGITS_MAX and _has_long_number(raw):
-        raise InvalidPayload(TOO_MANY_DIGITS)
+        raise refused(TOO_MANY_DIGITS)
     if b"\\u0000" in raw and _NUL.search(raw):
-        raise InvalidPayload(HAS_NUL)
+        raise refused(HAS_NUL)
 
 
 def too_deep(raw: bytes) -> bool:
@@ -105,11 +123,11 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise InvalidPayload(HAS_SURROGATE) from None
+        raise refused(HAS_SURROGATE) from None
 
 
 def _refuse_constant(_name: str) -> None:
-    raise InvalidPayload(HAS_NAN)
+    raise refused(HAS_NAN)
 
 
 def _depth(raw: bytes) -> int:

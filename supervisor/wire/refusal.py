@@ -106,6 +106,7 @@ OF_STEPS = {
 """What members of steps may be that have another meaning elsewhere."""
 OF_JOBS = ("jobs[", "steps[", "enqueue[")
 """Where jobs stand in requests."""
+MEMBERS = "docs/protocol.md says what each member may be"
 JOB_KEY_RULE = "1 to 200 printable characters"
 """What the `key` of a job may be; a request has a `key`, too."""
 
@@ -153,7 +154,7 @@ def of_frame(frame: bytes, error: Exception) -> JobsupError:
         return _of_envelope(frame) or _of_member(str(error), _read_envelope(frame).op)
     sentence = of_payload(frame, error)
     kind = InvalidPayload if sentence in _ONLY_PAYLOADS_CAN else ProtocolError
-    return kind(sentence.replace("the payload", "the request", 1))
+    return kind(sentence.replace("the payload", "the request", 1), hint=payloads.HINTS.get(sentence))
 
 
 def _of_envelope(frame: bytes) -> ProtocolError | None:
@@ -175,11 +176,11 @@ def _of_member(message: str, op: str) -> JobsupError:
     """What is wrong with one member; `message` is msgspec's, which ends with the place, unless that is the frame."""
     place = match[1] if (match := _PLACE.search(message)) else ""
     what = _PLACE.sub("", message).replace("`", "")
-    kind = InvalidPayload if place.startswith(OF_JOBS) else UsageError
+    kind, hint = (InvalidPayload, MEMBERS) if place.startswith(OF_JOBS) else (UsageError, None)
     for start, said in _SAID_OF_NAMES.items():
         if what.startswith(start):
             name = what.removeprefix(start)
-            return kind(f"{place + '.' if place else ''}{name[:_NAME_SHOWN]}: {said}")
+            return kind(f"{place + '.' if place else ''}{name[:_NAME_SHOWN]}: {said}", hint=hint)
     if place == "op":
         return ProtocolError("op is not the name of an operation of this version")
     if place == "steps" and str(GROUP_JOBS_MAX) in what:
@@ -189,7 +190,7 @@ def _of_member(message: str, op: str) -> JobsupError:
     name = _NAME.findall(place)[-1]
     subject = place if place.endswith(name) else f"{place}: {name}"
     reason = "" if "regex" in what else f" ({what[:1].lower()}{what[1:]})"
-    return kind(f"{subject} must be {_rule(name, place, op)}{reason}")
+    return kind(f"{subject} must be {_rule(name, place, op)}{reason}", hint=hint)
 
 
 def _rule(name: str, place: str, op: str) -> str:

@@ -21,8 +21,8 @@ SHUNNED = {
 
 OURS = {
     "supervisor", "supervisor.cli", "supervisor.cli.commands", "supervisor.cli.commands.enqueue",
-    "supervisor.cli.failure", "supervisor.cli.invocation", "supervisor.cli.jobsctl", "supervisor.cli.parameters",
-    "supervisor.cli.streams",
+    "supervisor.cli.failure", "supervisor.cli.group", "supervisor.cli.invocation", "supervisor.cli.jobsctl",
+    "supervisor.cli.parameters", "supervisor.cli.streams",
     "supervisor.client", "supervisor.config", "supervisor.config.locate", "supervisor.config.lookup",
     "supervisor.config.parse", "supervisor.config.problem", "supervisor.config.scan", "supervisor.config.sockets",
     "supervisor.config.source", "supervisor.config.trust", "supervisor.errors", "supervisor.job", "supervisor.observe",

@@ -68,6 +68,7 @@ BAD_USAGE = {
     "id beyond 2^53-1": ["retry", str(2**53)],
     "unknown option": ["enqueue", "small", "--colour"],
     "unknown command": ["enqueu"],
+    "unknown command of a group": ["flow", "shwo"],
     "no command": ["dead"],
     "unknown state": ["list", "--state", "asleep"],
 }

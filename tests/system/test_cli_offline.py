@@ -94,7 +94,10 @@ def test_status_shows_every_queue_and_no_daemon(site: Site) -> None:
     assert (emails["queued"], emails["workers"], emails["paused"], emails["circuit"]) == (1, 0, False, None)
     assert emails["oldest_queued_s"] >= 0
     assert ran.json["queues"]["reports"]["oldest_queued_s"] is None
-    rows = site.ctl("status").rows
+    assert ran.err == ""
+    plain = site.ctl("status")
+    assert (plain.status, plain.err) == (0, "jobsctl: jobsupd is not running\n")
+    rows = plain.rows
     assert [row[:8] for row in rows][1] == ["reports", "0", "0", "0", "0", "0", "0", "0"]
     assert rows[0][:2] == ["emails", "1"]
 
@@ -227,6 +230,20 @@ def test_wait_answers_for_a_final_job_only(site: Site) -> None:
 def test_what_needs_a_daemon_is_4_without(site: Site, command: str) -> None:
     ran = site.ctl(command, "--json")
     assert (ran.status, error_of(ran)["code"]) == (4, "not_running")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["enqueu"], "there is no command 'enqueu'; did you mean enqueue?"),
+        (["flow", "shwo", "3"], "there is no command 'shwo'; did you mean show?"),
+        (["queues", "list"], "there is no command 'list'; known are add"),
+        (["flow", "wait", "3"], "there is no command 'wait'; jobsctl wait ID waits for flows as well"),
+    ],
+)
+def test_a_command_that_there_is_not_is_answered_with_one_that_there_is(command: list[str], said: str) -> None:
+    ran = jobsctl(*command, "--json")
+    assert (ran.status, error_of(ran)["message"]) == (2, said)
 
 
 def test_dead_letters_need_a_filter_to_be_touched(site: Site) -> None:

@@ -348,7 +348,13 @@ REFUSED: dict[str, tuple[dict[str, Any], type[JobsupError], str]] = {
                        "no step fetsh"),
     "a name twice": ({"steps": [{"name": "a", "queue": "q"}] * 2}, InvalidFlow, "two steps have this name"),
     "an unknown policy": ({"steps": [{"name": "a", "queue": "q"}, {"queue": "q", "after": {"a": "hope"}}]}, JobsupError,
-                          "cancel, ignore or continue"),
+                          "after a: 'hope' is no policy; there are cancel, ignore and continue"),
+    "a policy like a known one": (
+        {"steps": [{"name": "a", "queue": "q"}, {"name": "b", "queue": "q", "after": {"a": "ignor"}}]}, JobsupError,
+        "step b: after a: 'ignor' is no policy; there are cancel, ignore and continue did you mean ignore?"),
+    "a policy that is no text": ({"steps": [{"queue": "q", "after": {"a": [1]}}]}, JobsupError, "[1] is no policy"),
+    "a number that is none": ({"steps": [{"queue": "q", "payload": float("nan")}]}, JobsupError,
+                              "steps[0]: the payload holds NaN or Infinity, which JSON does not have send null"),
     "no queue": ({"steps": [{"name": "a"}]}, InvalidFlow, "names no queue"),
     "an unknown queue": ({"steps": [{"queue": "nowhere"}]}, UnknownQueue, "nowhere"),
     "a callback queue that is not there": ({"steps": [], "on_success": {"queue": "nowhere"}}, UnknownQueue, "nowhere"),
@@ -370,7 +376,15 @@ REFUSED: dict[str, tuple[dict[str, Any], type[JobsupError], str]] = {
     "a condition that is nested": ({"steps": [{"queue": "q", "when": "(" * 900}]}, InvalidFlow, "brackets"),
     "a step with callbacks": ({"steps": [{"queue": "q", "on_death": {"queue": "q"}}]}, InvalidFlow, "no callbacks"),
     "an unknown key": ({"steps": [], "stepz": []}, InvalidFlow, "stepz"),
-    "an unknown option": ({"steps": [{"queue": "q", "dalay": "1s"}]}, JobsupError, "dalay"),
+    "an unknown key like a known one": ({"stesp": []}, InvalidFlow, "did you mean steps?"),
+    "an unknown option": ({"steps": [{"queue": "q", "dalay": "1s"}]}, JobsupError, "did you mean delay?"),
+    "an unknown member": ({"steps": [{"name": "a", "queu": "q"}]}, JobsupError,
+                          "step a: queu is no member of a step; there are queue, payload, name, after, when"),
+    "a member like a known one": ({"steps": [{"queu": "q"}]}, JobsupError, "did you mean queue?"),
+    "a member of a flow in a flow": ({"steps": [{"afetr": "a", "steps": []}]}, JobsupError, "did you mean after?"),
+    "an idempotency key": ({"steps": [{"queue": "q", "idempotency_key": "a"}]}, InvalidFlow, "idempotency_key"),
+    "an unknown option of a callback": (
+        {"steps": [], "on_death": {"queue": "q", "taks": "a"}}, JobsupError, "did you mean task?"),
     "steps that are no list": ({"steps": {"a": 1}}, InvalidFlow, "must be a list"),
     "an empty flow in a flow": ({"steps": [{"name": "a", "steps": []}]}, InvalidFlow, "at least one step"),
     "a flow in a flow with a queue": ({"steps": [{"queue": "q", "steps": [{"queue": "q"}]}]}, InvalidFlow, "queue"),
@@ -430,6 +444,27 @@ def test_errors_about_flows_lead_to_what_shows_them(daemon: Daemon, client: Clie
         done = daemon.ctl(*command)
         assert (done.status != 0, look in done.err) == (True, True), done.err
     assert "in a shell" in daemon.ctl("flow", "signal", flow, "go", "{by: ann}").err
+
+
+def test_an_id_of_the_other_kind_is_told_from_one_that_nobody_has(daemon: Daemon, client: Client[int]) -> None:
+    job = client.enqueue("q", {})
+    flow = client.flows.start(Flow(step("q", name="only")))
+    client.flows.wait(flow, 30)
+    inside = client.flows.show(flow)["steps"][0]["id"]
+    for command, instead in ((["cancel", flow], "cancel"), (["retry", flow], "retry"),
+                             (["edit", flow, "--priority", 1], "show")):  # fmt: skip
+        done = daemon.ctl(*command)
+        assert (done.status, f"{flow} is a flow, and no job" in done.err) == (3, True), done.err
+        assert f"jobsctl flow {instead} {flow}" in done.err
+    for command in (["retry"], ["cancel"], ["show"], ["close"], ["signal", "go"]):
+        of_job = daemon.ctl("flow", command[0], job, *command[1:])
+        assert (of_job.status, f"{job} is a job, and no flow" in of_job.err) == (3, True), of_job.err
+        assert f"jobsctl status {job}" in of_job.err
+        of_step = daemon.ctl("flow", command[0], inside, *command[1:])
+        assert (of_step.status, f"{inside} is a step of flow {flow}, and no flow" in of_step.err) == (3, True)
+        assert f"jobsctl flow show {flow}" in of_step.err
+    several = daemon.ctl("cancel", flow, 2**52)
+    assert (several.status, f"{flow}: {flow} is a flow" in several.err) == (3, True), several.err
 
 
 def test_a_flow_that_is_started_without_a_daemon_runs_when_one_comes(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_a_row_with_an_idempotency_key_is_the_first_job_with_it(tmp_path: Path) 
 
 def test_an_outbox_that_is_not_there_yet_is_taken_up_once_it_is(tmp_path: Path) -> None:
     with Daemon(tmp_path, toml(), app=APP) as daemon:
-        assert "No such file" in trouble(daemon)
+        assert "No such file or directory; let the application create it, or correct database" in trouble(daemon)
         (tmp_path / "app.db").touch()
         assert "has no table jobsup_outbox; make it with: jobsctl outbox sql" in until(
             lambda: (error := status_of(daemon)["error"]) and "table" in error and error

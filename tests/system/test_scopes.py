@@ -349,12 +349,21 @@ def probe_tree(client: Client[int], world: World) -> None:
     assert all(node["parent"] in parents for node in nodes if node["role"] == "worker")
 
 
+def no_flow_of_them(client: Client[int], world: World, op: str, **how: Any) -> None:
+    """A flow of another scope is no job, and what it is instead is not told."""
+    flow = flow_of_shop(world)
+    told = {"id": flow, "code": "unknown_job", "message": f"there is no job {flow}"}
+    assert client.request(op, ids=[flow], **how) == {"done": [], "failed": [told]}
+
+
 def probe_cancel(client: Client[int], world: World) -> None:
     none_of_them(client, world, "cancel")
+    no_flow_of_them(client, world, "cancel")
 
 
 def probe_retry(client: Client[int], world: World) -> None:
     none_of_them(client, world, "retry", force=True)
+    no_flow_of_them(client, world, "retry")
 
 
 def probe_pause(client: Client[int], world: World) -> None:
@@ -433,6 +442,8 @@ def settled_replay(world: World, number: int) -> bool:
 
 def probe_edit(client: Client[int], world: World) -> None:
     as_if_there_were_none(client, world, "edit", tags=["x"])
+    flow = flow_of_shop(world)
+    assert refusal(client, "edit", job=flow, tags=["x"])[:2] == ("unknown_job", f"there is no job {flow}")
     own = client.enqueue("later", {"do": "tell"}, delay="1h")
     assert refusal(client, "edit", job=own, queue="shop/later")[0] == "unknown_queue"
     assert client.request("edit", job=own, queue="drawn")["queue"] == "drawn"
@@ -532,6 +543,9 @@ def no_such_flow(client: Client[int], world: World, op: str, **how: Any) -> None
     code, message, hint = refusal(client, op, flow=flow, **how)
     assert (code, message) == ("unknown_flow", f"there is no flow {flow}")
     assert refusal(client, op, flow=2**52, **how) == (code, message.replace(str(flow), str(2**52)), hint)
+    for job in world.jobs.values():
+        told = (code, message.replace(str(flow), str(job)), hint)
+        assert refusal(client, op, flow=job, **how) == told, "what has the id there is not told"
     with world.client("shop") as shop:
         shown = shop.flows.show(flow)
         assert (shown["state"], shown["open"]) == ("running", True)

@@ -66,3 +66,10 @@ def test_what_has_no_meaning_is_refused_by_name(options: dict[str, Any], message
     with pytest.raises(InvalidPayload) as refused:
         to_wire(options)
     assert refused.value.message.startswith(message)
+
+
+def test_an_option_like_a_known_one_is_asked_for() -> None:
+    for name, hint in (("dealy", "did you mean delay?"), ("colour", InvalidPayload.remedy)):
+        with pytest.raises(InvalidPayload) as refused:
+            to_wire({name: 1})
+        assert refused.value.hint == hint

@@ -48,6 +48,17 @@ def test_text_from_outside_is_never_known_to_be_json_when_it_is_not(raw: bytes, 
             parse(raw)
 
 
+def test_a_refusal_says_what_to_send_instead() -> None:
+    for value in (float("nan"), [float("inf")], {1, 2}, "\0", 10**500):
+        with pytest.raises(InvalidPayload) as refused:
+            encode(value)
+        assert refused.value.hint != InvalidPayload.remedy, refused.value
+    for raw in (b"NaN", b'"\\u0000"', b"[" * 101 + b"]" * 101):
+        with pytest.raises(InvalidPayload) as refused:
+            check_payload(raw, MIB, "emails")
+        assert refused.value.hint == payloads.HINTS[refused.value.message]
+
+
 def test_text_that_is_no_unicode_is_refused() -> None:
     assert parse('{"a": "\u00e9"}') == '{"a": "\u00e9"}'
     with pytest.raises(InvalidPayload, match="surrogate"):
@@ -91,8 +102,8 @@ def deep(levels: int) -> list[object]:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: float("nan"), "not JSON compliant"),
-        (lambda: {"a": [float("-inf")]}, "not JSON compliant"),
+        (lambda: float("nan"), "NaN or Infinity"),
+        (lambda: {"a": [float("-inf")]}, "NaN or Infinity"),
         (lambda: datetime(2030, 1, 1), "datetime is not JSON"),  # noqa: DTZ001
         (lambda: b"bytes", "bytes is not JSON"),
         (lambda: {("a", "b"): 1}, "keys must be"),

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
+from supervisor.cli.group import group
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 
 SLACK_S = 20.0
 """What the daemon may need beyond two tries of the command."""
 
 
-@click.group("alerts", context_settings={"help_option_names": ["-h", "--help"]})
+@group("alerts")
 def command() -> None:
     """Try out alerts."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import click
-
+from supervisor.cli.group import group
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 
 
-@click.group("config", context_settings={"help_option_names": ["-h", "--help"]})
+@group("config")
 def command() -> None:
     """Check or show the configuration."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from supervisor.cli.group import group
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 from supervisor.cli.parameters import DURATION, INSTANT, QUEUE
 
@@ -20,7 +21,7 @@ COUNT_MAX = 1_000
 STATES = {"fired": "ran", "waiting": "waits"}
 
 
-@click.group("cron", context_settings={"help_option_names": ["-h", "--help"]})
+@group("cron")
 def command() -> None:
     """Look at schedules and change them."""
 

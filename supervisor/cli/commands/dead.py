@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from supervisor.cli.group import group
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 from supervisor.cli.parameters import FINGERPRINT, INSTANT_OR_AGE, JOB_ID, JOB_KEY, ONE_QUEUE, PACE
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 SHOWN = ("id", "queue", "attempt", "crashes", "finished_at", "type", "error", "fingerprint", "key")
 
 
-@click.group("dead", context_settings={"help_option_names": ["-h", "--help"]})
+@group("dead")
 def command() -> None:
     """List, group, retry or delete dead letters, and follow their replays."""
 

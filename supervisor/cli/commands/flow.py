@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from supervisor.cli.group import group
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 FLOW = click.IntRange(min=1)
 
 
-@click.group("flow", context_settings={"help_option_names": ["-h", "--help"]})
+@group("flow")
 def command() -> None:
     """Start flows of jobs, look at them and change them."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
+from supervisor.cli.group import group
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 
 
-@click.group("outbox", context_settings={"help_option_names": ["-h", "--help"]})
+@group("outbox")
 def command() -> None:
     """Look at outboxes, and make one."""
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from supervisor.cli.group import group
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 from supervisor.cli.parameters import DURATION, QUEUE, WORKERS
 
 
-@click.group("queues", context_settings={"help_option_names": ["-h", "--help"]})
+@group("queues")
 def command() -> None:
     """Add queues to the configuration."""
 

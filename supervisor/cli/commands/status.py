@@ -95,6 +95,8 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
     daemon = found["daemon"]
     if sys.stdout.isatty():
         render.put_line(_sentence(daemon))
+    elif daemon["version"] is None:
+        render.note(_sentence(daemon))
     for trouble in _troubles(found):
         render.note(trouble)
     columns = [
