@@ -139,7 +139,7 @@ def test_few_conditions_are_looked_at_while_a_flow_goes_in() -> None:
         plan(asked(*free, {"name": "in", "steps": asked({"when": "context.y"})}))
 
 
-def test_steps_are_drawn_below_the_last_of_their_flow_that_they_come_after() -> None:
+def test_steps_are_drawn_below_the_last_of_their_flow_that_they_come_after_or_beside_a_flow() -> None:
     def drawn(step_id: int, flow: int, *after: int, kind: str = "job") -> dict[str, Any]:
         return {"id": step_id, "flow": flow, "after": list(after), "kind": kind}
 
@@ -147,7 +147,7 @@ def test_steps_are_drawn_below_the_last_of_their_flow_that_they_come_after() -> 
         drawn(2, 1), drawn(3, 1, 2), drawn(4, 1, 2, 3, 9), drawn(5, 1, kind="flow"), drawn(6, 5, 3), drawn(7, 5, 6),
         drawn(8, 1, 5, 4), drawn(9, 1, kind="signal"), drawn(10, 1, 99),
     ]  # fmt: skip
-    assert _above(steps) == {2: 1, 3: 2, 4: 3, 5: 3, 6: 5, 7: 6, 8: 5, 9: 1, 10: 1}
+    assert _above(steps) == {2: 1, 3: 2, 4: 3, 5: 3, 6: 5, 7: 6, 8: 3, 9: 1, 10: 1}
 
 
 @pytest.mark.parametrize(
