@@ -18,6 +18,7 @@ from supervisor.policy.settle import History
 from supervisor.store.protocol import AttemptError, Completion, Group, NewJob, Tx
 from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
+from tests.support.stores import audited
 
 NOW = 1_700_000_000_000
 
@@ -29,10 +30,7 @@ def backend(tmp_path: Path) -> SqliteBackend:
 
 @pytest.fixture
 def store(backend: SqliteBackend) -> Iterator[SqliteStore]:
-    opened = backend.open()
-    yield opened
-    opened.close()
-    assert backend.complaints() == []
+    yield from audited(backend)
 
 
 def put(store: SqliteStore, jobs: int, payload: bytes = b"1") -> None:

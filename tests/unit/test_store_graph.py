@@ -17,6 +17,7 @@ from supervisor.store.protocol import Completion, Lease, NewFlow, NewJob, NewSte
 from supervisor.store.sqlite import graph
 from supervisor.store.sqlite.store import SqliteStore
 from tests.conformance.sqlite import SqliteBackend
+from tests.support.stores import audited
 
 NOW = 1_700_000_000_000
 LARGE = b'"' + b"x" * graph.RESULT_MAX + b'"'
@@ -29,10 +30,7 @@ def backend(tmp_path: Path) -> SqliteBackend:
 
 @pytest.fixture
 def store(backend: SqliteBackend) -> Iterator[SqliteStore]:
-    opened = backend.open()
-    yield opened
-    opened.close()
-    assert backend.complaints() == []
+    yield from audited(backend)
 
 
 def step(name: str | None, *after: int, **more: Any) -> NewStep:
