@@ -88,9 +88,8 @@ def test_a_planted_double_and_a_planted_gap_are_found(tmp_path: Path) -> None:
 @pytest.mark.timeout(3_600)
 def test_keepers_killed_around_due_times(tmp_path: Path, campaign: Campaign) -> None:
     """Each round kills the keeper within 40 ms of a due time, then lets it fire twice."""
-    for rounds in campaign.batches(short=ROUNDS, full=FULL_ROUNDS, batch=20):
-        folder = tmp_path / str(campaign.chance.random())
-        with Daemon(folder, TOML + KEPT, app=APP) as daemon, daemon.client(timeout="20s") as client:
+    for number, rounds in enumerate(campaign.batches(short=ROUNDS, full=FULL_ROUNDS, batch=20)):
+        with Daemon(tmp_path / str(number), TOML + KEPT, app=APP) as daemon, daemon.client(timeout="20s") as client:
             until(lambda client=client: all(fired for fired, _ in counted(client).values()))
             before = counted(client)
             for _ in range(rounds):

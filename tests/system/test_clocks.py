@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from supervisor.client import Client
 from tests.support.clock import Clock
 from tests.support.daemon import Daemon
+from tests.support.field import kill
 from tests.support.place import mounted
 from tests.support.waiting import until
 
@@ -174,8 +174,7 @@ def test_after_a_reboot_with_another_boot_clock_jobs_run_again_uncharged(tmp_pat
         cut_short = client.enqueue("q", {"until": str(tmp_path / "go")}, timeout="1h")
         running(client, cut_short)
         due = client.enqueue("q", delay="30m")
-        for pid in daemon.survivors():
-            os.kill(pid, signal.SIGKILL)
+        kill(*daemon.survivors())
         daemon.wait_end()
     shutil.rmtree(daemon.run_dir)
     clock.boot_s, clock.wall_s = 0.0, HOUR_S

@@ -163,7 +163,7 @@ def test_sys_exit_is_a_failure_of_the_job_and_the_worker_lives(daemon: Daemon) -
         ("not_json", "InvalidResult", "not JSON"),
         ("not_finite", "InvalidResult", "NaN or Infinity"),
         ("an_outcome", "InvalidResult", "not for handlers"),
-        ("nan_child", "InvalidPayload", "not JSON compliant"),
+        ("nan_child", "InvalidPayload", "NaN or Infinity"),
         ("set_child", "InvalidPayload", "cannot be written as JSON"),
         ("many_children", "PayloadTooLarge", "may enqueue 10000 jobs"),
         ("half_child", "InvalidPayload", "surrogate"),

@@ -14,6 +14,7 @@ import pytest
 from supervisor.client import Client
 from tests.support.clock import Clock
 from tests.support.daemon import Daemon
+from tests.support.field import kill
 from tests.support.waiting import opened, until
 
 HEAD = """
@@ -219,8 +220,7 @@ def test_a_run_that_waits_survives_the_daemon(overlapping: Any, gate: Path) -> N
     with daemon.client() as client:
         until(lambda: jobs_of(client)["waiting_at"])
         waits = jobs_of(client)
-    for pid in daemon.survivors():
-        os.kill(pid, signal.SIGKILL)
+    kill(*daemon.survivors())
     daemon.wait_end()
     daemon.start()
     with daemon.client() as client:
