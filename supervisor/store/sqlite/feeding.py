@@ -14,7 +14,6 @@ from supervisor.store.sqlite.base import encode
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import Steps
 
-SKIPPED = "skipped"
 STEP_MARK = b'"flow":'
 """What the options of every step have in them."""
 BRACED = b"{%b}"

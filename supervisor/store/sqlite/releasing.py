@@ -14,10 +14,11 @@ from supervisor.policy.rank import rank, ranks
 from supervisor.store.protocol import OVERFED, SOLO, TRAILED, Expiry
 from supervisor.store.sqlite.adding import Adding
 from supervisor.store.sqlite.base import encode
-from supervisor.store.sqlite.feeding import SKIPPED, Feeding
+from supervisor.store.sqlite.feeding import Feeding
 from supervisor.store.sqlite.graph import Node
 from supervisor.store.sqlite.statements import SQL
 
+SKIPPED = "skipped"
 FED_BYTES_MAX = 1024 * 1024
 """So much of results a step is told at most."""
 
