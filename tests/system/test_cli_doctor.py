@@ -288,6 +288,7 @@ def queue_without_workers(stage: Stage) -> None:
 BROKEN = {
     "broken.py": 'raise RuntimeError("no such luck")\n',
     "fails.py": 'def run(job):\n    raise ValueError("no")\n',
+    "mail.py": "from supervisor.task import task\n@task\ndef welcome(job):\n    pass\n",
 }
 
 
@@ -301,6 +302,12 @@ def dead_letters(stage: Stage) -> None:
     toml = '[daemon]\npython_path = ["../app"]\n[queues.emails]\nhandler = "fails:run"\nmax_attempts = 1\n'
     daemon = stage.within.enter_context(Daemon(stage.site.path, toml, app=BROKEN))
     daemon.wait_state(daemon.enqueue("emails"), "dead")
+
+
+def task_unknown(stage: Stage) -> None:
+    toml = '[daemon]\npython_path = ["../app"]\n[queues.emails]\nhandler = "mail"\n'
+    daemon = stage.within.enter_context(Daemon(stage.site.path, toml, app=BROKEN))
+    daemon.wait_state(daemon.enqueue("emails", {}, "--task", "welcom"), "blocked")
 
 
 def clock_behind(stage: Stage) -> None:
@@ -323,7 +330,7 @@ STAGED = (
     database_missing, database_hard_linked, database_network, database_unreadable, database_foreign, database_newer,
     database_damaged, wal_large, sqlite_faulty, disk_nearly_full, daemon_absent, socket_silent, socket_stale,
     socket_denied, lock_orphaned, run_dir_unwritable, version_skew, slots_left, nofile_low, queue_orphaned,
-    queue_paused, queue_without_workers, circuit_open, dead_letters, clock_behind, drop_in_missing,
+    queue_paused, queue_without_workers, circuit_open, task_unknown, dead_letters, clock_behind, drop_in_missing,
 )  # fmt: skip
 
 
@@ -360,6 +367,14 @@ def test_a_good_site_has_none_of_them(stage: Stage) -> None:
 def test_without_a_configuration_it_still_says_what_is_wrong(stage: Stage) -> None:
     stage.site.config.unlink()
     assert "config_invalid" in found_by(stage)
+
+
+def test_a_misspelt_task_is_told_from_the_one_that_was_meant(stage: Stage) -> None:
+    task_unknown(stage)
+    finding = found_by(stage)["task_unknown"]
+    assert "1 job of queue emails parked: no worker at hand knows task welcom" in finding["message"]
+    assert "did you mean welcome?" in finding["message"]
+    assert "jobsctl tasks emails" in finding["remedy"]
 
 
 def test_the_reader_of_a_large_log_is_named_by_pid(stage: Stage) -> None:

@@ -76,6 +76,26 @@ def queue_without_workers(site: Site) -> Iterator[Finding]:
             yield warning("queue_without_workers", text, "jobsctl tree shows what they do; the log of jobsupd says why")
 
 
+def task_unknown(site: Site) -> Iterator[Finding]:
+    """Jobs wait for code that knows their task, or their version of it: a deploy to come, or a misspelt name."""
+    from supervisor.policy.closest import did_you_mean
+    from supervisor.policy.reason import Reason
+    from supervisor.policy.tasks import Need, meets, table_of
+
+    if not (site.reader and site.spec):
+        return
+    known = site.reader.tasks()
+    for queue, task, version, jobs in site.reader.blocked_needs():
+        tables = [table_of(known.get(pool, ())) for pool in site.spec.pools_of(queue) or (queue,)]
+        if any(meets(table, Need(task, version)) for table in tables):
+            continue
+        why = Reason("no_code", {"queue": queue, "task": task, "version": version}).sentence
+        meant = did_you_mean(task, {name for table in tables for name in table} - {task})
+        text = f"{_jobs(jobs)} of queue {queue} parked: {why}" + (f"; {meant}" if meant else "")
+        yield warning("task_unknown", text, f"deploy that code, and they start by themselves; or jobsctl tasks {queue} "
+                      "lists what is known, and jobsctl cancel ends what was misspelt")  # fmt: skip
+
+
 def dead_letters(site: Site) -> Iterator[Finding]:
     """Jobs that were given up."""
     if site.reader is None:
@@ -118,7 +138,8 @@ def drop_in_missing(site: Site) -> Iterator[Finding]:
 
 
 CHECKS = (
-    queue_orphaned, queue_paused, circuit_open, queue_without_workers, dead_letters, clock_behind, drop_in_missing,
+    queue_orphaned, queue_paused, circuit_open, queue_without_workers, task_unknown, dead_letters, clock_behind,
+    drop_in_missing,
 )  # fmt: skip
 
 
