@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from supervisor.observe.sanitise import sanitise
 from supervisor.unix.clock import boot_ms
 
 Tell = Callable[[int], object]
+Say = Callable[[str], object]
 T = TypeVar("T")
 
 PATIENCE_MS = 500
@@ -19,12 +21,19 @@ PATIENCE_MS = 500
 @contextmanager
 def counting(wording: str) -> Iterator[Tell]:
     """Show a number as it grows: `wording` has a {} for it. It is gone when the block is left."""
+    with saying() as say:
+        yield silent if say is None else lambda number: say(wording.format(f"{number:,}"))
+
+
+@contextmanager
+def saying() -> Iterator[Say | None]:
+    """What shows a sentence in the place of the one before it; None where there is no terminal."""
     if not sys.stderr.isatty():
-        yield silent
+        yield None
         return
-    line = _Line(wording)
+    line = _Line()
     try:
-        yield line.tell
+        yield line.say
     finally:
         line.clear()
 
@@ -32,19 +41,18 @@ def counting(wording: str) -> Iterator[Tell]:
 class _Line:
     """The line on the terminal, once it is worth one."""
 
-    def __init__(self, wording: str) -> None:
-        self._wording = wording
+    def __init__(self) -> None:
         self._begun_ms = boot_ms()
         self._bar: Any = None
         self._task: Any = None
 
-    def tell(self, number: int) -> None:
-        """So many by now."""
+    def say(self, sentence: str) -> None:
+        """How it stands by now."""
         if self._bar is None:
             if boot_ms() - self._begun_ms < PATIENCE_MS:
                 return
             self._begin()
-        self._bar.update(self._task, description=self._wording.format(f"{number:,}"))
+        self._bar.update(self._task, description=sanitise(sentence))
 
     def _begin(self) -> None:
         from rich.console import Console

@@ -128,17 +128,17 @@ def of_workers(state: State, queue: str) -> Reason:
 
 
 def _running(state: State, job_id: int, leased: Reason) -> Reason:
-    """Whether a worker has begun it, by what the slots say."""
+    """Whether a worker has begun it, and how far it says it is, by what the slots say."""
     for slot in state.slots.values():
         cells = slot.memory.cells()
         if any(cell.id == job_id for cell in cells):
+            said = slot.memory.progress()
+            facts = dict(leased.facts)
+            if said is not None and (said.id, said.token) == (job_id, facts["token"]):
+                facts |= {"fraction": said.fraction, "text": said.text}
             alone = len(cells) == 1
-            return Reason("running", leased.facts) if alone else _in_batch(leased, len(cells))
+            return Reason("running", facts) if alone else Reason("running_batch", facts | {"jobs": len(cells)})
     return leased
-
-
-def _in_batch(leased: Reason, jobs: int) -> Reason:
-    return Reason("running_batch", {**leased.facts, "jobs": jobs})
 
 
 def shown(job_id: int, found: Explained, reasons: list[Reason]) -> dict[str, Any]:

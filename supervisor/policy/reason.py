@@ -128,10 +128,18 @@ def _come(count: int) -> str:
     return "comes" if count == 1 else "come"
 
 
+def _at(facts: Mapping[str, Any]) -> str:
+    """How far a job says it is."""
+    if "fraction" not in facts:
+        return ""
+    text = facts["text"].partition("\n")[0]
+    return f", {facts['fraction']:.0%} done" + (f": {text}" if text else "")
+
+
 SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "final": _final,
-    "running": lambda f: f"it is running (lease {f['token']})",
-    "running_batch": lambda f: f"it is running in one call with {_others(f['jobs'] - 1)} (lease {f['token']})",
+    "running": lambda f: f"it is running{_at(f)} (lease {f['token']})",
+    "running_batch": lambda f: f"it is running{_at(f)} in one call with {_others(f['jobs'] - 1)} (lease {f['token']})",
     "gathers": _gathers,
     "consumer": lambda f: f"consumer {f['consumer']} has it for another {_soon(f)} (lease {f['token']})",
     "no_consumer": lambda f: f"no consumer is asking for jobs of queue {f['queue']}",

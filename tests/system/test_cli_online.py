@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.daemon import Daemon, Ran, Site, environment
+from tests.support.terminal import jobsctl_on_terminal
 from tests.support.waiting import until
 
 APP = {
@@ -95,6 +96,7 @@ def test_wait_ends_with_1_for_a_dead_job_and_75_when_time_is_up(daemon: Daemon, 
     job_id = daemon.enqueue("gate", str(tmp_path / "gate"))
     ran = daemon.ctl("wait", job_id, "--timeout", "100ms", "--json")
     assert (ran.status, error_of(ran)["code"]) == (75, "wait_timeout")
+    assert error_of(ran)["message"].startswith(f"not ended within 100ms; job {job_id} of gate: it is running")
     (tmp_path / "gate").touch()
     assert daemon.ctl("wait", job_id, "--timeout", "10s").out == "completed\n"
     ran = daemon.ctl("wait", 2**50, "--json")
@@ -179,6 +181,17 @@ def test_retry_keeps_the_id_and_completed_jobs_need_force(daemon: Daemon) -> Non
     assert (ran.status, error_of(ran)["code"]) == (1, "wrong_state")
     assert daemon.ctl("retry", done, "--force") == Ran(0, f"{done}\n", "")
     daemon.wait_state(done, "completed")
+
+
+def test_who_waits_at_a_terminal_is_told_what_for(daemon: Daemon) -> None:
+    daemon.ctl("pause", "ok")
+    job_id = daemon.enqueue("ok", "later")
+    told = jobsctl_on_terminal("wait", job_id, "--timeout", "1500ms", config=daemon.config)
+    assert told.status == 75
+    assert f"⠋ job {job_id} of ok: queue ok is paused; jobsctl resume ok lets it go on" in told.out.replace("⠙", "⠋")
+    assert told.out.endswith("\n  wait again; the job is not affected\n")
+    daemon.ctl("resume", "ok")
+    assert jobsctl_on_terminal("wait", job_id, config=daemon.config).out.splitlines()[-1].endswith("completed")
 
 
 def test_a_paused_queue_accepts_and_does_not_run(daemon: Daemon) -> None:

@@ -165,6 +165,7 @@ def test_progress_is_shown_while_a_job_runs(daemon: Daemon, client: Client[int])
     shown = daemon.ctl("status", job).out
     assert "\x1b" not in shown
     assert "progress\t" in shown
+    assert f"it is running, {said['fraction']:.0%} done" in client.explain(job)["sentence"]
     (daemon.app / "go").touch()
     assert client.wait(job, 30)["progress"] is None
 

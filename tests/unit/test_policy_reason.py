@@ -19,6 +19,8 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
      "it is dead: max_attempts; its last error: no route"),
     ("final", {"state": "completed", "error": "of an earlier attempt"}, "it is completed"),
     ("running", {"token": 3}, "it is running (lease 3)"),
+    ("running", {"token": 3, "fraction": 0.25, "text": ""}, "it is running, 25% done (lease 3)"),
+    ("running", {"token": 3, "fraction": 1.0, "text": "page 9\nof 9"}, "it is running, 100% done: page 9 (lease 3)"),
     ("consumer", {"consumer": "cam", "token": 3, "until_at_ms": 1, "in_ms": 61_500},
      "consumer cam has it for another 1m2s (lease 3)"),
     ("no_consumer", {"queue": "q"}, "no consumer is asking for jobs of queue q"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,8 +10,13 @@ from supervisor.cli.invocation import START_PATIENCE_S, Invocation, jobsctl_comm
 from supervisor.cli.parameters import DURATION, JOB_ID
 from supervisor.errors import EXIT_FAILED
 
+if TYPE_CHECKING:
+    from supervisor.cli.progress import Say
+
 SLICE_MS = 3_600_000
 """The longest single question; a longer wait asks again."""
+GLANCE_MS = 1_000
+"""How long a question is where somebody watches, who is told after it what the job waits for."""
 
 
 @jobsctl_command(
@@ -21,15 +26,18 @@ SLICE_MS = 3_600_000
 @click.option("--timeout", metavar="DURATION", type=DURATION, help="Give up after this time; else wait for ever.")
 @pass_invocation
 def command(invocation: Invocation, job_id: int, timeout: int | None) -> int:
-    """Wait until a job is final; print its state.
+    """Wait until a job or a flow is final; print its state.
 
-    Final is completed, dead or cancelled. Exit status: 0 completed, 1 dead or cancelled, 75 timed out, 3 no such
-    job. Without a daemon only a job that is final already can be answered; for others the exit status is 4.
+    On a terminal a line says meanwhile how it stands, as explain does. Final is completed, dead or cancelled. Exit
+    status: 0 completed, 1 dead or cancelled, 75 timed out, 3 no such job. Without a daemon only a job that is final
+    already can be answered; for others the exit status is 4.
     """
+    from supervisor.cli.progress import saying
     from supervisor.cli.render import put_json, put_line
     from supervisor.job import FINAL
 
-    job = _wait(invocation, job_id, timeout)
+    with saying() as say:
+        job = _wait(invocation, job_id, timeout, say)
     if invocation.json:
         put_json(job)
     else:
@@ -38,25 +46,44 @@ def command(invocation: Invocation, job_id: int, timeout: int | None) -> int:
     return 0 if job["state"] == "completed" else EXIT_FAILED
 
 
-def _wait(invocation: Invocation, job_id: int, timeout_ms: int | None) -> dict[str, Any]:
+def _wait(invocation: Invocation, job_id: int, timeout_ms: int | None, say: Say | None) -> dict[str, Any]:
     from supervisor.cli.commands.status import find_job
     from supervisor.errors import NotRunning, WaitTimeout
     from supervisor.job import State
+    from supervisor.policy.duration import show
     from supervisor.unix.clock import boot_ms
 
     deadline_ms = None if timeout_ms is None else boot_ms() + timeout_ms
+    slice_ms = SLICE_MS if say is None else GLANCE_MS
     while True:
-        left_ms = SLICE_MS if deadline_ms is None else max(0, min(SLICE_MS, deadline_ms - boot_ms()))
+        left_ms = slice_ms if deadline_ms is None else max(0, min(slice_ms, deadline_ms - boot_ms()))
         try:
             return invocation.ask_daemon(
                 "wait", timeout_s=left_ms / 1000 + 10, patience_s=min(START_PATIENCE_S, left_ms / 1000),
                 job=job_id, timeout_ms=left_ms,
             )  # fmt: skip
-        except WaitTimeout:
-            if deadline_ms is not None and boot_ms() >= deadline_ms:
-                raise
+        except WaitTimeout as error:
+            if timeout_ms is not None and deadline_ms is not None and boot_ms() >= deadline_ms:
+                why = _why(invocation, job_id)
+                raise WaitTimeout(f"not ended within {show(timeout_ms)}; {why}", hint=error.hint) from None
+            if say is not None:
+                say(_why(invocation, job_id))
         except NotRunning:
             job = find_job(invocation, job_id)
             if not State(job["state"]).final:
                 raise
             return job
+
+
+def _why(invocation: Invocation, job_id: int) -> str:
+    """What a job or a flow waits for, in a sentence; a wait does not end because that could not be found out."""
+    from supervisor.errors import JobsupError, UnknownJob
+
+    try:
+        try:
+            return str(invocation.ask_at_once("explain", job=job_id)["sentence"])
+        except UnknownJob:
+            jobs = invocation.ask_at_once("flow", flow=job_id)["jobs"]
+            return f"flow {job_id}: {jobs['all'] - jobs['unfinished']} of {jobs['all']} jobs have ended"
+    except JobsupError as error:
+        return error.message
