@@ -36,6 +36,7 @@ from supervisor.unix import ring
 from supervisor.unix.ring import Record, RingDamaged
 from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
 from supervisor.wire.payload import too_deep
+from supervisor.wire.reading import read
 
 decode = msgspec.msgpack.decode
 RUN_US_MAX = 10**15
@@ -167,7 +168,7 @@ def _keep(work: Work, slot: KeeperSlot, record: Record) -> None:
         return
     try:
         name, value = decode(record.data, type=Kept)
-        msgspec.json.decode(value)
+        read(value)
     except UNREADABLE:
         return
     work.tx.checkpoint(record.token, record.id, name, value)
@@ -332,7 +333,7 @@ def _checked_result(result: bytes | None) -> bytes | None:
 def _is_json(data: bytes) -> bool:
     """Whether a result is what it must be: it comes from a process that ran user code."""
     try:
-        msgspec.json.decode(data)
+        read(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
     return not too_deep(data)

@@ -31,6 +31,7 @@ from supervisor.policy.duration import MAX_MS
 from supervisor.version import PROTOCOL
 from supervisor.wire import payload as payloads
 from supervisor.wire import refusal
+from supervisor.wire.reading import read
 
 INSTANT_MAX_MS = 253_402_300_799_999
 """The last millisecond of the year 9999: later ones have no RFC 3339 form."""
@@ -517,7 +518,6 @@ AnyRequest = (
 
 _decode: Callable[[bytes], AnyRequest] = msgspec.json.Decoder(AnyRequest).decode
 _encode = msgspec.json.Encoder().encode
-_read_once = msgspec.json.Decoder().decode
 
 request_id = refusal.request_id
 
@@ -660,7 +660,7 @@ def check_payload(raw: bytes, max_bytes: int, queue: str) -> None:
             hint="store large data elsewhere and enqueue where it is",
         )
     try:
-        _read_once(raw)
+        read(raw)
     except refusal.UNREADABLE as error:
         raise payloads.refused(refusal.of_payload(raw, error)) from None
     payloads.check(raw)
