@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from supervisor.config.spec import Queue
-from supervisor.errors import UsageError
-from supervisor.job import Done, FlowOfJob, Job, Outcome
+from supervisor.errors import InvalidPayload, UsageError
+from supervisor.job import CHECKPOINTS_MAX, Course, Done, FlowOfJob, Job, Outcome
 from supervisor.policy.duration import to_ms
 from supervisor.store.reader import instant
 from supervisor.testing import enqueued
@@ -19,7 +19,7 @@ from supervisor.testing.handlers import Handler, Watch, executor_of, tasks_among
 from supervisor.testing.workers import word_of
 from supervisor.wire import payload as as_json
 from supervisor.worker.executors.python import resolve
-from supervisor.worker.main import Children
+from supervisor.worker.main import Children, checkpoint_data
 
 RESULT_BYTES_MAX = 1024 * 1024
 
@@ -29,6 +29,8 @@ class InlineRun(NamedTuple):
 
     `ended` is its name: completed, failed, timed_out, snoozed, rate_limited, cancelled, or blocked (no such task).
     `error` is what the handler raised. `enqueued` is what it enqueued, if it completed: else that comes to nothing.
+    `steps` and `cursor` are what is kept for a later attempt, however this one ended: give them to its `run_inline`.
+    `progress` is what was said last of it, as a fraction and a text.
     """
 
     outcome: Outcome
@@ -36,6 +38,9 @@ class InlineRun(NamedTuple):
     job: Job
     enqueued: tuple[Enqueued, ...] = ()
     error: BaseException | None = None
+    steps: Mapping[str, Any] = {}
+    cursor: Any = None
+    progress: tuple[float, str] | None = None
 
     @property
     def completed(self) -> bool:
@@ -69,7 +74,7 @@ def run_inline(
     version: int | None = None, attempt: int = 1, max_attempts: int = 5, previous_error: str | None = None,
     tags: Iterable[str] = (), priority: int = 0, key: str | None = None, now: datetime | str | None = None,
     timeout: str | float | timedelta = "5m", max_result_bytes: int = RESULT_BYTES_MAX,
-    flow: Mapping[str, Any] | None = None,
+    flow: Mapping[str, Any] | None = None, steps: Mapping[str, Any] | None = None, cursor: Any = None,
 ) -> InlineRun:  # fmt: skip
     """Call a handler with a job, as the worker's own code does it; what it raises becomes an outcome.
 
@@ -86,6 +91,7 @@ def run_inline(
         now: when it was enqueued and begun; None: now.
         timeout: how long after that its deadline is.
         max_result_bytes: how large its result may be.
+        steps, cursor: what earlier attempts have kept.
         flow: what `job.flow` knows, by name: results, states, signals, context, step, name, id. None: it is no step.
 
     Raises:
@@ -94,6 +100,8 @@ def run_inline(
         HandlerUnusable: the handler cannot be imported.
     """
     clock, watch, children = VirtualClock(now), Watch(), Children()
+    said: list[tuple[float, str]] = []
+    course = _course(steps or {}, cursor, said)
     text = as_json.encode(payload)
     known = tasks_among(handler)
     spec = Queue(name=queue, handler="given:handler" if known is None else "given", max_result_bytes=max_result_bytes)
@@ -104,10 +112,14 @@ def run_inline(
         priority=priority, tags=tuple(tags), key=key, enqueued_at=clock.now, task=task, version=version,
         deadline=clock.now + timedelta(milliseconds=to_ms(timeout)), previous_error=previous_error,
         enqueue=children.add, flow=None if flow is None else FlowOfJob(**{"id": 1, **flow}, add=children.add),
+        course=course,
     )  # fmt: skip
     outcome = executor_of(spec, watch, handler).run(job, text.encode())
     watch.let_through()
-    return InlineRun(outcome, word_of(outcome), job, _made(outcome, children, clock), watch.raised)
+    made, progress = _made(outcome, children, clock), said[-1] if said else None
+    return InlineRun(
+        outcome, word_of(outcome), job, made, watch.raised, course.steps, course.cursor, progress
+    )  # fmt: skip
 
 
 def run_batch_inline(
@@ -144,6 +156,21 @@ def run_batch_inline(
         InlineRun(outcome, word_of(outcome), job, _made(outcome, own, clock), error)
         for outcome, job, own, error in zip(outcomes, jobs, children, watch.errors(len(jobs)), strict=True)
     ]
+
+
+def _course(steps: Mapping[str, Any], cursor: Any, said: list[tuple[float, str]]) -> Course:
+    """Keeps values under a worker's limits, and returns them as JSON has them; notes what is said of progress."""
+    count = len(steps)
+
+    def keep(name: str, value: Any) -> Any:
+        nonlocal count
+        checkpoint_data(name, value)
+        count += bool(name)
+        if count > CHECKPOINTS_MAX:
+            raise InvalidPayload(f"a job has at most {CHECKPOINTS_MAX} steps")
+        return json.loads(as_json.encode(value))
+
+    return Course(keep, lambda *told: said.append(told), dict(steps), cursor)
 
 
 def _made(outcome: Outcome, children: Children, clock: VirtualClock) -> tuple[Enqueued, ...]:

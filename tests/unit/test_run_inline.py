@@ -111,6 +111,44 @@ def test_what_it_enqueues_is_kept_if_it_completes() -> None:
     assert run_inline(handler, payload=True).enqueued == ()
 
 
+def test_what_a_run_keeps_is_found_by_the_next_one() -> None:
+    done: list[str] = []
+
+    def pages(job: Job) -> Any:
+        assert job.step("open", lambda: done.append("open") or ("door", 1)) == ["door", 1]
+        for page in range(job.cursor or 0, 3):
+            job.progress(page / 3, f"page {page}")
+            if page == 2 and job.attempt == 1:
+                raise ValueError("torn")
+            done.append(f"page {page}")
+            job.save(page + 1)
+        return job.cursor
+
+    first = run_inline(pages)
+    assert (first.ended, first.steps, first.cursor) == ("failed", {"open": ["door", 1]}, 2)
+    assert first.progress == (2 / 3, "page 2")
+    second = run_inline(pages, attempt=2, steps=first.steps, cursor=first.cursor)
+    assert second.result == 3
+    assert done == ["open", "page 0", "page 1", "page 2"]
+    assert run_inline(give(None)).progress is None
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (lambda job: job.step("s", object), "the value of step s cannot be written as JSON"),
+        (lambda job: job.save("x" * 20_000), "the cursor has 20002 bytes, the limit is 16384"),
+        (lambda job: job.step("n" * 101, int), "the name of a step is up to 100 printable characters"),
+        (lambda job: [job.step(f"s{number}", int) for number in range(1001)], "a job has at most 1000 steps"),
+        (lambda job: job.progress(2), "progress is between 0 and 1"),
+    ],
+)
+def test_what_a_worker_would_not_keep_is_refused(keep: Callable[[Job], Any], said: str) -> None:
+    run = run_inline(keep)
+    assert run.ended == "failed"
+    assert said in str(run.error)
+
+
 def test_what_it_may_not_enqueue_is_its_own_error() -> None:
     ran = run_inline(lambda job: job.enqueue("mail", object()))
     assert isinstance(ran.error, InvalidPayload)
