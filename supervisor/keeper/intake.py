@@ -172,9 +172,12 @@ def _buffer(work: Work) -> None:
 def _insert_bounded(work: Work) -> None:
     """Groups of which only the commit shows whether they go in are not answered before it."""
     state = work.state
-    bounded = [pending for pending in state.intake if _must_be_committed(state, pending.group)]
+    bounded: list[PendingGroup] = []
+    others: deque[PendingGroup] = deque()
+    for pending in state.intake:
+        (bounded if _must_be_committed(state, pending.group) else others).append(pending)
     if bounded:
-        state.intake = deque(pending for pending in state.intake if pending not in bounded)
+        state.intake = others
         _insert_groups(work, bounded)
 
 
