@@ -96,8 +96,8 @@ class Flowing(Planting):
         known = graph.completed((step for step, done in counted.items() if not done), KNOWN_EDGES_AT_ONCE)
         edges = graph.tell(known.values(), waits)
         graph.forget(counted)
-        listed = encode(list(known)).decode()
-        if edges and self._db.execute(SQL.edges_done, (listed,)).rowcount != edges:
+        parents = [(step,) for step, node in known.items() if node.after]
+        if edges and self._db.executemany(SQL.edges_done, parents).rowcount != edges:
             raise StoreError("steps of a flow are not what is remembered of them")  # they are read again, then
         return known
 
@@ -108,7 +108,7 @@ class Flowing(Planting):
         listed = encode(parents).decode()
         edges = self._db.execute(SQL.edges_open, (listed, EDGES_AT_ONCE + 1)).fetchall()
         if len(edges) <= EDGES_AT_ONCE:
-            self._db.execute(SQL.edges_done, (listed,))
+            self._db.executemany(SQL.edges_done, [(parent,) for parent in parents])
             return edges, set()
         told = edges[:EDGES_AT_ONCE]
         self._db.executemany(SQL.edge_done, [(parent, child) for parent, child, _ in told])
@@ -126,23 +126,22 @@ class Flowing(Planting):
         for child, left, has_rules in rows:
             told = waits[child]
             if told != AT_ONCE and told < left:
-                fewer[str(child)] = told
+                fewer[child] = told
             elif has_rules and told != AT_ONCE:
                 ruled.append(child)
             else:
                 free.append(child)
-        if fewer:
-            self._db.execute(SQL.blocked_fewer, (encode(fewer).decode(),))
+        self._db.executemany(SQL.blocked_fewer, fewer.items())
         if len(ruled) > RULED_AT_ONCE:
             self._put_off(ruled[RULED_AT_ONCE:], edges, parents)
         if free or ruled:
             self._release([*free, *ruled[:RULED_AT_ONCE]])
         self._release_known(known)
 
-    def _known_children(self, waits: Mapping[int, int]) -> tuple[dict[int, Node], dict[str, int], list[int]]:
+    def _known_children(self, waits: Mapping[int, int]) -> tuple[dict[int, Node], dict[int, int], list[int]]:
         """Those that are remembered and wait for nothing any more, by how much others wait for less; and the rest."""
         known: dict[int, Node] = {}
-        fewer: dict[str, int] = {}
+        fewer: dict[int, int] = {}
         unknown: list[int] = []
         for child, told in waits.items():
             node = self._cache.graph.get(child)
@@ -150,7 +149,7 @@ class Flowing(Planting):
                 unknown.append(child)
             elif told < node.waits:
                 node.waits -= told
-                fewer[str(child)] = told
+                fewer[child] = told
             else:
                 node.waits = 0
                 if node.results is None:

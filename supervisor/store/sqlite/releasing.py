@@ -118,7 +118,7 @@ class Releasing(Feeding, Adding):
             queue = self._cache.by_id[queue_id]
             band, places = ranks(queue.discipline.order, priority, first, len(free))
             listed = encode({job: places[number] for job, number in numbers.items()}).decode()
-            self._db.execute(SQL.blocked_clear, (listed,))
+            self._db.executemany(SQL.blocked_remove, [(job_id,) for job_id in numbers])
             self._db.execute(SQL.step_trails, (band, self._now_ms, listed))
             self._db.execute(SQL.step_ready, (lane_id, band, mark, listed))
             if lane_id != queue.home.id:

@@ -1,1 +1,1 @@
-UPDATE blocked SET waits = waits - told.value FROM json_each(?) AS told WHERE blocked.id = CAST(told.key AS INTEGER)
+UPDATE blocked SET waits = waits - ?2 WHERE id = ?1

@@ -1,1 +1,1 @@
-UPDATE edge SET done = 1 WHERE parent IN (SELECT value FROM json_each(?)) AND done = 0
+UPDATE edge SET done = 1 WHERE parent = ? AND done = 0

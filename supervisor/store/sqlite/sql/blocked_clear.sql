@@ -1,1 +1,0 @@
-DELETE FROM blocked WHERE id IN (SELECT CAST(key AS INTEGER) FROM json_each(?))
