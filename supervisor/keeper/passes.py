@@ -181,8 +181,11 @@ class Passes:
             give_verdict(work, certificate, link)
 
     def _settle(self, work: Work) -> None:
+        """Settle what rings hold. Of one that was read to its end the rest comes with the next pass: to run after a
+        worker that goes on would cost more for each of a few records than for each of many."""
         state = self._state
         rung, left = dict(state.rung), dict(state.rung)
+        going_on: dict[int, int] = {}
         while left and not work.late(SETTLE_UNTIL_US):
             number, at = next(iter(left.items()))
             del left[number]
@@ -190,11 +193,11 @@ class Passes:
             if slot is None or not slot.owner or slot.phase is Phase.JUDGED:
                 continue  # the ring of a judged slot was read to its end, and it may be closed after this pass
             before = slot.ring.position
-            settle_slot(work, slot, RECORDS_AT_ONCE)
+            count = settle_slot(work, slot, RECORDS_AT_ONCE)
             if slot.ring.position != before and slot.ring.waiting():
-                left[number] = at
+                (left if count == RECORDS_AT_ONCE else going_on)[number] = at
         state.rung.clear()
-        state.rung.update(left)
+        state.rung.update(left | going_on)
         work.on_failure(lambda: state.rung.update(rung))
 
     def _operate(self, work: Work) -> None:
