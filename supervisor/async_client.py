@@ -388,19 +388,29 @@ async def _gathered(payloads: Iterable[Any] | AsyncIterable[Any]) -> Iterable[An
 class _End:
     """There is no more of a stream: it is over, or has failed."""
 
-    def __init__(self, error: Exception | None) -> None:
+    def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 async def _pour(payloads: AsyncIterable[Any], waiting: asyncio.Queue[Any]) -> None:
     """All that comes, and how it ended."""
-    error = None
+    error: BaseException | None = None
     try:
         async for payload in payloads:
             await waiting.put(payload)
+    except asyncio.CancelledError as raised:
+        if _being_cancelled():
+            raise
+        error = raised  # of something that the source has waited for
     except Exception as raised:  # noqa: BLE001 - raised where the stream is read, behind what came before it
         error = raised
     await waiting.put(_End(error))
+
+
+def _being_cancelled() -> bool:
+    """Whether the running task is the one that is cancelled. Its frame must not hold it: that would be a cycle."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _next_group(waiting: asyncio.Queue[Any]) -> tuple[list[Any], _End | None]:

@@ -201,8 +201,13 @@ class Buffer:
         return True
 
     def _run(self) -> None:
-        while self._wait_until_due():
-            self._send_all()
+        try:
+            while self._wait_until_due():
+                self._send_all()
+        finally:
+            with self._changed:
+                if self._thread is threading.current_thread():
+                    self._thread = None  # it was cut short: whoever comes next starts another
 
     def _wait_until_due(self) -> bool:
         """False when the thread shall end: nothing waits, and nothing came for a while or will come any more."""
@@ -231,8 +236,11 @@ class Buffer:
                 by_queue: dict[str, list[Unit]] = {}
                 for unit in batch:
                     by_queue.setdefault(unit.queue, []).append(unit)
-                for queue, units in by_queue.items():
-                    self._deliver(queue, units)
+                try:
+                    for queue in tuple(by_queue):
+                        self._deliver(queue, by_queue.pop(queue))
+                finally:
+                    self._put_back([unit for units in by_queue.values() for unit in units])
 
     def _take(self) -> list[Unit]:
         """The next batch: what has waited longest, within the limits, but at least one unit."""
@@ -249,6 +257,14 @@ class Buffer:
             self._hurried = self._hurried and bool(self._waiting)
             self._flying = batch
         return batch
+
+    def _put_back(self, units: Sequence[Unit]) -> None:
+        """These were taken, and what came before them in the batch was cut short: they are the first of the next."""
+        with self._changed:
+            self._flying = []
+            self._waiting.extendleft(reversed(units))
+            self._jobs += sum(len(unit.jobs) for unit in units)
+            self._bytes += sum(len(job) for unit in units for job in unit.jobs)
 
     def _deliver(self, queue: str, units: Sequence[Unit]) -> None:
         outcomes: Sequence[Sequence[int] | JobsupError]

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from supervisor.errors import (
     EXIT_BUSY,
@@ -107,23 +108,25 @@ def start(config: str, overrides: Sequence[str]) -> tuple[socket.socket, Keeper]
     Raises:
         NotRunning: no process can be started.
     """
-    ours, theirs = socket.socketpair()
-    said_fd = os.memfd_create("jobsup-one-shot")
-    try:
-        with theirs:
-            process = subprocess.Popen(
-                command(config, overrides, theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=said_fd,
-                pass_fds=[theirs.fileno()],
-                env=_environment(),
-                start_new_session=True,
-            )
-    except OSError as error:
-        ours.close()
-        os.close(said_fd)
-        raise NotRunning(f"no daemon is running, and no keeper could be started: {error}") from None
+    with ExitStack() as unless_started:
+        try:
+            ours, theirs = socket.socketpair()
+            unless_started.callback(ours.close)
+            with theirs:
+                said_fd = os.memfd_create("jobsup-one-shot")
+                unless_started.callback(os.close, said_fd)
+                process = subprocess.Popen(
+                    command(config, overrides, theirs.fileno()),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said_fd,
+                    pass_fds=[theirs.fileno()],
+                    env=_environment(),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise NotRunning(f"no daemon is running, and no keeper could be started: {error}") from None
+        unless_started.pop_all()
     return ours, Keeper(process, said_fd)
 
 

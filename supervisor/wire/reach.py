@@ -57,11 +57,14 @@ def connect(path: str) -> socket.socket:
     """A connection to the daemon that listens at `path`.
 
     Raises:
-        Failed: nobody listens there (`absent`), or too many are waiting to be accepted.
+        Failed: nobody listens there (`absent`), too many wait to be accepted, or we can have no socket.
         Denied: the socket may not be opened.
         ConfigError: the path is none that a socket can have.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    except OSError as error:
+        raise Failed(no_descriptor(error)) from None
     try:
         sock.setblocking(False)
         sock.connect(path)
@@ -77,6 +80,12 @@ def connect(path: str) -> socket.socket:
             raise ConfigError(f"{path} is too long for the path of a socket") from None
         raise Failed(NotRunning(f"no daemon listens at {path}", hint="start jobsupd"), absent=True) from None
     return sock
+
+
+def no_descriptor(error: OSError) -> Busy:
+    """The refusal where the system gives this process no descriptor: it may have one to spare in a moment."""
+    hint = "close files and sockets that are not needed any more, or raise the limit: ulimit -n"
+    return Busy(f"no connection to a daemon can be opened: {error.strerror}", hint=hint)
 
 
 def _places(

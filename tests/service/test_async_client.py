@@ -610,6 +610,27 @@ def test_what_a_streams_source_raises_comes_behind_what_it_gave(run: Run, keeper
     run(use)
 
 
+def test_a_source_that_waited_for_something_cancelled_ends_its_stream(run: Run, keeper: FakeKeeper) -> None:
+    async def use(client: AsyncClient) -> None:
+        async def source() -> AsyncIterator[Any]:
+            yield 1
+            cancelled = asyncio.get_running_loop().create_future()
+            cancelled.cancel()
+            yield await cancelled
+
+        found: list[Any] = []
+
+        async def read() -> None:
+            async for outcome in client.enqueue_stream("emails", source()):
+                found.append(outcome)
+
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(read(), 10)
+        assert len(found) == 1
+
+    run(use)
+
+
 def test_a_stream_that_is_left_stops_its_source_and_reads_no_further_ahead_than_it_must(
     run: Run, keeper: FakeKeeper
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from supervisor.unix.clock import boot_ms
 from supervisor.wire import messages
 from supervisor.wire.buffer import BLOCK_AT, Buffer, Receipt
 from tests.service.test_client_faults import in_child
+from tests.support.daemon import environment
 from tests.support.fake_keeper import KEEP_SILENT, LOSE_REPLY, MAX_PAYLOAD_BYTES, FakeKeeper
 from tests.support.waiting import until
 
@@ -317,6 +319,56 @@ def test_an_interrupted_flush_leaves_nobody_waiting_for_ever() -> None:
         receipt.id(timeout=10)
     with pytest.raises(Unconfirmed, match="1 buffered jobs failed"):
         buffer.close()
+
+
+def test_what_cuts_a_flush_short_takes_along_only_what_was_being_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    died = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: died.set())
+    sink = Sink()
+    sink.error = MemoryError()
+    buffer = sink.buffer(interval_ms=1)
+    (first, second) = [buffer.add(queue, ["1"])[0] for queue in ("a", "b")]
+    assert died.wait(10)
+    sink.error = None
+    assert second.id(timeout=10) == 0
+    with pytest.raises(Unconfirmed, match="cut short"):
+        first.id(timeout=10)
+    (later,) = buffer.add("c", ["1"])
+    until(lambda: later.done, what="a job that nobody asks about")
+    with pytest.raises(Unconfirmed, match="1 buffered jobs failed"):
+        buffer.close()
+
+
+def test_where_no_descriptor_is_left_a_client_is_busy_and_goes_on_later(keeper: FakeKeeper, tmp_path: Path) -> None:
+    program = f"""
+        import os, resource
+        from supervisor.client import Client
+        from supervisor.errors import Busy
+        with Client(socket={str(tmp_path / "s")!r}, timeout=0.2) as client, \
+                Client(socket={str(tmp_path / "s")!r}, timeout=0.2, buffered=True) as buffered:
+            free = os.dup(0)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
+            for enqueue in (client.enqueue, lambda queue: buffered.enqueue(queue).id()):
+                try:
+                    enqueue("emails")
+                except Busy as error:
+                    print(error.message, "|", error.hint)
+            os.close(0)
+            print(client.enqueue("emails"), buffered.enqueue("emails").id() if client.close() is None else None)
+            try:
+                buffered.flush()
+            except Busy as error:
+                print(error.message)
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment(), capture_output=True, text=True, check=False
+    )
+    refused = "no connection to a daemon can be opened: Too many open files"
+    hint = "close files and sockets that are not needed any more, or raise the limit: ulimit -n"
+    assert done.stdout.splitlines() == [
+        f"{refused} | {hint}", f"{refused} | {hint}", "1 2", f"1 buffered jobs failed; the first: {refused}",
+    ], done.stderr  # fmt: skip
 
 
 def test_the_thread_ends_when_nothing_comes_and_begins_again_when_something_does(
