@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 
 from supervisor.config.spec import Queue
 from supervisor.job import Cancel, Child, Done, Failed, Job, RateLimited, Snooze
+from supervisor.unix.clock import boot_ms
 from supervisor.worker.executors.serve import answer_in, check_ready, excerpt, hello, line_of, outcome_of
+from supervisor.worker.executors.served import LINE_BYTES_MAX, Served
 
 WHEN = datetime(2026, 1, 31, 9, 0, 0, 5_000, UTC)
 
@@ -65,6 +69,26 @@ def test_a_first_line_that_is_another_is_shown(line: bytes) -> None:
 def test_a_first_line_may_name_the_version_that_it_speaks() -> None:
     check_ready(b'{"ready": true}\r', 1_000)
     check_ready(b'{"ready": true, "jobsup": 1}', 1_000)
+
+
+def test_blanks_that_a_command_writes_without_a_job_are_not_kept() -> None:
+    program = f"""
+        import sys
+        sys.stdout.write(" " * {LINE_BYTES_MAX + 1})
+        sys.stdout.flush()
+        sys.stderr.write("written")
+        sys.stderr.flush()
+        print(sys.stdin.readline(), flush=True)
+        """
+    served = Served([sys.executable, "-c", textwrap.dedent(program)], sys.executable)
+    while "written" not in (served.tail() or ""):
+        assert served.look(boot_ms() + 10_000)
+        assert served.strays() == b""
+    served.send(b"answer\n")
+    line = served.next_line(boot_ms() + 10_000)
+    assert line is not None
+    assert line.strip() == b"answer"
+    served.kill()
 
 
 @given(JSON)

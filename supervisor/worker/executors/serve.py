@@ -220,7 +220,7 @@ class ServeExecutor:
             self._end_alike()
 
     def _look_for_strays(self) -> None:
-        stray = self._served.stray
+        stray = self._served.strays()
         if stray:
             self._give_up(f"the command wrote a line without having a job: {excerpt(stray)}")
         elif self._served.status is not None or self._served.closed:

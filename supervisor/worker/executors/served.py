@@ -135,10 +135,13 @@ class Served:
         """Whether the line that was sent last is out of our hands."""
         return not self._unsent
 
-    @property
-    def stray(self) -> bytes:
-        """What it has written that was not asked for."""
-        return bytes(self._read.strip())
+    def strays(self) -> bytes:
+        """What it has written that was not asked for; blank lines are nothing, and are not kept."""
+        stray = bytes(self._read.strip())
+        if not stray:
+            self._read.clear()
+            self._searched = 0
+        return stray
 
     def _wait_s(self, until_ms: int | None) -> float | None:
         if self._closed:
