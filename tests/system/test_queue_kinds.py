@@ -365,7 +365,7 @@ def test_a_source_with_a_limit_keeps_its_turn(daemon: Daemon) -> None:
     lines = [line.split()[0] for line in (daemon.path / "app" / "ledger").read_text().splitlines()]
     order = [name for name in lines if name.startswith("limited_")]
     last = len(order) - order[::-1].index("limited_first")
-    assert order[:last].count("limited_plain") <= 40  # what workers had ahead, of 500
+    assert order[:last].count("limited_plain") <= 200  # what workers had ahead; all 500, if its turn were lost
 
 
 def test_a_job_has_the_time_of_its_pool_where_its_queue_says_none(daemon: Daemon) -> None:
