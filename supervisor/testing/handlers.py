@@ -11,6 +11,7 @@ from typing import Any
 
 from supervisor.config.names import short_name
 from supervisor.config.spec import Queue
+from supervisor.errors import UsageError
 from supervisor.job import Job
 from supervisor.task import Task, tasks_of
 from supervisor.unix.inheritance import Executor, HandlerUnusable
@@ -71,8 +72,15 @@ def executor_of(queue: Queue, watch: Watch, given: Handler | None = None) -> Exe
 
     Raises:
         HandlerUnusable: the handler or command cannot be used.
+        UsageError: it is a command that stays alive: its worker ends as it does, which here is the test's process.
     """
     handler = given if given is not None else queue.handler
+    if handler is None and queue.serve:
+        name = short_name(queue.name)
+        raise UsageError(
+            f"queue {name} has serve = true: its command needs a worker of its own, and a harness has none",
+            hint=f'give a function in its place, handlers={{"{name}": function}}, or use Daemon',
+        )
     if handler is None:
         return command.load(queue)
     known = tasks_among(handler) if queue.has_tasks else None

@@ -547,6 +547,19 @@ def test_commands_are_run(jobs: Harness) -> None:
     assert jobs.job(bad)["errors"][0]["exit_code"] == 3
 
 
+def test_a_command_that_stays_alive_is_refused_before_anything_of_it_runs(config: Path) -> None:
+    note = config.parent / "started"
+    config.write_text(TOML + f'[queues.served]\ncommand = ["touch", "{note}"]\nserve = true\n')
+    with Harness(config) as jobs:
+        job_id = jobs.client.enqueue("served", {})
+        with pytest.raises(UsageError, match="serve = true") as caught:
+            jobs.drain()
+        assert (caught.value.hint or "").startswith('give a function in its place, handlers={"served": function}')
+        assert (states(jobs, job_id), jobs.job(job_id)["failures"], note.exists()) == (["queued"], 0, False)
+    with Harness(config, handlers={"served": lambda job: job.payload + 1}) as jobs:
+        assert jobs.client.wait(jobs.client.enqueue("served", 1))["result"] == 2
+
+
 @pytest.mark.parametrize(("do", "kind"), [("stop", KeyboardInterrupt), ("fail the test", pytest.fail.Exception)])
 def test_what_is_meant_for_the_test_reaches_it_and_is_charged_to_nobody(
     jobs: Harness, do: str, kind: type[BaseException]
