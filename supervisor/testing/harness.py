@@ -37,7 +37,8 @@ UNFINISHED = tuple(state.value for state in State if not state.final)
 class Harness:
     """Runs jobs of your own configuration in this process, when you say so, at the time that you say.
 
-    Nothing runs but in `drain`, `advance`, and while `client.wait` waits. Use it from one thread, and close it.
+    Nothing runs but in `drain`, `advance`, and while `client.wait` or `client.fetch` waits. Use it from one thread, and
+    close it.
     """
 
     def __init__(

@@ -105,7 +105,7 @@ class InProcessKeeper(Keeper):
             at
             for at in (
                 state.flush_at_ms, state.withdraw_at_ms, state.standstill.at_ms, state.tasks.unblock_at_ms,
-                state.archiving.replay_at_ms, self.service.waits.next_ms,
+                state.archiving.replay_at_ms, self.service.waits.next_ms, state.lending.next_ms,
                 *(pending.until_ms for pending, _ in state.unfit), *batches_due_ms(state),
             )
             if at is not None

@@ -15,6 +15,7 @@ import pytest
 
 from supervisor.client import Client
 from supervisor.errors import (
+    Busy,
     ConfigError,
     InvalidPayload,
     QueueFull,
@@ -25,6 +26,7 @@ from supervisor.errors import (
 )
 from supervisor.job import Cancel, Dead, Job, RateLimited, Retry, Snooze
 from supervisor.testing import Crash, Fail, Harness, Interrupt, TimeOut
+from supervisor.testing.keeper import InProcessKeeper
 from supervisor.unix import clock
 
 NOW = "2026-03-01T12:00:00Z"
@@ -82,6 +84,9 @@ command = ["sh", "-c", "echo $GREETING \\"$0\\"; exit $1", "{word}", "{status}"]
 env = { GREETING = "moin" }
 [queues.named]
 handler = "things"
+[queues.pulled]
+pull = true
+backoff = { base = "10s", factor = 1.0 }
 [schedules.nightly]
 queue = "plain"
 cron = "30 2 * * *"
@@ -337,6 +342,32 @@ def test_queues_of_a_pattern_are_there_from_their_first_job_on(jobs: Harness) ->
     assert [one.queue for one in jobs.drain()] == ["tenant_acme"]
 
 
+# -- consumers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_fetch_waits_in_virtual_time(jobs: Harness) -> None:
+    assert jobs.client.fetch("pulled", wait="5s") == []
+    assert str(jobs.now) == "2026-03-01 12:00:05+00:00"
+    job_id = jobs.client.enqueue("pulled", {"n": 1}, delay="2s")
+    (fetched,) = jobs.client.fetch("pulled", wait="5s")
+    assert (fetched["id"], str(jobs.now)) == (job_id, "2026-03-01 12:00:07+00:00")
+    assert jobs.client.ack(job_id, fetched["token"], "done")["state"] == "completed"
+    assert jobs.job(job_id)["result"] == "done"
+
+
+def test_a_lease_ends_at_its_time(jobs: Harness) -> None:
+    job_id = jobs.client.enqueue("pulled", {})
+    jobs.client.fetch("pulled", lease="1m")
+    jobs.advance("1h")
+    assert (states(jobs, job_id), instants(jobs, job_id)) == (["queued"], ["01:00"])
+    (again,) = jobs.client.fetch("pulled", lease="1m")
+    jobs.advance("50s")
+    jobs.client.extend(again["token"], "2m")
+    assert jobs.drain(until_empty=True) == [], "it ends when time brings nothing more, though nobody fetches"
+    assert instants(jobs, job_id) == ["01:00", "02:50"]
+    assert str(jobs.now) == "2026-03-01 13:03:00+00:00"
+
+
 # -- the client ------------------------------------------------------------------------------------------------------
 
 
@@ -358,6 +389,13 @@ def test_to_wait_for_what_never_comes_ends(jobs: Harness) -> None:
     assert str(jobs.now) == "2026-03-01 12:10:00+00:00"
     with pytest.raises(WaitTimeout, match=f"job {job_id} would wait for ever"):
         jobs.client.wait(job_id)
+
+
+def test_a_call_that_nothing_can_answer_ends_with_its_time(jobs: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InProcessKeeper, "next_ms", lambda *_, **__: None)
+    with pytest.raises(Busy, match="nothing is left to run"):
+        jobs.client.fetch("pulled", wait="5s")
+    assert jobs.now.minute == 0
 
 
 def test_an_application_may_close_the_client_that_it_was_given(jobs: Harness) -> None:
