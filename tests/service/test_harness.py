@@ -28,6 +28,7 @@ from supervisor.job import Cancel, Dead, Job, RateLimited, Retry, Snooze
 from supervisor.testing import Crash, Fail, Harness, Interrupt, TimeOut
 from supervisor.testing.keeper import InProcessKeeper
 from supervisor.unix import clock
+from supervisor.wire.calls import WAIT_SLICE_MS
 
 NOW = "2026-03-01T12:00:00Z"
 TASKS = """
@@ -381,13 +382,18 @@ def test_to_wait_for_a_job_is_to_run_it_and_to_let_time_pass(jobs: Harness) -> N
     assert str(jobs.now) == "2026-03-01 14:00:00+00:00"
 
 
+def test_a_wait_goes_on_when_a_slice_of_it_ends_as_the_job_is_due(jobs: Harness) -> None:
+    job_id = jobs.client.enqueue("plain", {"say": 1}, delay=WAIT_SLICE_MS / 1000)
+    assert jobs.client.wait(job_id)["result"] == 1
+
+
 def test_to_wait_for_what_never_comes_ends(jobs: Harness) -> None:
     jobs.client.request("pause", queue="told")
     job_id = jobs.client.enqueue("told", {})
     with pytest.raises(WaitTimeout):
         jobs.client.wait(job_id, timeout="10m")
     assert str(jobs.now) == "2026-03-01 12:10:00+00:00"
-    with pytest.raises(WaitTimeout, match=f"job {job_id} would wait for ever"):
+    with pytest.raises(WaitTimeout, match=f"to wait for {job_id} would never end"):
         jobs.client.wait(job_id)
 
 
