@@ -82,12 +82,13 @@ class InProcessKeeper(Keeper):
 
     def keep_house(self) -> None:
         """Let chores that go on page by page, such as retention, come to their end at this time."""
+        chores, archiving = self.chores, self.state.archiving
         self.rest()
         for _ in range(TURNS_MAX):
             soon_ms = self.clock.boot_ms() + AGAIN_MS
-            if self.chores.prune_at_ms > soon_ms and self.state.archiving.trim_at_ms > soon_ms:
+            if min(chores.prune_at_ms, chores.prune_flows_at_ms, archiving.trim_at_ms) > soon_ms:
                 return
-            self.chores.prune_at_ms = self.state.archiving.trim_at_ms = self.clock.boot_ms()
+            chores.prune_at_ms = chores.prune_flows_at_ms = archiving.trim_at_ms = self.clock.boot_ms()
             self.rest()
 
     def next_ms(self, *, schedules: bool) -> int | None:

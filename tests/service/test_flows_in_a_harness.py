@@ -141,3 +141,11 @@ def test_to_wait_for_a_flow_that_waits_for_a_signal_ends(harness: Harness) -> No
         harness.client.flows.wait(flow)
     harness.client.flows.signal(flow, "go")
     assert harness.client.flows.wait(flow)["state"] == "completed"
+
+
+def test_retention_deletes_all_flows_that_have_been_long_enough(harness: Harness) -> None:
+    for _ in range(210):  # more than one pass deletes
+        harness.client.flows.start(Flow(step("q")))
+    harness.drain()
+    harness.advance("9d")
+    assert list(harness.client.flows.list()) == []
