@@ -343,6 +343,17 @@ def test_queues_of_a_pattern_are_there_from_their_first_job_on(jobs: Harness) ->
     assert [one.queue for one in jobs.drain()] == ["tenant_acme"]
 
 
+def test_an_alert_becomes_a_job_when_it_would_be_told(config: Path) -> None:
+    alerts = '[alerts]\nqueue = "told"\npayload = { text = "{summary}" }\ncommand = ["touch", "told"]\n'
+    config.write_text(alerts + TOML)
+    with Harness(config, now=NOW) as jobs:
+        jobs.client.enqueue_many("plain", [{"do": "dead"}] * 2)
+        jobs.advance("10m")
+        (alert,) = [jobs.job(one.id) for one in jobs.assert_enqueued("told", count=1) if one.id is not None]
+        assert alert["payload"]["text"] == "2 jobs of plain are dead, such as 1, 2: hopeless"
+        assert alert["finished_at"] == "2026-03-01T12:00:01.000Z"
+
+
 # -- consumers -------------------------------------------------------------------------------------------------------
 
 
