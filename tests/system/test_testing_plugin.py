@@ -16,7 +16,7 @@ from supervisor.errors import UsageError
 from supervisor.testing import FAILPOINTS, Daemon, DaemonFailed
 from supervisor.testing.waiting import until
 from tests.support.daemon import ROOT
-from tests.support.outbox import Application
+from tests.support.outbox import Application, payloads
 from tests.support.waiting import alive, gone
 
 pytest_plugins = ["pytester"]
@@ -271,3 +271,14 @@ def test_an_outbox_that_is_none_is_refused_and_leaves_nothing(
         Daemon(config, outboxes={"shop": tmp_path / "shop.db"})
     assert caught.value.hint == "there are app, other"
     assert sorted(os.listdir(tmp_path)) == ["app", "etc"]
+
+
+@pytest.mark.parametrize(("overrides", "alerts"), [((), 0), (['alerts.on=["dead"]'], 1)])
+def test_nobody_is_alerted_but_where_a_test_wants_it(config: Path, overrides: list[str], alerts: int) -> None:
+    wanted = '[alerts]\nqueue = "pager"\npayload = { text = "{summary}" }\n'
+    bad = '[queues.bad]\ncommand = ["false"]\nmax_attempts = 1\n[queues.pager]\nhandler = "greet:run"\n'
+    config.write_text(wanted + TOML + bad)
+    with Daemon(config, overrides=overrides) as daemon:
+        daemon.client.wait(daemon.client.enqueue("bad", {}), timeout="30s")
+        assert daemon.stop() == 0  # what is gathered is told before the end
+        assert len(payloads(daemon.database, "pager")) == alerts
