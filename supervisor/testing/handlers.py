@@ -119,9 +119,12 @@ def _names_of(one: Task) -> dict[str, Task]:
 
 
 @contextlib.contextmanager
-def surroundings(queue: Queue) -> Iterator[None]:
-    """What the queue's handlers find beside what is there: its `env`, its `cwd`, and $JOBSUP_WORKER."""
-    added = {"JOBSUP_WORKER": short_name(queue.name)} | queue.env
+def surroundings(queue: Queue, socket: str) -> Iterator[None]:
+    """What the queue's handlers find beside what is there: its `env`, its `cwd`, $JOBSUP_WORKER and $JOBSUP_SOCKET.
+
+    Nobody listens at the socket: a client that a handler makes must not reach a daemon that runs on this machine.
+    """
+    added = {"JOBSUP_WORKER": short_name(queue.name), "JOBSUP_SOCKET": socket} | queue.env
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:

@@ -66,6 +66,7 @@ class Stage(BatchExecutor):
         self._plans = plans
         self._runs = runs
         self._clock = keeper.clock
+        self._socket = keeper.state.spec.daemon.socket
         self._watch = Watch()
         self._executor: Executor | None = None
         self.deadlines: list[datetime] = []
@@ -75,7 +76,7 @@ class Stage(BatchExecutor):
     def executor(self) -> Executor:
         """The queue's own, made when it is needed first: a test of one queue does not import the code of all."""
         if self._executor is None:
-            with self._clock.lifted(), surroundings(self._queue):
+            with self._clock.lifted(), surroundings(self._queue, self._socket):
                 self._executor = executor_of(self._queue, self._watch, self._given)
                 self._executor.prepare()
         return self._executor
@@ -149,7 +150,7 @@ class Stage(BatchExecutor):
             executor = raising_to(self._watch, _raiser(planned.exception()), self._queue)
         self.deadlines.append(job.deadline)
         try:
-            with self._clock.lifted(), surroundings(self._queue):
+            with self._clock.lifted(), surroundings(self._queue, self._socket):
                 outcome = executor.run(job, payload)
         finally:
             self.deadlines.pop()
@@ -204,7 +205,7 @@ class Stage(BatchExecutor):
         if jobs:
             self.deadlines.append(jobs[0].deadline)
             try:
-                with self._clock.lifted(), surroundings(self._queue):
+                with self._clock.lifted(), surroundings(self._queue, self._socket):
                     cast("BatchExecutor", self.executor).run_batch(jobs, outcomes)
             finally:
                 self.deadlines.pop()

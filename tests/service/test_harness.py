@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from supervisor.errors import (
     Busy,
     ConfigError,
     InvalidPayload,
+    NotRunning,
     QueueFull,
     UnknownJob,
     UnknownQueue,
@@ -592,6 +594,26 @@ def test_handlers_find_the_environment_of_their_queue_and_leave_none(jobs: Harne
     jobs.drain()
     assert jobs.job(job_id)["result"] == {"env": "hello", "worker": "told", "now": "2026-03-01 12:00:00+00:00"}
     assert not {"GREETING", "JOBSUP_WORKER"} & os.environ.keys()
+
+
+def test_a_client_that_a_handler_makes_does_not_reach_the_daemon_of_this_machine(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handler(_: Job) -> None:
+        Client(timeout=0.05).enqueue("told", {})
+
+    with socket.socket(socket.AF_UNIX) as real:
+        real.bind(str(config.parent / "real.sock"))
+        real.listen()
+        monkeypatch.setenv("JOBSUP_SOCKET", real.getsockname())
+        with Harness(config, handlers={"told": handler}) as jobs:
+            jobs.client.enqueue("told", {})
+            (ran,) = jobs.drain()
+        assert isinstance(ran.error, NotRunning), ran
+        real.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            real.accept()
+        assert os.environ["JOBSUP_SOCKET"] == real.getsockname()
 
 
 def test_commands_are_run(jobs: Harness) -> None:
