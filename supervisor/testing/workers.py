@@ -239,6 +239,11 @@ class InProcessWorker(Worker):
         self._rest = rest
         self.busy = False
 
+    @property
+    def over(self) -> bool:
+        """Whether it takes no more jobs: it has run as many as it may, or one has spoilt it."""
+        return self._stopping or self._recycled()
+
     def step(self) -> bool:
         """Run the chunk that was sent; False if there is none.
 
@@ -328,6 +333,8 @@ class Crew:
                 raise
             if stepped:
                 self._keeper.rest()
+                if worker.over:
+                    self._bury(number, WorkerDied("exit", exit_code=0))
                 return True
         return False
 

@@ -483,6 +483,14 @@ def test_a_worker_that_waits_runs_nothing_else_meanwhile(config: Path) -> None:
     assert depth == [1] * 20
 
 
+def test_workers_that_have_run_as_many_jobs_as_they_may_are_replaced(config: Path) -> None:
+    limits = ["queues.plain.recycle_jobs=2", "queues.plain.demand={ min = 3, max = 3 }"]
+    with Harness(config, overrides=limits) as jobs:
+        ids = jobs.client.enqueue_many("plain", [{"say": n} for n in range(7)])
+        assert [one.job_id for one in jobs.drain()] == ids
+        assert {jobs.job(job_id)["interruptions"] for job_id in ids} == {0}
+
+
 def test_large_payloads_and_results_go_the_way_they_go(jobs: Harness) -> None:
     payload = {"do": "large", "size": 200_000, "more": "y" * 100_000}
     job_id = jobs.client.enqueue("plain", payload)
