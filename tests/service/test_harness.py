@@ -582,6 +582,19 @@ def test_a_handler_that_spends_its_time_is_cut_at_its_deadline(config: Path) -> 
             jobs.spend("1s")
 
 
+def test_what_a_handler_says_of_its_progress_is_said_in_virtual_time(config: Path) -> None:
+    def handler(job: Job) -> Any:
+        jobs.spend("2m")
+        job.progress(0.5, "half")
+        return jobs.job(job.id)["progress"]
+
+    with Harness(config, now=NOW, handlers={"told": handler}) as jobs:
+        job_id = jobs.client.enqueue("told", {})
+        jobs.drain()
+        said = {"fraction": 0.5, "text": "half", "at": "2026-03-01T12:02:00.000Z"}
+        assert jobs.job(job_id)["result"] == said
+
+
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
