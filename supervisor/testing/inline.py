@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from threading import get_ident
 from typing import Any, NamedTuple
 
 from supervisor.config.spec import Queue
@@ -19,7 +20,7 @@ from supervisor.testing.handlers import Handler, Watch, executor_of, tasks_among
 from supervisor.testing.workers import word_of
 from supervisor.wire import payload as as_json
 from supervisor.worker.executors.python import resolve
-from supervisor.worker.main import Children, checkpoint_data
+from supervisor.worker.main import OTHER_THREAD, Children, checkpoint_data
 
 RESULT_BYTES_MAX = 1024 * 1024
 
@@ -160,10 +161,12 @@ def run_batch_inline(
 
 def _course(steps: Mapping[str, Any], cursor: Any, said: list[tuple[float, str]]) -> Course:
     """Keeps values under a worker's limits, and returns them as JSON has them; notes what is said of progress."""
-    count = len(steps)
+    count, thread = len(steps), get_ident()
 
     def keep(name: str, value: Any) -> Any:
         nonlocal count
+        if get_ident() != thread:
+            raise RuntimeError(OTHER_THREAD)
         checkpoint_data(name, value)
         count += bool(name)
         if count > CHECKPOINTS_MAX:

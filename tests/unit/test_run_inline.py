@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -131,6 +132,16 @@ def test_what_a_run_keeps_is_found_by_the_next_one() -> None:
     assert second.result == 3
     assert done == ["open", "page 0", "page 1", "page 2"]
     assert run_inline(give(None)).progress is None
+
+
+def test_only_the_thread_of_the_handler_keeps_something() -> None:
+    def elsewhere(job: Job) -> Any:
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(job.step, "pay", lambda: "paid").result()
+
+    run = run_inline(elsewhere)
+    assert (run.ended, run.steps) == ("failed", {})
+    assert "by the thread that runs its handler" in str(run.error)
 
 
 @pytest.mark.parametrize(
