@@ -130,7 +130,7 @@ def run_batch_inline(
 ) -> list[InlineRun]:  # fmt: skip
     """Call a handler of batches once with a job for each payload, as the worker's own code does it; one run for each.
 
-    Everything is as in `run_inline`. The jobs have the ids 1, 2, 3 and so on.
+    Everything is as in `run_inline`. The jobs have the ids 1, 2, 3 and so on, and what each keeps is its own.
 
     Raises:
         InvalidPayload: JSON cannot hold a payload.
@@ -142,21 +142,27 @@ def run_batch_inline(
     if not texts:
         raise UsageError("a batch has at least one job: give at least one payload")
     spec = Queue(name=queue, handler="given:handler", batch_size=len(texts), max_result_bytes=max_result_bytes)
-    children = [Children() for _ in texts]
+    children, said = [Children() for _ in texts], [list[tuple[float, str]]() for _ in texts]
+    courses = [_course({}, None, of_job) for of_job in said]
     jobs = [
         Job(
             id=number, queue=queue, payload=json.loads(text), attempt=attempt, max_attempts=max_attempts, token=1,
             enqueued_at=clock.now, deadline=clock.now + timedelta(milliseconds=to_ms(timeout)), enqueue=own.add,
+            course=course,
         )
-        for number, (text, own) in enumerate(zip(texts, children, strict=True), 1)
+        for number, (text, own, course) in enumerate(zip(texts, children, courses, strict=True), 1)
     ]  # fmt: skip
     outcomes: list[Outcome] = []
     together(watch, resolve(handler) if isinstance(handler, str) else handler, spec).run_batch(jobs, outcomes)
     watch.let_through()
+    found = zip(outcomes, jobs, children, watch.errors(len(jobs)), courses, said, strict=True)
     return [
-        InlineRun(outcome, word_of(outcome), job, _made(outcome, own, clock), error)
-        for outcome, job, own, error in zip(outcomes, jobs, children, watch.errors(len(jobs)), strict=True)
-    ]
+        InlineRun(
+            outcome, word_of(outcome), job, _made(outcome, own, clock), error, course.steps, course.cursor,
+            told[-1] if told else None,
+        )
+        for outcome, job, own, error, course, told in found
+    ]  # fmt: skip
 
 
 def _course(steps: Mapping[str, Any], cursor: Any, said: list[tuple[float, str]]) -> Course:
