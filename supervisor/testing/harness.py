@@ -30,6 +30,8 @@ from supervisor.testing.handlers import Handler, importable
 from supervisor.testing.keeper import InProcessKeeper
 from supervisor.testing.workers import Crew, Run, Stage
 
+AT_ONCE = ('daemon.durability="relaxed"', 'intake.acknowledge="committed"')
+"""What put over a configuration has everything written when a call returns, and nothing waited for."""
 RUNS_MAX = 10_000
 UNFINISHED = tuple(state.value for state in State if not state.final)
 
@@ -72,7 +74,7 @@ class Harness:
     ) -> None:  # fmt: skip
         folder = Path(tempfile.mkdtemp(prefix="jobsup-"))
         self._closing.callback(shutil.rmtree, folder, ignore_errors=True)
-        spec = load_main(config, (*overrides, *placed(folder), 'daemon.durability="relaxed"'))
+        spec = load_main(config, (*overrides, *placed(folder), *AT_ONCE))
         self._closing.enter_context(importable([one for pool in spec.workplaces.values() for one in pool.python_path]))
         self._keeper = InProcessKeeper(spec, folder, self.clock)
         self._closing.callback(self._keeper.close)

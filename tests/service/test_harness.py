@@ -186,6 +186,14 @@ def test_nothing_runs_before_it_is_told_to(jobs: Harness) -> None:
     assert jobs.drain() == []
 
 
+def test_what_would_be_acknowledged_from_a_buffer_is_there_at_once(config: Path) -> None:
+    with Harness(config, overrides=["intake.acknowledge=buffered"]) as jobs:
+        for number in range(3):
+            jobs.client.enqueue("plain", {"n": number})
+            jobs.assert_enqueued("plain", payload={"n": number})
+        assert len(jobs.drain()) == 3
+
+
 def test_what_a_job_enqueues_is_there_only_if_it_completes(jobs: Harness) -> None:
     jobs.client.enqueue("plain", {"children": [["ranked", {"n": 1}], ["told", {"n": 2}]]})
     jobs.client.enqueue("plain", {"children": [["ranked", {"n": 3}]], "do": "dead"})
