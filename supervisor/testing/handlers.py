@@ -23,6 +23,10 @@ Handler = Callable[..., Any] | Task | ModuleType | str
 """A callable of one job, a task, a module of tasks, or the name of one of them as the configuration has it."""
 
 
+NOBODYS = "/dev/null/none-in-a-test.sock"
+"""A socket that cannot be: below what is no folder."""
+
+
 class Watch:
     """Sees what a handler raises, before it becomes an outcome."""
 
@@ -119,12 +123,12 @@ def _names_of(one: Task) -> dict[str, Task]:
 
 
 @contextlib.contextmanager
-def surroundings(queue: Queue, socket: str) -> Iterator[None]:
+def surroundings(queue: Queue) -> Iterator[None]:
     """What the queue's handlers find beside what is there: its `env`, its `cwd`, $JOBSUP_WORKER and $JOBSUP_SOCKET.
 
-    Nobody listens at the socket: a client that a handler makes must not reach a daemon that runs on this machine.
+    A client that a handler makes must not reach a daemon that runs on this machine, nor the database of one.
     """
-    added = {"JOBSUP_WORKER": short_name(queue.name), "JOBSUP_SOCKET": socket} | queue.env
+    added = {"JOBSUP_WORKER": short_name(queue.name), "JOBSUP_SOCKET": NOBODYS} | queue.env
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:

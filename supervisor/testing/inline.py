@@ -16,7 +16,7 @@ from supervisor.store.reader import instant
 from supervisor.testing import enqueued
 from supervisor.testing.clock import VirtualClock
 from supervisor.testing.enqueued import Enqueued
-from supervisor.testing.handlers import Handler, Watch, executor_of, tasks_among, together
+from supervisor.testing.handlers import Handler, Watch, executor_of, surroundings, tasks_among, together
 from supervisor.testing.workers import word_of
 from supervisor.wire import payload as as_json
 from supervisor.worker.executors.python import resolve
@@ -115,7 +115,9 @@ def run_inline(
         enqueue=children.add, flow=None if flow is None else FlowOfJob(**{"id": 1, **flow}, add=children.add),
         course=course,
     )  # fmt: skip
-    outcome = executor_of(spec, watch, handler).run(job, text.encode())
+    executor = executor_of(spec, watch, handler)
+    with surroundings(spec):
+        outcome = executor.run(job, text.encode())
     watch.let_through()
     made, progress = _made(outcome, children, clock), said[-1] if said else None
     return InlineRun(
@@ -153,7 +155,9 @@ def run_batch_inline(
         for number, (text, own, course) in enumerate(zip(texts, children, courses, strict=True), 1)
     ]  # fmt: skip
     outcomes: list[Outcome] = []
-    together(watch, resolve(handler) if isinstance(handler, str) else handler, spec).run_batch(jobs, outcomes)
+    executor = together(watch, resolve(handler) if isinstance(handler, str) else handler, spec)
+    with surroundings(spec):
+        executor.run_batch(jobs, outcomes)
     watch.let_through()
     found = zip(outcomes, jobs, children, watch.errors(len(jobs)), courses, said, strict=True)
     return [

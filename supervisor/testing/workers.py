@@ -78,7 +78,6 @@ class Stage(BatchExecutor):
         self._plans = plans
         self._runs = runs
         self._clock = keeper.clock
-        self._socket = keeper.state.spec.daemon.socket
         self._watch = Watch()
         self._executor: Executor | None = None
         self.deadlines: list[datetime] = []
@@ -88,7 +87,7 @@ class Stage(BatchExecutor):
     def executor(self) -> Executor:
         """The queue's own, made when it is needed first: a test of one queue does not import the code of all."""
         if self._executor is None:
-            with self._clock.lifted(), surroundings(self._queue, self._socket):
+            with self._clock.lifted(), surroundings(self._queue):
                 self._executor = executor_of(self._queue, self._watch, self._given)
                 self._executor.prepare()
         return self._executor
@@ -162,7 +161,7 @@ class Stage(BatchExecutor):
             executor = raising_to(self._watch, _raiser(planned.exception()), self._queue)
         self.deadlines.append(job.deadline)
         try:
-            with self._clock.lifted(), surroundings(self._queue, self._socket):
+            with self._clock.lifted(), surroundings(self._queue):
                 outcome = executor.run(job, payload)
         finally:
             self.deadlines.pop()
@@ -217,7 +216,7 @@ class Stage(BatchExecutor):
         if jobs:
             self.deadlines.append(jobs[0].deadline)
             try:
-                with self._clock.lifted(), surroundings(self._queue, self._socket):
+                with self._clock.lifted(), surroundings(self._queue):
                     cast("BatchExecutor", self.executor).run_batch(jobs, outcomes)
             finally:
                 self.deadlines.pop()
