@@ -156,9 +156,11 @@ class Stage(BatchExecutor):
         return outcome
 
     def _call(self, job: Job, payload: bytes, planned: Disturbance | None) -> Outcome:
-        executor = self.executor
-        if isinstance(planned, Fail):
+        executor: Executor
+        if isinstance(planned, Fail):  # as the handler is not called, it need not be one that could be
             executor = raising_to(self._watch, _raiser(planned.exception()), self._queue)
+        else:
+            executor = self.executor
         self.deadlines.append(job.deadline)
         try:
             with self._clock.lifted(), surroundings(self._queue):

@@ -662,6 +662,9 @@ def test_a_command_that_stays_alive_is_refused_before_anything_of_it_runs(config
             jobs.drain()
         assert (caught.value.hint or "").startswith('give a function in its place, handlers={"served": function}')
         assert (states(jobs, job_id), jobs.job(job_id)["failures"], note.exists()) == (["queued"], 0, False)
+        jobs.plan(Fail(), run=None, job=job_id)
+        jobs.drain(until_empty=True)
+        assert (states(jobs, job_id), jobs.job(job_id)["failures"]) == (["dead"], 5)
     with Harness(config, handlers={"served": lambda job: job.payload + 1}) as jobs:
         assert jobs.client.wait(jobs.client.enqueue("served", 1))["result"] == 2
 
