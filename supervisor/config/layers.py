@@ -117,6 +117,8 @@ def _set(written: str, place: Place, layers: Layers, report: Report) -> None:
     except ValueError as error:
         report.problem(place, FILE, str(error))
         return
+    for known in [known for known in document.places if known[: len(override.key)] == override.key]:
+        del document.places[known]  # what stood there is no more
     document.places[override.key] = place
     if override.key[0] in LAID:
         getattr(layers, override.key[0]).setdefault(override.key[1], document)

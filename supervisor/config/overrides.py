@@ -1,7 +1,8 @@
 """`--set section.key=value`: values from the command line, put over those of the files.
 
 The value is TOML if it reads as TOML (4, true, ["a"]), else text as it stands, so that 5m and /run/x need no
-quotes. A name with dots in it is quoted: --set 'queues."a.b".workers=4'. Pure.
+quotes. A name with dots in it is quoted: --set 'queues."a.b".workers=4'. An array of tables is set as a whole:
+--set 'outbox=[]'. Pure.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import tomllib
 from typing import Any, NamedTuple
 
 from supervisor.config.problem import KeyPath, dotted, shown
+from supervisor.config.queue_keys import ARRAYS
 from supervisor.config.scan import DEPTH_MAX, scan
 
 VALUE_MAX = 64 * 1024
 _PART = r'(?:[A-Za-z0-9_-]+|"[^"\\]+")'
-_OVERRIDE = re.compile(rf"\s*({_PART}(?:\.{_PART})+)\s*=(.*)", re.DOTALL)
+_OVERRIDE = re.compile(rf"\s*({_PART}(?:\.{_PART})*)\s*=(.*)", re.DOTALL)
 
 
 class Override(NamedTuple):
@@ -32,9 +34,9 @@ def parse_override(written: str) -> Override:
         ValueError: it is not section.key=value.
     """
     found = _OVERRIDE.fullmatch(written) if len(written) <= VALUE_MAX else None
-    if not found:
+    key = tuple(part.strip('"') for part in re.findall(_PART, found[1])) if found else ()
+    if not found or (len(key) == 1 and key[0] not in ARRAYS):
         raise ValueError(f"{shown(written)} is no setting; write section.key=value, such as defaults.workers=4")
-    key = tuple(part.strip('"') for part in re.findall(_PART, found[1]))
     if len(key) > DEPTH_MAX:
         raise ValueError(f"a key of {len(key)} parts; none has that many")
     return Override(key, _value(found[2].strip()))

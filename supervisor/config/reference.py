@@ -29,7 +29,8 @@ Then the drop-ins: `queues.d/*.toml` beside that file, in the byte order of thei
 that as a whole, with a warning. `jobsctl queues add` writes drop-ins and never touches your own file.
 
 Then `--set section.key=value`, as often as needed: `--set defaults.workers=4`, `--set queues.emails.timeout=90s`,
-`--set 'queues."a.b".order=lifo'`. The value is read as TOML if it is TOML, else as text.
+`--set 'queues."a.b".order=lifo'`. The value is read as TOML if it is TOML, else as text. `[[outbox]]` is set as a
+whole: `--set 'outbox=[]'` leaves all of them out.
 
 `jobsupd --check -c FILE` prints every problem as `FILE:LINE: KEY: what is wrong, and what would be right`, and what
 this host lacks for it. `jobsctl config show` prints what was understood, with nothing inherited any more.

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterable
-from typing import Any, SupportsIndex
+from typing import Any
 
 from supervisor.client import Client
-from supervisor.errors import Busy, JobsupError, WaitTimeout
+from supervisor.errors import Busy, WaitTimeout
 from supervisor.job import Duration
 from supervisor.shapes import JobStatus
-from supervisor.testing.clock import VirtualClock
 from supervisor.testing.keeper import InProcessKeeper
-from supervisor.wire.asking import Failed, error_of
-from supervisor.wire.calls import WAIT_SLICE_MS
+from supervisor.wire.asking import Failed, Names, error_of
+from supervisor.wire.calls import WAIT_SLICE_MS, Calls, Steps
 from supervisor.wire.client import RECEIVE_BYTES, Channel, Stream
 
 Proceed = Callable[[], bool]
@@ -52,7 +51,12 @@ class InProcessStream(Stream):
             if rest:
                 continue
             if self._keeper.clock.boot_ms() >= deadline_ms or not self._proceed():
+                self._pass_until(deadline_ms)
                 raise Failed(Busy("no answer came in time: nothing is left to run, and nothing comes to be due"))
+
+    def _pass_until(self, deadline_ms: int) -> None:
+        """Nothing can bring the answer: the caller has waited in vain, and does not ask again at the same moment."""
+        self._keeper.clock.move(max(0, deadline_ms - self._keeper.clock.boot_ms()))
 
     def _sent(self, rest: memoryview) -> int:
         try:
@@ -68,6 +72,29 @@ class InProcessStream(Stream):
             return
 
 
+class HarnessCalls(Calls):
+    """The calls of a client in virtual time."""
+
+    def __init__(self, names: Names, keeper: InProcessKeeper, timeout: Duration) -> None:
+        super().__init__(names, keeper.clock.boot_ms, timeout)
+        self._keeper = keeper
+
+    def wait(self, job: object, timeout: Duration | None) -> Steps[JobStatus]:
+        """Without a time-out it ends where a daemon's would not: when nothing more is to come.
+
+        Raises:
+            WaitTimeout: it was not in time; or would never be, as its queue is paused, say.
+        """
+        while timeout is None:
+            to_come = self._keeper.next_ms(schedules=False) is not None  # perhaps just when this slice is over
+            try:
+                return (yield from super().wait(job, WAIT_SLICE_MS / 1000))
+            except WaitTimeout:
+                if not to_come and self._keeper.next_ms(schedules=False) is None:
+                    raise WaitTimeout(f"to wait for {job} would never end: nothing is left to come") from None
+        return (yield from super().wait(job, timeout))
+
+
 class HarnessClient(Client[int]):
     """A `Client` by type and behaviour, for application code that is given one. Its time is the virtual one.
 
@@ -78,31 +105,8 @@ class HarnessClient(Client[int]):
         super().__init__(socket="in this process", timeout=timeout)
         self._keeper = keeper
         self._proceed = proceed
-        self._clock: VirtualClock = keeper.clock
+        self._calls = HarnessCalls(self._names, keeper, timeout)
         self._channel = Channel(self._dial, keeper.clock.boot_ms, self._names)
-
-    def wait(self, job: SupportsIndex, timeout: Duration | None = None) -> JobStatus:
-        """As of `Client`. Without a time-out it ends where a daemon's would not: when nothing more is to come.
-
-        Raises:
-            WaitTimeout: it was not in time; or would never be, as its queue is paused, say.
-            UnknownJob: no job has that id.
-        """
-        with self._clock.ruling():
-            if timeout is not None:
-                return super().wait(job, timeout)
-            while True:
-                try:
-                    return super().wait(job, WAIT_SLICE_MS / 1000)
-                except WaitTimeout:
-                    if self._keeper.next_ms(schedules=False) is None:
-                        job_id = job.__index__()
-                        raise WaitTimeout(f"job {job_id} would wait for ever: nothing is left to come") from None
-
-    def enqueue_each(self, queue: str, payloads: Iterable[Any], **options: Any) -> list[int | JobsupError]:
-        """As of `Client`."""
-        with self._clock.ruling():
-            return super().enqueue_each(queue, payloads, **options)
 
     def close(self) -> None:
         """Nothing: an application may close the client that it was given, and the test goes on; the harness does it."""

@@ -18,7 +18,7 @@ from typing import Self
 from supervisor.client import Client
 from supervisor.config.load import load_main
 from supervisor.observe import failpoint
-from supervisor.testing.folder import placed
+from supervisor.testing.folder import only_outboxes_of, placed
 from supervisor.testing.waiting import until
 from supervisor.unix.clock import boot_ms
 
@@ -40,12 +40,14 @@ class Daemon:
             daemon.client.enqueue("emails", {"to": "a@b.c"})
             assert daemon.struck()
 
-    Its processes, its time and its handlers are real. The command of `[alerts]` is not run.
+    Its processes, its time and its handlers are real. Nobody is alerted, and rows of outboxes are left where they are,
+    but for those of `outboxes`.
     """
 
     def __init__(
         self, config: str | os.PathLike[str] | None = None, *, failpoints: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None, overrides: Sequence[str] = (),
+        outboxes: Mapping[str, str | os.PathLike[str]] | None = None,
     ) -> None:  # fmt: skip
         """Args:
             config: the configuration; None: looked up as `jobsctl` does.
@@ -53,9 +55,12 @@ class Daemon:
                 "kill@3" strikes at the third time. Each strikes once, whoever reaches it.
             env: added to its environment. $JOBSUP_... of this process are not passed on.
             overrides: "section.key=value", put over the values of the configuration.
+            outboxes: by their names, those outboxes of the configuration that are served, each in this database of the
+                test's; the others are not.
 
         Raises:
             ConfigError: there is no configuration, or it cannot be used.
+            UsageError: the configuration has no outbox of such a name.
             ValueError: a failpoint or an action does not exist.
         """  # fmt: skip
         self._env = dict(env or {})
@@ -63,12 +68,14 @@ class Daemon:
         self.folder = Path(tempfile.mkdtemp(prefix="jobsup-"))
         try:
             spec = load_main(config, (*overrides, *placed(self.folder)))
+            served = only_outboxes_of(spec, outboxes or {})
         except BaseException:
             self.folder.rmdir()
             raise
         self.config = spec.files[0]
+        quiet = ["alerts.on=[]"] if spec.alerts.configured else []  # in front: a test may say otherwise
         silent = ['alerts.command=["true"]'] if spec.alerts.command else []
-        self._overrides = (*overrides, *placed(self.folder), *silent)
+        self._overrides = (*quiet, *overrides, *placed(self.folder), served, *silent)
         self._mark = self.folder.name
         self._process: subprocess.Popen[bytes] | None = None
         self._client: Client[int] | None = None

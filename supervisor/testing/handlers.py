@@ -11,6 +11,7 @@ from typing import Any
 
 from supervisor.config.names import short_name
 from supervisor.config.spec import Queue
+from supervisor.errors import UsageError
 from supervisor.job import Job
 from supervisor.task import Task, tasks_of
 from supervisor.unix.inheritance import Executor, HandlerUnusable
@@ -20,6 +21,10 @@ from supervisor.worker.executors.python import PythonExecutor, beside, resolve
 
 Handler = Callable[..., Any] | Task | ModuleType | str
 """A callable of one job, a task, a module of tasks, or the name of one of them as the configuration has it."""
+
+
+NOBODYS = "/dev/null/none-in-a-test.sock"
+"""A socket that cannot be: below what is no folder."""
 
 
 class Watch:
@@ -71,8 +76,15 @@ def executor_of(queue: Queue, watch: Watch, given: Handler | None = None) -> Exe
 
     Raises:
         HandlerUnusable: the handler or command cannot be used.
+        UsageError: it is a command that stays alive: its worker ends as it does, which here is the test's process.
     """
     handler = given if given is not None else queue.handler
+    if handler is None and queue.serve:
+        name = short_name(queue.name)
+        raise UsageError(
+            f"queue {name} has serve = true: its command needs a worker of its own, and a harness has none",
+            hint=f'give a function in its place, handlers={{"{name}": function}}, or use Daemon',
+        )
     if handler is None:
         return command.load(queue)
     known = tasks_among(handler) if queue.has_tasks else None
@@ -112,8 +124,11 @@ def _names_of(one: Task) -> dict[str, Task]:
 
 @contextlib.contextmanager
 def surroundings(queue: Queue) -> Iterator[None]:
-    """What the queue's handlers find beside what is there: its `env`, its `cwd`, and $JOBSUP_WORKER."""
-    added = {"JOBSUP_WORKER": short_name(queue.name)} | queue.env
+    """What the queue's handlers find beside what is there: its `env`, its `cwd`, $JOBSUP_WORKER and $JOBSUP_SOCKET.
+
+    A client that a handler makes must not reach a daemon that runs on this machine, nor the database of one.
+    """
+    added = {"JOBSUP_WORKER": short_name(queue.name), "JOBSUP_SOCKET": NOBODYS} | queue.env
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
     try:

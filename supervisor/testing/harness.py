@@ -30,6 +30,8 @@ from supervisor.testing.handlers import Handler, importable
 from supervisor.testing.keeper import InProcessKeeper
 from supervisor.testing.workers import Crew, Run, Stage
 
+AT_ONCE = ('daemon.durability="relaxed"', 'intake.acknowledge="committed"')
+"""What put over a configuration has everything written when a call returns, and nothing waited for."""
 RUNS_MAX = 10_000
 UNFINISHED = tuple(state.value for state in State if not state.final)
 
@@ -37,7 +39,8 @@ UNFINISHED = tuple(state.value for state in State if not state.final)
 class Harness:
     """Runs jobs of your own configuration in this process, when you say so, at the time that you say.
 
-    Nothing runs but in `drain`, `advance`, and while `client.wait` waits. Use it from one thread, and close it.
+    Nothing runs but in `drain`, `advance`, and while `client.wait` or `client.fetch` waits. Use it from one thread, and
+    close it.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class Harness:
     ) -> None:  # fmt: skip
         folder = Path(tempfile.mkdtemp(prefix="jobsup-"))
         self._closing.callback(shutil.rmtree, folder, ignore_errors=True)
-        spec = load_main(config, (*overrides, *placed(folder), 'daemon.durability="relaxed"'))
+        spec = load_main(config, (*overrides, *placed(folder), *AT_ONCE))
         self._closing.enter_context(importable([one for pool in spec.workplaces.values() for one in pool.python_path]))
         self._keeper = InProcessKeeper(spec, folder, self.clock)
         self._closing.callback(self._keeper.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from threading import get_ident
 from typing import Any, NamedTuple
 
 from supervisor.config.spec import Queue
@@ -15,11 +16,11 @@ from supervisor.store.reader import instant
 from supervisor.testing import enqueued
 from supervisor.testing.clock import VirtualClock
 from supervisor.testing.enqueued import Enqueued
-from supervisor.testing.handlers import Handler, Watch, executor_of, tasks_among, together
+from supervisor.testing.handlers import Handler, Watch, executor_of, surroundings, tasks_among, together
 from supervisor.testing.workers import word_of
 from supervisor.wire import payload as as_json
 from supervisor.worker.executors.python import resolve
-from supervisor.worker.main import Children, checkpoint_data
+from supervisor.worker.main import OTHER_THREAD, Children, checkpoint_data
 
 RESULT_BYTES_MAX = 1024 * 1024
 
@@ -114,7 +115,9 @@ def run_inline(
         enqueue=children.add, flow=None if flow is None else FlowOfJob(**{"id": 1, **flow}, add=children.add),
         course=course,
     )  # fmt: skip
-    outcome = executor_of(spec, watch, handler).run(job, text.encode())
+    executor = executor_of(spec, watch, handler)
+    with surroundings(spec):
+        outcome = executor.run(job, text.encode())
     watch.let_through()
     made, progress = _made(outcome, children, clock), said[-1] if said else None
     return InlineRun(
@@ -129,7 +132,7 @@ def run_batch_inline(
 ) -> list[InlineRun]:  # fmt: skip
     """Call a handler of batches once with a job for each payload, as the worker's own code does it; one run for each.
 
-    Everything is as in `run_inline`. The jobs have the ids 1, 2, 3 and so on.
+    Everything is as in `run_inline`. The jobs have the ids 1, 2, 3 and so on, and what each keeps is its own.
 
     Raises:
         InvalidPayload: JSON cannot hold a payload.
@@ -141,29 +144,39 @@ def run_batch_inline(
     if not texts:
         raise UsageError("a batch has at least one job: give at least one payload")
     spec = Queue(name=queue, handler="given:handler", batch_size=len(texts), max_result_bytes=max_result_bytes)
-    children = [Children() for _ in texts]
+    children, said = [Children() for _ in texts], [list[tuple[float, str]]() for _ in texts]
+    courses = [_course({}, None, of_job) for of_job in said]
     jobs = [
         Job(
             id=number, queue=queue, payload=json.loads(text), attempt=attempt, max_attempts=max_attempts, token=1,
             enqueued_at=clock.now, deadline=clock.now + timedelta(milliseconds=to_ms(timeout)), enqueue=own.add,
+            course=course,
         )
-        for number, (text, own) in enumerate(zip(texts, children, strict=True), 1)
+        for number, (text, own, course) in enumerate(zip(texts, children, courses, strict=True), 1)
     ]  # fmt: skip
     outcomes: list[Outcome] = []
-    together(watch, resolve(handler) if isinstance(handler, str) else handler, spec).run_batch(jobs, outcomes)
+    executor = together(watch, resolve(handler) if isinstance(handler, str) else handler, spec)
+    with surroundings(spec):
+        executor.run_batch(jobs, outcomes)
     watch.let_through()
+    found = zip(outcomes, jobs, children, watch.errors(len(jobs)), courses, said, strict=True)
     return [
-        InlineRun(outcome, word_of(outcome), job, _made(outcome, own, clock), error)
-        for outcome, job, own, error in zip(outcomes, jobs, children, watch.errors(len(jobs)), strict=True)
-    ]
+        InlineRun(
+            outcome, word_of(outcome), job, _made(outcome, own, clock), error, course.steps, course.cursor,
+            told[-1] if told else None,
+        )
+        for outcome, job, own, error, course, told in found
+    ]  # fmt: skip
 
 
 def _course(steps: Mapping[str, Any], cursor: Any, said: list[tuple[float, str]]) -> Course:
     """Keeps values under a worker's limits, and returns them as JSON has them; notes what is said of progress."""
-    count = len(steps)
+    count, thread = len(steps), get_ident()
 
     def keep(name: str, value: Any) -> Any:
         nonlocal count
+        if get_ident() != thread:
+            raise RuntimeError(OTHER_THREAD)
         checkpoint_data(name, value)
         count += bool(name)
         if count > CHECKPOINTS_MAX:

@@ -41,7 +41,7 @@ class InProcessKeeper(Keeper):
             log = Log(str(folder / "keeper.log"), "debug", "text", wall_ms)
             log.role = "keeper"
             store = _new_store(spec)
-            super().__init__(State(spec, store, log, boot_id(), boot_ms()))
+            super().__init__(State(_without_alerter(spec), store, log, boot_id(), boot_ms()))
             self.state.chance = lambda: NO_JITTER
             self.listen(())
             self._ours: list[Link] = []
@@ -82,18 +82,19 @@ class InProcessKeeper(Keeper):
 
     def keep_house(self) -> None:
         """Let chores that go on page by page, such as retention, come to their end at this time."""
+        chores, archiving = self.chores, self.state.archiving
         self.rest()
         for _ in range(TURNS_MAX):
             soon_ms = self.clock.boot_ms() + AGAIN_MS
-            if self.chores.prune_at_ms > soon_ms and self.state.archiving.trim_at_ms > soon_ms:
+            if min(chores.prune_at_ms, chores.prune_flows_at_ms, archiving.trim_at_ms) > soon_ms:
                 return
-            self.chores.prune_at_ms = self.state.archiving.trim_at_ms = self.clock.boot_ms()
+            chores.prune_at_ms = chores.prune_flows_at_ms = archiving.trim_at_ms = self.clock.boot_ms()
             self.rest()
 
     def next_ms(self, *, schedules: bool) -> int | None:
         """When, on the boot clock, something comes to be done about a job; None: never, as things are.
 
-        `schedules`: whether the due times of schedules count.
+        `schedules`: whether what makes jobs by itself counts: schedules, and alerts that go to a queue.
         """
         now_ms, state = self.clock.boot_ms(), self.state
         with self.clock.ruling(), state.store.transaction(wall_ms()) as tx:
@@ -101,11 +102,12 @@ class InProcessKeeper(Keeper):
             on_the_wall += [tx.next_fire_ms()] if schedules else []
         offset_ms = now_ms - self.clock.wall_ms
         times = [at + offset_ms for at in on_the_wall if at is not None]
+        alerts_ms = state.alerts.desk.next_ms(now_ms) if schedules else None
         times += [
             at
             for at in (
                 state.flush_at_ms, state.withdraw_at_ms, state.standstill.at_ms, state.tasks.unblock_at_ms,
-                state.archiving.replay_at_ms, self.service.waits.next_ms,
+                state.archiving.replay_at_ms, self.service.waits.next_ms, state.lending.next_ms, alerts_ms,
                 *(pending.until_ms for pending, _ in state.unfit), *batches_due_ms(state),
             )
             if at is not None
@@ -141,6 +143,11 @@ class InProcessKeeper(Keeper):
     def _unredacted(self, name: str) -> Queue | None:
         queue = self.state.spec.queue(name)
         return None if queue is None else msgspec.structs.replace(queue, redact=())
+
+
+def _without_alerter(spec: Spec) -> Spec:
+    """The same without a command for alerts: nobody runs it here, and those for a queue do not wait for it."""
+    return msgspec.structs.replace(spec, alerts=msgspec.structs.replace(spec.alerts, command=None))
 
 
 def _new_store(spec: Spec) -> SqliteStore:

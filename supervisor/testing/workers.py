@@ -10,7 +10,19 @@ from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 from supervisor.config.spec import Queue
-from supervisor.job import OUT_OF_TIME, Cancel, Done, Failed, Job, JobTimeout, Outcome, RateLimited, Snooze, Unknown
+from supervisor.job import (
+    OUT_OF_TIME,
+    Cancel,
+    Course,
+    Done,
+    Failed,
+    Job,
+    JobTimeout,
+    Outcome,
+    RateLimited,
+    Snooze,
+    Unknown,
+)
 from supervisor.keeper.slots import Phase
 from supervisor.policy.tasks import Known
 from supervisor.testing.disturbances import Disturbance, Fail, Plans, TimeOut, WorkerDied, death_of
@@ -144,9 +156,11 @@ class Stage(BatchExecutor):
         return outcome
 
     def _call(self, job: Job, payload: bytes, planned: Disturbance | None) -> Outcome:
-        executor = self.executor
-        if isinstance(planned, Fail):
+        executor: Executor
+        if isinstance(planned, Fail):  # as the handler is not called, it need not be one that could be
             executor = raising_to(self._watch, _raiser(planned.exception()), self._queue)
+        else:
+            executor = self.executor
         self.deadlines.append(job.deadline)
         try:
             with self._clock.lifted(), surroundings(self._queue):
@@ -230,13 +244,18 @@ def _raiser(error: BaseException) -> Callable[[Job], Any]:
 class InProcessWorker(Worker):
     """A worker without a process and without signals: `step` runs what is in its socket."""
 
-    def __init__(self, given: WorkerInheritance, rest: Callable[[], None]) -> None:
+    def __init__(self, given: WorkerInheritance, keeper: InProcessKeeper) -> None:
         super().__init__(given)
         assert given.executor is not None
         self._executor = given.executor
         self._may_be_spent = True
-        self._rest = rest
+        self._keeper = keeper
         self.busy = False
+
+    @property
+    def over(self) -> bool:
+        """Whether it takes no more jobs: it has run as many as it may, or one has spoilt it."""
+        return self._stopping or self._recycled()
 
     def step(self) -> bool:
         """Run the chunk that was sent; False if there is none.
@@ -259,12 +278,24 @@ class InProcessWorker(Worker):
     def _take_signals(self) -> None:
         """Signals are the test's."""
 
+    def _course_of(self, told: Mapping[str, Any], job: Job) -> Course:
+        """What a handler says of its progress, it says in virtual time."""
+        course = super()._course_of(told, job)
+        tell = course.tell
+
+        def tell_in_time(fraction: float, text: str) -> None:
+            with self._keeper.clock.ruling():
+                tell(fraction, text)
+
+        course.tell = tell_in_time
+        return course
+
     def _await_room(self, length: int) -> None:
         """A ring without room: the keeper reads it, as it would meanwhile."""
         while not self._ring.has_room(length):
             self._unrung += 1
             self._ring_bell()
-            self._rest()
+            self._keeper.rest()
 
     def close(self) -> None:
         """Close this end of the slot."""
@@ -297,7 +328,7 @@ class Crew:
         given = WorkerInheritance(
             self._pool, slot.worker_end.dup(), open_directory(slot.directory), -1, -1, self.stage, _nothing_to_load
         )
-        self._workers[number] = InProcessWorker(given, self._keeper.rest)
+        self._workers[number] = InProcessWorker(given, self._keeper)
         self._folders[number] = slot.directory
         self._keeper.private.add_slot(slot)
         self._link.send(control.Started(number, 0, 0, 0))
@@ -327,6 +358,8 @@ class Crew:
                 raise
             if stepped:
                 self._keeper.rest()
+                if worker.over:
+                    self._bury(number, WorkerDied("exit", exit_code=0))
                 return True
         return False
 

@@ -517,7 +517,7 @@ class Worker:
         def keep(name: str, value: Any) -> Any:
             nonlocal count
             if os.getpid() != self._pid or threading.get_ident() != self._thread:
-                raise RuntimeError("what a job keeps is kept by the thread that runs its handler, and by no other")
+                raise RuntimeError(OTHER_THREAD)
             data = checkpoint_data(name, value)
             count += bool(name)
             if count > CHECKPOINTS_MAX:
@@ -596,6 +596,7 @@ def limit_ms(extra: Mapping[str, Any], of_queue_ms: int, now_ms: int) -> int:
 
 
 NOTHING_TOLD: Mapping[str, Any] = {}
+OTHER_THREAD = "what a job keeps is kept by the thread that runs its handler, and by no other"
 CHECKPOINT_BYTES_MAX = 16 * 1024
 CHECKPOINT_NAME_MAX = 100
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.errors import InvalidFlow, InvalidPayload
+from supervisor.errors import InvalidFlow, InvalidPayload, WaitTimeout
 from supervisor.flow import Flow, step
 from supervisor.testing import Harness
 
@@ -124,3 +124,28 @@ def test_a_result_that_the_next_step_could_not_read_is_refused(harness: Harness)
     job = harness.client.enqueue("deep")
     harness.drain()
     assert harness.client.status(job)["errors"][0]["message"] == "the result is nested deeper than 100 levels"
+
+
+def test_to_wait_for_a_flow_is_to_let_virtual_time_pass(harness: Harness) -> None:
+    flow = harness.client.flows.start({"steps": [{"name": "a", "queue": "q", "delay": "1h"}]})
+    before = harness.now
+    with pytest.raises(WaitTimeout):
+        harness.client.flows.wait(flow, timeout="10m")
+    assert harness.client.flows.wait(flow)["state"] == "completed"
+    assert (harness.now - before).total_seconds() == 3600
+
+
+def test_to_wait_for_a_flow_that_waits_for_a_signal_ends(harness: Harness) -> None:
+    flow = harness.client.flows.start({"steps": [{"name": "a", "queue": "q", "wait_for": ["go"]}]})
+    with pytest.raises(WaitTimeout, match=f"to wait for {flow} would never end"):
+        harness.client.flows.wait(flow)
+    harness.client.flows.signal(flow, "go")
+    assert harness.client.flows.wait(flow)["state"] == "completed"
+
+
+def test_retention_deletes_all_flows_that_have_been_long_enough(harness: Harness) -> None:
+    for _ in range(210):  # more than one pass deletes
+        harness.client.flows.start(Flow(step("q")))
+    harness.drain()
+    harness.advance("9d")
+    assert list(harness.client.flows.list()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -15,8 +16,10 @@ import pytest
 
 from supervisor.client import Client
 from supervisor.errors import (
+    Busy,
     ConfigError,
     InvalidPayload,
+    NotRunning,
     QueueFull,
     UnknownJob,
     UnknownQueue,
@@ -25,7 +28,9 @@ from supervisor.errors import (
 )
 from supervisor.job import Cancel, Dead, Job, RateLimited, Retry, Snooze
 from supervisor.testing import Crash, Fail, Harness, Interrupt, TimeOut
+from supervisor.testing.keeper import InProcessKeeper
 from supervisor.unix import clock
+from supervisor.wire.calls import WAIT_SLICE_MS
 
 NOW = "2026-03-01T12:00:00Z"
 TASKS = """
@@ -82,6 +87,9 @@ command = ["sh", "-c", "echo $GREETING \\"$0\\"; exit $1", "{word}", "{status}"]
 env = { GREETING = "moin" }
 [queues.named]
 handler = "things"
+[queues.pulled]
+pull = true
+backoff = { base = "10s", factor = 1.0 }
 [schedules.nightly]
 queue = "plain"
 cron = "30 2 * * *"
@@ -176,6 +184,14 @@ def test_nothing_runs_before_it_is_told_to(jobs: Harness) -> None:
     shown = jobs.job(job_id)
     assert (shown["state"], shown["result"], shown["finished_at"]) == ("completed", 1, "2026-03-01T12:00:00.000Z")
     assert jobs.drain() == []
+
+
+def test_what_would_be_acknowledged_from_a_buffer_is_there_at_once(config: Path) -> None:
+    with Harness(config, overrides=["intake.acknowledge=buffered"]) as jobs:
+        for number in range(3):
+            jobs.client.enqueue("plain", {"n": number})
+            jobs.assert_enqueued("plain", payload={"n": number})
+        assert len(jobs.drain()) == 3
 
 
 def test_what_a_job_enqueues_is_there_only_if_it_completes(jobs: Harness) -> None:
@@ -337,6 +353,43 @@ def test_queues_of_a_pattern_are_there_from_their_first_job_on(jobs: Harness) ->
     assert [one.queue for one in jobs.drain()] == ["tenant_acme"]
 
 
+def test_an_alert_becomes_a_job_when_it_would_be_told(config: Path) -> None:
+    alerts = '[alerts]\nqueue = "told"\npayload = { text = "{summary}" }\ncommand = ["touch", "told"]\n'
+    config.write_text(alerts + TOML)
+    with Harness(config, now=NOW) as jobs:
+        jobs.client.enqueue_many("plain", [{"do": "dead"}] * 2)
+        jobs.advance("10m")
+        (alert,) = [jobs.job(one.id) for one in jobs.assert_enqueued("told", count=1) if one.id is not None]
+        assert alert["payload"]["text"] == "2 jobs of plain are dead, such as 1, 2: hopeless"
+        assert alert["finished_at"] == "2026-03-01T12:00:01.000Z"
+
+
+# -- consumers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_fetch_waits_in_virtual_time(jobs: Harness) -> None:
+    assert jobs.client.fetch("pulled", wait="5s") == []
+    assert str(jobs.now) == "2026-03-01 12:00:05+00:00"
+    job_id = jobs.client.enqueue("pulled", {"n": 1}, delay="2s")
+    (fetched,) = jobs.client.fetch("pulled", wait="5s")
+    assert (fetched["id"], str(jobs.now)) == (job_id, "2026-03-01 12:00:07+00:00")
+    assert jobs.client.ack(job_id, fetched["token"], "done")["state"] == "completed"
+    assert jobs.job(job_id)["result"] == "done"
+
+
+def test_a_lease_ends_at_its_time(jobs: Harness) -> None:
+    job_id = jobs.client.enqueue("pulled", {})
+    jobs.client.fetch("pulled", lease="1m")
+    jobs.advance("1h")
+    assert (states(jobs, job_id), instants(jobs, job_id)) == (["queued"], ["01:00"])
+    (again,) = jobs.client.fetch("pulled", lease="1m")
+    jobs.advance("50s")
+    jobs.client.extend(again["token"], "2m")
+    assert jobs.drain(until_empty=True) == [], "it ends when time brings nothing more, though nobody fetches"
+    assert instants(jobs, job_id) == ["01:00", "02:50"]
+    assert str(jobs.now) == "2026-03-01 13:03:00+00:00"
+
+
 # -- the client ------------------------------------------------------------------------------------------------------
 
 
@@ -350,14 +403,26 @@ def test_to_wait_for_a_job_is_to_run_it_and_to_let_time_pass(jobs: Harness) -> N
     assert str(jobs.now) == "2026-03-01 14:00:00+00:00"
 
 
+def test_a_wait_goes_on_when_a_slice_of_it_ends_as_the_job_is_due(jobs: Harness) -> None:
+    job_id = jobs.client.enqueue("plain", {"say": 1}, delay=WAIT_SLICE_MS / 1000)
+    assert jobs.client.wait(job_id)["result"] == 1
+
+
 def test_to_wait_for_what_never_comes_ends(jobs: Harness) -> None:
     jobs.client.request("pause", queue="told")
     job_id = jobs.client.enqueue("told", {})
     with pytest.raises(WaitTimeout):
         jobs.client.wait(job_id, timeout="10m")
     assert str(jobs.now) == "2026-03-01 12:10:00+00:00"
-    with pytest.raises(WaitTimeout, match=f"job {job_id} would wait for ever"):
+    with pytest.raises(WaitTimeout, match=f"to wait for {job_id} would never end"):
         jobs.client.wait(job_id)
+
+
+def test_a_call_that_nothing_can_answer_ends_with_its_time(jobs: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(InProcessKeeper, "next_ms", lambda *_, **__: None)
+    with pytest.raises(Busy, match="nothing is left to run"):
+        jobs.client.fetch("pulled", wait="5s")
+    assert jobs.now.minute == 0
 
 
 def test_an_application_may_close_the_client_that_it_was_given(jobs: Harness) -> None:
@@ -424,6 +489,14 @@ def test_a_worker_that_waits_runs_nothing_else_meanwhile(config: Path) -> None:
         jobs.client.enqueue_many("plain", [{}] * 20)
         jobs.drain()
     assert depth == [1] * 20
+
+
+def test_workers_that_have_run_as_many_jobs_as_they_may_are_replaced(config: Path) -> None:
+    limits = ["queues.plain.recycle_jobs=2", "queues.plain.demand={ min = 3, max = 3 }"]
+    with Harness(config, overrides=limits) as jobs:
+        ids = jobs.client.enqueue_many("plain", [{"say": n} for n in range(7)])
+        assert [one.job_id for one in jobs.drain()] == ids
+        assert {jobs.job(job_id)["interruptions"] for job_id in ids} == {0}
 
 
 def test_large_payloads_and_results_go_the_way_they_go(jobs: Harness) -> None:
@@ -517,6 +590,19 @@ def test_a_handler_that_spends_its_time_is_cut_at_its_deadline(config: Path) -> 
             jobs.spend("1s")
 
 
+def test_what_a_handler_says_of_its_progress_is_said_in_virtual_time(config: Path) -> None:
+    def handler(job: Job) -> Any:
+        jobs.spend("2m")
+        job.progress(0.5, "half")
+        return jobs.job(job.id)["progress"]
+
+    with Harness(config, now=NOW, handlers={"told": handler}) as jobs:
+        job_id = jobs.client.enqueue("told", {})
+        jobs.drain()
+        said = {"fraction": 0.5, "text": "half", "at": "2026-03-01T12:02:00.000Z"}
+        assert jobs.job(job_id)["result"] == said
+
+
 # -- handlers --------------------------------------------------------------------------------------------------------
 
 
@@ -539,12 +625,48 @@ def test_handlers_find_the_environment_of_their_queue_and_leave_none(jobs: Harne
     assert not {"GREETING", "JOBSUP_WORKER"} & os.environ.keys()
 
 
+def test_a_client_that_a_handler_makes_does_not_reach_the_daemon_of_this_machine(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handler(_: Job) -> None:
+        Client(timeout=0.05).enqueue("told", {})
+
+    with socket.socket(socket.AF_UNIX) as real:
+        real.bind(str(config.parent / "real.sock"))
+        real.listen()
+        monkeypatch.setenv("JOBSUP_SOCKET", real.getsockname())
+        with Harness(config, handlers={"told": handler}) as jobs:
+            jobs.client.enqueue("told", {})
+            (ran,) = jobs.drain()
+        assert isinstance(ran.error, NotRunning), ran
+        real.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            real.accept()
+        assert os.environ["JOBSUP_SOCKET"] == real.getsockname()
+
+
 def test_commands_are_run(jobs: Harness) -> None:
     good = jobs.client.enqueue("shell", {"word": "you", "status": 0})
     bad = jobs.client.enqueue("shell", {"word": "you", "status": 3})
     jobs.drain()
     assert jobs.job(good)["result"] == "moin you"
     assert jobs.job(bad)["errors"][0]["exit_code"] == 3
+
+
+def test_a_command_that_stays_alive_is_refused_before_anything_of_it_runs(config: Path) -> None:
+    note = config.parent / "started"
+    config.write_text(TOML + f'[queues.served]\ncommand = ["touch", "{note}"]\nserve = true\n')
+    with Harness(config) as jobs:
+        job_id = jobs.client.enqueue("served", {})
+        with pytest.raises(UsageError, match="serve = true") as caught:
+            jobs.drain()
+        assert (caught.value.hint or "").startswith('give a function in its place, handlers={"served": function}')
+        assert (states(jobs, job_id), jobs.job(job_id)["failures"], note.exists()) == (["queued"], 0, False)
+        jobs.plan(Fail(), run=None, job=job_id)
+        jobs.drain(until_empty=True)
+        assert (states(jobs, job_id), jobs.job(job_id)["failures"]) == (["dead"], 5)
+    with Harness(config, handlers={"served": lambda job: job.payload + 1}) as jobs:
+        assert jobs.client.wait(jobs.client.enqueue("served", 1))["result"] == 2
 
 
 @pytest.mark.parametrize(("do", "kind"), [("stop", KeyboardInterrupt), ("fail the test", pytest.fail.Exception)])

@@ -139,6 +139,19 @@ def test_one_call_without_a_queue(acts: Acts) -> None:
         run_batch_inline(acts.run, [])
 
 
+def test_each_job_of_one_call_keeps_its_own() -> None:
+    def handler(jobs: list[Job]) -> list[Any]:
+        for job in jobs:
+            job.step("number", lambda job=job: job.id)  # type: ignore[misc]
+            job.save([job.id])
+        jobs[1].progress(0.5, "half")
+        return [job.cursor for job in jobs]
+
+    first, second = run_batch_inline(handler, [{}, {}])
+    assert (first.result, first.steps, first.cursor, first.progress) == ([1], {"number": 1}, [1], None)
+    assert (second.result, second.steps, second.cursor, second.progress) == ([2], {"number": 2}, [2], (0.5, "half"))
+
+
 def test_what_is_meant_for_the_test_comes_through(acts: Acts) -> None:
     def interrupted(_: list[Job]) -> None:
         raise KeyboardInterrupt

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 import threading
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from supervisor.errors import UsageError
 from supervisor.testing import FAILPOINTS, Daemon, DaemonFailed
+from supervisor.testing.waiting import until
 from tests.support.daemon import ROOT
+from tests.support.outbox import Application, payloads
 from tests.support.waiting import alive, gone
 
 pytest_plugins = ["pytester"]
@@ -211,3 +215,70 @@ def test_what_is_configured_outside_is_not_touched(config: Path) -> None:
         assert daemon.database.exists()
         assert all(map(alive, daemon.survivors()))
     assert sorted(os.listdir(config.parent.parent)) == ["app", "etc"]
+
+
+OUTBOXES = """
+[[outbox]]
+database = "../app.db"
+[[outbox]]
+name = "other"
+database = "../other.db"
+queues = ["greet"]
+interval = "200ms"
+"""
+
+
+def left_alone(application: Application) -> bool:
+    """Whether nobody has taken a row, or said that the rows are its own."""
+    claimed = application.ask("SELECT owner FROM jobsup_outbox_instance") != [(None,)]
+    return application.rows() == [(1, "greet", None)] and not claimed
+
+
+def test_rows_of_outboxes_are_left_to_the_real_daemon(config: Path) -> None:
+    config.write_text(OUTBOXES + TOML)
+    applications = [Application(config.parent.parent / f"{name}.db") for name in ("app", "other")]
+    for application in applications:
+        application.put("greet", None)
+    with Daemon(config) as daemon:
+        assert daemon.client.status()["outboxes"] == {}
+        daemon.client.wait(daemon.client.enqueue("greet", {}), timeout="30s")
+        os.kill(daemon.pid, signal.SIGHUP)
+        until(lambda: "reloaded" in daemon.log, 10, "the end of the reload")
+    assert all(map(left_alone, applications))
+
+
+def test_an_outbox_is_served_in_a_database_of_the_tests_own(config: Path, tmp_path: Path) -> None:
+    config.write_text(OUTBOXES + TOML)
+    real, own = Application(config.parent.parent / "other.db"), Application(tmp_path / 'an "own" ${one}.db')
+    for application in (real, own):
+        application.put("greet", None)
+    with Daemon(config, outboxes={"other": own.path}) as daemon:
+        until(lambda: own.rows() == [], 10, "the end of the row")
+        assert daemon.client.status()["outboxes"].keys() == {"other"}
+        assert daemon.client.wait(1, timeout="30s")["result"] == "Hello"
+    assert left_alone(real)
+
+
+def test_an_outbox_that_is_none_is_refused_and_leaves_nothing(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(UsageError, match="the configuration has no outbox shop") as caught:
+        Daemon(config, outboxes={"shop": tmp_path / "shop.db"})
+    assert caught.value.hint == "there is none"
+    config.write_text(OUTBOXES + TOML)
+    with pytest.raises(UsageError) as caught:
+        Daemon(config, outboxes={"shop": tmp_path / "shop.db"})
+    assert caught.value.hint == "there are app, other"
+    assert sorted(os.listdir(tmp_path)) == ["app", "etc"]
+
+
+@pytest.mark.parametrize(("overrides", "alerts"), [((), 0), (['alerts.on=["dead"]'], 1)])
+def test_nobody_is_alerted_but_where_a_test_wants_it(config: Path, overrides: list[str], alerts: int) -> None:
+    wanted = '[alerts]\nqueue = "pager"\npayload = { text = "{summary}" }\n'
+    bad = '[queues.bad]\ncommand = ["false"]\nmax_attempts = 1\n[queues.pager]\nhandler = "greet:run"\n'
+    config.write_text(wanted + TOML + bad)
+    with Daemon(config, overrides=overrides) as daemon:
+        daemon.client.wait(daemon.client.enqueue("bad", {}), timeout="30s")
+        assert daemon.stop() == 0  # what is gathered is told before the end
+        assert len(payloads(daemon.database, "pager")) == alerts

@@ -17,15 +17,15 @@ from supervisor.errors import ConfigError
 QUEUE = '[queues.q]\nhandler = "m:f"\n'
 
 
-def spec_of(folder: Path, toml: str) -> Spec:
+def spec_of(folder: Path, toml: str, *settings: str) -> Spec:
     file = folder / "queues.toml"
     file.write_text(QUEUE + toml)
-    return load(file, environ={"APP": "/srv/app"})
+    return load(file, settings, environ={"APP": "/srv/app"})
 
 
-def problems(folder: Path, toml: str) -> tuple[str, ...]:
+def problems(folder: Path, toml: str, *settings: str) -> tuple[str, ...]:
     with pytest.raises(ConfigError) as found:
-        spec_of(folder, toml)
+        spec_of(folder, toml, *settings)
     return found.value.problems
 
 
@@ -59,6 +59,17 @@ def test_what_an_outbox_cannot_be_is_refused_in_its_line(tmp_path: Path, written
     (problem,) = problems(tmp_path, written)
     assert problem.startswith(f"{tmp_path}/queues.toml:{line}: outbox")
     assert text in problem
+
+
+@pytest.mark.parametrize("written", ["", '[[outbox]]\ndatabase = "a.db"\n[[outbox]]\ndatabase = "b.db"\n'])
+def test_the_command_line_sets_them_as_a_whole(tmp_path: Path, written: str) -> None:
+    assert spec_of(tmp_path, written, "outbox=[]").outbox == {}
+    spec = spec_of(tmp_path, written, 'outbox=[{ database = "c.db", queues = ["q"] }]')
+    assert spec.outbox == {"c": Outbox(name="c", database=str(tmp_path / "c.db"), queues=("q",))}
+    assert problems(tmp_path, written, "daemon.run_dir=run", 'outbox=[{ database = "c.db", table = "t" }]') == (
+        "--set:2: outbox.1.table: unknown key; did you mean database?",
+    )
+    assert problems(tmp_path, written, "outbox=none")[0].startswith("--set:1: outbox: is no array of tables")
 
 
 def test_a_check_advises_where_a_file_is_not_there_yet(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from supervisor.errors import InvalidPayload, UsageError
+from supervisor.client import Client
+from supervisor.errors import InvalidPayload, NotRunning, UsageError
 from supervisor.job import Cancel, Dead, Done, Failed, Job, JobTimeout, RateLimited, Retry, Snooze, Unknown
 from supervisor.task import task
-from supervisor.testing import InlineRun, run_inline
+from supervisor.testing import InlineRun, run_batch_inline, run_inline
 from supervisor.unix.inheritance import HandlerUnusable
 
 
@@ -131,6 +134,33 @@ def test_what_a_run_keeps_is_found_by_the_next_one() -> None:
     assert second.result == 3
     assert done == ["open", "page 0", "page 1", "page 2"]
     assert run_inline(give(None)).progress is None
+
+
+def test_a_client_that_a_handler_makes_reaches_no_daemon_and_starts_no_keeper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def handler(job: Job) -> Any:
+        return Client(timeout=0.05).enqueue("q", {})
+
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "queues.toml").write_text('[queues.q]\ncommand = ["true"]\n')
+    monkeypatch.chdir(tmp_path)
+    for name in ("JOBSUP_SOCKET", "JOBSUP_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    runs = [run_inline(handler), *run_batch_inline(lambda jobs: [handler(job) for job in jobs], [{}])]
+    assert [type(run.error) for run in runs] == [NotRunning] * 2
+    assert os.listdir(tmp_path) == ["etc"]
+    assert not {"JOBSUP_SOCKET", "JOBSUP_WORKER"} & os.environ.keys()
+
+
+def test_only_the_thread_of_the_handler_keeps_something() -> None:
+    def elsewhere(job: Job) -> Any:
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(job.step, "pay", lambda: "paid").result()
+
+    run = run_inline(elsewhere)
+    assert (run.ended, run.steps) == ("failed", {})
+    assert "by the thread that runs its handler" in str(run.error)
 
 
 @pytest.mark.parametrize(
