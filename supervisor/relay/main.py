@@ -148,7 +148,7 @@ class Relay:
     def _timeout_s(self) -> float:
         now_ms = boot_ms()
         moments = [self._progress_at_ms, *([self._stop_at_ms] if self._stop_at_ms is not None else [])]
-        moments += [self._tell_at_ms] if self._stale else []
+        moments += [self._tell_at_ms] if self._stale and self._owner is not None else []
         moments += [now_ms + CONGESTED_MS] if self._master.congested or self._keeper.congested else []
         if self._owner is not None:
             moments.append(max(self._pauses.until_ms, self._due_ms()))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -11,11 +14,16 @@ from typing import Any
 
 import pytest
 
+from supervisor.config.spec import Outbox
+from supervisor.observe.log import Log
 from supervisor.relay.lines import FIRST, TRY_AGAIN_MAX_MS, TRY_AGAIN_MS, Lines
+from supervisor.relay.main import PROGRESS_MS, SIGNALS, Relay
 from supervisor.relay.pauses import CHANGED_MS, LOCKED_MAX_MS, LOCKED_SHOWN_MS, PAUSE_MS, Pauses
 from supervisor.relay.table import KEPT, Locked, Table, Unusable
 from supervisor.relay.watch import GAP_MAX_MS, GAP_MS, Lookout
 from supervisor.store.driver import sqlite3 as library
+from supervisor.unix.clock import boot_ms, wall_ms
+from supervisor.unix.inheritance import RelayInheritance
 from supervisor.wire.outbox import Row
 from tests.support.outbox import Application
 
@@ -372,3 +380,31 @@ def test_a_connection_to_a_file_that_lost_its_name_leaves_the_wal_of_the_next_on
     assert os.path.getsize(tmp_path / "app.db-wal") > 0
     with sqlite3.connect(application.path) as other:
         assert other.execute("SELECT count(*) FROM jobsup_outbox").fetchone() == (1,)
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Relay]:
+    """A relay that nobody has spoken to; the signals of this process are put back afterwards."""
+    handlers, wakeup = {number: signal.getsignal(number) for number in SIGNALS}, signal.set_wakeup_fd(-1)
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in ("master", "keeper")]
+    outbox, log = (
+        Outbox(name="app", database=str(tmp_path / "app.db")),
+        Log(str(tmp_path / "log"), "info", "text", wall_ms),
+    )
+    try:
+        yield Relay(RelayInheritance(outbox, pairs[0][0], pairs[1][0], log), os.getppid())
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for _, other in pairs:
+            other.close()
+
+
+def test_a_relay_that_no_keeper_has_greeted_sleeps(relay: Relay) -> None:
+    """It has something to tell, and nobody to tell it."""
+    relay._turn(boot_ms())
+    assert relay._timeout_s() > PROGRESS_MS / 2_000
