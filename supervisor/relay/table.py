@@ -32,6 +32,10 @@ WHERE_IT_IS = "let the application create it, or correct database of the outbox 
 KEEPS = (
     "where jobsup deletes what is a job, and says why others are none: drop that trigger, or have it let these through"
 )
+READ_ONLY = "is read-only for this user: what is a job could not be deleted; let it write"
+CLOSED = "cannot be opened: let this user read and write the file and its folder"
+PRIMARY = 0xFF
+"""What of an error's code is the same for all errors of a kind."""
 
 BUSY_MS = 100
 """How long a statement waits for a lock of the application's before we try again later."""
@@ -320,9 +324,9 @@ def _identity(path: str) -> tuple[int, int]:
 def _require_access(path: str) -> None:
     """Before SQLite opens it: it would make a WAL where it may only read, and shut out the application by that."""
     if not os.access(path, os.R_OK, effective_ids=True):
-        raise _meaning(sqlite3.OperationalError("unable to open"), path)
+        raise Unusable(f"{path} {CLOSED}")
     if not os.access(path, os.W_OK, effective_ids=True):
-        raise _meaning(sqlite3.OperationalError("readonly"), path)
+        raise Unusable(f"{path} {READ_ONLY}")
 
 
 def _wal_of(path: str) -> int:
@@ -347,17 +351,18 @@ def _connect(path: str) -> Any:
 
 
 def _meaning(error: Exception, path: str) -> Exception:
-    """What an error of SQLite's means to us: wait a little, or something is wrong."""
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return Locked(f"{path} is locked by another program")
-    if "readonly" in text:
-        return Unusable(f"{path} is read-only for this user: what is a job could not be deleted; let it write")
-    if "unable to open" in text:
-        return Unusable(f"{path} cannot be opened: let this user read and write the file and its folder")
-    if "no such index" in text:
-        return Unusable(f"{TABLE} in {path} lacks an index: {text}; {MAKE_IT}")
-    return Unusable(f"{path}: {text}")
+    """What an error of SQLite's means to us: wait a little, or something is wrong. Triggers have texts of their own."""
+    code = getattr(error, "sqlite_errorcode", None)  # the driver's own errors have none
+    match None if code is None else code & PRIMARY:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return Locked(f"{path} is locked by another program")
+        case sqlite3.SQLITE_READONLY:
+            return Unusable(f"{path} {READ_ONLY}")
+        case sqlite3.SQLITE_CANTOPEN:
+            return Unusable(f"{path} {CLOSED}")
+        case sqlite3.SQLITE_ERROR if "no such index" in str(error):
+            return Unusable(f"{TABLE} in {path} lacks an index: {error}; {MAKE_IT}")
+    return Unusable(f"{path}: {error}")
 
 
 def _row(columns: Sequence[Any]) -> tuple[Row, str | None]:

@@ -288,6 +288,19 @@ def test_a_row_that_a_trigger_keeps_is_not_taken_for_gone(tmp_path: Path, event:
 
 
 @pytest.mark.parametrize(
+    "words", ["the order is locked", "the press is busy", "readonly", "unable to open the box", "no such index"]
+)
+def test_the_words_of_a_trigger_are_said_as_they_are(tmp_path: Path, words: str) -> None:
+    application = Application(tmp_path / "app.db")
+    application.put("q", 1)
+    application.ask(f"CREATE TRIGGER keeps BEFORE DELETE ON jobsup_outbox BEGIN SELECT RAISE(ABORT, '{words}'); END")
+    table = Table(str(application.path), 1)
+    ((row, _),) = table.page(FIRST, [])
+    with pytest.raises(Unusable, match=f"app.db: {words}$"):
+        table.settle([row], [])
+
+
+@pytest.mark.parametrize(
     ("instance", "said"),
     [
         ("CAST(x'fffe' AS TEXT)", "is not UTF-8"),
