@@ -54,6 +54,8 @@ class Outboxes:
         self._selector = selector
         self._links: dict[str, Link] = {}
         self._said: dict[str, control.OutboxState] = {}
+        self._unreadable: dict[str, str] = {}
+        """Why rows that relays sent could not be read."""
         self._batches: dict[str, Batch] = {}
         self._gone: list[tuple[str, int]] = []
         self._asked: dict[str, control.OutboxOpened] = {}
@@ -79,7 +81,7 @@ class Outboxes:
         if link:
             self._selector.unregister(link)
             link.close()
-        for of in (self._said, self._batches, self._asked, self._instances):
+        for of in (self._said, self._unreadable, self._batches, self._asked, self._instances):
             of.pop(outbox, None)
 
     def _relay_given(self, given: control.RelayGiven, descriptors: list[int], _: Link) -> None:
@@ -96,7 +98,7 @@ class Outboxes:
                     case control.OutboxOpened():
                         self._opened(outbox, message)
                     case control.OutboxState():
-                        self._said[outbox] = message
+                        self._stands(outbox, message)
         except LinkClosed:
             if self._links.get(outbox) is link:
                 self.drop_relay(outbox)
@@ -115,10 +117,23 @@ class Outboxes:
         """Let rows wait for the next pass; those of an earlier message that are not answered come again in this one."""
         try:
             rows = decode_rows(data)
-        except msgspec.MsgspecError:
+        except msgspec.MsgspecError as error:
+            self._cannot_read(outbox, str(error))
             return
+        self._unreadable.pop(outbox, None)
         if rows:
             self._batches[outbox] = Batch(outbox, message.number, message.instance, rows)
+
+    def _cannot_read(self, outbox: str, error: str) -> None:
+        """Say it once: the relay sends them again and again."""
+        if self._unreadable.get(outbox) != error:
+            self._unreadable[outbox] = error
+            self._state.log.emit("outbox.unreadable", outbox=outbox, error=error)
+
+    def _stands(self, outbox: str, said: control.OutboxState) -> None:
+        self._said[outbox] = said
+        if said.state == "idle":
+            self._unreadable.pop(outbox, None)  # somebody has deleted them
 
     def turn(self) -> None:
         """Send what waited; tell relays that the configuration has changed."""
@@ -279,7 +294,14 @@ class Outboxes:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """How each outbox of the configuration stands, by name."""
-        return {name: shown(outbox, self._said.get(name)) for name, outbox in self._state.spec.outbox.items()}
+        return {name: shown(outbox, self._standing(name)) for name, outbox in self._state.spec.outbox.items()}
+
+    def _standing(self, name: str) -> control.OutboxState | None:
+        """What its relay said last, unless we know better."""
+        said, error = self._said.get(name), self._unreadable.get(name)
+        if said is None or error is None:
+            return said
+        return msgspec.structs.replace(said, state="failing", error=f"its rows cannot be read: {error}")
 
 
 def shown(outbox: Outbox, said: control.OutboxState | None) -> dict[str, Any]:

@@ -88,6 +88,7 @@ class Table:
         self._owner = owner
         self._read_version: int | None = None
         """The version of the file that rows were last read from."""
+        self._schema_version: int | None = None
         _require_access(self.path)
         self._db = _connect(self.path)
         try:
@@ -119,7 +120,7 @@ class Table:
         return self._wal != _wal_of(self.path)
 
     def _claim(self) -> str:
-        self._check()
+        self._require_schema()
         self._db.execute("BEGIN IMMEDIATE")  # whoever may not write must not take rows that it could not delete
         try:
             self._db.execute(SQL.instance_make)
@@ -151,15 +152,26 @@ class Table:
         if not isinstance(instance, bytes) or instance.decode("utf-8", "replace") != self.instance:
             raise Unusable(f"{self.path} holds another outbox than before")
         self._require_owner(holder)
+        self._require_schema()
+
+    def _require_schema(self) -> None:
+        """Look at the schema once, and whenever it has changed: a table that is made anew may be another one."""
+        version = self._db.execute("PRAGMA schema_version").fetchone()[0]
+        if version != self._schema_version:
+            self._check()
+        self._schema_version = version
 
     def _check(self) -> None:
         for kind, names in (("table", (TABLE, INSTANCE)), ("index", INDICES)):
             for name in names:
                 if self._db.execute(SQL.definition, (name,)).fetchone() is None:
                     raise Unusable(f"{self.path} has no {kind} {name}; {MAKE_IT}")
-        found = {row[1].decode() for row in self._db.execute(f"PRAGMA table_info({TABLE})").fetchall()}
-        if missing := sorted(COLUMNS - found):
+        listed = self._db.execute(f"PRAGMA table_info({TABLE})").fetchall()
+        found = {name.decode(): (kind.upper(), key) for _, name, kind, _, _, key in listed}
+        if missing := sorted(COLUMNS - found.keys()):
             raise Unusable(f"{TABLE} in {self.path} has no column {', '.join(missing)}; {MAKE_IT}")
+        if found["id"] != (b"INTEGER", 1):
+            raise Unusable(f"{TABLE}.id in {self.path} is not INTEGER PRIMARY KEY, so it numbers no rows; {MAKE_IT}")
         definition = self._db.execute(SQL.definition, (TABLE,)).fetchone()[0]
         if b"AUTOINCREMENT" not in definition.upper():
             raise Unusable(f"{TABLE}.id in {self.path} is not AUTOINCREMENT, so ids come again; {MAKE_IT}")

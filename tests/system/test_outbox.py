@@ -239,12 +239,17 @@ def test_an_outbox_that_is_not_there_yet_is_taken_up_once_it_is(tmp_path: Path) 
         until(lambda: status_of(daemon)["error"] is None)
 
 
+NO_NUMBERS = SCHEMA.read_text().replace("id INTEGER", "n INTEGER").replace("queue TEXT", "id TEXT, queue TEXT")
+"""What counts up is another column than `id`."""
+
+
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
         ("ALTER TABLE jobsup_outbox DROP COLUMN options", "has no column options"),
         ("DROP INDEX jobsup_outbox_waiting", "has no index jobsup_outbox_waiting"),
         (f"DROP TABLE jobsup_outbox; {SCHEMA.read_text().replace('AUTOINCREMENT', '')}", "is not AUTOINCREMENT"),
+        (f"DROP TABLE jobsup_outbox; {NO_NUMBERS}", "is not INTEGER PRIMARY KEY"),
         ("DROP TABLE jobsup_outbox_instance", "has no table jobsup_outbox_instance"),
     ],
 )  # fmt: skip
@@ -613,6 +618,21 @@ def test_what_goes_wrong_after_the_opening_is_said_once(tmp_path: Path) -> None:
         application.put("q", 2)
         until(lambda: payloads(daemon.database, "q") == [1, 2])
         until(lambda: status_of(daemon)["error"] is None)
+
+
+def test_a_table_that_is_made_anew_without_numbers_under_a_relay_is_said(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    with Daemon(tmp_path, toml(), app=APP) as daemon:
+        application.put("q", 1)
+        empty(application, daemon)
+        with closing(application.connect()) as db:
+            db.executescript(f"BEGIN; DROP TABLE jobsup_outbox; {NO_NUMBERS} COMMIT")
+        application.put("q", 2)
+        assert "is not INTEGER PRIMARY KEY" in trouble(daemon)
+        with closing(application.connect()) as db:
+            db.executescript(f"BEGIN; DROP TABLE jobsup_outbox; {SCHEMA.read_text()} COMMIT")
+        application.put("q", 3)
+        until(lambda: payloads(daemon.database, "q") == [1, 3])
 
 
 # --- enqueueing from a handler ----------------------------------------------------------------------------------
