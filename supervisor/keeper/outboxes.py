@@ -97,6 +97,8 @@ class Outboxes:
                         self._gone += [(instance, row) for row in ids]
                     case control.OutboxOpened():
                         self._opened(outbox, message)
+                    case control.OutboxClosed():
+                        self._closed(outbox)
                     case control.OutboxState():
                         self._stands(outbox, message)
         except LinkClosed:
@@ -112,6 +114,12 @@ class Outboxes:
             return
         self._instances[outbox] = message.instance
         self._asked[outbox] = message
+
+    def _closed(self, outbox: str) -> None:
+        """Rows of it that are no jobs yet come again, of whatever outbox has the file then: one that had deleted them,
+        and had us forget them, would find them doubled by the old message."""
+        for of in (self._batches, self._asked, self._instances, self._unreadable):
+            of.pop(outbox, None)
 
     def _rows_sent(self, outbox: str, message: control.OutboxRows, data: bytes) -> None:
         """Let rows wait for the next pass; those of an earlier message that are not answered come again in this one."""

@@ -253,8 +253,10 @@ class Relay:
         self._keeper.send(control.OutboxOpened(self._table.instance, FIRST))
 
     def _close(self) -> None:
+        """Close the file, and say so: another outbox may be this file from now on."""
         if self._table:
             self._table.leave()
+            self._keeper.send(control.OutboxClosed())
         self._table, self._acquainted = None, False
         self._forget()
 

@@ -60,6 +60,11 @@ def pid_of(daemon: Daemon, role: str = "relay") -> int:
     return int(nodes[0]["pid"])
 
 
+def stopped(pid: int) -> bool:
+    """Whether a process was stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def empty(application: Application, daemon: Daemon, timeout: float = 15) -> None:
     """Wait until no row is left, and none is remembered."""
     until(lambda: not application.rows() and not remembered(daemon.database), timeout, "an empty outbox")
@@ -516,6 +521,49 @@ def test_a_copy_of_an_outbox_beside_it_is_said_and_touches_no_row(tmp_path: Path
         with two.transaction() as db:
             db.execute("UPDATE jobsup_outbox_instance SET instance = lower(hex(randomblob(16)))")
         until(lambda: payloads(daemon.database, "q") == [1, 3, 2])
+
+
+TWO = toml('[[outbox]]\ndatabase = "../two.db"\ninterval = "100ms"')
+
+
+def lead_to_two(application: Application) -> Application:
+    """The file of the first outbox gets the name of that of the second."""
+    for name in ("app.db", "two.db"):
+        for suffix in ("-wal", "-shm"):
+            application.path.with_name(name + suffix).unlink(missing_ok=True)
+    application.path.rename(application.path.with_name("two.db"))
+    return Application(application.path.with_name("two.db"), make=False)
+
+
+def test_a_file_that_gets_the_name_of_another_outbox_is_taken_up_there(tmp_path: Path) -> None:
+    one, _two = Application(tmp_path / "app.db", mode="delete"), Application(tmp_path / "two.db", mode="delete")
+    with Daemon(tmp_path, TWO, app=APP) as daemon:
+        one.put("q", 1)
+        empty(one, daemon)
+        until(lambda: status_of(daemon, "two")["state"] == "idle")
+        moved = lead_to_two(one)
+        moved.put("q", 2)
+        empty(moved, daemon)
+        assert payloads(daemon.database, "q") == [1, 2]
+        until(lambda: status_of(daemon, "two")["state"] == "idle")
+        assert "No such file" in trouble(daemon, "app")
+
+
+@pytest.mark.parametrize("point", ["keeper.outbox", "keeper.before_taken"])
+def test_rows_under_way_in_a_file_that_gets_another_name_are_one_job_each(tmp_path: Path, point: str) -> None:
+    """The old relay has sent them; the one that has the file now finds them, deletes them and has them forgotten."""
+    one, _two = Application(tmp_path / "app.db", mode="delete"), Application(tmp_path / "two.db", mode="delete")
+    with Daemon(tmp_path, TWO, app=APP, env={"JOBSUP_FAILPOINTS": f"{point}=stop"}) as daemon:
+        keeper = pid_of(daemon, "keeper")
+        until(lambda: status_of(daemon, "two")["state"] == "idle")
+        with one.transaction() as db:
+            rows = [(str(number),) for number in range(300)]
+            db.executemany("INSERT INTO jobsup_outbox (queue, payload) VALUES ('q', ?)", rows)
+        until(lambda: stopped(keeper), what="a keeper that stands between two steps")
+        moved = lead_to_two(one)
+        os.kill(keeper, signal.SIGCONT)
+        empty(moved, daemon)
+        assert payloads(daemon.database, "q") == list(range(300))
 
 
 # --- reload and deaths ----------------------------------------------------------------------------------------
