@@ -224,10 +224,11 @@ class Outboxes:
             self._batches.setdefault(batch.outbox, batch)
 
     def _take_rows(self, work: Work, outbox: Outbox, batch: Batch, rows: Sequence[Row]) -> list[Verdict]:
+        """The verdicts on these rows; on the first of them, if refusing those took all the time there was."""
         known = work.tx.relayed(batch.instance, [row.id for row in rows])
         found: dict[int, Verdict] = {}
         new: list[tuple[Row, str, NewJob]] = []
-        for row in rows:
+        for seen, row in enumerate(rows, 1):
             digest = row.digest
             if row.id in known and known[row.id].digest == digest:
                 found[row.id] = Verdict(known[row.id].job_id)
@@ -239,6 +240,8 @@ class Outboxes:
                     new.append((row, digest, job))
                 else:
                     found[row.id] = Verdict(error=job)
+                    if work.late(INSERT_UNTIL_US):
+                        return self._insert(work, batch, rows[:seen], found, new)
         return self._insert(work, batch, rows, found, new)
 
     def _insert(

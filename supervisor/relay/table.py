@@ -45,6 +45,8 @@ TEXT_BYTES_MAX = 16 * 1024 * 1024
 """No job is larger; a row that is, is refused unread."""
 NAME_BYTES_MAX = 1_000
 """As the statements have it: what is longer is the name of no queue, and is refused unread, too."""
+OPTIONS_BYTES_MAX = 64 * 1024
+"""As the statements have it, too: the keeper reads them while everybody waits."""
 INSTANCE_BYTES_MAX = 200
 """As its statement has it."""
 NEW_INSTANCE = "for a new one: DELETE FROM jobsup_outbox_instance"
@@ -385,7 +387,7 @@ def _row(columns: Sequence[Any]) -> tuple[Row, str | None]:
         texts = (
             _text(queue, "queue", queue_size, NAME_BYTES_MAX),
             _text(payload, "payload", payload_size, TEXT_BYTES_MAX),
-            None if options_size is None else _text(options, "options", options_size, TEXT_BYTES_MAX),
+            None if options_size is None else _text(options, "options", options_size, OPTIONS_BYTES_MAX),
         )
     except Foul as foul:
         wrong, texts = str(foul), (_shown(queue), "", None)

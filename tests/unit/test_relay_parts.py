@@ -328,12 +328,14 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
 def test_a_page_is_bounded_whatever_column_is_large(tmp_path: Path) -> None:
     application = Application(tmp_path / "app.db")
     with application.transaction() as db:
-        rows = [("q", "1", '{"a": "' + "x" * 2_000_000 + '"}')] * 5
+        rows = [("q", '{"a": "' + "x" * 2_000_000 + '"}', "x" * 65_536)] * 5
         db.executemany("INSERT INTO jobsup_outbox (queue, payload, options) VALUES (?, ?, ?)", rows)
         db.execute("INSERT INTO jobsup_outbox (queue, created_at) VALUES (?, ?)", ("q" * 5_000_000, "y" * 5_000_000))
+        db.execute("INSERT INTO jobsup_outbox (queue, options) VALUES ('q', ?)", ("x" * 65_537,))
     table = Table(str(application.path), 1)
     assert [row.id for row, _ in table.page(FIRST, [])] == [1, 2, 3]
-    ((row, wrong),) = table.page(5, [])
+    (row, wrong), (other, wrong_options) = table.page(5, [])
+    assert (other.options, wrong_options) == (None, "options has 65537 bytes, the limit is 65536")
     assert wrong == "queue has 5000000 bytes, the limit is 1000"
     assert len(row.created or "") == 40
     table.settle([], [(row, wrong)])
