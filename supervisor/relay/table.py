@@ -90,6 +90,8 @@ class Table:
         self._owner = owner
         self._read_version: int | None = None
         """The version of the file that rows were last read from."""
+        self.last: int | None = None
+        """The greatest id there was when they were."""
         self._schema_version: int | None = None
         _require_access(self.path)
         self._db = _connect(self.path)
@@ -207,6 +209,7 @@ class Table:
             try:
                 self._read_version = self._version()
                 self._require_same()
+                (self.last,) = self._db.execute(SQL.last).fetchone()
                 for columns in self._db.execute(statement, values):
                     found.append(_row(columns))
                     size += len(found[-1][0].payload) + len(found[-1][0].options or "")

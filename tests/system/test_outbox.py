@@ -202,6 +202,27 @@ def test_rows_for_a_full_queue_wait_in_their_order_and_others_pass(tmp_path: Pat
         assert payloads(daemon.database, "narrow") == list(range(1, 120, 2))
 
 
+def test_rows_before_those_of_a_full_queue_go_within_the_interval(tmp_path: Path) -> None:
+    """The application gives ids itself, and clears errors."""
+    application = Application(tmp_path / "app.db")
+    narrow = '[queues.narrow]\nhandler = "tasks:run"\nmax_size = 1\n'
+    with Daemon(tmp_path, toml("", narrow), app=APP) as daemon:
+        assert daemon.ctl("pause", "narrow").status == 0
+        bad = application.put("q", "{", raw=True)
+        with application.transaction() as db:
+            db.executemany("INSERT INTO jobsup_outbox (id, queue) VALUES (?, 'narrow')", [(n,) for n in range(50, 60)])
+        until(lambda: status_of(daemon)["state"] == "waiting" and application.error_of(bad))
+        with application.transaction() as db:
+            db.execute("INSERT INTO jobsup_outbox (id, queue, payload) VALUES (20, 'q', '20')")
+        until(lambda: payloads(daemon.database, "q") == [20])
+        with application.transaction() as db:
+            db.execute("UPDATE jobsup_outbox SET payload = '1', error = NULL WHERE id = ?", (bad,))
+        until(lambda: payloads(daemon.database, "q") == [20, 1])
+        assert daemon.ctl("resume", "narrow").status == 0
+        empty(application, daemon, 30)
+        assert len(payloads(daemon.database, "narrow")) == 10
+
+
 # --- idempotency keys -----------------------------------------------------------------------------------------
 
 

@@ -6,11 +6,11 @@ import os
 import signal
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,8 +24,11 @@ from supervisor.relay.watch import GAP_MAX_MS, GAP_MS, Lookout
 from supervisor.store.driver import sqlite3 as library
 from supervisor.unix.clock import boot_ms, wall_ms
 from supervisor.unix.inheritance import RelayInheritance
-from supervisor.wire.outbox import Row
+from supervisor.wire import control
+from supervisor.wire.control import Link, memory_file, read_memory_file
+from supervisor.wire.outbox import Row, Verdict, decode_rows, encode
 from tests.support.outbox import Application
+from tests.support.waiting import until
 
 # --- pauses -----------------------------------------------------------------------------------------------------
 
@@ -102,6 +105,15 @@ def test_an_earlier_row_of_a_full_queue_comes_first() -> None:
     lines.waits("q", 3, 0, tried=False)
     lines.waits("q", 5, 0, tried=False)
     assert lines.full["q"].row == 3
+
+
+def test_the_end_is_where_rows_end_and_never_before_what_was_read() -> None:
+    lines = Lines()
+    lines.end_at(None)
+    assert lines.position == FIRST
+    lines.end_at(9)
+    lines.end_at(3)
+    assert lines.position == 9
 
 
 # --- when to look -----------------------------------------------------------------------------------------------
@@ -400,17 +412,43 @@ def test_a_connection_to_a_file_that_lost_its_name_leaves_the_wal_of_the_next_on
 # --- the loop ---------------------------------------------------------------------------------------------------
 
 
+class Played(NamedTuple):
+    """A relay, a turn at a time, with a test in the keeper's place that has no room in the queue `full`."""
+
+    relay: Relay
+    keeper: Link
+
+    def turn(self) -> None:
+        """One turn of its loop, and the keeper's answer."""
+        relay = self.relay
+        relay._listen(boot_ms())
+        for key, _ in relay._selector.select(min(0.01, relay._timeout_s())):
+            key.data()
+        relay._turn(boot_ms())
+        for message, descriptors in self.keeper.receive():
+            if isinstance(message, control.OutboxOpened):
+                self.keeper.send(control.OutboxKnown(message.instance, ()))
+            elif isinstance(message, control.OutboxRows):
+                rows = decode_rows(read_memory_file(descriptors.pop()))
+                fd = memory_file("outbox", encode([Verdict(None if row.queue == "full" else row.id) for row in rows]))
+                self.keeper.send(control.OutboxTaken(message.number), [fd])
+                os.close(fd)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Turn until that is so."""
+        until(lambda: self.turn() or condition())
+
+
 @pytest.fixture
-def relay(tmp_path: Path) -> Iterator[Relay]:
+def played(tmp_path: Path) -> Iterator[Played]:
     """A relay that nobody has spoken to; the signals of this process are put back afterwards."""
     handlers, wakeup = {number: signal.getsignal(number) for number in SIGNALS}, signal.set_wakeup_fd(-1)
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in ("master", "keeper")]
-    outbox, log = (
-        Outbox(name="app", database=str(tmp_path / "app.db")),
-        Log(str(tmp_path / "log"), "info", "text", wall_ms),
-    )
+    outbox = Outbox(name="app", database=str(tmp_path / "app.db"), interval_ms=600_000)
+    log = Log(str(tmp_path / "log"), "info", "text", wall_ms)
     try:
-        yield Relay(RelayInheritance(outbox, pairs[0][0], pairs[1][0], log), os.getppid())
+        relay = Relay(RelayInheritance(outbox, pairs[0][0], pairs[1][0], log), os.getppid())
+        yield Played(relay, Link(pairs[1][1]))
     finally:
         signal.set_wakeup_fd(wakeup)
         for number, handler in handlers.items():
@@ -419,7 +457,42 @@ def relay(tmp_path: Path) -> Iterator[Relay]:
             other.close()
 
 
-def test_a_relay_that_no_keeper_has_greeted_sleeps(relay: Relay) -> None:
+def test_a_relay_that_no_keeper_has_greeted_sleeps(played: Played) -> None:
     """It has something to tell, and nobody to tell it."""
-    relay._turn(boot_ms())
-    assert relay._timeout_s() > PROGRESS_MS / 2_000
+    played.relay._turn(boot_ms())
+    assert played.relay._timeout_s() > PROGRESS_MS / 2_000
+
+
+def test_what_waits_for_a_full_queue_is_not_read_again_for_every_commit_elsewhere(
+    tmp_path: Path, played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application, relay = Application(tmp_path / "app.db"), played.relay
+    with application.transaction() as db:
+        db.executemany("INSERT INTO jobsup_outbox (queue) VALUES (?)", [("full",)] * 5)
+    read, real = [], Table.page
+    monkeypatch.setattr(Table, "page", lambda self, after, without: read.append(after) or real(self, after, without))
+    played.keeper.send(control.OutboxOwner(1))
+    played.until(lambda: relay._lines.full and not relay._dirty and relay._group is None)
+    read.clear()
+    for _ in range(10):
+        read_before = len(read)
+        ask(application, "INSERT INTO done DEFAULT VALUES")
+        played.until(lambda before=read_before: len(read) > before)
+    assert set(read) == {5}, "there is nothing else behind the last row"
+    ask(application, "INSERT INTO jobsup_outbox (queue) VALUES ('other')")
+    played.until(lambda: ask(application, "SELECT max(id) FROM jobsup_outbox") == [(5,)])
+    played.until(lambda: relay._lines.full["full"].pause_ms >= 4 * TRY_AGAIN_MS)
+    assert FIRST not in read, "trying a full queue in vain is no reason either"
+
+
+def test_a_row_before_those_that_wait_is_found_by_the_next_look_at_all_of_them(tmp_path: Path, played: Played) -> None:
+    """The application gives it an id itself, or clears its error."""
+    application, relay = Application(tmp_path / "app.db"), played.relay
+    ask(application, "INSERT INTO jobsup_outbox (id, queue) VALUES (100, 'full'), (101, 'full')")
+    played.keeper.send(control.OutboxOwner(1))
+    played.until(lambda: relay._lines.full and not relay._dirty and relay._group is None)
+    ask(application, "INSERT INTO jobsup_outbox (id, queue) VALUES (7, 'other')")
+    played.until(lambda: relay._dirty)
+    assert relay._due_ms() <= relay._sweep_at_ms
+    relay._sweep_at_ms = boot_ms()
+    played.until(lambda: ask(application, "SELECT id FROM jobsup_outbox") == [(100,), (101,)])
