@@ -241,9 +241,10 @@ class Table:
             os.close(fd)  # nobody locks a WAL, so this drops no lock
 
     def gone(self, ids: Sequence[int]) -> list[int]:
-        """Which of these rows are not there any more."""
+        """Which of these rows are not there any more, for good."""
         rows = self._try(lambda: self._db.execute(SQL.present, (json.dumps(list(ids)),)).fetchall())
         present = {row[0] for row in rows}
+        self.sync()
         return [row for row in ids if row not in present]
 
     def counts(self) -> tuple[int, int]:
@@ -269,7 +270,7 @@ class Table:
     def settle(self, done: Sequence[Row], marks: Sequence[tuple[Row, str | None]]) -> list[int]:
         """Delete rows, and write errors to others, in one synced commit: those that still are what was read.
 
-        Returns the ids of those that were deleted.
+        Returns which of the first are not there any more, whoever has deleted them.
 
         Raises:
             Unusable: a trigger keeps some as they are; then all stay.
@@ -282,15 +283,16 @@ class Table:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._require_same()
-            same = self._unchanged([*done, *(row for row, _ in marks)])
-            gone = [row.id for row in done if row.id in same]
-            self._delete(gone)
+            same, absent = self._compared([*done, *(row for row, _ in marks)])
+            self._delete([row.id for row in done if row.id in same])
             self._mark([(row.id, error) for row, error in marks if row.id in same])
+            if absent:
+                self.sync()  # the application may have deleted them without
             self._db.execute("COMMIT")
         except BaseException:
             self._roll_back()
             raise
-        return gone
+        return [row.id for row in done if row.id in same or row.id in absent]
 
     def _delete(self, ids: Sequence[int]) -> None:
         if not ids:
@@ -304,13 +306,14 @@ class Table:
         if marks and self._db.executemany(SQL.mark, marks).rowcount != len(marks):
             raise Unusable(f"a trigger of the application keeps error from being written to {TABLE} {KEEPS}")
 
-    def _unchanged(self, rows: Sequence[Row]) -> set[int]:
-        """Which of these rows stand there as they were read."""
+    def _compared(self, rows: Sequence[Row]) -> tuple[set[int], set[int]]:
+        """Which of these rows stand there as they were read, and which do not stand there."""
+        ids = {row.id for row in rows}
         if self._version() == self._read_version:
-            return {row.id for row in rows}
-        now = self._db.execute(SQL.among, (json.dumps([row.id for row in rows]), TEXT_BYTES_MAX))
+            return ids, set()
+        now = self._db.execute(SQL.among, (json.dumps(list(ids)), TEXT_BYTES_MAX))
         digests = {row.id: row.digest for row, _ in map(_row, now)}
-        return {row.id for row in rows if digests.get(row.id) == row.digest}
+        return {row.id for row in rows if digests.get(row.id) == row.digest}, ids - digests.keys()
 
     def _roll_back(self) -> None:
         try:

@@ -483,6 +483,17 @@ def test_a_copy_in_the_place_of_a_file_doubles_no_row_that_is_under_way(tmp_path
         assert payloads(daemon.database, "q") == [1]
 
 
+def test_a_row_that_the_application_deletes_under_way_is_not_remembered_for_ever(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    with Daemon(tmp_path, toml(), app=APP, env={"JOBSUP_FAILPOINTS": "relay.before_delete=stop"}) as daemon:
+        row = application.put("q", 1)
+        relay = stopped_before_deletion(daemon)
+        application.ask("DELETE FROM jobsup_outbox WHERE id = ?", row)
+        os.kill(relay, signal.SIGCONT)
+        empty(application, daemon)
+        assert payloads(daemon.database, "q") == [1]
+
+
 def test_a_link_that_is_led_elsewhere_is_followed(tmp_path: Path) -> None:
     for name in ("one", "two"):
         Application(tmp_path / f"{name}.db").put("q", name)

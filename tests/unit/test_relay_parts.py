@@ -256,6 +256,27 @@ def test_a_row_that_is_another_one_by_now_is_neither_deleted_nor_marked(tmp_path
     assert ask(application, "SELECT id, error FROM jobsup_outbox") == [(1, None), (3, None), (4, "no")]
 
 
+def test_a_row_that_the_application_has_deleted_is_gone_once_that_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it commits without syncing, a power loss takes back: the row must be known until then."""
+    application = Application(tmp_path / "app.db")
+    for number in range(4):
+        application.put("q", number)
+    table = Table(str(application.path), 1)
+    first, second, third, fourth = [row for row, _ in table.page(FIRST, [])]
+    ask(
+        application, "DELETE FROM jobsup_outbox WHERE id IN (1, 4)", "UPDATE jobsup_outbox SET queue = 'r' WHERE id = 2"
+    )
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    assert table.settle([first, second, third], [(fourth, "no")]) == [1, 3]
+    assert len(synced) == 1
+    assert table.gone([1, 2]) == [1]
+    assert len(synced) == 2
+    assert ask(application, "SELECT id, error FROM jobsup_outbox") == [(2, None)]
+
+
 @pytest.mark.parametrize(
     ("overwrite", "said"),
     [
