@@ -13,16 +13,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from supervisor.store.driver import sqlite3
+from supervisor.store.driver import sqlite3, sqlite_version
 from supervisor.store.sqlite.statements import Statements
 from supervisor.wire.outbox import Row
 
-SQL: Any = Statements(Path(__file__).parent / "sql")
+MEASURES_UNREAD = (3, 43)
+"""Since this version SQLite can tell how long a value is without reading it."""
+
+
+def worded(statement: str, version: tuple[int, ...]) -> str:
+    """A statement as a version of SQLite knows it."""
+    if version >= MEASURES_UNREAD:
+        return statement
+    return re.sub(r"octet_length\((\w+)\)", r"length(CAST(\1 AS BLOB))", statement)
+
+
+SQL: Any = SimpleNamespace(
+    **{name: worded(text, sqlite_version) for name, text in vars(Statements(Path(__file__).parent / "sql")).items()}
+)
 SCHEMA = Path(__file__).parent / "outbox.sql"
 TABLE, INSTANCE = "jobsup_outbox", "jobsup_outbox_instance"
 INDICES = ("jobsup_outbox_waiting", "jobsup_outbox_refused")

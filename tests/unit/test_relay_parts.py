@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -19,9 +21,10 @@ from supervisor.observe.log import Log
 from supervisor.relay.lines import FIRST, TRY_AGAIN_MAX_MS, TRY_AGAIN_MS, Lines
 from supervisor.relay.main import PROGRESS_MS, SIGNALS, Relay
 from supervisor.relay.pauses import CHANGED_MS, LOCKED_MAX_MS, LOCKED_SHOWN_MS, PAUSE_MS, Pauses
-from supervisor.relay.table import KEPT, Locked, Table, Unusable
+from supervisor.relay.table import KEPT, MEASURES_UNREAD, SQL, Locked, Table, Unusable, worded
 from supervisor.relay.watch import GAP_MAX_MS, GAP_MS, Lookout
 from supervisor.store.driver import sqlite3 as library
+from supervisor.store.driver import sqlite_version
 from supervisor.unix.clock import boot_ms, wall_ms
 from supervisor.unix.inheritance import RelayInheritance
 from supervisor.wire import control
@@ -373,6 +376,47 @@ def test_a_page_is_bounded_whatever_column_is_large(tmp_path: Path) -> None:
     assert len(row.created or "") == 40
     table.settle([], [(row, wrong)])
     assert ask(application, "SELECT error FROM jobsup_outbox WHERE id = 6") == [(wrong,)]
+
+
+READS_A_PAGE = """
+import re, sys
+from pathlib import Path
+from supervisor.relay.table import Table
+
+def peak_kib():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+table = Table(sys.argv[1], 1)
+before = peak_kib()
+((row, wrong),) = table.page(0, [])
+print(wrong, peak_kib() - before)
+"""
+
+
+@pytest.mark.skipif(sqlite_version < MEASURES_UNREAD, reason="this SQLite reads a value to measure it")
+def test_a_payload_that_is_too_large_is_measured_unread(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    application.ask("INSERT INTO jobsup_outbox (queue, payload) VALUES ('q', CAST(zeroblob(100000000) AS TEXT))")
+    command = [sys.executable, "-c", READS_A_PAGE, str(application.path)]
+    said, _, more_kib = subprocess.run(command, capture_output=True, text=True, check=True).stdout.rpartition(" ")
+    assert said == "payload has 100000000 bytes, the limit is 16777216"
+    assert int(more_kib) < 30_000
+
+
+def test_an_older_library_measures_the_same(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    rows = [("q", "ä" * 9, None), ("q" * 1_001, "1", "{}"), ("q", 7.5, "x" * 65_537), (7, b"\xff", "ö" * 32_768)]
+    with application.transaction() as db:
+        db.executemany("INSERT INTO jobsup_outbox (queue, payload, options) VALUES (?, ?, ?)", rows)
+    values, found = (FIRST, "[]", 256, 10), []
+    for statement in (SQL.page, worded(SQL.page, (3, 42))):
+        with closing(library.connect(application.path)) as db:
+            db.text_factory = bytes
+            found.append(db.execute(statement, values).fetchall())
+    assert found[0] == found[1]
+    assert [list(row[2:7:2]) for row in found[0]] == [
+        [1, 18, None], [1_001, 1, 2], [1, 3, 65_537], [1, 1, 65_536],
+    ]  # fmt: skip
 
 
 def test_a_symbolic_link_that_leads_elsewhere_is_another_file(tmp_path: Path) -> None:
