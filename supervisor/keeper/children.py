@@ -14,6 +14,7 @@ from supervisor.config.spec import Queue, Spec, is_pattern
 from supervisor.errors import InvalidPayload, PayloadTooLarge, UnknownQueue
 from supervisor.job import GROUP_BYTES_MAX, GROUP_JOBS_MAX, IDEMPOTENCY_KEY, JOINS
 from supervisor.keeper.fitting import fitted
+from supervisor.policy.closest import NAME_MAX, did_you_mean
 from supervisor.policy.unique import MemberMissing, Unique, fingerprint
 from supervisor.store.protocol import Group, NewJob
 from supervisor.wire import messages
@@ -53,19 +54,45 @@ def inner(scope: str, name: str) -> str:
     return internal_name(scope, name)
 
 
+class Hints:
+    """What was meant by names that are no queues: comparing one with hundreds takes milliseconds, and whoever sends a
+    wrong name sends it again. Only those of the newest configuration are kept, and no more than so many."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._spec: Spec | None = None
+        self._found: dict[tuple[str, str], str | None] = {}
+
+    def about(self, spec: Spec, name: str) -> str | None:
+        """The hint about a name; None if no queue of its scope is like it."""
+        if self._spec is not spec:
+            self._spec, self._found = spec, {}
+        asked = scope_of(name), short_name(name)[:NAME_MAX]
+        if asked not in self._found:
+            if len(self._found) >= self._room:
+                self._found.clear()
+            self._found[asked] = did_you_mean(asked[1], _beside(spec, name))
+        return self._found[asked]
+
+
+_hints = Hints(room=1_000)
+
+
 def nearest(spec: Spec, name: str) -> str:
     """What to do about a name that is no queue; of other scopes nothing is said."""
-    import difflib
-
     if is_pattern(name):
         return "that is a pattern; name a queue that it stands for"
     if name in spec.pools:
         return f"that is a pool; it draws from {', '.join(map(short_name, spec.pools[name].sources))}"
-    known = [short_name(queue) for queue in spec.queues if scope_of(queue) == scope_of(name)]
-    close = difflib.get_close_matches(short_name(name), known, 1)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"queues: {', '.join(sorted(known)) or 'none'}; add one with: jobsctl queues add"
+    hint = _hints.about(spec, name)
+    if hint:
+        return hint
+    return f"queues: {', '.join(sorted(_beside(spec, name))) or 'none'}; add one with: jobsctl queues add"
+
+
+def _beside(spec: Spec, name: str) -> list[str]:
+    """The queues of the scope of a name, as they are known in it."""
+    return [short_name(queue) for queue in spec.queues if scope_of(queue) == scope_of(name)]
 
 
 def children_of(

@@ -54,6 +54,8 @@ class Outboxes:
         self._selector = selector
         self._links: dict[str, Link] = {}
         self._said: dict[str, control.OutboxState] = {}
+        self._unreadable: dict[str, str] = {}
+        """Why rows that relays sent could not be read."""
         self._batches: dict[str, Batch] = {}
         self._gone: list[tuple[str, int]] = []
         self._asked: dict[str, control.OutboxOpened] = {}
@@ -79,7 +81,7 @@ class Outboxes:
         if link:
             self._selector.unregister(link)
             link.close()
-        for of in (self._said, self._batches, self._asked, self._instances):
+        for of in (self._said, self._unreadable, self._batches, self._asked, self._instances):
             of.pop(outbox, None)
 
     def _relay_given(self, given: control.RelayGiven, descriptors: list[int], _: Link) -> None:
@@ -95,8 +97,10 @@ class Outboxes:
                         self._gone += [(instance, row) for row in ids]
                     case control.OutboxOpened():
                         self._opened(outbox, message)
+                    case control.OutboxClosed():
+                        self._closed(outbox)
                     case control.OutboxState():
-                        self._said[outbox] = message
+                        self._stands(outbox, message)
         except LinkClosed:
             if self._links.get(outbox) is link:
                 self.drop_relay(outbox)
@@ -111,14 +115,33 @@ class Outboxes:
         self._instances[outbox] = message.instance
         self._asked[outbox] = message
 
+    def _closed(self, outbox: str) -> None:
+        """Rows of it that are no jobs yet come again, of whatever outbox has the file then: one that had deleted them,
+        and had us forget them, would find them doubled by the old message."""
+        for of in (self._batches, self._asked, self._instances, self._unreadable):
+            of.pop(outbox, None)
+
     def _rows_sent(self, outbox: str, message: control.OutboxRows, data: bytes) -> None:
         """Let rows wait for the next pass; those of an earlier message that are not answered come again in this one."""
         try:
             rows = decode_rows(data)
-        except msgspec.MsgspecError:
+        except msgspec.MsgspecError as error:
+            self._cannot_read(outbox, str(error))
             return
+        self._unreadable.pop(outbox, None)
         if rows:
             self._batches[outbox] = Batch(outbox, message.number, message.instance, rows)
+
+    def _cannot_read(self, outbox: str, error: str) -> None:
+        """Say it once: the relay sends them again and again."""
+        if self._unreadable.get(outbox) != error:
+            self._unreadable[outbox] = error
+            self._state.log.emit("outbox.unreadable", outbox=outbox, error=error)
+
+    def _stands(self, outbox: str, said: control.OutboxState) -> None:
+        self._said[outbox] = said
+        if said.state == "idle":
+            self._unreadable.pop(outbox, None)  # somebody has deleted them
 
     def turn(self) -> None:
         """Send what waited; tell relays that the configuration has changed."""
@@ -201,10 +224,11 @@ class Outboxes:
             self._batches.setdefault(batch.outbox, batch)
 
     def _take_rows(self, work: Work, outbox: Outbox, batch: Batch, rows: Sequence[Row]) -> list[Verdict]:
+        """The verdicts on these rows; on the first of them, if refusing those took all the time there was."""
         known = work.tx.relayed(batch.instance, [row.id for row in rows])
         found: dict[int, Verdict] = {}
         new: list[tuple[Row, str, NewJob]] = []
-        for row in rows:
+        for seen, row in enumerate(rows, 1):
             digest = row.digest
             if row.id in known and known[row.id].digest == digest:
                 found[row.id] = Verdict(known[row.id].job_id)
@@ -216,6 +240,8 @@ class Outboxes:
                     new.append((row, digest, job))
                 else:
                     found[row.id] = Verdict(error=job)
+                    if work.late(INSERT_UNTIL_US):
+                        return self._insert(work, batch, rows[:seen], found, new)
         return self._insert(work, batch, rows, found, new)
 
     def _insert(
@@ -279,7 +305,14 @@ class Outboxes:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """How each outbox of the configuration stands, by name."""
-        return {name: shown(outbox, self._said.get(name)) for name, outbox in self._state.spec.outbox.items()}
+        return {name: shown(outbox, self._standing(name)) for name, outbox in self._state.spec.outbox.items()}
+
+    def _standing(self, name: str) -> control.OutboxState | None:
+        """What its relay said last, unless we know better."""
+        said, error = self._said.get(name), self._unreadable.get(name)
+        if said is None or error is None:
+            return said
+        return msgspec.structs.replace(said, state="failing", error=f"its rows cannot be read: {error}")
 
 
 def shown(outbox: Outbox, said: control.OutboxState | None) -> dict[str, Any]:

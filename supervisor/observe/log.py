@@ -95,6 +95,7 @@ WORDING: dict[str, tuple[int, str]] = {
     "alert.retry": (WARNING, "the alert command failed, trying once more: {error}"),
     "outbox.opened": (INFO, "outbox {outbox}: {database} is open"),
     "outbox.unusable": (WARNING, "outbox {outbox}: {error}; it is tried again"),
+    "outbox.unreadable": (ERROR, "outbox {outbox}: its rows, as its relay sent them, cannot be read: {error}"),
     "outbox.refused": (WARNING, "outbox {outbox}: row {id} for {queue} cannot become a job: {error}"),
     "outbox.refused_more": (WARNING, "outbox {outbox}: {count} more rows were refused; jobsctl outbox list shows them"),
     "outbox.unwatched": (WARNING, "outbox {outbox} is not watched, and looked at at intervals only: {error}"),

@@ -20,7 +20,8 @@ class Full:
 
 
 class Lines:
-    """`position` is the last row that was read of those whose queues have room."""
+    """No row up to `position` is to be sent but those whose queues are full, as far as they were there when it was
+    read: the application may give ids itself, and clear errors."""
 
     def __init__(self) -> None:
         self.position = FIRST
@@ -33,6 +34,11 @@ class Lines:
     def next_ms(self) -> int | None:
         """When the next queue is to be tried again."""
         return min((full.again_ms for full in self.full.values()), default=None)
+
+    def end_at(self, last: int | None) -> None:
+        """Up to the last id that there is, nothing behind the position is to be sent."""
+        if last is not None:
+            self.position = max(self.position, last)
 
     def has_room(self, queue: str) -> None:
         """All rows of a queue that waited have been taken."""

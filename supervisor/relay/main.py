@@ -148,7 +148,7 @@ class Relay:
     def _timeout_s(self) -> float:
         now_ms = boot_ms()
         moments = [self._progress_at_ms, *([self._stop_at_ms] if self._stop_at_ms is not None else [])]
-        moments += [self._tell_at_ms] if self._stale else []
+        moments += [self._tell_at_ms] if self._stale and self._owner is not None else []
         moments += [now_ms + CONGESTED_MS] if self._master.congested or self._keeper.congested else []
         if self._owner is not None:
             moments.append(max(self._pauses.until_ms, self._due_ms()))
@@ -164,6 +164,7 @@ class Relay:
         if self._acquainted:
             full_ms = self._lines.next_ms()
             moments += [full_ms] if full_ms is not None else []
+            moments += [self._sweep_at_ms] if full_ms is not None and self._dirty else []
             moments += [self._count_at_ms] if self._stale else []
         return min(moments)
 
@@ -253,8 +254,10 @@ class Relay:
         self._keeper.send(control.OutboxOpened(self._table.instance, FIRST))
 
     def _close(self) -> None:
+        """Close the file, and say so: another outbox may be this file from now on."""
         if self._table:
             self._table.leave()
+            self._keeper.send(control.OutboxClosed())
         self._table, self._acquainted = None, False
         self._forget()
 
@@ -283,15 +286,18 @@ class Relay:
         self._state = self._standing(table)
 
     def _send_next(self, table: Table, now_ms: int) -> None:
-        """Rows behind the last; when there are none, all once more: an error may have been cleared."""
-        found = table.page(self._lines.position, list(self._lines.full))
-        if not found and self._lines.position != FIRST and now_ms >= self._sweep_at_ms:
-            self._lines.position = FIRST
-            found = table.page(FIRST, list(self._lines.full))
-            self._sweep_at_ms = now_ms + max(self._outbox.interval_ms, 20 * (boot_ms() - now_ms))
-            self._dirty = bool(found)
-        elif not found and self._lines.position == FIRST:
-            self._dirty = False
+        """Rows behind the last; when there are none, all once more: an error may have been cleared.
+
+        All are read over and over only where none waits for a full queue, so that each is one to send.
+        """
+        full = list(self._lines.full)
+        found = table.page(self._lines.position, full)
+        if not found:
+            self._lines.end_at(table.last)
+            if not full or now_ms >= self._sweep_at_ms:
+                found = table.page(FIRST, full)
+                self._sweep_at_ms = now_ms + max(self._outbox.interval_ms, 20 * (boot_ms() - now_ms))
+                self._dirty = bool(found)
         if found:
             self._send(table, found, now_ms)
             self._lines.position = found[-1][0].id
@@ -366,7 +372,7 @@ class Relay:
         self._say(refused)
         self._line_up(group, waiting, now_ms)
         self._group = self._answer = None
-        self._stale = self._dirty = True
+        self._stale = True
         self._lookout.soon(now_ms)
 
     def _say(self, news: Sequence[tuple[Row, str]]) -> None:

@@ -13,16 +13,31 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from supervisor.store.driver import sqlite3
+from supervisor.store.driver import sqlite3, sqlite_version
 from supervisor.store.sqlite.statements import Statements
 from supervisor.wire.outbox import Row
 
-SQL: Any = Statements(Path(__file__).parent / "sql")
+MEASURES_UNREAD = (3, 43)
+"""Since this version SQLite can tell how long a value is without reading it."""
+
+
+def worded(statement: str, version: tuple[int, ...]) -> str:
+    """A statement as a version of SQLite knows it."""
+    if version >= MEASURES_UNREAD:
+        return statement
+    return re.sub(r"octet_length\((\w+)\)", r"length(CAST(\1 AS BLOB))", statement)
+
+
+SQL: Any = SimpleNamespace(
+    **{name: worded(text, sqlite_version) for name, text in vars(Statements(Path(__file__).parent / "sql")).items()}
+)
 SCHEMA = Path(__file__).parent / "outbox.sql"
 TABLE, INSTANCE = "jobsup_outbox", "jobsup_outbox_instance"
 INDICES = ("jobsup_outbox_waiting", "jobsup_outbox_refused")
@@ -32,6 +47,10 @@ WHERE_IT_IS = "let the application create it, or correct database of the outbox 
 KEEPS = (
     "where jobsup deletes what is a job, and says why others are none: drop that trigger, or have it let these through"
 )
+READ_ONLY = "is read-only for this user: what is a job could not be deleted; let it write"
+CLOSED = "cannot be opened: let this user read and write the file and its folder"
+PRIMARY = 0xFF
+"""What of an error's code is the same for all errors of a kind."""
 
 BUSY_MS = 100
 """How long a statement waits for a lock of the application's before we try again later."""
@@ -41,6 +60,8 @@ TEXT_BYTES_MAX = 16 * 1024 * 1024
 """No job is larger; a row that is, is refused unread."""
 NAME_BYTES_MAX = 1_000
 """As the statements have it: what is longer is the name of no queue, and is refused unread, too."""
+OPTIONS_BYTES_MAX = 64 * 1024
+"""As the statements have it, too: the keeper reads them while everybody waits."""
 INSTANCE_BYTES_MAX = 200
 """As its statement has it."""
 NEW_INSTANCE = "for a new one: DELETE FROM jobsup_outbox_instance"
@@ -84,6 +105,9 @@ class Table:
         self._owner = owner
         self._read_version: int | None = None
         """The version of the file that rows were last read from."""
+        self.last: int | None = None
+        """The greatest id there was when they were."""
+        self._schema_version: int | None = None
         _require_access(self.path)
         self._db = _connect(self.path)
         try:
@@ -115,7 +139,7 @@ class Table:
         return self._wal != _wal_of(self.path)
 
     def _claim(self) -> str:
-        self._check()
+        self._require_schema()
         self._db.execute("BEGIN IMMEDIATE")  # whoever may not write must not take rows that it could not delete
         try:
             self._db.execute(SQL.instance_make)
@@ -147,15 +171,26 @@ class Table:
         if not isinstance(instance, bytes) or instance.decode("utf-8", "replace") != self.instance:
             raise Unusable(f"{self.path} holds another outbox than before")
         self._require_owner(holder)
+        self._require_schema()
+
+    def _require_schema(self) -> None:
+        """Look at the schema once, and whenever it has changed: a table that is made anew may be another one."""
+        version = self._db.execute("PRAGMA schema_version").fetchone()[0]
+        if version != self._schema_version:
+            self._check()
+        self._schema_version = version
 
     def _check(self) -> None:
         for kind, names in (("table", (TABLE, INSTANCE)), ("index", INDICES)):
             for name in names:
                 if self._db.execute(SQL.definition, (name,)).fetchone() is None:
                     raise Unusable(f"{self.path} has no {kind} {name}; {MAKE_IT}")
-        found = {row[1].decode() for row in self._db.execute(f"PRAGMA table_info({TABLE})").fetchall()}
-        if missing := sorted(COLUMNS - found):
+        listed = self._db.execute(f"PRAGMA table_info({TABLE})").fetchall()
+        found = {name.decode(): (kind.upper(), key) for _, name, kind, _, _, key in listed}
+        if missing := sorted(COLUMNS - found.keys()):
             raise Unusable(f"{TABLE} in {self.path} has no column {', '.join(missing)}; {MAKE_IT}")
+        if found["id"] != (b"INTEGER", 1):
+            raise Unusable(f"{TABLE}.id in {self.path} is not INTEGER PRIMARY KEY, so it numbers no rows; {MAKE_IT}")
         definition = self._db.execute(SQL.definition, (TABLE,)).fetchone()[0]
         if b"AUTOINCREMENT" not in definition.upper():
             raise Unusable(f"{TABLE}.id in {self.path} is not AUTOINCREMENT, so ids come again; {MAKE_IT}")
@@ -189,6 +224,7 @@ class Table:
             try:
                 self._read_version = self._version()
                 self._require_same()
+                (self.last,) = self._db.execute(SQL.last).fetchone()
                 for columns in self._db.execute(statement, values):
                     found.append(_row(columns))
                     size += len(found[-1][0].payload) + len(found[-1][0].options or "")
@@ -220,9 +256,10 @@ class Table:
             os.close(fd)  # nobody locks a WAL, so this drops no lock
 
     def gone(self, ids: Sequence[int]) -> list[int]:
-        """Which of these rows are not there any more."""
+        """Which of these rows are not there any more, for good."""
         rows = self._try(lambda: self._db.execute(SQL.present, (json.dumps(list(ids)),)).fetchall())
         present = {row[0] for row in rows}
+        self.sync()
         return [row for row in ids if row not in present]
 
     def counts(self) -> tuple[int, int]:
@@ -248,7 +285,7 @@ class Table:
     def settle(self, done: Sequence[Row], marks: Sequence[tuple[Row, str | None]]) -> list[int]:
         """Delete rows, and write errors to others, in one synced commit: those that still are what was read.
 
-        Returns the ids of those that were deleted.
+        Returns which of the first are not there any more, whoever has deleted them.
 
         Raises:
             Unusable: a trigger keeps some as they are; then all stay.
@@ -261,15 +298,16 @@ class Table:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._require_same()
-            same = self._unchanged([*done, *(row for row, _ in marks)])
-            gone = [row.id for row in done if row.id in same]
-            self._delete(gone)
+            same, absent = self._compared([*done, *(row for row, _ in marks)])
+            self._delete([row.id for row in done if row.id in same])
             self._mark([(row.id, error) for row, error in marks if row.id in same])
+            if absent:
+                self.sync()  # the application may have deleted them without
             self._db.execute("COMMIT")
         except BaseException:
             self._roll_back()
             raise
-        return gone
+        return [row.id for row in done if row.id in same or row.id in absent]
 
     def _delete(self, ids: Sequence[int]) -> None:
         if not ids:
@@ -283,13 +321,14 @@ class Table:
         if marks and self._db.executemany(SQL.mark, marks).rowcount != len(marks):
             raise Unusable(f"a trigger of the application keeps error from being written to {TABLE} {KEEPS}")
 
-    def _unchanged(self, rows: Sequence[Row]) -> set[int]:
-        """Which of these rows stand there as they were read."""
+    def _compared(self, rows: Sequence[Row]) -> tuple[set[int], set[int]]:
+        """Which of these rows stand there as they were read, and which do not stand there."""
+        ids = {row.id for row in rows}
         if self._version() == self._read_version:
-            return {row.id for row in rows}
-        now = self._db.execute(SQL.among, (json.dumps([row.id for row in rows]), TEXT_BYTES_MAX))
+            return ids, set()
+        now = self._db.execute(SQL.among, (json.dumps(list(ids)), TEXT_BYTES_MAX))
         digests = {row.id: row.digest for row, _ in map(_row, now)}
-        return {row.id for row in rows if digests.get(row.id) == row.digest}
+        return {row.id for row in rows if digests.get(row.id) == row.digest}, ids - digests.keys()
 
     def _roll_back(self) -> None:
         try:
@@ -320,9 +359,9 @@ def _identity(path: str) -> tuple[int, int]:
 def _require_access(path: str) -> None:
     """Before SQLite opens it: it would make a WAL where it may only read, and shut out the application by that."""
     if not os.access(path, os.R_OK, effective_ids=True):
-        raise _meaning(sqlite3.OperationalError("unable to open"), path)
+        raise Unusable(f"{path} {CLOSED}")
     if not os.access(path, os.W_OK, effective_ids=True):
-        raise _meaning(sqlite3.OperationalError("readonly"), path)
+        raise Unusable(f"{path} {READ_ONLY}")
 
 
 def _wal_of(path: str) -> int:
@@ -347,17 +386,18 @@ def _connect(path: str) -> Any:
 
 
 def _meaning(error: Exception, path: str) -> Exception:
-    """What an error of SQLite's means to us: wait a little, or something is wrong."""
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return Locked(f"{path} is locked by another program")
-    if "readonly" in text:
-        return Unusable(f"{path} is read-only for this user: what is a job could not be deleted; let it write")
-    if "unable to open" in text:
-        return Unusable(f"{path} cannot be opened: let this user read and write the file and its folder")
-    if "no such index" in text:
-        return Unusable(f"{TABLE} in {path} lacks an index: {text}; {MAKE_IT}")
-    return Unusable(f"{path}: {text}")
+    """What an error of SQLite's means to us: wait a little, or something is wrong. Triggers have texts of their own."""
+    code = getattr(error, "sqlite_errorcode", None)  # the driver's own errors have none
+    match None if code is None else code & PRIMARY:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return Locked(f"{path} is locked by another program")
+        case sqlite3.SQLITE_READONLY:
+            return Unusable(f"{path} {READ_ONLY}")
+        case sqlite3.SQLITE_CANTOPEN:
+            return Unusable(f"{path} {CLOSED}")
+        case sqlite3.SQLITE_ERROR if "no such index" in str(error):
+            return Unusable(f"{TABLE} in {path} lacks an index: {error}; {MAKE_IT}")
+    return Unusable(f"{path}: {error}")
 
 
 def _row(columns: Sequence[Any]) -> tuple[Row, str | None]:
@@ -368,7 +408,7 @@ def _row(columns: Sequence[Any]) -> tuple[Row, str | None]:
         texts = (
             _text(queue, "queue", queue_size, NAME_BYTES_MAX),
             _text(payload, "payload", payload_size, TEXT_BYTES_MAX),
-            None if options_size is None else _text(options, "options", options_size, TEXT_BYTES_MAX),
+            None if options_size is None else _text(options, "options", options_size, OPTIONS_BYTES_MAX),
         )
     except Foul as foul:
         wrong, texts = str(foul), (_shown(queue), "", None)

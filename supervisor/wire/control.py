@@ -294,6 +294,10 @@ class OutboxOpened(Message, frozen=True):
     after: int
 
 
+class OutboxClosed(Message, frozen=True):
+    """Relay to keeper: the outbox is not open any more; what it sent of it and was not answered is to come anew."""
+
+
 class OutboxKnown(Message, frozen=True):
     """Keeper to relay, answering OutboxOpened: rows that are jobs, in order; fewer than asked for are the last."""
 
@@ -390,7 +394,7 @@ AnyMessage = (
     | ScopeGiven | ScopeGone | Certificate | Answered | CancelRunning | RecycleWorker | PoolLoad | PoolScaled | Resized
     | ScaleAsked | TasksKnown | AlerterGiven | AlerterGone | AlertsKnown | Tell | Told
     | RelayGiven | RelayGone | OutboxOwner | OutboxOpened | OutboxKnown | OutboxRows | OutboxTaken | OutboxGone
-    | OutboxAgain | OutboxState | OutboxTwin
+    | OutboxAgain | OutboxState | OutboxTwin | OutboxClosed
 )  # fmt: skip
 
 _encoder = msgspec.msgpack.Encoder()

@@ -15,9 +15,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 
-from supervisor.config.spec import Demand, Queue, Spec
+from supervisor.config.spec import Demand, Outbox, Queue, Spec
 from supervisor.keeper import dispatch, recall
 from supervisor.keeper.published import Tasks
 from supervisor.keeper.service import Service
@@ -363,3 +364,37 @@ def test_a_flood_while_the_store_cannot_commit_leaves_others_an_answer(tmp_path:
         holder.close()
         flood.close()
         rig.until(lambda: rig.ask("status")["daemon"]["store"] is None, what="a store that works")
+
+
+def test_rows_of_a_relay_that_cannot_be_read_are_said_once_and_shown(tmp_path: Path) -> None:
+    """Whatever a relay sends: its outbox does not stand still without a word."""
+    with Rig(tmp_path) as rig:
+        rig.spec = msgspec.structs.replace(rig.spec, outbox={"app": Outbox(name="app", database="/nowhere/app.db")})
+        rig.start_keeper()
+        mine, keepers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        rig.tell(control.RelayGiven("app"), [keepers.fileno()])
+        keepers.close()
+        link = control.Link(mine)
+
+        def send(*rows: Any) -> None:
+            fd = control.memory_file("outbox", msgspec.msgpack.encode(rows))
+            link.send(control.OutboxRows(1, "instance"), [fd])
+            os.close(fd)
+
+        def standing() -> tuple[str, str | None]:
+            found = rig.ask("status")["outboxes"]["app"]
+            return found["state"], found["error"]
+
+        link.send(control.OutboxState("moving"))
+        send(["a1", "q", "null"])
+        state, error = rig.until(lambda: (found := standing())[1] and found)
+        assert (state, error) == ("failing", "its rows cannot be read: Expected `int`, got `str` - at `$[0][0]`")
+        send(["a1", "q", "null"])
+        send([1, "q", "null"])
+        rig.until(lambda: standing() == ("moving", None))
+        assert rig.log.count("outbox app: its rows, as its relay sent them, cannot be read: Expected `int`") == 1
+        send(["a1", "q", "null"])
+        rig.until(lambda: standing()[0] == "failing")
+        link.send(control.OutboxState("idle"))
+        rig.until(lambda: standing() == ("idle", None))
+        link.close()

@@ -60,6 +60,11 @@ def pid_of(daemon: Daemon, role: str = "relay") -> int:
     return int(nodes[0]["pid"])
 
 
+def stopped(pid: int) -> bool:
+    """Whether a process was stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def empty(application: Application, daemon: Daemon, timeout: float = 15) -> None:
     """Wait until no row is left, and none is remembered."""
     until(lambda: not application.rows() and not remembered(daemon.database), timeout, "an empty outbox")
@@ -109,7 +114,8 @@ FOUL: list[tuple[Any, Any, Any, str]] = [
     ("q", "1", '{"delay": "soon"}', "delay"),
     ("q", "1", '{"priority": 3}', "does not order by priority"),
     ("q", "1", '{"tags": 5}', "tags"),
-    ("q", "1", "[" * 100_000, "options"),
+    ("q", "1", "[" * 60_000, "options"),
+    ("q", "1", '{"tags": ["' + "x" * 100_000 + '"]}', "options has 100014 bytes, the limit is 65536"),
     ("q", '"' + "x" * 2_000_000 + '"', None, "max_payload"),
     ("q", '"' + "x" * 17_000_000 + '"', None, "payload has 17000002 bytes"),
     ("closed", "1", None, "outbox app has no rows for closed"),
@@ -196,6 +202,27 @@ def test_rows_for_a_full_queue_wait_in_their_order_and_others_pass(tmp_path: Pat
         assert payloads(daemon.database, "narrow") == list(range(1, 120, 2))
 
 
+def test_rows_before_those_of_a_full_queue_go_within_the_interval(tmp_path: Path) -> None:
+    """The application gives ids itself, and clears errors."""
+    application = Application(tmp_path / "app.db")
+    narrow = '[queues.narrow]\nhandler = "tasks:run"\nmax_size = 1\n'
+    with Daemon(tmp_path, toml("", narrow), app=APP) as daemon:
+        assert daemon.ctl("pause", "narrow").status == 0
+        bad = application.put("q", "{", raw=True)
+        with application.transaction() as db:
+            db.executemany("INSERT INTO jobsup_outbox (id, queue) VALUES (?, 'narrow')", [(n,) for n in range(50, 60)])
+        until(lambda: status_of(daemon)["state"] == "waiting" and application.error_of(bad))
+        with application.transaction() as db:
+            db.execute("INSERT INTO jobsup_outbox (id, queue, payload) VALUES (20, 'q', '20')")
+        until(lambda: payloads(daemon.database, "q") == [20])
+        with application.transaction() as db:
+            db.execute("UPDATE jobsup_outbox SET payload = '1', error = NULL WHERE id = ?", (bad,))
+        until(lambda: payloads(daemon.database, "q") == [20, 1])
+        assert daemon.ctl("resume", "narrow").status == 0
+        empty(application, daemon, 30)
+        assert len(payloads(daemon.database, "narrow")) == 10
+
+
 # --- idempotency keys -----------------------------------------------------------------------------------------
 
 
@@ -239,12 +266,17 @@ def test_an_outbox_that_is_not_there_yet_is_taken_up_once_it_is(tmp_path: Path) 
         until(lambda: status_of(daemon)["error"] is None)
 
 
+NO_NUMBERS = SCHEMA.read_text().replace("id INTEGER", "n INTEGER").replace("queue TEXT", "id TEXT, queue TEXT")
+"""What counts up is another column than `id`."""
+
+
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
         ("ALTER TABLE jobsup_outbox DROP COLUMN options", "has no column options"),
         ("DROP INDEX jobsup_outbox_waiting", "has no index jobsup_outbox_waiting"),
         (f"DROP TABLE jobsup_outbox; {SCHEMA.read_text().replace('AUTOINCREMENT', '')}", "is not AUTOINCREMENT"),
+        (f"DROP TABLE jobsup_outbox; {NO_NUMBERS}", "is not INTEGER PRIMARY KEY"),
         ("DROP TABLE jobsup_outbox_instance", "has no table jobsup_outbox_instance"),
     ],
 )  # fmt: skip
@@ -451,6 +483,17 @@ def test_a_copy_in_the_place_of_a_file_doubles_no_row_that_is_under_way(tmp_path
         assert payloads(daemon.database, "q") == [1]
 
 
+def test_a_row_that_the_application_deletes_under_way_is_not_remembered_for_ever(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    with Daemon(tmp_path, toml(), app=APP, env={"JOBSUP_FAILPOINTS": "relay.before_delete=stop"}) as daemon:
+        row = application.put("q", 1)
+        relay = stopped_before_deletion(daemon)
+        application.ask("DELETE FROM jobsup_outbox WHERE id = ?", row)
+        os.kill(relay, signal.SIGCONT)
+        empty(application, daemon)
+        assert payloads(daemon.database, "q") == [1]
+
+
 def test_a_link_that_is_led_elsewhere_is_followed(tmp_path: Path) -> None:
     for name in ("one", "two"):
         Application(tmp_path / f"{name}.db").put("q", name)
@@ -511,6 +554,49 @@ def test_a_copy_of_an_outbox_beside_it_is_said_and_touches_no_row(tmp_path: Path
         with two.transaction() as db:
             db.execute("UPDATE jobsup_outbox_instance SET instance = lower(hex(randomblob(16)))")
         until(lambda: payloads(daemon.database, "q") == [1, 3, 2])
+
+
+TWO = toml('[[outbox]]\ndatabase = "../two.db"\ninterval = "100ms"')
+
+
+def lead_to_two(application: Application) -> Application:
+    """The file of the first outbox gets the name of that of the second."""
+    for name in ("app.db", "two.db"):
+        for suffix in ("-wal", "-shm"):
+            application.path.with_name(name + suffix).unlink(missing_ok=True)
+    application.path.rename(application.path.with_name("two.db"))
+    return Application(application.path.with_name("two.db"), make=False)
+
+
+def test_a_file_that_gets_the_name_of_another_outbox_is_taken_up_there(tmp_path: Path) -> None:
+    one, _two = Application(tmp_path / "app.db", mode="delete"), Application(tmp_path / "two.db", mode="delete")
+    with Daemon(tmp_path, TWO, app=APP) as daemon:
+        one.put("q", 1)
+        empty(one, daemon)
+        until(lambda: status_of(daemon, "two")["state"] == "idle")
+        moved = lead_to_two(one)
+        moved.put("q", 2)
+        empty(moved, daemon)
+        assert payloads(daemon.database, "q") == [1, 2]
+        until(lambda: status_of(daemon, "two")["state"] == "idle")
+        assert "No such file" in trouble(daemon, "app")
+
+
+@pytest.mark.parametrize("point", ["keeper.outbox", "keeper.before_taken"])
+def test_rows_under_way_in_a_file_that_gets_another_name_are_one_job_each(tmp_path: Path, point: str) -> None:
+    """The old relay has sent them; the one that has the file now finds them, deletes them and has them forgotten."""
+    one, _two = Application(tmp_path / "app.db", mode="delete"), Application(tmp_path / "two.db", mode="delete")
+    with Daemon(tmp_path, TWO, app=APP, env={"JOBSUP_FAILPOINTS": f"{point}=stop"}) as daemon:
+        keeper = pid_of(daemon, "keeper")
+        until(lambda: status_of(daemon, "two")["state"] == "idle")
+        with one.transaction() as db:
+            rows = [(str(number),) for number in range(300)]
+            db.executemany("INSERT INTO jobsup_outbox (queue, payload) VALUES ('q', ?)", rows)
+        until(lambda: stopped(keeper), what="a keeper that stands between two steps")
+        moved = lead_to_two(one)
+        os.kill(keeper, signal.SIGCONT)
+        empty(moved, daemon)
+        assert payloads(daemon.database, "q") == list(range(300))
 
 
 # --- reload and deaths ----------------------------------------------------------------------------------------
@@ -613,6 +699,21 @@ def test_what_goes_wrong_after_the_opening_is_said_once(tmp_path: Path) -> None:
         application.put("q", 2)
         until(lambda: payloads(daemon.database, "q") == [1, 2])
         until(lambda: status_of(daemon)["error"] is None)
+
+
+def test_a_table_that_is_made_anew_without_numbers_under_a_relay_is_said(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    with Daemon(tmp_path, toml(), app=APP) as daemon:
+        application.put("q", 1)
+        empty(application, daemon)
+        with closing(application.connect()) as db:
+            db.executescript(f"BEGIN; DROP TABLE jobsup_outbox; {NO_NUMBERS} COMMIT")
+        application.put("q", 2)
+        assert "is not INTEGER PRIMARY KEY" in trouble(daemon)
+        with closing(application.connect()) as db:
+            db.executescript(f"BEGIN; DROP TABLE jobsup_outbox; {SCHEMA.read_text()} COMMIT")
+        application.put("q", 3)
+        until(lambda: payloads(daemon.database, "q") == [1, 3])
 
 
 # --- enqueueing from a handler ----------------------------------------------------------------------------------

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from supervisor.config.spec import Outbox
+from supervisor.observe.log import Log
 from supervisor.relay.lines import FIRST, TRY_AGAIN_MAX_MS, TRY_AGAIN_MS, Lines
+from supervisor.relay.main import PROGRESS_MS, SIGNALS, Relay
 from supervisor.relay.pauses import CHANGED_MS, LOCKED_MAX_MS, LOCKED_SHOWN_MS, PAUSE_MS, Pauses
-from supervisor.relay.table import KEPT, Locked, Table, Unusable
+from supervisor.relay.table import KEPT, MEASURES_UNREAD, SQL, Locked, Table, Unusable, worded
 from supervisor.relay.watch import GAP_MAX_MS, GAP_MS, Lookout
 from supervisor.store.driver import sqlite3 as library
-from supervisor.wire.outbox import Row
+from supervisor.store.driver import sqlite_version
+from supervisor.unix.clock import boot_ms, wall_ms
+from supervisor.unix.inheritance import RelayInheritance
+from supervisor.wire import control
+from supervisor.wire.control import Link, memory_file, read_memory_file
+from supervisor.wire.outbox import Row, Verdict, decode_rows, encode
 from tests.support.outbox import Application
+from tests.support.waiting import until
 
 # --- pauses -----------------------------------------------------------------------------------------------------
 
@@ -94,6 +108,15 @@ def test_an_earlier_row_of_a_full_queue_comes_first() -> None:
     lines.waits("q", 3, 0, tried=False)
     lines.waits("q", 5, 0, tried=False)
     assert lines.full["q"].row == 3
+
+
+def test_the_end_is_where_rows_end_and_never_before_what_was_read() -> None:
+    lines = Lines()
+    lines.end_at(None)
+    assert lines.position == FIRST
+    lines.end_at(9)
+    lines.end_at(3)
+    assert lines.position == 9
 
 
 # --- when to look -----------------------------------------------------------------------------------------------
@@ -236,6 +259,27 @@ def test_a_row_that_is_another_one_by_now_is_neither_deleted_nor_marked(tmp_path
     assert ask(application, "SELECT id, error FROM jobsup_outbox") == [(1, None), (3, None), (4, "no")]
 
 
+def test_a_row_that_the_application_has_deleted_is_gone_once_that_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it commits without syncing, a power loss takes back: the row must be known until then."""
+    application = Application(tmp_path / "app.db")
+    for number in range(4):
+        application.put("q", number)
+    table = Table(str(application.path), 1)
+    first, second, third, fourth = [row for row, _ in table.page(FIRST, [])]
+    ask(
+        application, "DELETE FROM jobsup_outbox WHERE id IN (1, 4)", "UPDATE jobsup_outbox SET queue = 'r' WHERE id = 2"
+    )
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    assert table.settle([first, second, third], [(fourth, "no")]) == [1, 3]
+    assert len(synced) == 1
+    assert table.gone([1, 2]) == [1]
+    assert len(synced) == 2
+    assert ask(application, "SELECT id, error FROM jobsup_outbox") == [(2, None)]
+
+
 @pytest.mark.parametrize(
     ("overwrite", "said"),
     [
@@ -280,6 +324,19 @@ def test_a_row_that_a_trigger_keeps_is_not_taken_for_gone(tmp_path: Path, event:
 
 
 @pytest.mark.parametrize(
+    "words", ["the order is locked", "the press is busy", "readonly", "unable to open the box", "no such index"]
+)
+def test_the_words_of_a_trigger_are_said_as_they_are(tmp_path: Path, words: str) -> None:
+    application = Application(tmp_path / "app.db")
+    application.put("q", 1)
+    application.ask(f"CREATE TRIGGER keeps BEFORE DELETE ON jobsup_outbox BEGIN SELECT RAISE(ABORT, '{words}'); END")
+    table = Table(str(application.path), 1)
+    ((row, _),) = table.page(FIRST, [])
+    with pytest.raises(Unusable, match=f"app.db: {words}$"):
+        table.settle([row], [])
+
+
+@pytest.mark.parametrize(
     ("instance", "said"),
     [
         ("CAST(x'fffe' AS TEXT)", "is not UTF-8"),
@@ -307,16 +364,59 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
 def test_a_page_is_bounded_whatever_column_is_large(tmp_path: Path) -> None:
     application = Application(tmp_path / "app.db")
     with application.transaction() as db:
-        rows = [("q", "1", '{"a": "' + "x" * 2_000_000 + '"}')] * 5
+        rows = [("q", '{"a": "' + "x" * 2_000_000 + '"}', "x" * 65_536)] * 5
         db.executemany("INSERT INTO jobsup_outbox (queue, payload, options) VALUES (?, ?, ?)", rows)
         db.execute("INSERT INTO jobsup_outbox (queue, created_at) VALUES (?, ?)", ("q" * 5_000_000, "y" * 5_000_000))
+        db.execute("INSERT INTO jobsup_outbox (queue, options) VALUES ('q', ?)", ("x" * 65_537,))
     table = Table(str(application.path), 1)
     assert [row.id for row, _ in table.page(FIRST, [])] == [1, 2, 3]
-    ((row, wrong),) = table.page(5, [])
+    (row, wrong), (other, wrong_options) = table.page(5, [])
+    assert (other.options, wrong_options) == (None, "options has 65537 bytes, the limit is 65536")
     assert wrong == "queue has 5000000 bytes, the limit is 1000"
     assert len(row.created or "") == 40
     table.settle([], [(row, wrong)])
     assert ask(application, "SELECT error FROM jobsup_outbox WHERE id = 6") == [(wrong,)]
+
+
+READS_A_PAGE = """
+import re, sys
+from pathlib import Path
+from supervisor.relay.table import Table
+
+def peak_kib():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+table = Table(sys.argv[1], 1)
+before = peak_kib()
+((row, wrong),) = table.page(0, [])
+print(wrong, peak_kib() - before)
+"""
+
+
+@pytest.mark.skipif(sqlite_version < MEASURES_UNREAD, reason="this SQLite reads a value to measure it")
+def test_a_payload_that_is_too_large_is_measured_unread(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    application.ask("INSERT INTO jobsup_outbox (queue, payload) VALUES ('q', CAST(zeroblob(100000000) AS TEXT))")
+    command = [sys.executable, "-c", READS_A_PAGE, str(application.path)]
+    said, _, more_kib = subprocess.run(command, capture_output=True, text=True, check=True).stdout.rpartition(" ")
+    assert said == "payload has 100000000 bytes, the limit is 16777216"
+    assert int(more_kib) < 30_000
+
+
+def test_an_older_library_measures_the_same(tmp_path: Path) -> None:
+    application = Application(tmp_path / "app.db")
+    rows = [("q", "ä" * 9, None), ("q" * 1_001, "1", "{}"), ("q", 7.5, "x" * 65_537), (7, b"\xff", "ö" * 32_768)]
+    with application.transaction() as db:
+        db.executemany("INSERT INTO jobsup_outbox (queue, payload, options) VALUES (?, ?, ?)", rows)
+    values, found = (FIRST, "[]", 256, 10), []
+    for statement in (SQL.page, worded(SQL.page, (3, 42))):
+        with closing(library.connect(application.path)) as db:
+            db.text_factory = bytes
+            found.append(db.execute(statement, values).fetchall())
+    assert found[0] == found[1]
+    assert [list(row[2:7:2]) for row in found[0]] == [
+        [1, 18, None], [1_001, 1, 2], [1, 3, 65_537], [1, 1, 65_536],
+    ]  # fmt: skip
 
 
 def test_a_symbolic_link_that_leads_elsewhere_is_another_file(tmp_path: Path) -> None:
@@ -372,3 +472,92 @@ def test_a_connection_to_a_file_that_lost_its_name_leaves_the_wal_of_the_next_on
     assert os.path.getsize(tmp_path / "app.db-wal") > 0
     with sqlite3.connect(application.path) as other:
         assert other.execute("SELECT count(*) FROM jobsup_outbox").fetchone() == (1,)
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------
+
+
+class Played(NamedTuple):
+    """A relay, a turn at a time, with a test in the keeper's place that has no room in the queue `full`."""
+
+    relay: Relay
+    keeper: Link
+
+    def turn(self) -> None:
+        """One turn of its loop, and the keeper's answer."""
+        relay = self.relay
+        relay._listen(boot_ms())
+        for key, _ in relay._selector.select(min(0.01, relay._timeout_s())):
+            key.data()
+        relay._turn(boot_ms())
+        for message, descriptors in self.keeper.receive():
+            if isinstance(message, control.OutboxOpened):
+                self.keeper.send(control.OutboxKnown(message.instance, ()))
+            elif isinstance(message, control.OutboxRows):
+                rows = decode_rows(read_memory_file(descriptors.pop()))
+                fd = memory_file("outbox", encode([Verdict(None if row.queue == "full" else row.id) for row in rows]))
+                self.keeper.send(control.OutboxTaken(message.number), [fd])
+                os.close(fd)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Turn until that is so."""
+        until(lambda: self.turn() or condition())
+
+
+@pytest.fixture
+def played(tmp_path: Path) -> Iterator[Played]:
+    """A relay that nobody has spoken to; the signals of this process are put back afterwards."""
+    handlers, wakeup = {number: signal.getsignal(number) for number in SIGNALS}, signal.set_wakeup_fd(-1)
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in ("master", "keeper")]
+    outbox = Outbox(name="app", database=str(tmp_path / "app.db"), interval_ms=600_000)
+    log = Log(str(tmp_path / "log"), "info", "text", wall_ms)
+    try:
+        relay = Relay(RelayInheritance(outbox, pairs[0][0], pairs[1][0], log), os.getppid())
+        yield Played(relay, Link(pairs[1][1]))
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for _, other in pairs:
+            other.close()
+
+
+def test_a_relay_that_no_keeper_has_greeted_sleeps(played: Played) -> None:
+    """It has something to tell, and nobody to tell it."""
+    played.relay._turn(boot_ms())
+    assert played.relay._timeout_s() > PROGRESS_MS / 2_000
+
+
+def test_what_waits_for_a_full_queue_is_not_read_again_for_every_commit_elsewhere(
+    tmp_path: Path, played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application, relay = Application(tmp_path / "app.db"), played.relay
+    with application.transaction() as db:
+        db.executemany("INSERT INTO jobsup_outbox (queue) VALUES (?)", [("full",)] * 5)
+    read, real = [], Table.page
+    monkeypatch.setattr(Table, "page", lambda self, after, without: read.append(after) or real(self, after, without))
+    played.keeper.send(control.OutboxOwner(1))
+    played.until(lambda: relay._lines.full and not relay._dirty and relay._group is None)
+    read.clear()
+    for _ in range(10):
+        read_before = len(read)
+        ask(application, "INSERT INTO done DEFAULT VALUES")
+        played.until(lambda before=read_before: len(read) > before)
+    assert set(read) == {5}, "there is nothing else behind the last row"
+    ask(application, "INSERT INTO jobsup_outbox (queue) VALUES ('other')")
+    played.until(lambda: ask(application, "SELECT max(id) FROM jobsup_outbox") == [(5,)])
+    played.until(lambda: relay._lines.full["full"].pause_ms >= 4 * TRY_AGAIN_MS)
+    assert FIRST not in read, "trying a full queue in vain is no reason either"
+
+
+def test_a_row_before_those_that_wait_is_found_by_the_next_look_at_all_of_them(tmp_path: Path, played: Played) -> None:
+    """The application gives it an id itself, or clears its error."""
+    application, relay = Application(tmp_path / "app.db"), played.relay
+    ask(application, "INSERT INTO jobsup_outbox (id, queue) VALUES (100, 'full'), (101, 'full')")
+    played.keeper.send(control.OutboxOwner(1))
+    played.until(lambda: relay._lines.full and not relay._dirty and relay._group is None)
+    ask(application, "INSERT INTO jobsup_outbox (id, queue) VALUES (7, 'other')")
+    played.until(lambda: relay._dirty)
+    assert relay._due_ms() <= relay._sweep_at_ms
+    relay._sweep_at_ms = boot_ms()
+    played.until(lambda: ask(application, "SELECT id FROM jobsup_outbox") == [(100,), (101,)])

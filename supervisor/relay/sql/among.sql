@@ -1,6 +1,6 @@
-SELECT id, CASE WHEN length(CAST(queue AS BLOB)) <= 1000 THEN queue END, length(CAST(queue AS BLOB)),
-       CASE WHEN length(CAST(payload AS BLOB)) <= ?2 THEN payload END, length(CAST(payload AS BLOB)),
-       CASE WHEN length(CAST(options AS BLOB)) <= ?2 THEN options END, length(CAST(options AS BLOB)),
+SELECT id, CASE WHEN octet_length(queue) <= 1000 THEN queue END, octet_length(queue),
+       CASE WHEN octet_length(payload) <= ?2 THEN payload END, octet_length(payload),
+       CASE WHEN octet_length(options) <= 65536 THEN options END, octet_length(options),
        substr(CAST(created_at AS TEXT), 1, 40), substr(CAST(error AS TEXT), 1, 500)
 FROM jobsup_outbox
 WHERE id IN (SELECT value FROM json_each(?1))

@@ -1,2 +1,2 @@
-SELECT CASE WHEN length(CAST(instance AS BLOB)) <= 200 THEN instance END, owner, length(CAST(instance AS BLOB))
+SELECT CASE WHEN octet_length(instance) <= 200 THEN instance END, owner, octet_length(instance)
 FROM jobsup_outbox_instance WHERE only = 1
