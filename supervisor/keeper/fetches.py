@@ -16,6 +16,8 @@ SWEEP_MIN = 1_000
 """Fetches that are over, or whose client is gone, are thrown out when all have doubled, and are more than this."""
 
 Reply = Callable[[dict[str, Any]], None]
+Told = Callable[[dict[str, Any]], bool]
+"""As `Reply`; False if it was too large to be sent, which the client was told instead."""
 Refuse = Callable[[JobsupError], None]
 
 NOTHING: dict[str, Any] = {"token": None, "jobs": [], "lease_s": None, "until_at": None, "repeated": False}
@@ -41,7 +43,7 @@ class Fetching:
     __slots__ = ("answered", "connection", "earlier", "over_ms", "refuse", "reply", "request", "scope")
 
     def __init__(
-        self, connection: Connection, request: messages.Fetch, scope: str, reply: Reply, refuse: Refuse, over_ms: int
+        self, connection: Connection, request: messages.Fetch, scope: str, reply: Told, refuse: Refuse, over_ms: int
     ) -> None:  # fmt: skip
         self.connection = connection
         self.request = request
@@ -63,13 +65,12 @@ class Fetching:
         return self.request.consumer or f"pid {self.connection.peer.pid}"
 
     def tell(self, shown: dict[str, Any]) -> list[Connection]:
-        """Answer first the one whose place it took, then it; over which connections: none if all are gone."""
+        """Answer first the one whose place it took, then it; over which connections: none if nobody could be told."""
         self.answered = True
         told: list[Connection] = []
         if self.earlier is not None and not self.earlier.answered:
             told += self.earlier.tell(shown)
-        if not self.connection.closed:
-            self.reply(shown)
+        if not self.connection.closed and self.reply(shown):
             told.append(self.connection)
         return told
 
@@ -89,7 +90,7 @@ class Lending:
         self.fresh: deque[Fetching] = deque()
         """Fetches that no pass has looked at yet."""
         self.undelivered: list[int] = []
-        """Leases whose consumer was gone when it should have been told."""
+        """Leases whose consumer was gone when it should have been told, or could not be told."""
         self.ending: set[int] = set()
         """Loans that are over, of which some jobs have ended, and others will in the passes that follow."""
         self._waiting: dict[str, dict[Fetching, None]] = {}

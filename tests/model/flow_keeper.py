@@ -75,7 +75,11 @@ class Waiting:
         self.request = request
         self.leaves = leaves
         self.told: list[Any] = []
-        self.fetching = Fetching(self.line, request, "", self.told.append, self.told.append, over_ms)
+        self.fetching = Fetching(self.line, request, "", self._tell, self.told.append, over_ms)
+
+    def _tell(self, shown: dict[str, Any]) -> bool:
+        self.told.append(shown)
+        return True
 
 
 class KeeperWorld(FlowWorld):

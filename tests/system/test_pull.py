@@ -186,6 +186,17 @@ def test_a_failure_may_say_what_becomes_of_the_job(
     assert client.status(job_id)["reason"] == reason
 
 
+def test_as_many_jobs_as_a_fetch_may_ask_for_fit_into_its_reply_whatever_they_failed_with(client: Client[int]) -> None:
+    """A reply that cannot be sent would be a lease of which nobody knows, and a charge for each job at its end."""
+    client.enqueue_many("pull", list(range(256)))
+    for job in client.fetch("pull", 256):
+        client.fail(job["id"], job["token"], "\x01" * 16_000, retry_in=0)
+    again: list[dict[str, Any]] = []
+    while len(again) < 256 and (jobs := client.fetch("pull", 256, wait="5s")):
+        again += jobs
+    assert [(job["attempt"], job["previous_error"]) for job in again] == [(2, "\x01" * 1_024)] * 256
+
+
 def test_what_is_released_is_charged_to_nobody_and_keeps_its_place(client: Client[int]) -> None:
     first, second = client.enqueue_many("pull", [1, 2])
     token = one(client)["token"]

@@ -27,11 +27,15 @@ def a_fetch(
     told: list[Any] = []
     request = messages.Fetch(v=1, id=1, queue=queue, consumer=consumer, key=key)
 
+    def reply(shown: Any) -> bool:
+        told.append(shown)
+        return True
+
     def refuse(error: JobsupError) -> None:
         told.append(error)
 
     connection: Any = FakeConnection()
-    return Fetching(connection, request, "", told.append, refuse, over_ms), told
+    return Fetching(connection, request, "", reply, refuse, over_ms), told
 
 
 def waiting(lending: Lending, *fetches_: Fetching) -> None:
@@ -147,8 +151,8 @@ def test_the_earlier_one_is_answered_first() -> None:
     """Over one connection, whoever has withdrawn a fetch knows what it was given when the withdrawal is answered."""
     _, first, _, second, _ = following()
     order: list[str] = []
-    first.reply, second.reply = (lambda _: order.append("first")), (lambda _: order.append("second"))
-    second.tell(LENT)
+    first.reply, second.reply = (lambda _: bool(order.append("first"))), (lambda _: bool(order.append("second")))
+    assert second.tell(LENT) == [], "neither was sent"
     assert order == ["first", "second"]
 
 
