@@ -52,7 +52,7 @@ def adopt(work: Work) -> None:
         held = _adopted(work, loan)
         if held != loan:
             work.tx.lend(token, held)
-        work.afterwards(partial(work.state.lending.expect, token, held.until_boot_ms))
+        work.afterwards(partial(work.state.lending.adopt, token, held.until_boot_ms))
 
 
 def _adopted(work: Work, loan: Loan) -> Loan:

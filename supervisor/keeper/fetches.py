@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
@@ -98,6 +99,8 @@ class Lending:
         self._ends: list[tuple[int, int, Fetching]] = []
         self._count = 0
         self._sweep_at = SWEEP_MIN
+        self._hearers: dict[int, int] = {}
+        """How many were told of a loan, without those who were gone before it had reached them."""
         self._until: dict[int, int] = {}
         self._deadlines: list[tuple[int, int]] = []
 
@@ -208,8 +211,33 @@ class Lending:
         self._until[token] = until_ms
         heappush(self._deadlines, (until_ms, token))
 
+    def adopt(self, token: int, until_ms: int) -> None:
+        """As `expect`, for a loan of an earlier keeper, which may have told somebody: it is not taken from him."""
+        self.expect(token, until_ms)
+        self._hearers.setdefault(token, 1)
+
+    def told(self, token: int, connections: list[Connection]) -> None:
+        """Somebody was told of a loan over these connections. One of which nobody hears in the end is nobody's.
+
+        Whoever was told of it before, under the same key, has it for as long as it may have reached him.
+        """
+        self._hearers[token] = self._hearers.get(token, 0) + len(connections)
+        self._look_at_hearers(token)
+        for connection in connections:
+            connection.if_lost(partial(self._lost, token))
+
+    def _lost(self, token: int) -> None:
+        if token in self._hearers:
+            self._hearers[token] -= 1
+            self._look_at_hearers(token)
+
+    def _look_at_hearers(self, token: int) -> None:
+        if not self._hearers[token]:
+            self.undelivered.append(token)
+
     def forget(self, token: int) -> None:
         """A loan is no more."""
+        self._hearers.pop(token, None)
         self._until.pop(token, None)
         self.ending.discard(token)
 

@@ -16,7 +16,7 @@ import msgspec
 from supervisor.errors import WrongState
 from supervisor.job import Failed
 from supervisor.keeper import breaking, expiring
-from supervisor.keeper.fetches import NOTHING, Fetching, Lending
+from supervisor.keeper.fetches import NOTHING, Fetching
 from supervisor.keeper.settling import Report, apply, give_back
 from supervisor.keeper.work import LEASE_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
@@ -26,7 +26,6 @@ from supervisor.store.reader import instant
 
 if TYPE_CHECKING:
     from supervisor.keeper.state import State
-    from supervisor.wire.connection import Connection
 
 LEASE_BYTES_MAX = 8 * 1024 * 1024
 REPLY_BYTES_MAX = 15 * 1024 * 1024
@@ -233,25 +232,9 @@ def _answer(work: Work, fetch: Fetching, lease: Lease, jobs: list[dict[str, Any]
     def effect() -> None:
         lending.expect(lease.token, loan.until_boot_ms)
         hit("keeper.after_lend")
-        _expect_delivery(lending, lease.token, fetch.tell(shown))
+        lending.told(lease.token, fetch.tell(shown))
 
     work.afterwards(effect)
-
-
-def _expect_delivery(lending: Lending, token: int, told: list[Connection]) -> None:
-    """A lease of which nobody hears is nobody's: also if all that were told are gone before it has reached them."""
-    left = len(told)
-
-    def lost() -> None:
-        nonlocal left
-        left -= 1
-        if left <= 0:
-            lending.undelivered.append(token)
-
-    if not told:
-        lost()
-    for connection in told:
-        connection.if_lost(lost)
 
 
 def _shown(state: State, lease: Lease, job: LeasedJob) -> dict[str, Any]:

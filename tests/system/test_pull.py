@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -256,6 +259,24 @@ def test_a_repetition_that_does_not_wait_ends_the_wait_of_the_first(client: Clie
         until(client.consumers, 10)
         assert client.request("fetch", queue="pull", key="no-more")["jobs"] == []
         assert asked.result(5)["jobs"] == []
+
+
+def test_who_has_a_lease_keeps_it_when_another_who_asked_under_its_key_is_gone(
+    daemon: Daemon, client: Client[int]
+) -> None:
+    """The first one has read nothing of its answer, which is more than its socket holds, when it is killed."""
+    client.enqueue_many("pull", ["a" * 500_000] * 4)
+    question = json.dumps({"v": 1, "id": 1, "op": "fetch", "queue": "pull", "jobs_max": 4, "key": "twice"})
+    with socket.socket(socket.AF_UNIX) as first:
+        first.connect(str(daemon.socket))
+        first.sendall(struct.pack(">I", len(question)) + question.encode())
+        until(lambda: select.select([first], [], [], 0)[0], 10, "the beginning of the answer")
+        again = client.request("fetch", queue="pull", jobs_max=4, key="twice")
+        assert (again["repeated"], len(again["jobs"])) == (True, 4)
+    for _ in range(2):  # it is noticed no later than the first of these is read, and the second comes after that
+        assert len(client.extend(again["token"])["jobs"]) == 4
+    for job in again["jobs"]:
+        assert client.ack(job["id"], job["token"])["state"] == "completed"
 
 
 def test_a_key_is_of_one_queue(client: Client[int]) -> None:

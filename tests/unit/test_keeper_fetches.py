@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,11 +15,19 @@ from supervisor.wire.connection import Peer
 
 
 class FakeConnection:
-    """A connection, as far as a fetch looks at it."""
+    """A connection, as far as a fetch looks at it; what is promised to be done should it end is in `lost`."""
 
     def __init__(self) -> None:
         self.closed = False
         self.peer = Peer(42, 0, 0)
+        self.lost: list[Callable[[], None]] = []
+
+    def if_lost(self, call: Callable[[], None]) -> None:
+        self.lost.append(call)
+
+    def end(self) -> None:
+        """Before what it was told last has reached anybody."""
+        self.lost.pop()()
 
 
 def a_fetch(
@@ -117,6 +126,49 @@ def test_no_more_may_wait_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch
         lending.add(a_fetch()[0])
     kept[0].connection.closed = True
     lending.add(a_fetch()[0])
+
+
+# -- who hears of a loan ---------------------------------------------------------------------------------------------
+
+
+def hearing(*tokens_told: int, adopted: bool = False) -> tuple[Lending, list[Any]]:
+    """A loan of which so many were told, each by a call of his own, and their connections."""
+    lending, connections = Lending(), list[Any]()
+    if adopted:
+        lending.adopt(1, 1_000)
+    for count in tokens_told:
+        told: list[Any] = [FakeConnection() for _ in range(count)]
+        lending.told(1, told)
+        connections += told
+    return lending, connections
+
+
+def test_a_loan_of_which_nobody_was_told_is_nobodys() -> None:
+    assert hearing(0)[0].undelivered == [1]
+
+
+@pytest.mark.parametrize("calls", [(1,), (2,), (1, 1), (1, 0, 1)])
+def test_a_loan_is_nobodys_when_the_last_who_was_told_is_gone(calls: tuple[int, ...]) -> None:
+    lending, connections = hearing(*calls)
+    for connection in connections:
+        assert lending.undelivered == []
+        connection.end()
+    assert lending.undelivered == [1]
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_whoever_got_a_loan_keeps_it_when_others_who_were_told_are_gone(adopted: bool) -> None:
+    lending, (_got_it, *others) = hearing(*(() if adopted else (1,)), 1, 1, 0, adopted=adopted)
+    for connection in others:
+        connection.end()
+    assert lending.undelivered == []
+
+
+def test_a_loan_that_is_over_is_not_taken_back() -> None:
+    lending, (connection,) = hearing(1)
+    lending.forget(1)
+    connection.end()
+    assert lending.undelivered == []
 
 
 # -- under one key ---------------------------------------------------------------------------------------------------
