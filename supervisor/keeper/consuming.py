@@ -213,7 +213,7 @@ def _result(state: State, queue: str, raw: bytes) -> bytes | None:
             f"the result is {len(raw):,} bytes; queue {short_name(queue)} takes at most {bytes_max:,} (max_result)",
             hint="store large data elsewhere and return where it is",
         )
-    messages.check_payload(raw, bytes_max, short_name(queue))
+    messages.check_json(raw, "the result")
     return None if raw.strip() == b"null" else raw
 
 

@@ -73,6 +73,17 @@ def accept(
     hit("keeper.after_accept")
 
 
+def check_kept(raw: bytes, bytes_max: int, what: str) -> None:
+    """Refuse what a flow cannot keep, or what its steps could not read.
+
+    Raises:
+        InvalidPayload, PayloadTooLarge: it breaks a rule of payloads, or is larger than this.
+    """
+    if len(raw) > bytes_max:
+        raise PayloadTooLarge(f"{what} has {len(raw)} bytes, the limit is {bytes_max}")
+    messages.check_json(raw, what)
+
+
 def _planned(request: messages.FlowStart) -> list[Planned]:
     if request.into is not None and (
         request.name or bytes(request.context) != b"null" or request.open or any(_callbacks_of(request).values())

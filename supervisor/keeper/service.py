@@ -272,7 +272,7 @@ class Service:
 
     def _flow_signal(self, connection: Connection, request: messages.FlowSignal) -> None:
         payload = bytes(request.payload)
-        messages.check_payload(payload, flows.SIGNAL_BYTES_MAX, f"signal {request.signal}")
+        flows.check_kept(payload, flows.SIGNAL_BYTES_MAX, f"the payload of signal {request.signal}")
         self._on_flow(connection, request, flows.Signal, name=request.signal, payload=payload)
 
     def _flow_close(self, connection: Connection, request: messages.FlowClose) -> None:

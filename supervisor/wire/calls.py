@@ -192,7 +192,7 @@ class Calls:
 
         given = {"job": _id_of(job), "token": token, "within_ms": within_ms(self._timeout_ms)}
         along = ",".join(map(child_text, children))
-        text = f'{members_text("ack", given)},"result":{payloads.encode(result)},"enqueue":[{along}]'
+        text = f'{members_text("ack", given)},"result":{payloads.encode(result, "the result")},"enqueue":[{along}]'
         return cast("Settled", (yield Call("ack", text, self._timeout_ms)))
 
     def fail(self, job: object, token: int, message: str, given: Mapping[str, Any]) -> Steps[Settled]:

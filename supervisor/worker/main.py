@@ -609,10 +609,7 @@ def checkpoint_data(name: str, value: Any) -> bytes:
     if len(name) > CHECKPOINT_NAME_MAX or not name.isprintable():
         raise InvalidPayload(f"the name of a step is up to {CHECKPOINT_NAME_MAX} printable characters")
     what = f"the value of step {name}" if name else "the cursor"
-    try:
-        text = payloads.encode(value).encode()
-    except InvalidPayload as error:
-        raise InvalidPayload(error.message.replace("the payload", what), hint=error.hint) from None
+    text = payloads.encode(value, what).encode()
     if len(text) > CHECKPOINT_BYTES_MAX:
         raise InvalidPayload(f"{what} has {len(text)} bytes, the limit is {CHECKPOINT_BYTES_MAX}")
     return encode((name, text))

@@ -221,6 +221,15 @@ def test_a_signal_is_awaited_explained_and_may_come_first(daemon: Daemon, client
         client.flows.signal(flow, "after-the-end")
 
 
+@pytest.mark.parametrize(
+    ("payload", "said"), [("x" * 70_000, "has 70002 bytes, the limit is 65536"), ("\0", "holds a NUL")]
+)
+def test_what_a_signal_may_not_bring_is_refused_by_its_name(client: Client[int], payload: Any, said: str) -> None:
+    flow = client.flows.start(Flow(step("q", name="a", wait_for="go")))
+    with pytest.raises(JobsupError, match=f"^the payload of signal go {said}"):
+        client.request("flow_signal", flow=flow, signal="go", payload=payload)
+
+
 def test_a_flow_takes_so_many_different_signals(client: Client[int]) -> None:
     flow = client.flows.start(Flow(step("q", wait_for="end")))
     for number in range(999):

@@ -76,6 +76,9 @@ command = ["sh", "-c", "echo $JOBSUP_FLOW"]
 workers = 1
 """
 
+DEEP = "[" * 101 + "]" * 101
+"""JSON that breaks a rule of payloads."""
+
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
@@ -321,16 +324,28 @@ def test_a_child_that_is_refused_leaves_the_job_with_its_consumer(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("result", "error"),
-    [("x" * 2_000, PayloadTooLarge), ("\0", InvalidPayload), (float("nan"), InvalidPayload)],
-)
+    [
+        ("x" * 2_000, PayloadTooLarge), ("\0", InvalidPayload), (float("nan"), InvalidPayload),
+        (json.loads(DEEP), InvalidPayload), (object(), InvalidPayload), ("\ud800", InvalidPayload),
+    ],
+)  # fmt: skip
 def test_a_result_that_cannot_be_stored_leaves_the_job_with_its_consumer(
     client: Client[int], result: Any, error: type[Exception]
 ) -> None:
     job_id = client.enqueue("pull", 1)
     token = one(client)["token"]
-    with pytest.raises(error):
+    with pytest.raises(error, match=r"^the result "):
         client.ack(job_id, token, result)
     assert client.ack(job_id, token, "fits")["state"] == "completed"
+
+
+def test_a_result_is_called_a_result_whoever_refuses_it(client: Client[int], daemon: Daemon) -> None:
+    job_id = client.enqueue("pull", 1)
+    token = one(client)["token"]
+    with pytest.raises(InvalidPayload, match=r"^the result is nested deeper than 100 levels"):
+        client.request("ack", job=job_id, token=token, result=json.loads(DEEP))
+    assert daemon.ctl("ack", job_id, token, DEEP).err.startswith("jobsctl: the result is nested deeper")
+    assert daemon.ctl("ack", job_id, token, "{").err.startswith("jobsctl: the result is not JSON")
 
 
 def test_who_holds_a_cancelled_job_hears_of_it(client: Client[int]) -> None:
