@@ -58,8 +58,7 @@ def accept(
     planned = _planned(request)
     steps = [_step(state, scope, each, now_ms) for each in planned]
     context = bytes(request.context)
-    if len(context) > CONTEXT_BYTES_MAX:
-        raise PayloadTooLarge(f"the context has {len(context)} bytes, the limit is {CONTEXT_BYTES_MAX}")
+    check_kept(context, CONTEXT_BYTES_MAX, "the context")
     size = len(context) + sum(len(step.job.payload) for step in steps if step.job is not None)
     if size > GROUP_BYTES_MAX:
         raise PayloadTooLarge(f"the flow has {size} bytes of payloads, the limit is {GROUP_BYTES_MAX}")
