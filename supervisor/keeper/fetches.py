@@ -14,7 +14,7 @@ from supervisor.wire.connection import Connection
 
 FETCHES_MAX = 10_000
 SWEEP_MIN = 1_000
-"""Fetches that are over, or whose client is gone, are thrown out when all have doubled, and are more than this."""
+"""Fetches of nobody, and earlier ends of loans, are thrown out when all have doubled, and are more than this."""
 
 Reply = Callable[[dict[str, Any]], None]
 Told = Callable[[dict[str, Any]], bool]
@@ -210,6 +210,9 @@ class Lending:
         """A loan ends then, if nothing more is heard."""
         self._until[token] = until_ms
         heappush(self._deadlines, (until_ms, token))
+        if len(self._deadlines) > max(SWEEP_MIN, 2 * len(self._until)):
+            self._deadlines = [(at_ms, each) for each, at_ms in self._until.items()]
+            heapify(self._deadlines)
 
     def adopt(self, token: int, until_ms: int) -> None:
         """As `expect`, for a loan of an earlier keeper, which may have told somebody: it is not taken from him."""

@@ -105,6 +105,18 @@ def test_the_newest_deadline_of_a_loan_counts() -> None:
     assert lending.deadline_ms is None
 
 
+def test_earlier_ends_of_a_loan_that_is_extended_again_and_again_do_not_pile_up() -> None:
+    """The end of another one comes before all of them, and keeps them from coming up."""
+    lending = Lending()
+    lending.expect(1, 1_000)
+    for extended in range(10_000):
+        lending.expect(2, 2_000 + extended)
+    assert lending.deadline_ms == 1_000
+    assert len(lending._deadlines) <= fetches.SWEEP_MIN
+    lending.forget(1)
+    assert (lending.deadline_ms, lending.over(20_000)) == (11_999, 2)
+
+
 def test_those_who_are_gone_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetches, "SWEEP_MIN", 10)
     lending = Lending()
