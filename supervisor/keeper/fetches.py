@@ -13,6 +13,8 @@ from supervisor.wire import messages
 from supervisor.wire.connection import Connection
 
 FETCHES_MAX = 10_000
+LOOK_AGAIN_MS = 100
+"""With as many, those of nobody are looked for no more often: it takes milliseconds, and who is refused asks again."""
 SWEEP_MIN = 1_000
 """Fetches of nobody, and earlier ends of loans, are thrown out when all have doubled, and are more than this."""
 
@@ -99,6 +101,7 @@ class Lending:
         self._ends: list[tuple[int, int, Fetching]] = []
         self._count = 0
         self._sweep_at = SWEEP_MIN
+        self._look_again_ms = 0
         self._hearers: dict[int, int] = {}
         """How many were told of a loan, without those who were gone before it had reached them."""
         self._until: dict[int, int] = {}
@@ -122,16 +125,17 @@ class Lending:
             heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
-    def add(self, fetch: Fetching) -> None:
+    def add(self, fetch: Fetching, now_ms: int) -> None:
         """Let a fetch wait for the next pass, and then for jobs.
 
         Raises:
             Busy: very many wait already.
         """
-        if len(self._ends) >= FETCHES_MAX:
+        if len(self._ends) >= FETCHES_MAX and now_ms >= self._look_again_ms:
             self._sweep()
-            if len(self._ends) >= FETCHES_MAX:
-                raise Busy(f"{FETCHES_MAX:,} fetches are waiting already", hint="try again later")
+            self._look_again_ms = now_ms + LOOK_AGAIN_MS
+        if len(self._ends) >= FETCHES_MAX:
+            raise Busy(f"{FETCHES_MAX:,} fetches are waiting already", hint="try again later")
         self.fresh.append(fetch)
         self._count += 1
         heappush(self._ends, (fetch.over_ms, self._count, fetch))

@@ -403,7 +403,9 @@ class Service:
             raise not_pulled(request.queue)
         _, refuse = self._ways(connection, request.id)
         tell, scope = partial(self._tell, connection, request.id), self.boundary.asking.name
-        self.state.lending.add(Fetching(connection, request, scope, tell, refuse, boot_ms() + request.wait_ms))
+        now_ms = boot_ms()
+        fetch = Fetching(connection, request, scope, tell, refuse, now_ms + request.wait_ms)
+        self.state.lending.add(fetch, now_ms)
 
     def _hear(self, connection: Connection, request: messages.Writing) -> None:
         """Let what a consumer says wait for the next pass, in which all that is said is written at once."""

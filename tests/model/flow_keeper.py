@@ -266,7 +266,7 @@ class KeeperWorld(FlowWorld):
         )  # fmt: skip
         each = Waiting(request, self.boot_ms + chance.randint(1, 3_000), leaves=leaves)
         self.fetches.append(each)
-        self.state.lending.add(each.fetching)
+        self.state.lending.add(each.fetching, self.boot_ms)
         before = len(self.model.loans)
         self.attend()
         return len(self.model.loans) > before

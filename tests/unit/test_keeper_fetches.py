@@ -50,7 +50,7 @@ def a_fetch(
 def waiting(lending: Lending, *fetches_: Fetching) -> None:
     """As a pass does with those that are fresh."""
     for fetch in fetches_:
-        lending.add(fetch)
+        lending.add(fetch, 0)
         lending.wait(fetch)
     lending.fresh.clear()
 
@@ -135,9 +135,23 @@ def test_no_more_may_wait_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch
     kept = [a_fetch()[0] for _ in range(3)]
     waiting(lending, *kept)
     with pytest.raises(Busy):
-        lending.add(a_fetch()[0])
+        lending.add(a_fetch()[0], 0)
     kept[0].connection.closed = True
-    lending.add(a_fetch()[0])
+    lending.add(a_fetch()[0], fetches.LOOK_AGAIN_MS)
+
+
+def test_who_is_refused_again_and_again_does_not_let_all_be_looked_at_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fetches, "FETCHES_MAX", 3)
+    lending = Lending()
+    waiting(lending, *[a_fetch()[0] for _ in range(3)])
+    looked: list[int] = []
+    monkeypatch.setattr(lending, "_sweep", lambda: looked.append(1))
+    for now_ms in range(1_000):
+        with pytest.raises(Busy):
+            lending.add(a_fetch()[0], now_ms)
+    assert len(looked) == 1_000 // fetches.LOOK_AGAIN_MS
 
 
 # -- who hears of a loan ---------------------------------------------------------------------------------------------
@@ -194,7 +208,7 @@ def following() -> tuple[Lending, Fetching, list[Any], Fetching, list[Any]]:
     (first, told_first), (second, told_second) = a_fetch(key="k", over_ms=200), a_fetch(key="k", over_ms=100)
     waiting(lending, first, a_fetch()[0])
     assert lending.under("k") is first
-    lending.add(second)
+    lending.add(second, 0)
     lending.follow(second, first)
     lending.fresh.clear()
     return lending, first, told_first, second, told_second
