@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from supervisor.errors import WrongState
+from supervisor.errors import JobsupError, UnknownQueue, WrongState
 from supervisor.job import Failed
 from supervisor.keeper import breaking, expiring
+from supervisor.keeper.children import known_queue
 from supervisor.keeper.fetches import NOTHING, Fetching
 from supervisor.keeper.settling import Report, apply, give_back
 from supervisor.keeper.work import LEASE_UNTIL_US, Work
@@ -25,6 +26,7 @@ from supervisor.store.protocol import NO_SLOT, Lease, LeasedJob, Loan, Owner
 from supervisor.store.reader import instant
 
 if TYPE_CHECKING:
+    from supervisor.config.spec import Spec
     from supervisor.keeper.state import State
 
 LEASE_BYTES_MAX = 8 * 1024 * 1024
@@ -134,7 +136,15 @@ def _lend_queue(work: Work, queue: str) -> None:
 def _turn_away(work: Work, fetch: Fetching) -> None:
     """The configuration has changed under it."""
     _take_from_line(work, fetch)
-    work.afterwards(partial(fetch.turn_away, not_pulled(fetch.request.queue)))
+    work.afterwards(partial(fetch.turn_away, _unfetchable(work.state.spec, fetch.request.queue)))
+
+
+def _unfetchable(spec: Spec, queue: str) -> JobsupError:
+    try:
+        known_queue(spec, queue)
+    except UnknownQueue as error:
+        return error
+    return not_pulled(queue)
 
 
 def not_pulled(queue: str) -> WrongState:

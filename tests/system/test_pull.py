@@ -853,7 +853,13 @@ def test_two_consumers_never_get_the_same_job(daemon: Daemon, client: Client[int
 # -- the configuration ---------------------------------------------------------------------------------------------
 
 
-def test_a_reload_turns_consumers_away_and_ends_no_lease(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [("pull", WrongState, "has workers of its own"), ("other", UnknownQueue, "there is no queue pull")],
+)
+def test_a_reload_turns_consumers_away_and_ends_no_lease(
+    tmp_path: Path, name: str, error: type[Exception], said: str
+) -> None:
     with Daemon(tmp_path, "[queues.pull]\npull = true\n") as daemon, daemon.client() as client:
         job_id = client.enqueue("pull", 1)
         job = one(client, lease="1h")
@@ -863,18 +869,21 @@ def test_a_reload_turns_consumers_away_and_ends_no_lease(tmp_path: Path) -> None
             with daemon.client() as other:
                 try:
                     other.fetch("pull", wait="60s")
-                except WrongState as error:
-                    raised.append(error)
+                except (WrongState, UnknownQueue) as refused:
+                    raised.append(refused)
 
         waiting = threading.Thread(target=wait)
         waiting.start()
         until(lambda: [each for each in client.consumers() if each["state"] == "waiting"], 10)
-        daemon.configure('[queues.pull]\ncommand = ["true"]\n')
+        daemon.configure(f'[queues.{name}]\ncommand = ["true"]\n')
         assert daemon.ctl("reload").status == 0
         waiting.join(20)
-        assert len(raised) == 1
+        (refused,) = raised
+        assert isinstance(refused, error)
+        assert said in str(refused)
+        assert client.extend(job["token"])["jobs"] == [job_id]
         assert client.ack(job_id, job["token"])["state"] == "completed"
-        assert client.wait(client.enqueue("pull", 2), 20)["state"] == "completed"
+        assert client.wait(client.enqueue(name, 2), 20)["state"] == "completed"
 
 
 def test_a_reload_makes_a_queue_that_is_pulled_at_once(tmp_path: Path) -> None:
