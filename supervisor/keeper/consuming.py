@@ -168,7 +168,7 @@ def _lease(work: Work, asked: Asked, token: int) -> tuple[OpenLease, Loan]:
     """
     lease, loan = work.tx.open_leases().get(token), work.tx.loans().get(token)
     ending = token in work.state.lending.ending
-    if lease is None or loan is None or ending or scope_of(lease.queue) != asked.scope:
+    if lease is None or not lease.jobs or loan is None or ending or scope_of(lease.queue) != asked.scope:
         work.tx.count_stale(1)
         raise StaleLease(
             f"lease {token} is over: it ran out, or all of its jobs have ended",

@@ -228,6 +228,21 @@ def test_an_ack_that_is_repeated_changes_nothing(client: Client[int]) -> None:
         client.ack(job_id, token + 1)
 
 
+def test_what_is_said_of_a_lease_right_behind_its_last_ack_is_stale(daemon: Daemon, client: Client[int]) -> None:
+    """All of it is heard in one pass, in which the lease is still there, without jobs."""
+    job_id = client.enqueue("pull", 1)
+    token = one(client)["token"]
+    ack = {"op": "ack", "job": job_id, "token": token}
+    said = [ack, {"op": "extend", "token": token}, {"op": "release", "token": token}, ack]
+    bodies = [json.dumps({"v": 1, "id": number, **each}).encode() for number, each in enumerate(said)]
+    with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rb") as replies:
+        sock.connect(str(daemon.socket))
+        sock.sendall(b"".join(struct.pack(">I", len(body)) + body for body in bodies))
+        answers = [json.loads(replies.read(*struct.unpack(">I", replies.read(4)))) for _ in said]
+    codes = {each["id"]: each["error"]["code"] if "error" in each else each["ok"]["repeated"] for each in answers}
+    assert codes == {0: False, 1: "stale", 2: "stale", 3: True}
+
+
 def test_a_fetch_that_is_repeated_under_its_key_gives_the_same_jobs(client: Client[int]) -> None:
     first, _ = client.enqueue_many("pull", [1, 2])
     given = {"queue": "pull", "key": "once-1"}
