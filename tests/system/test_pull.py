@@ -337,6 +337,20 @@ def test_a_child_that_is_refused_leaves_the_job_with_its_consumer(tmp_path: Path
         assert client.ack(job_id, token)["state"] == "completed"
 
 
+def test_a_long_error_is_told_by_its_beginning_and_its_end(client: Client[int], daemon: Daemon) -> None:
+    """Were it refused, its consumer could not say why the job has failed, and the job would be charged a time-out."""
+    long = f"first{'x' * 20_000}\udcfflast"
+    first, second = client.enqueue_many("pull", [1, 2])
+    token = client.fetch("pull", 2)[0]["token"]
+    client.fail(first, token, long, traceback=long, final=True)
+    assert daemon.ctl("fail", second, token, long, "--final").out == "dead\n"
+    (told,), (other,) = client.status(first)["errors"], client.status(second)["errors"]
+    for text in (told["message"], told["traceback"], other["message"]):
+        assert len(text) == 16_384
+        assert text.startswith("firstx")
+        assert text.endswith("x\\udcfflast")
+
+
 @pytest.mark.parametrize(
     ("result", "error"),
     [
