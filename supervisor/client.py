@@ -361,7 +361,8 @@ class Client(Generic[Ticket]):
     ) -> Settled:  # fmt: skip
         """A leased job has failed: again as its queue says, or after `retry_in`, or, if `final`, dead. What it is now.
 
-        `type` is what `on_error` of the queue and groups of dead letters go by, such as the class of an exception.
+        `type` is what `on_error` of the queue and groups of dead letters go by, such as the class of an exception. Of a
+        `message` or `traceback` above 16,384 characters the middle is left out.
 
         Raises:
             StaleLease: the lease does not hold it any more; nothing was changed.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import selectors
 import socket
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,8 @@ UNHEARD_MS = 5_000
 """How long messages wait for an alerter that has not said what was told before."""
 QUEUES_AT_ONCE = 200
 OUTBOX_MAX = 100
+"""How many messages may be under way on each way: were it one bound for both, one way that is stuck would stop both."""
+UNANSWERED = f"{OUTBOX_MAX} alerts are on their way and not answered"
 KNOWN_MAX = 1_000
 TEST_SLACK_MS = 10_000
 DISK_AGAIN = 1.1
@@ -291,33 +294,46 @@ class Alerting:
         wanted = self._spec.alerts
         if not wanted.configured:
             raise WrongState("there is no [alerts] in the configuration", hint="docs/alerts.md has an example")
-        if len(self._outbox) >= OUTBOX_MAX:
-            refuse(Busy(f"{OUTBOX_MAX} alerts are on their way already", hint="jobsctl status says why"))
-            return
         now_ms = wall_ms()
         message = Message(TEST, "event", None, 1, (), now_ms, now_ms, "")
+        if self._ways_of(message) <= self._full():
+            refuse(Busy(f"{OUTBOX_MAX} alerts are on their way already", hint="jobsctl status says why"))
+            return
         self._send(message, answer, boot_ms() + 2 * wanted.timeout_ms + TEST_SLACK_MS)
 
     def _send(self, message: Message, answer: Answer | None = None, until_ms: int = 0) -> None:
-        wanted = self._spec.alerts
-        if len(self._outbox) >= OUTBOX_MAX:
-            self._errors["outbox"] = f"{OUTBOX_MAX} alerts are on their way and not answered"
+        ways, full = self._ways_of(message), self._full()
+        if not ways:
+            return
+        if ways <= full:
+            self._errors["outbox"] = UNANSWERED
             self._desk.returned(message, boot_ms())
             return
         self._errors.pop("outbox", None)
+        self._number += 1
+        number = self._number
+        pending = self._outbox[number] = Pending(message, alert_of(message), ways, answer, until_ms)
+        if "command" in full:
+            self._told(number, UNANSWERED)
+        elif "command" in ways and self._heard:
+            self._hand_over(number, pending)
+        if "queue" in full:
+            self._refused(number, pending, self._spec.alerts.queue, UNANSWERED)
+        elif "queue" in ways:
+            self._enqueue(number, pending)
+
+    def _ways_of(self, message: Message) -> set[str]:
+        wanted = self._spec.alerts
         ours = message.kind == "dead" and message.queue == wanted.queue
         ways = {"command"} if wanted.command is not None else set()
         if wanted.queue is not None and not ours:  # or each alert that cannot be delivered would cause another
             ways.add("queue")
-        if not ways:
-            return
-        self._number += 1
-        number = self._number
-        pending = self._outbox[number] = Pending(message, alert_of(message), ways, answer, until_ms)
-        if "command" in ways and self._heard:
-            self._hand_over(number, pending)
-        if "queue" in ways:
-            self._enqueue(number, pending)
+        return ways
+
+    def _full(self) -> set[str]:
+        """The ways on which as much is under way as may be."""
+        counts = Counter(way for pending in self._outbox.values() for way in pending.ways)
+        return {way for way, count in counts.items() if count >= OUTBOX_MAX}
 
     def _enqueue(self, number: int, pending: Pending) -> None:
         state, wanted = self._state, self._spec.alerts
@@ -329,8 +345,7 @@ class Alerting:
             self._arrived(number, "queue", None)
 
         def refused(error: JobsupError) -> None:
-            pending.queue = {"name": name, "job": None, "error": error.message}
-            self._arrived(number, "queue", f"queue {name}: {error.message}")
+            self._refused(number, pending, name, error.message)
 
         try:
             payload = msgspec.json.encode(payload_of(wanted, pending.alert))
@@ -340,6 +355,10 @@ class Alerting:
             return
         group = Group(name, [job], f"alert-{state.boot_id[:8]}-{number}")
         state.intake.append(PendingGroup(group, len(payload), inserted, refused, None))
+
+    def _refused(self, number: int, pending: Pending, name: str | None, error: str) -> None:
+        pending.queue = {"name": name, "job": None, "error": error}
+        self._arrived(number, "queue", f"queue {name}: {error}")
 
     def _told(self, number: int, error: str | None) -> None:
         pending = self._outbox.get(number)

@@ -52,7 +52,7 @@ def adopt(work: Work) -> None:
         held = _adopted(work, loan)
         if held != loan:
             work.tx.lend(token, held)
-        work.afterwards(partial(work.state.lending.expect, token, held.until_boot_ms))
+        work.afterwards(partial(work.state.lending.adopt, token, held.until_boot_ms))
 
 
 def _adopted(work: Work, loan: Loan) -> Loan:
@@ -168,7 +168,7 @@ def _lease(work: Work, asked: Asked, token: int) -> tuple[OpenLease, Loan]:
     """
     lease, loan = work.tx.open_leases().get(token), work.tx.loans().get(token)
     ending = token in work.state.lending.ending
-    if lease is None or loan is None or ending or scope_of(lease.queue) != asked.scope:
+    if lease is None or not lease.jobs or loan is None or ending or scope_of(lease.queue) != asked.scope:
         work.tx.count_stale(1)
         raise StaleLease(
             f"lease {token} is over: it ran out, or all of its jobs have ended",
@@ -213,7 +213,7 @@ def _result(state: State, queue: str, raw: bytes) -> bytes | None:
             f"the result is {len(raw):,} bytes; queue {short_name(queue)} takes at most {bytes_max:,} (max_result)",
             hint="store large data elsewhere and return where it is",
         )
-    messages.check_payload(raw, bytes_max, short_name(queue))
+    messages.check_json(raw, "the result")
     return None if raw.strip() == b"null" else raw
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
@@ -12,10 +13,14 @@ from supervisor.wire import messages
 from supervisor.wire.connection import Connection
 
 FETCHES_MAX = 10_000
+LOOK_AGAIN_MS = 100
+"""With as many, those of nobody are looked for no more often: it takes milliseconds, and who is refused asks again."""
 SWEEP_MIN = 1_000
-"""Fetches that are over, or whose client is gone, are thrown out when all have doubled, and are more than this."""
+"""Fetches of nobody, and earlier ends of loans, are thrown out when all have doubled, and are more than this."""
 
 Reply = Callable[[dict[str, Any]], None]
+Told = Callable[[dict[str, Any]], bool]
+"""As `Reply`; False if it was too large to be sent, which the client was told instead."""
 Refuse = Callable[[JobsupError], None]
 
 NOTHING: dict[str, Any] = {"token": None, "jobs": [], "lease_s": None, "until_at": None, "repeated": False}
@@ -41,7 +46,7 @@ class Fetching:
     __slots__ = ("answered", "connection", "earlier", "over_ms", "refuse", "reply", "request", "scope")
 
     def __init__(
-        self, connection: Connection, request: messages.Fetch, scope: str, reply: Reply, refuse: Refuse, over_ms: int
+        self, connection: Connection, request: messages.Fetch, scope: str, reply: Told, refuse: Refuse, over_ms: int
     ) -> None:  # fmt: skip
         self.connection = connection
         self.request = request
@@ -63,13 +68,12 @@ class Fetching:
         return self.request.consumer or f"pid {self.connection.peer.pid}"
 
     def tell(self, shown: dict[str, Any]) -> list[Connection]:
-        """Answer first the one whose place it took, then it; over which connections: none if all are gone."""
+        """Answer first the one whose place it took, then it; over which connections: none if nobody could be told."""
         self.answered = True
         told: list[Connection] = []
         if self.earlier is not None and not self.earlier.answered:
             told += self.earlier.tell(shown)
-        if not self.connection.closed:
-            self.reply(shown)
+        if not self.connection.closed and self.reply(shown):
             told.append(self.connection)
         return told
 
@@ -89,7 +93,7 @@ class Lending:
         self.fresh: deque[Fetching] = deque()
         """Fetches that no pass has looked at yet."""
         self.undelivered: list[int] = []
-        """Leases whose consumer was gone when it should have been told."""
+        """Leases whose consumer was gone when it should have been told, or could not be told."""
         self.ending: set[int] = set()
         """Loans that are over, of which some jobs have ended, and others will in the passes that follow."""
         self._waiting: dict[str, dict[Fetching, None]] = {}
@@ -97,6 +101,9 @@ class Lending:
         self._ends: list[tuple[int, int, Fetching]] = []
         self._count = 0
         self._sweep_at = SWEEP_MIN
+        self._look_again_ms = 0
+        self._hearers: dict[int, int] = {}
+        """How many were told of a loan, without those who were gone before it had reached them."""
         self._until: dict[int, int] = {}
         self._deadlines: list[tuple[int, int]] = []
 
@@ -118,16 +125,17 @@ class Lending:
             heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else None
 
-    def add(self, fetch: Fetching) -> None:
+    def add(self, fetch: Fetching, now_ms: int) -> None:
         """Let a fetch wait for the next pass, and then for jobs.
 
         Raises:
             Busy: very many wait already.
         """
-        if len(self._ends) >= FETCHES_MAX:
+        if len(self._ends) >= FETCHES_MAX and now_ms >= self._look_again_ms:
             self._sweep()
-            if len(self._ends) >= FETCHES_MAX:
-                raise Busy(f"{FETCHES_MAX:,} fetches are waiting already", hint="try again later")
+            self._look_again_ms = now_ms + LOOK_AGAIN_MS
+        if len(self._ends) >= FETCHES_MAX:
+            raise Busy(f"{FETCHES_MAX:,} fetches are waiting already", hint="try again later")
         self.fresh.append(fetch)
         self._count += 1
         heappush(self._ends, (fetch.over_ms, self._count, fetch))
@@ -206,9 +214,37 @@ class Lending:
         """A loan ends then, if nothing more is heard."""
         self._until[token] = until_ms
         heappush(self._deadlines, (until_ms, token))
+        if len(self._deadlines) > max(SWEEP_MIN, 2 * len(self._until)):
+            self._deadlines = [(at_ms, each) for each, at_ms in self._until.items()]
+            heapify(self._deadlines)
+
+    def adopt(self, token: int, until_ms: int) -> None:
+        """As `expect`, for a loan of an earlier keeper, which may have told somebody: it is not taken from him."""
+        self.expect(token, until_ms)
+        self._hearers.setdefault(token, 1)
+
+    def told(self, token: int, connections: list[Connection]) -> None:
+        """Somebody was told of a loan over these connections. One of which nobody hears in the end is nobody's.
+
+        Whoever was told of it before, under the same key, has it for as long as it may have reached him.
+        """
+        self._hearers[token] = self._hearers.get(token, 0) + len(connections)
+        self._look_at_hearers(token)
+        for connection in connections:
+            connection.if_lost(partial(self._lost, token))
+
+    def _lost(self, token: int) -> None:
+        if token in self._hearers:
+            self._hearers[token] -= 1
+            self._look_at_hearers(token)
+
+    def _look_at_hearers(self, token: int) -> None:
+        if not self._hearers[token]:
+            self.undelivered.append(token)
 
     def forget(self, token: int) -> None:
         """A loan is no more."""
+        self._hearers.pop(token, None)
         self._until.pop(token, None)
         self.ending.discard(token)
 

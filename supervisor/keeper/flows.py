@@ -58,8 +58,7 @@ def accept(
     planned = _planned(request)
     steps = [_step(state, scope, each, now_ms) for each in planned]
     context = bytes(request.context)
-    if len(context) > CONTEXT_BYTES_MAX:
-        raise PayloadTooLarge(f"the context has {len(context)} bytes, the limit is {CONTEXT_BYTES_MAX}")
+    check_kept(context, CONTEXT_BYTES_MAX, "the context")
     size = len(context) + sum(len(step.job.payload) for step in steps if step.job is not None)
     if size > GROUP_BYTES_MAX:
         raise PayloadTooLarge(f"the flow has {size} bytes of payloads, the limit is {GROUP_BYTES_MAX}")
@@ -71,6 +70,17 @@ def accept(
     pending = PendingGroup(new, size, lambda inserted, _: answer(inserted, planned), refuse, until_ms)
     state.intake.append(pending)
     hit("keeper.after_accept")
+
+
+def check_kept(raw: bytes, bytes_max: int, what: str) -> None:
+    """Refuse what a flow cannot keep, or what its steps could not read.
+
+    Raises:
+        InvalidPayload, PayloadTooLarge: it breaks a rule of payloads, or is larger than this.
+    """
+    if len(raw) > bytes_max:
+        raise PayloadTooLarge(f"{what} has {len(raw)} bytes, the limit is {bytes_max}")
+    messages.check_json(raw, what)
 
 
 def _planned(request: messages.FlowStart) -> list[Planned]:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from supervisor.errors import WrongState
+from supervisor.errors import JobsupError, UnknownQueue, WrongState
 from supervisor.job import Failed
 from supervisor.keeper import breaking, expiring
-from supervisor.keeper.fetches import NOTHING, Fetching, Lending
+from supervisor.keeper.children import known_queue
+from supervisor.keeper.fetches import NOTHING, Fetching
 from supervisor.keeper.settling import Report, apply, give_back
 from supervisor.keeper.work import LEASE_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
@@ -25,12 +26,15 @@ from supervisor.store.protocol import NO_SLOT, Lease, LeasedJob, Loan, Owner
 from supervisor.store.reader import instant
 
 if TYPE_CHECKING:
+    from supervisor.config.spec import Spec
     from supervisor.keeper.state import State
-    from supervisor.wire.connection import Connection
 
 LEASE_BYTES_MAX = 8 * 1024 * 1024
 REPLY_BYTES_MAX = 15 * 1024 * 1024
 """What jobs may take in one reply; the rest of a frame is left to what is said beside."""
+PREVIOUS_ERROR_MAX = 1_024
+"""Characters of the last failure that a consumer is told. A worker's exception may say a megabyte: with it, a job whose
+payload fits into a frame might fit into none."""
 
 
 def take_back_undelivered(work: Work) -> None:
@@ -91,7 +95,7 @@ def _has_key(work: Work, fetch: Fetching) -> bool:
     if queue != fetch.request.queue:
         work.afterwards(partial(fetch.turn_away, _of_another_queue()))
     elif lease is not None:
-        _answer(work, fetch, lease, repeated=True)
+        _answer(work, fetch, lease, [_shown(work.state, lease, job) for job in lease.jobs], repeated=True)
     elif earlier is not None:
         work.on_failure(lending.follow(fetch, earlier))
         work.afterwards(partial(_leave_out_oldest, earlier))
@@ -132,7 +136,15 @@ def _lend_queue(work: Work, queue: str) -> None:
 def _turn_away(work: Work, fetch: Fetching) -> None:
     """The configuration has changed under it."""
     _take_from_line(work, fetch)
-    work.afterwards(partial(fetch.turn_away, not_pulled(fetch.request.queue)))
+    work.afterwards(partial(fetch.turn_away, _unfetchable(work.state.spec, fetch.request.queue)))
+
+
+def _unfetchable(spec: Spec, queue: str) -> JobsupError:
+    try:
+        known_queue(spec, queue)
+    except UnknownQueue as error:
+        return error
+    return not_pulled(queue)
 
 
 def not_pulled(queue: str) -> WrongState:
@@ -169,11 +181,11 @@ def _lend(work: Work, fetch: Fetching) -> bool:
         fetch.name, work.state.boot_id, work.boot_ms + lease_ms, lease_ms, work.now_ms + lease_ms, fetch.request.key
     )
     tx.lend(lease.token, loan)
-    lease = _fitting(work, expiring.without_late(work, lease))
-    if lease.jobs:
+    lease, shown = _fitting(work, expiring.without_late(work, lease))
+    if shown:
         breaking.note_lease(work, lease)
         _take_from_line(work, fetch)
-        _answer(work, fetch, lease, repeated=False)
+        _answer(work, fetch, lease, shown, repeated=False)
     return True
 
 
@@ -185,31 +197,43 @@ def _owner_of(work: Work, fetch: Fetching) -> Owner:
     return Owner(host, work.state.boot_id, work.state.epoch, NO_SLOT, incarnation, "", "", peer.pid, 0)
 
 
-def _fitting(work: Work, lease: Lease) -> Lease:
-    """The jobs that fit into a reply with what steps are told of their flows; one that never will is dead."""
-    size = 0
-    kept: list[LeasedJob] = []
-    rest: list[LeasedJob] = []
+def _fitting(work: Work, lease: Lease) -> tuple[Lease, list[dict[str, Any]]]:
+    """The jobs that fit into a reply, and as what their consumer gets them; one that never will fit is dead."""
+    size, shown = 0, list[dict[str, Any]]()
     for job in lease.jobs:
-        size += len(job.payload)
-        (kept if size <= REPLY_BYTES_MAX else rest).append(job)
-    if lease.jobs and not kept:
-        job = rest.pop(0)
-        text = f"the job and what it is told of its flow are {len(job.payload):,} bytes, more than a reply may hold"
-        failed = Failed(text, type="PayloadTooLarge", final=True)
-        apply(work, work.tx.facts([job.id])[job.id], Report(job.id, lease.token, work.now_ms, 0, failed))
-        work.final.add(job.id)
+        each = _shown(work.state, lease, job)
+        size += _size(job, each)
+        if size > REPLY_BYTES_MAX:
+            break
+        shown.append(each)
+    kept, rest = lease.jobs[: len(shown)], lease.jobs[len(shown) :]
+    if rest and not kept:
+        _bury(work, lease.token, rest[0], size)
+        rest = rest[1:]
     if rest:
         work.tx.release(lease.token, [job.id for job in rest])
-    return lease._replace(jobs=kept)
+    return lease._replace(jobs=kept), shown
 
 
-def _answer(work: Work, fetch: Fetching, lease: Lease, *, repeated: bool) -> None:
+def _size(job: LeasedJob, shown: dict[str, Any]) -> int:
+    """How many bytes of a reply a job takes, or a few more; what may be large is not written out for that."""
+    return len(job.payload) + len(msgspec.json.encode(shown | {"payload": None, "flow": None}))
+
+
+def _bury(work: Work, token: int, job: LeasedJob, size: int) -> None:
+    """Let a job be dead that no consumer can be told of."""
+    text = f"the job and what it is told of its flow are {size:,} bytes, more than a reply may hold"
+    failed = Failed(text, type="PayloadTooLarge", final=True)
+    apply(work, work.tx.facts([job.id])[job.id], Report(job.id, token, work.now_ms, 0, failed))
+    work.final.add(job.id)
+
+
+def _answer(work: Work, fetch: Fetching, lease: Lease, jobs: list[dict[str, Any]], *, repeated: bool) -> None:
     """Tell the consumer what it has, once that is committed."""
     lending, loan = work.state.lending, work.tx.loans()[lease.token]
     shown = {
         "token": lease.token,
-        "jobs": [_shown(work.state, lease, job) for job in lease.jobs],
+        "jobs": jobs,
         "lease_s": loan.lease_ms / 1000,
         "until_at": instant(loan.until_ms),
         "repeated": repeated,
@@ -218,25 +242,9 @@ def _answer(work: Work, fetch: Fetching, lease: Lease, *, repeated: bool) -> Non
     def effect() -> None:
         lending.expect(lease.token, loan.until_boot_ms)
         hit("keeper.after_lend")
-        _expect_delivery(lending, lease.token, fetch.tell(shown))
+        lending.told(lease.token, fetch.tell(shown))
 
     work.afterwards(effect)
-
-
-def _expect_delivery(lending: Lending, token: int, told: list[Connection]) -> None:
-    """A lease of which nobody hears is nobody's: also if all that were told are gone before it has reached them."""
-    left = len(told)
-
-    def lost() -> None:
-        nonlocal left
-        left -= 1
-        if left <= 0:
-            lending.undelivered.append(token)
-
-    if not told:
-        lost()
-    for connection in told:
-        connection.if_lost(lost)
 
 
 def _shown(state: State, lease: Lease, job: LeasedJob) -> dict[str, Any]:
@@ -245,6 +253,7 @@ def _shown(state: State, lease: Lease, job: LeasedJob) -> dict[str, Any]:
     size = len(job.payload) if job.own_bytes is None else job.own_bytes
     story = job.payload[size:]
     told = msgspec.json.decode(story, type=dict[str, msgspec.Raw]) if story else {}
+    error = plain_text(job.previous_error)
     return {
         "id": job.id,
         "queue": lease.queue,
@@ -258,6 +267,6 @@ def _shown(state: State, lease: Lease, job: LeasedJob) -> dict[str, Any]:
         "enqueued_at": instant(job.enqueued_at_ms),
         "due_at": instant(job.due_at_ms),
         "deadline_at": instant(own.get("deadline_at_ms")),
-        "previous_error": plain_text(job.previous_error),
+        "previous_error": error and error[:PREVIOUS_ERROR_MAX],
         "flow": told.get("flow"),
     }

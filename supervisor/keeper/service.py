@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from supervisor.errors import (
@@ -200,11 +201,17 @@ class Service:
         raise UsageError("this is not done over the socket", hint="use jobsctl on the host")
 
     def _reply(self, connection: Connection, number: int, ok: dict[str, Any]) -> None:
+        self._tell(connection, number, ok)
+
+    def _tell(self, connection: Connection, number: int, ok: dict[str, Any]) -> bool:
+        """Answer a request; False if the answer fits into no frame, which is then what is said."""
         connection, ok = shown_to(connection, ok)
         try:
             connection.post(reply(number, ok))
         except PayloadTooLarge as error:
             connection.post(failure(number, error))
+            return False
+        return True
 
     def _refuse(self, connection: Connection, number: int | None, error: JobsupError) -> None:
         connection, error = refused_to(connection, error)
@@ -265,7 +272,7 @@ class Service:
 
     def _flow_signal(self, connection: Connection, request: messages.FlowSignal) -> None:
         payload = bytes(request.payload)
-        messages.check_payload(payload, flows.SIGNAL_BYTES_MAX, f"signal {request.signal}")
+        flows.check_kept(payload, flows.SIGNAL_BYTES_MAX, f"the payload of signal {request.signal}")
         self._on_flow(connection, request, flows.Signal, name=request.signal, payload=payload)
 
     def _flow_close(self, connection: Connection, request: messages.FlowClose) -> None:
@@ -394,8 +401,11 @@ class Service:
         self._needs_daemon("lend jobs")
         if not known_queue(self.state.spec, request.queue).pull:
             raise not_pulled(request.queue)
-        ways, scope = self._ways(connection, request.id), self.boundary.asking.name
-        self.state.lending.add(Fetching(connection, request, scope, *ways, boot_ms() + request.wait_ms))
+        _, refuse = self._ways(connection, request.id)
+        tell, scope = partial(self._tell, connection, request.id), self.boundary.asking.name
+        now_ms = boot_ms()
+        fetch = Fetching(connection, request, scope, tell, refuse, now_ms + request.wait_ms)
+        self.state.lending.add(fetch, now_ms)
 
     def _hear(self, connection: Connection, request: messages.Writing) -> None:
         """Let what a consumer says wait for the next pass, in which all that is said is written at once."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from supervisor.errors import JobsupError, UsageError, WaitTimeout, error_of_code
 from supervisor.wire.asking import CLOSED, Call, Clock, Names, members_text
-from supervisor.wire.job_text import job_text, members
+from supervisor.wire.job_text import error_text, job_text, members
 from supervisor.wire.sift import sifting
 
 if TYPE_CHECKING:
@@ -192,15 +192,16 @@ class Calls:
 
         given = {"job": _id_of(job), "token": token, "within_ms": within_ms(self._timeout_ms)}
         along = ",".join(map(child_text, children))
-        text = f'{members_text("ack", given)},"result":{payloads.encode(result)},"enqueue":[{along}]'
+        text = f'{members_text("ack", given)},"result":{payloads.encode(result, "the result")},"enqueue":[{along}]'
         return cast("Settled", (yield Call("ack", text, self._timeout_ms)))
 
     def fail(self, job: object, token: int, message: str, given: Mapping[str, Any]) -> Steps[Settled]:
         """A job that was fetched has failed."""
         told = {name: value for name, value in given.items() if name != "retry_in"}
-        retry_in_ms = _ms_of(given.get("retry_in"))
-        call = self._call("fail", job=_id_of(job), token=token, message=message, retry_in_ms=retry_in_ms, **told)
-        return cast("Settled", (yield call))
+        told |= {"message": error_text(message), "retry_in_ms": _ms_of(given.get("retry_in"))}
+        if given.get("traceback") is not None:
+            told["traceback"] = error_text(given["traceback"])
+        return cast("Settled", (yield self._call("fail", job=_id_of(job), token=token, **told)))
 
     def release(self, token: int, jobs: Iterable[object] | None, delay: Duration | None) -> Steps[list[int]]:
         """Jobs that were fetched are handed back."""

@@ -31,7 +31,8 @@ def _add(calls: Calls, flow_id: int, steps: FlowLike, key: str | None) -> Steps[
 
 
 def _signal(calls: Calls, flow_id: int, name: str, payload: Any) -> Steps[bool]:
-    text = f'"flow":{int(flow_id)},"signal":{payloads.encode(name)},"payload":{payloads.encode(payload)}'
+    called = payloads.encode(name, "the name of the signal")
+    text = f'"flow":{int(flow_id)},"signal":{called},"payload":{payloads.encode(payload)}'
     return not (yield from calls.signal_flow(text))["repeated"]
 
 

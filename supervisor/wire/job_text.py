@@ -1,4 +1,4 @@
-"""One job of a request as JSON text, from what callers of Python say."""
+"""One job of a request as JSON text, from what callers of Python say, and what they say of one that failed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from typing import Any
 
 from supervisor.errors import InvalidPayload
 from supervisor.wire import payload as payloads
+
+ERROR_LENGTH_MAX = 16 * 1024
+CUT = "\n[...]\n"
+
+
+def error_text(text: str) -> str:
+    """What is kept of the text of an error: the beginning and, more telling in a traceback, the end."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) <= ERROR_LENGTH_MAX:
+        return text
+    return text[:2048] + CUT + text[2048 + len(CUT) - ERROR_LENGTH_MAX :]
 
 
 def members(options: Mapping[str, Any]) -> dict[str, Any]:

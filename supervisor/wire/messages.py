@@ -659,11 +659,20 @@ def check_payload(raw: bytes, max_bytes: int, queue: str) -> None:
             f"the payload is {len(raw):,} bytes; queue {queue} takes at most {max_bytes:,} (max_payload)",
             hint="store large data elsewhere and enqueue where it is",
         )
+    check_json(raw)
+
+
+def check_json(raw: bytes, what: str = "the payload") -> None:
+    """Refuse what breaks a rule of payloads, though `what` it is may be none.
+
+    Raises:
+        InvalidPayload: as `check_payload`.
+    """
     try:
         read(raw)
     except refusal.UNREADABLE as error:
-        raise payloads.refused(refusal.of_payload(raw, error)) from None
-    payloads.check(raw)
+        raise payloads.refused(refusal.of_payload(raw, error), what) from None
+    payloads.check(raw, what)
 
 
 def reply(request_id: int, ok: Mapping[str, Any]) -> bytes:

@@ -47,13 +47,13 @@ class Encoded(str):
     __slots__ = ()
 
 
-def refused(sentence: str) -> InvalidPayload:
-    """The error that says one of the sentences above."""
-    return InvalidPayload(sentence, hint=HINTS.get(sentence))
+def refused(sentence: str, what: str = "the payload") -> InvalidPayload:
+    """The error that says one of the sentences above; `what` it speaks of, as everywhere here, may be no payload."""
+    return InvalidPayload(sentence.replace("the payload", what, 1), hint=HINTS.get(sentence))
 
 
-def encode(value: object) -> str:
-    """A payload as JSON text: compact, UTF-8 as it is, checked.
+def encode(value: object, what: str = "the payload") -> str:
+    """A payload, or `what` is kept by the same rules, as JSON text: compact, UTF-8 as it is, checked.
 
     Raises:
         InvalidPayload: it cannot be written as JSON, or breaks a rule of this module.
@@ -63,19 +63,19 @@ def encode(value: object) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except RecursionError:
-        raise refused(TOO_DEEP) from None
+        raise refused(TOO_DEEP, what) from None
     except (TypeError, ValueError) as error:
         if "integer string conversion" in str(error):
-            raise refused(TOO_MANY_DIGITS) from None
+            raise refused(TOO_MANY_DIGITS, what) from None
         if "Out of range float" in str(error):
-            raise refused(HAS_NAN) from None
+            raise refused(HAS_NAN, what) from None
         hint = "JSON has objects with texts as keys, arrays, texts, numbers, true, false and null"
-        raise InvalidPayload(f"the payload cannot be written as JSON: {error}", hint=hint) from None
-    check(_utf8(text))
+        raise InvalidPayload(f"{what} cannot be written as JSON: {error}", hint=hint) from None
+    check(_utf8(text, what), what)
     return text
 
 
-def parse(text: str | bytes) -> Encoded:
+def parse(text: str | bytes, what: str = "the payload") -> Encoded:
     """JSON text from outside (a file, a command line), read once so that it is known to be one whole value.
 
     Raises:
@@ -85,33 +85,37 @@ def parse(text: str | bytes) -> Encoded:
         try:
             text = text.decode()
         except UnicodeDecodeError:
-            raise refused(NOT_UTF8) from None
-    raw = _utf8(text)
+            raise refused(NOT_UTF8, what) from None
+    raw = _utf8(text, what)
+
+    def refuse_constant(_name: str) -> None:
+        raise refused(HAS_NAN, what)
+
     try:
-        json.loads(text, parse_constant=_refuse_constant)
+        json.loads(text, parse_constant=refuse_constant)
     except RecursionError:
-        raise refused(TOO_DEEP) from None
+        raise refused(TOO_DEEP, what) from None
     except json.JSONDecodeError as error:
         hint = """in a shell, write '{"name": "value"}', or '"text"' for a text alone"""
-        raise InvalidPayload(f"the payload is not JSON: {error}", hint=hint) from None
+        raise InvalidPayload(f"{what} is not JSON: {error}", hint=hint) from None
     except ValueError:
-        raise refused(TOO_MANY_DIGITS) from None
-    check(raw)
+        raise refused(TOO_MANY_DIGITS, what) from None
+    check(raw, what)
     return Encoded(text)
 
 
-def check(raw: bytes) -> None:
+def check(raw: bytes, what: str = "the payload") -> None:
     """Refuse JSON text (known to be JSON) that some reader of it could not hold.
 
     Raises:
         InvalidPayload: nested deeper than `DEPTH_MAX`, a number of more than `DIGITS_MAX` digits, or a NUL.
     """
     if too_deep(raw):
-        raise refused(TOO_DEEP)
+        raise refused(TOO_DEEP, what)
     if len(raw) > DIGITS_MAX and _has_long_number(raw):
-        raise refused(TOO_MANY_DIGITS)
+        raise refused(TOO_MANY_DIGITS, what)
     if b"\\u0000" in raw and _NUL.search(raw):
-        raise refused(HAS_NUL)
+        raise refused(HAS_NUL, what)
 
 
 def too_deep(raw: bytes) -> bool:
@@ -119,15 +123,11 @@ def too_deep(raw: bytes) -> bool:
     return raw.count(b"[") + raw.count(b"{") > DEPTH_MAX and _depth(raw) > DEPTH_MAX
 
 
-def _utf8(text: str) -> bytes:
+def _utf8(text: str, what: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise refused(HAS_SURROGATE) from None
-
-
-def _refuse_constant(_name: str) -> None:
-    raise refused(HAS_NAN)
+        raise refused(HAS_SURROGATE, what) from None
 
 
 def _depth(raw: bytes) -> int:

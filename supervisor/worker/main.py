@@ -66,11 +66,11 @@ from supervisor.unix.slot import (
     write_file,
 )
 from supervisor.wire import payload as payloads
+from supervisor.wire.job_text import error_text
 
 CHUNK_MESSAGE_MAX = 256 * 1024
 BELL_NS = 1_000_000
 REMEMBERED_JOBS = 8_192
-ERROR_BYTES_MAX = 16 * 1024
 TOO_LATE = "the job's deadline had passed before it was begun"
 UNREADABLE = "the payload could not be read from the slot: {}"
 
@@ -610,10 +610,7 @@ def checkpoint_data(name: str, value: Any) -> bytes:
     if len(name) > CHECKPOINT_NAME_MAX or not name.isprintable():
         raise InvalidPayload(f"the name of a step is up to {CHECKPOINT_NAME_MAX} printable characters")
     what = f"the value of step {name}" if name else "the cursor"
-    try:
-        text = payloads.encode(value).encode()
-    except InvalidPayload as error:
-        raise InvalidPayload(error.message.replace("the payload", what), hint=error.hint) from None
+    text = payloads.encode(value, what).encode()
     if len(text) > CHECKPOINT_BYTES_MAX:
         raise InvalidPayload(f"{what} has {len(text)} bytes, the limit is {CHECKPOINT_BYTES_MAX}")
     return encode((name, text))
@@ -642,12 +639,8 @@ def wire_outcome(outcome: Outcome, children: list[Child]) -> tuple[int, bytes]:
 
 
 def clipped(value: Any) -> Any:
-    """Texts cut to what is kept of an attempt: the beginning and, more telling in a traceback, the end."""
-    if isinstance(value, str):
-        value = value.encode("utf-8", "backslashreplace").decode()
-        if len(value) > ERROR_BYTES_MAX:
-            return value[:2048] + "\n[...]\n" + value[-(ERROR_BYTES_MAX - 2048) :]
-    return value
+    """Texts cut to what is kept of an attempt; other values as they are."""
+    return error_text(value) if isinstance(value, str) else value
 
 
 class Children:

@@ -75,7 +75,11 @@ class Waiting:
         self.request = request
         self.leaves = leaves
         self.told: list[Any] = []
-        self.fetching = Fetching(self.line, request, "", self.told.append, self.told.append, over_ms)
+        self.fetching = Fetching(self.line, request, "", self._tell, self.told.append, over_ms)
+
+    def _tell(self, shown: dict[str, Any]) -> bool:
+        self.told.append(shown)
+        return True
 
 
 class KeeperWorld(FlowWorld):
@@ -262,7 +266,7 @@ class KeeperWorld(FlowWorld):
         )  # fmt: skip
         each = Waiting(request, self.boot_ms + chance.randint(1, 3_000), leaves=leaves)
         self.fetches.append(each)
-        self.state.lending.add(each.fetching)
+        self.state.lending.add(each.fetching, self.boot_ms)
         before = len(self.model.loans)
         self.attend()
         return len(self.model.loans) > before

@@ -16,7 +16,7 @@ import pytest
 
 from supervisor.client import Client
 from supervisor.config.spec import Queue
-from supervisor.errors import StaleLease
+from supervisor.errors import PayloadTooLarge, StaleLease
 from supervisor.keeper import consuming, dispatch, lending
 from supervisor.keeper.fetches import Lending
 from supervisor.store.protocol import CARRIED, GRACED, HEARD, NO_SLOT, Held, Loan, OpenLease, Owner
@@ -102,6 +102,25 @@ def test_passes_that_are_always_late_answer_everybody_all_the_same(
 
         in_thread(rig, work)
         assert sorted(found) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_lease_whose_reply_cannot_be_sent_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes back uncharged, and the consumer is told why it got nothing."""
+    monkeypatch.setattr(lending, "LEASE_BYTES_MAX", 64 * 1024 * 1024)
+    monkeypatch.setattr(lending, "REPLY_BYTES_MAX", 64 * 1024 * 1024)
+    with Rig(tmp_path, [PULL]) as rig:
+        rig.start_keeper()
+
+        def work() -> None:
+            with Client(socket=rig.socket) as client:
+                ids = [client.enqueue("pull", "a" * 1_000_000) for _ in range(18)]
+                with pytest.raises(PayloadTooLarge):
+                    client.fetch("pull", 18, wait="10s")
+                assert [job["attempt"] for job in client.fetch("pull", 2, wait="10s")] == [1, 1]
+                assert {client.status(job_id)["failures"] for job_id in ids} == {0}
+                assert len(client.consumers()) == 1
+
+        in_thread(rig, work)
 
 
 class Told:

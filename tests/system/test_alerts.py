@@ -17,6 +17,7 @@ import pytest
 
 from supervisor.client import Client
 from supervisor.errors import Busy
+from supervisor.keeper.alerting import OUTBOX_MAX
 from tests.support.daemon import Daemon
 from tests.support.place import small_disk
 from tests.support.told import REPORTED_S, Told
@@ -576,6 +577,23 @@ def test_an_alert_for_a_queue_waits_until_the_database_can_be_written(tmp_path: 
         until(lambda: daemon.ctl("status", "--json").json["queues"]["work"]["completed"] == 2, 10, "the alert's job")
         told = [one for one in daemon.ctl("list", "--queue", "work", "--json").lines if one["id"] != 1]
         assert "database is locked" in daemon.job(told[0]["id"])["payload"]["text"]
+
+
+def test_the_command_goes_on_when_as_many_alerts_as_may_wait_for_the_queue(tmp_path: Path, told: Told) -> None:
+    """While the database cannot be written, which is when people need to hear of it."""
+    alerts = 'queue = "tell"\npayload = { text = "{summary}" }\nlimit = 1000\noldest_max = "2s"'
+    extra = '[queues.tell]\npull = true\noldest_max = "never"\n[queues."old_*"]\npull = true\n'
+    with Daemon(tmp_path, toml(told, extra, alerts), app=APP) as daemon, daemon.client() as client:
+        for number in range(OUTBOX_MAX + 50):  # some may be told of before the database is locked
+            client.enqueue(f"old_{number}", {})
+        with locked(daemon.database):
+            until(lambda: alerts_of(daemon)["waiting"] == OUTBOX_MAX < len(told.alerts), 30, "more than may wait")
+            ran = daemon.ctl("alerts", "test", "--json")
+            assert (ran.status, ran.json["command"]) == (1, {"told": True, "error": None})
+            assert "100 alerts are on their way" in ran.json["queue"]["error"]
+            assert "100 alerts are on their way" in alerts_of(daemon)["error"]
+        until(lambda: alerts_of(daemon)["waiting"] == 0, 10, "the jobs of those that waited")
+        assert daemon.ctl("alerts", "test").status == 0
 
 
 def test_the_command_sees_little_of_the_daemons_environment(tmp_path: Path) -> None:

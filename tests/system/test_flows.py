@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -221,6 +223,15 @@ def test_a_signal_is_awaited_explained_and_may_come_first(daemon: Daemon, client
         client.flows.signal(flow, "after-the-end")
 
 
+@pytest.mark.parametrize(
+    ("payload", "said"), [("x" * 70_000, "has 70002 bytes, the limit is 65536"), ("\0", "holds a NUL")]
+)
+def test_what_a_signal_may_not_bring_is_refused_by_its_name(client: Client[int], payload: Any, said: str) -> None:
+    flow = client.flows.start(Flow(step("q", name="a", wait_for="go")))
+    with pytest.raises(JobsupError, match=f"^the payload of signal go {said}"):
+        client.request("flow_signal", flow=flow, signal="go", payload=payload)
+
+
 def test_a_flow_takes_so_many_different_signals(client: Client[int]) -> None:
     flow = client.flows.start(Flow(step("q", wait_for="end")))
     for number in range(999):
@@ -408,6 +419,25 @@ def test_what_is_no_flow_is_refused_as_a_whole(client: Client[int], name: str) -
     assert {queue: found["blocked"] for queue, found in after.items()} == {
         queue: found["blocked"] for queue, found in before.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ('{"a":1e999}', "holds a number beyond"), ("[" * 101 + "]" * 101, "is nested deeper"),
+        ("9" * 401, "holds a number of more"), (r'"\u0000"', "holds a NUL"),
+    ],
+)  # fmt: skip
+def test_a_context_that_some_reader_could_not_hold_is_refused(daemon: Daemon, context: str, said: str) -> None:
+    """As a payload is. Nobody who has taken one in could show its flow, or run a step of it."""
+    request = f'{{"v":1,"id":1,"op":"flow_start","key":"k","steps":[{{"queue":"q"}}],"context":{context}}}'
+    with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rb") as replies:
+        sock.connect(str(daemon.socket))
+        sock.sendall(struct.pack(">I", len(request)) + request.encode())
+        (size,) = struct.unpack(">I", replies.read(4))
+        error = json.loads(replies.read(size))["error"]
+    assert error["code"] == "invalid_payload"
+    assert error["message"].startswith(f"the context {said}")
 
 
 def test_too_many_steps_and_edges_are_refused_quickly(client: Client[int]) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -72,6 +75,9 @@ pull = true
 command = ["sh", "-c", "echo $JOBSUP_FLOW"]
 workers = 1
 """
+
+DEEP = "[" * 101 + "]" * 101
+"""JSON that breaks a rule of payloads."""
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +192,17 @@ def test_a_failure_may_say_what_becomes_of_the_job(
     assert client.status(job_id)["reason"] == reason
 
 
+def test_as_many_jobs_as_a_fetch_may_ask_for_fit_into_its_reply_whatever_they_failed_with(client: Client[int]) -> None:
+    """A reply that cannot be sent would be a lease of which nobody knows, and a charge for each job at its end."""
+    client.enqueue_many("pull", list(range(256)))
+    for job in client.fetch("pull", 256):
+        client.fail(job["id"], job["token"], "\x01" * 16_000, retry_in=0)
+    again: list[dict[str, Any]] = []
+    while len(again) < 256 and (jobs := client.fetch("pull", 256, wait="5s")):
+        again += jobs
+    assert [(job["attempt"], job["previous_error"]) for job in again] == [(2, "\x01" * 1_024)] * 256
+
+
 def test_what_is_released_is_charged_to_nobody_and_keeps_its_place(client: Client[int]) -> None:
     first, second = client.enqueue_many("pull", [1, 2])
     token = one(client)["token"]
@@ -209,6 +226,21 @@ def test_an_ack_that_is_repeated_changes_nothing(client: Client[int]) -> None:
     assert client.status(job_id)["result"] == "first"
     with pytest.raises(StaleLease):
         client.ack(job_id, token + 1)
+
+
+def test_what_is_said_of_a_lease_right_behind_its_last_ack_is_stale(daemon: Daemon, client: Client[int]) -> None:
+    """All of it is heard in one pass, in which the lease is still there, without jobs."""
+    job_id = client.enqueue("pull", 1)
+    token = one(client)["token"]
+    ack = {"op": "ack", "job": job_id, "token": token}
+    said = [ack, {"op": "extend", "token": token}, {"op": "release", "token": token}, ack]
+    bodies = [json.dumps({"v": 1, "id": number, **each}).encode() for number, each in enumerate(said)]
+    with socket.socket(socket.AF_UNIX) as sock, sock.makefile("rb") as replies:
+        sock.connect(str(daemon.socket))
+        sock.sendall(b"".join(struct.pack(">I", len(body)) + body for body in bodies))
+        answers = [json.loads(replies.read(*struct.unpack(">I", replies.read(4)))) for _ in said]
+    codes = {each["id"]: each["error"]["code"] if "error" in each else each["ok"]["repeated"] for each in answers}
+    assert codes == {0: False, 1: "stale", 2: "stale", 3: True}
 
 
 def test_a_fetch_that_is_repeated_under_its_key_gives_the_same_jobs(client: Client[int]) -> None:
@@ -245,6 +277,24 @@ def test_a_repetition_that_does_not_wait_ends_the_wait_of_the_first(client: Clie
         until(client.consumers, 10)
         assert client.request("fetch", queue="pull", key="no-more")["jobs"] == []
         assert asked.result(5)["jobs"] == []
+
+
+def test_who_has_a_lease_keeps_it_when_another_who_asked_under_its_key_is_gone(
+    daemon: Daemon, client: Client[int]
+) -> None:
+    """The first one has read nothing of its answer, which is more than its socket holds, when it is killed."""
+    client.enqueue_many("pull", ["a" * 500_000] * 4)
+    question = json.dumps({"v": 1, "id": 1, "op": "fetch", "queue": "pull", "jobs_max": 4, "key": "twice"})
+    with socket.socket(socket.AF_UNIX) as first:
+        first.connect(str(daemon.socket))
+        first.sendall(struct.pack(">I", len(question)) + question.encode())
+        until(lambda: select.select([first], [], [], 0)[0], 10, "the beginning of the answer")
+        again = client.request("fetch", queue="pull", jobs_max=4, key="twice")
+        assert (again["repeated"], len(again["jobs"])) == (True, 4)
+    for _ in range(2):  # it is noticed no later than the first of these is read, and the second comes after that
+        assert len(client.extend(again["token"])["jobs"]) == 4
+    for job in again["jobs"]:
+        assert client.ack(job["id"], job["token"])["state"] == "completed"
 
 
 def test_a_key_is_of_one_queue(client: Client[int]) -> None:
@@ -287,18 +337,44 @@ def test_a_child_that_is_refused_leaves_the_job_with_its_consumer(tmp_path: Path
         assert client.ack(job_id, token)["state"] == "completed"
 
 
+def test_a_long_error_is_told_by_its_beginning_and_its_end(client: Client[int], daemon: Daemon) -> None:
+    """Were it refused, its consumer could not say why the job has failed, and the job would be charged a time-out."""
+    long = f"first{'x' * 20_000}\udcfflast"
+    first, second = client.enqueue_many("pull", [1, 2])
+    token = client.fetch("pull", 2)[0]["token"]
+    client.fail(first, token, long, traceback=long, final=True)
+    assert daemon.ctl("fail", second, token, long, "--final").out == "dead\n"
+    (told,), (other,) = client.status(first)["errors"], client.status(second)["errors"]
+    for text in (told["message"], told["traceback"], other["message"]):
+        assert len(text) == 16_384
+        assert text.startswith("firstx")
+        assert text.endswith("x\\udcfflast")
+
+
 @pytest.mark.parametrize(
     ("result", "error"),
-    [("x" * 2_000, PayloadTooLarge), ("\0", InvalidPayload), (float("nan"), InvalidPayload)],
-)
+    [
+        ("x" * 2_000, PayloadTooLarge), ("\0", InvalidPayload), (float("nan"), InvalidPayload),
+        (json.loads(DEEP), InvalidPayload), (object(), InvalidPayload), ("\ud800", InvalidPayload),
+    ],
+)  # fmt: skip
 def test_a_result_that_cannot_be_stored_leaves_the_job_with_its_consumer(
     client: Client[int], result: Any, error: type[Exception]
 ) -> None:
     job_id = client.enqueue("pull", 1)
     token = one(client)["token"]
-    with pytest.raises(error):
+    with pytest.raises(error, match=r"^the result "):
         client.ack(job_id, token, result)
     assert client.ack(job_id, token, "fits")["state"] == "completed"
+
+
+def test_a_result_is_called_a_result_whoever_refuses_it(client: Client[int], daemon: Daemon) -> None:
+    job_id = client.enqueue("pull", 1)
+    token = one(client)["token"]
+    with pytest.raises(InvalidPayload, match=r"^the result is nested deeper than 100 levels"):
+        client.request("ack", job=job_id, token=token, result=json.loads(DEEP))
+    assert daemon.ctl("ack", job_id, token, DEEP).err.startswith("jobsctl: the result is nested deeper")
+    assert daemon.ctl("ack", job_id, token, "{").err.startswith("jobsctl: the result is not JSON")
 
 
 def test_who_holds_a_cancelled_job_hears_of_it(client: Client[int]) -> None:
@@ -806,7 +882,13 @@ def test_two_consumers_never_get_the_same_job(daemon: Daemon, client: Client[int
 # -- the configuration ---------------------------------------------------------------------------------------------
 
 
-def test_a_reload_turns_consumers_away_and_ends_no_lease(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [("pull", WrongState, "has workers of its own"), ("other", UnknownQueue, "there is no queue pull")],
+)
+def test_a_reload_turns_consumers_away_and_ends_no_lease(
+    tmp_path: Path, name: str, error: type[Exception], said: str
+) -> None:
     with Daemon(tmp_path, "[queues.pull]\npull = true\n") as daemon, daemon.client() as client:
         job_id = client.enqueue("pull", 1)
         job = one(client, lease="1h")
@@ -816,18 +898,21 @@ def test_a_reload_turns_consumers_away_and_ends_no_lease(tmp_path: Path) -> None
             with daemon.client() as other:
                 try:
                     other.fetch("pull", wait="60s")
-                except WrongState as error:
-                    raised.append(error)
+                except (WrongState, UnknownQueue) as refused:
+                    raised.append(refused)
 
         waiting = threading.Thread(target=wait)
         waiting.start()
         until(lambda: [each for each in client.consumers() if each["state"] == "waiting"], 10)
-        daemon.configure('[queues.pull]\ncommand = ["true"]\n')
+        daemon.configure(f'[queues.{name}]\ncommand = ["true"]\n')
         assert daemon.ctl("reload").status == 0
         waiting.join(20)
-        assert len(raised) == 1
+        (refused,) = raised
+        assert isinstance(refused, error)
+        assert said in str(refused)
+        assert client.extend(job["token"])["jobs"] == [job_id]
         assert client.ack(job_id, job["token"])["state"] == "completed"
-        assert client.wait(client.enqueue("pull", 2), 20)["state"] == "completed"
+        assert client.wait(client.enqueue(name, 2), 20)["state"] == "completed"
 
 
 def test_a_reload_makes_a_queue_that_is_pulled_at_once(tmp_path: Path) -> None:

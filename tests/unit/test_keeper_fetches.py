@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,11 +15,19 @@ from supervisor.wire.connection import Peer
 
 
 class FakeConnection:
-    """A connection, as far as a fetch looks at it."""
+    """A connection, as far as a fetch looks at it; what is promised to be done should it end is in `lost`."""
 
     def __init__(self) -> None:
         self.closed = False
         self.peer = Peer(42, 0, 0)
+        self.lost: list[Callable[[], None]] = []
+
+    def if_lost(self, call: Callable[[], None]) -> None:
+        self.lost.append(call)
+
+    def end(self) -> None:
+        """Before what it was told last has reached anybody."""
+        self.lost.pop()()
 
 
 def a_fetch(
@@ -27,17 +36,21 @@ def a_fetch(
     told: list[Any] = []
     request = messages.Fetch(v=1, id=1, queue=queue, consumer=consumer, key=key)
 
+    def reply(shown: Any) -> bool:
+        told.append(shown)
+        return True
+
     def refuse(error: JobsupError) -> None:
         told.append(error)
 
     connection: Any = FakeConnection()
-    return Fetching(connection, request, "", told.append, refuse, over_ms), told
+    return Fetching(connection, request, "", reply, refuse, over_ms), told
 
 
 def waiting(lending: Lending, *fetches_: Fetching) -> None:
     """As a pass does with those that are fresh."""
     for fetch in fetches_:
-        lending.add(fetch)
+        lending.add(fetch, 0)
         lending.wait(fetch)
     lending.fresh.clear()
 
@@ -92,6 +105,18 @@ def test_the_newest_deadline_of_a_loan_counts() -> None:
     assert lending.deadline_ms is None
 
 
+def test_earlier_ends_of_a_loan_that_is_extended_again_and_again_do_not_pile_up() -> None:
+    """The end of another one comes before all of them, and keeps them from coming up."""
+    lending = Lending()
+    lending.expect(1, 1_000)
+    for extended in range(10_000):
+        lending.expect(2, 2_000 + extended)
+    assert lending.deadline_ms == 1_000
+    assert len(lending._deadlines) <= fetches.SWEEP_MIN
+    lending.forget(1)
+    assert (lending.deadline_ms, lending.over(20_000)) == (11_999, 2)
+
+
 def test_those_who_are_gone_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetches, "SWEEP_MIN", 10)
     lending = Lending()
@@ -110,9 +135,66 @@ def test_no_more_may_wait_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch
     kept = [a_fetch()[0] for _ in range(3)]
     waiting(lending, *kept)
     with pytest.raises(Busy):
-        lending.add(a_fetch()[0])
+        lending.add(a_fetch()[0], 0)
     kept[0].connection.closed = True
-    lending.add(a_fetch()[0])
+    lending.add(a_fetch()[0], fetches.LOOK_AGAIN_MS)
+
+
+def test_who_is_refused_again_and_again_does_not_let_all_be_looked_at_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fetches, "FETCHES_MAX", 3)
+    lending = Lending()
+    waiting(lending, *[a_fetch()[0] for _ in range(3)])
+    looked: list[int] = []
+    monkeypatch.setattr(lending, "_sweep", lambda: looked.append(1))
+    for now_ms in range(1_000):
+        with pytest.raises(Busy):
+            lending.add(a_fetch()[0], now_ms)
+    assert len(looked) == 1_000 // fetches.LOOK_AGAIN_MS
+
+
+# -- who hears of a loan ---------------------------------------------------------------------------------------------
+
+
+def hearing(*tokens_told: int, adopted: bool = False) -> tuple[Lending, list[Any]]:
+    """A loan of which so many were told, each by a call of his own, and their connections."""
+    lending, connections = Lending(), list[Any]()
+    if adopted:
+        lending.adopt(1, 1_000)
+    for count in tokens_told:
+        told: list[Any] = [FakeConnection() for _ in range(count)]
+        lending.told(1, told)
+        connections += told
+    return lending, connections
+
+
+def test_a_loan_of_which_nobody_was_told_is_nobodys() -> None:
+    assert hearing(0)[0].undelivered == [1]
+
+
+@pytest.mark.parametrize("calls", [(1,), (2,), (1, 1), (1, 0, 1)])
+def test_a_loan_is_nobodys_when_the_last_who_was_told_is_gone(calls: tuple[int, ...]) -> None:
+    lending, connections = hearing(*calls)
+    for connection in connections:
+        assert lending.undelivered == []
+        connection.end()
+    assert lending.undelivered == [1]
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_whoever_got_a_loan_keeps_it_when_others_who_were_told_are_gone(adopted: bool) -> None:
+    lending, (_got_it, *others) = hearing(*(() if adopted else (1,)), 1, 1, 0, adopted=adopted)
+    for connection in others:
+        connection.end()
+    assert lending.undelivered == []
+
+
+def test_a_loan_that_is_over_is_not_taken_back() -> None:
+    lending, (connection,) = hearing(1)
+    lending.forget(1)
+    connection.end()
+    assert lending.undelivered == []
 
 
 # -- under one key ---------------------------------------------------------------------------------------------------
@@ -126,7 +208,7 @@ def following() -> tuple[Lending, Fetching, list[Any], Fetching, list[Any]]:
     (first, told_first), (second, told_second) = a_fetch(key="k", over_ms=200), a_fetch(key="k", over_ms=100)
     waiting(lending, first, a_fetch()[0])
     assert lending.under("k") is first
-    lending.add(second)
+    lending.add(second, 0)
     lending.follow(second, first)
     lending.fresh.clear()
     return lending, first, told_first, second, told_second
@@ -147,8 +229,8 @@ def test_the_earlier_one_is_answered_first() -> None:
     """Over one connection, whoever has withdrawn a fetch knows what it was given when the withdrawal is answered."""
     _, first, _, second, _ = following()
     order: list[str] = []
-    first.reply, second.reply = (lambda _: order.append("first")), (lambda _: order.append("second"))
-    second.tell(LENT)
+    first.reply, second.reply = (lambda _: bool(order.append("first"))), (lambda _: bool(order.append("second")))
+    assert second.tell(LENT) == [], "neither was sent"
     assert order == ["first", "second"]
 
 

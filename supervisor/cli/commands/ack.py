@@ -27,7 +27,7 @@ def command(invocation: Invocation, job_id: int, token: int, result: str | None)
     from supervisor.cli.render import put_json
     from supervisor.wire.payload import parse
 
-    value = None if result is None else json.loads(parse(read_payload(result)))
+    value = None if result is None else json.loads(parse(read_payload(result), "the result"))
     reply = invocation.ask_daemon("ack", job=job_id, token=token, result=value)
     if invocation.json:
         put_json(reply)

@@ -32,9 +32,11 @@ def command(
     changed.
     """
     from supervisor.cli.render import put_json, put_line
+    from supervisor.wire.job_text import error_text
 
+    said = error_text(message)
     reply = invocation.ask_daemon(
-        "fail", job=job_id, token=token, message=message, type=kind, retry_in_ms=retry_in, final=final
+        "fail", job=job_id, token=token, message=said, type=kind, retry_in_ms=retry_in, final=final
     )
     if invocation.json:
         put_json(reply)
