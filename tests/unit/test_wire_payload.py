@@ -152,7 +152,7 @@ def test_checking_takes_no_longer_for_being_meant_badly(raw: bytes) -> None:
         check_payload(raw, 2 * MIB, "emails")
     except InvalidPayload:
         pass
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 1
 
 
 def test_the_corpus_is_large() -> None:
