@@ -245,7 +245,7 @@ class Course:
     `keep(name, value)` writes down a value under the lease of this run; `tell(fraction, text)` says how far it is.
     """
 
-    __slots__ = ("cursor", "keep", "steps", "tell")
+    __slots__ = ("cursor", "had", "keep", "steps", "tell")
 
     def __init__(
         self, keep: Callable[[str, Any], Any], tell: Callable[[float, str], None],
@@ -255,6 +255,8 @@ class Course:
         self.tell = tell
         self.steps = steps or {}
         self.cursor = cursor
+        self.had: set[str] = set()
+        """The steps that this run has had, by itself or by an earlier one. One whose action has failed can come again."""
 
 
 JOINS = "flow"
@@ -396,14 +398,17 @@ class Job:
 
         Raises:
             InvalidPayload: the value is no JSON, or too large, or the job has too many steps.
-            ValueError: the step has no name.
+            ValueError: the step has no name, or one of another step of this run: what it does would be left out.
             RuntimeError: the job was not started by a worker, or this is another thread or process.
         """
         course = self._running("step")
         if not name or not isinstance(name, str):
             raise ValueError("a step needs a name, a text by which a later attempt knows it")
+        if name in course.had:
+            raise ValueError(f"this run has had a step {name} already: each needs a name of its own, such as {name}-2")
         if name not in course.steps:
             course.steps[name] = course.keep(name, action())
+        course.had.add(name)
         return course.steps[name]
 
     @property

@@ -147,7 +147,12 @@ def test_a_step_that_was_kept_is_not_done_again() -> None:
     )
     assert job.cursor == "there"
     assert job.step("old", lambda: pytest.fail("it was done before")) == 1
-    assert [job.step("new", lambda: 2), job.step("new", lambda: 3)] == [2, 2]
+    with pytest.raises(ZeroDivisionError):
+        job.step("new", lambda: 1 // 0)
+    assert job.step("new", lambda: 2) == 2
+    for name in ("old", "new"):
+        with pytest.raises(ValueError, match=f"this run has had a step {name} already"):
+            job.step(name, lambda: pytest.fail("nobody asked for it"))
     job.save("here")
     assert job.cursor == "here"
     job.progress(1, "done")

@@ -170,6 +170,7 @@ def test_only_the_thread_of_the_handler_keeps_something() -> None:
         (lambda job: job.save("x" * 20_000), "the cursor has 20002 bytes, the limit is 16384"),
         (lambda job: job.step("n" * 101, int), "the name of a step is up to 100 printable characters"),
         (lambda job: [job.step(f"s{number}", int) for number in range(1001)], "a job has at most 1000 steps"),
+        (lambda job: [job.step("send", int) for _ in "ab"], "this run has had a step send already: each needs a name"),
         (lambda job: job.progress(2), "progress is between 0 and 1"),
     ],
 )
