@@ -34,6 +34,7 @@ class JobsupError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint or self.remedy
+        self.add_note(self.hint)  # tracebacks show it
 
 
 class ConfigError(JobsupError):

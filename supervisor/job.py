@@ -256,7 +256,7 @@ class Course:
         self.steps = steps or {}
         self.cursor = cursor
         self.had: set[str] = set()
-        """The steps that this run has had, by itself or by an earlier one. One whose action has failed can come again."""
+        """The steps that this run has come to. One whose action has failed can come again."""
 
 
 JOINS = "flow"

@@ -11,6 +11,7 @@ from supervisor.keeper.gathering import gathered_of
 from supervisor.keeper.state import State
 from supervisor.policy.batch import due_at_ms, lacking
 from supervisor.policy.breaker import Breaker
+from supervisor.policy.closest import did_you_mean
 from supervisor.policy.reason import Reason
 from supervisor.policy.tasks import meets, need_of
 from supervisor.store import breaker_view
@@ -52,8 +53,13 @@ def _of_code(state: State, queue: str, reason: Reason) -> Reason:
     if reason.kind != "no_code":
         return reason
     need = need_of(reason.facts["task"], reason.facts["version"])
-    pool = next((pool for pool in state.pools_of(queue) if meets(state.tasks.table(pool), need)), None)
-    return reason if pool is None else Reason("other_code", {**reason.facts, "pool": pool})
+    tables = {pool: state.tasks.table(pool) for pool in state.pools_of(queue)}
+    pool = next((pool for pool, table in tables.items() if meets(table, need)), None)
+    if pool is not None:
+        return Reason("other_code", {**reason.facts, "pool": pool})
+    known = {name for table in tables.values() for name in table}
+    meant = None if need.task in known else did_you_mean(need.task, known)
+    return Reason("no_code", {**reason.facts, "meant": meant}) if meant else reason
 
 
 def without_keeper(spec: Spec, found: Explained, breaker: Breaker | None) -> list[Reason]:

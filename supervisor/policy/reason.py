@@ -46,7 +46,8 @@ def _no_code(facts: Mapping[str, Any]) -> str:
     if not facts["task"]:
         return "it names no task, and its queue runs tasks only: move it to another queue, or cancel it"
     what = f"task {facts['task']}" + (f" in version {facts['version']}" if facts["version"] > 1 else "")
-    return f"no worker at hand knows {what}; it runs as soon as code is there that does"
+    meant = f" ({facts['meant']})" if facts.get("meant") else ""
+    return f"no worker at hand knows {what}{meant}; it runs as soon as code is loaded that does"
 
 
 def _steps(facts: Mapping[str, Any]) -> str:

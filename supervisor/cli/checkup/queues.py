@@ -89,11 +89,13 @@ def task_unknown(site: Site) -> Iterator[Finding]:
         tables = [table_of(known.get(pool, ())) for pool in site.spec.pools_of(queue) or (queue,)]
         if any(meets(table, Need(task, version)) for table in tables):
             continue
-        why = Reason("no_code", {"queue": queue, "task": task, "version": version}).sentence
-        meant = did_you_mean(task, {name for table in tables for name in table} - {task})
-        text = f"{_jobs(jobs)} of queue {queue} parked: {why}" + (f"; {meant}" if meant else "")
-        yield warning("task_unknown", text, f"deploy that code, and they start by themselves; or jobsctl tasks {queue} "
-                      "lists what is known, and jobsctl cancel ends what was misspelt")  # fmt: skip
+        known_names = {name for table in tables for name in table}
+        meant = None if task in known_names else did_you_mean(task, known_names)
+        why = Reason("no_code", {"queue": queue, "task": task, "version": version, "meant": meant}).sentence
+        text = f"{_jobs(jobs)} of queue {queue} parked: {why}"
+        remedy = "deploy that code, and restart jobsupd: they start by themselves"
+        others = f"jobsctl tasks {queue} lists what is known, and jobsctl cancel ends what was misspelt"
+        yield warning("task_unknown", text, f"{remedy}; {others}")
 
 
 def dead_letters(site: Site) -> Iterator[Finding]:
