@@ -192,10 +192,11 @@ class Passes:
             slot = state.slots.get(number)
             if slot is None or not slot.owner or slot.phase is Phase.JUDGED:
                 continue  # the ring of a judged slot was read to its end, and it may be closed after this pass
-            before = slot.ring.position
-            count = settle_slot(work, slot, RECORDS_AT_ONCE)
-            if slot.ring.position != before and slot.ring.waiting():
-                (left if count == RECORDS_AT_ONCE else going_on)[number] = at
+            before, there = slot.ring.position, slot.ring.waiting()
+            settle_slot(work, slot, RECORDS_AT_ONCE)
+            taken = slot.ring.position.sequence - before.sequence
+            if taken and slot.ring.waiting():
+                (left if taken < there else going_on)[number] = at
         state.rung.clear()
         state.rung.update(left | going_on)
         work.on_failure(lambda: state.rung.update(rung))
