@@ -1,1 +1,1 @@
-SELECT id, kind FROM step WHERE flow = ? AND kind < 2 AND name = ?
+SELECT id, kind FROM step WHERE flow = ? AND kind IN (0, 1) AND name = ?
