@@ -452,8 +452,13 @@ class Relay:
             return
         try:
             gone = self._table.gone(message.ids)
-        except (Locked, Unusable):
+        except Locked as error:
             self._close()
+            self._locked_out(str(error))
+            return
+        except Unusable as error:
+            self._close()
+            self._fail(str(error))
             return
         for at in range(0, len(gone), control.KNOWN_ROWS):
             self._keeper.send(control.OutboxGone(message.instance, tuple(gone[at : at + control.KNOWN_ROWS])))

@@ -259,8 +259,10 @@ class Table:
         """Which of these rows are not there any more, for good."""
         rows = self._try(lambda: self._db.execute(SQL.present, (json.dumps(list(ids)),)).fetchall())
         present = {row[0] for row in rows}
-        self.sync()
-        return [row for row in ids if row not in present]
+        gone = [row for row in ids if row not in present]
+        if gone:
+            self.sync()
+        return gone
 
     def counts(self) -> tuple[int, int]:
         """How many rows wait, and how many were refused; both at most `COUNT_MAX`."""
