@@ -317,7 +317,7 @@ class Alerting:
             self._told(number, UNANSWERED)
         elif "command" in ways and self._heard:
             self._hand_over(number, pending)
-        if "queue" in full:
+        if "queue" in ways & full:
             self._refused(number, pending, self._spec.alerts.queue, UNANSWERED)
         elif "queue" in ways:
             self._enqueue(number, pending)

@@ -280,7 +280,7 @@ def end_over(work: Work) -> None:
 
 def _end(work: Work, lease: OpenLease, loan: Loan) -> bool:
     """End the jobs of a loan, if it is over, some at least; False if some are left for the passes that follow."""
-    if loan.until_boot_ms > work.boot_ms:  # it was extended in this very pass
+    if loan.until_boot_ms > work.boot_ms or not lease.jobs:  # it was extended, or all was said, in this very pass
         return True
     left, ended = list(lease.jobs), 0
     while ended < len(left) and not (ended and work.late(SETTLE_UNTIL_US)):

@@ -197,6 +197,8 @@ class Calls:
 
     def fail(self, job: object, token: int, message: str, given: Mapping[str, Any]) -> Steps[Settled]:
         """A job that was fetched has failed."""
+        if not isinstance(message, str):
+            raise UsageError(f"the message of a failure is a text, and not {message!r}", hint="of an error: str(error)")
         told = {name: value for name, value in given.items() if name != "retry_in"}
         told |= {"message": error_text(message), "retry_in_ms": _ms_of(given.get("retry_in"))}
         if given.get("traceback") is not None:

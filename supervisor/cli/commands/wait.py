@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 SLICE_MS = 3_600_000
 """The longest single question; a longer wait asks again."""
-GLANCE_MS = 1_000
-"""How long a question is where somebody watches, who is told after it what the job waits for."""
+GLANCE_MS, GLANCE_MAX_MS = 1_000, 10_000
+"""How long the first question is where somebody watches, who is told after each what the job waits for, and how long
+the others become: to tell it of a large flow takes the daemon some milliseconds."""
 
 
 @jobsctl_command(
@@ -68,6 +69,7 @@ def _wait(invocation: Invocation, job_id: int, timeout_ms: int | None, say: Say 
                 raise WaitTimeout(f"not ended within {show(timeout_ms)}; {why}", hint=error.hint) from None
             if say is not None:
                 say(_why(invocation, job_id))
+                slice_ms = min(2 * slice_ms, GLANCE_MAX_MS)
         except NotRunning:
             job = find_job(invocation, job_id)
             if not State(job["state"]).final:
