@@ -17,6 +17,7 @@ from supervisor.keeper.children import known_queue, new_job
 from supervisor.keeper.work import Work
 from supervisor.policy.redact import redact
 from supervisor.policy.settle import History
+from supervisor.reading import read
 from supervisor.store.protocol import AttemptError, Facts, Group
 from supervisor.wire import messages
 
@@ -91,7 +92,7 @@ def _told(work: Work, facts: Facts, history: History, error: AttemptError | None
 
 def _copied(payload: bytes, hidden: Sequence[str]) -> Any:
     """A payload as it stands in the copy; it is read only where something of it is to be hidden."""
-    return redact(msgspec.json.decode(payload), hidden) if hidden else msgspec.Raw(payload)
+    return redact(read(payload), hidden) if hidden else msgspec.Raw(payload)
 
 
 def _shortened(told: dict[str, Any]) -> dict[str, Any]:

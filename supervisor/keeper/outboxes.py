@@ -23,6 +23,7 @@ from supervisor.keeper.state import State
 from supervisor.keeper.work import INSERT_UNTIL_US, Work
 from supervisor.observe.failpoint import hit
 from supervisor.policy.options import to_wire
+from supervisor.reading import read
 from supervisor.store.protocol import Group, NewJob, Relayed
 from supervisor.store.reader import instant
 from supervisor.unix.clock import wall_ms
@@ -347,7 +348,7 @@ def job_of(state: State, outbox: Outbox, row: Row, now_ms: int) -> NewJob:
     payload = row.payload.encode()
     messages.check_payload(payload, queue.max_payload_bytes, name)
     try:
-        options = to_wire(msgspec.json.decode(row.options, type=dict[str, Any])) if row.options else {}
+        options = to_wire(msgspec.convert(read(row.options), dict[str, Any])) if row.options else {}
         asked = msgspec.convert({"payload": msgspec.Raw(payload), **options}, messages.NewJob)
     except (msgspec.MsgspecError, RecursionError, OverflowError) as error:
         raise InvalidPayload(f"options: {error}", hint="options is a JSON object of options of a job") from error

@@ -31,12 +31,12 @@ from supervisor.observe.failpoint import hit
 from supervisor.policy import settle as policy
 from supervisor.policy.counting import counted
 from supervisor.policy.duration import MAX_MS
+from supervisor.reading import read
 from supervisor.store.protocol import AttemptError, Completion, Expiry, Facts, Group
 from supervisor.unix import ring
 from supervisor.unix.ring import Record, RingDamaged
 from supervisor.unix.slot import FILE_BYTES_MAX, read_file, remove_file
 from supervisor.wire.payload import too_deep
-from supervisor.wire.reading import read
 
 decode = msgspec.msgpack.decode
 RUN_US_MAX = 10**15

@@ -14,6 +14,7 @@ import msgspec
 from supervisor.job import JOB_ID_MAX, State
 from supervisor.policy.duration import show
 from supervisor.policy.redact import redact
+from supervisor.reading import read
 from supervisor.store.driver import plain_text
 from supervisor.store.history import Figures, Replay, Search
 from supervisor.store.keyed import Row, lanes_of, page_before
@@ -141,7 +142,7 @@ class Archive(Reader):
         found = {}
         for row in Database(self._db, execute_plugins=False).query(SQL.read_bodies, (listed,)):
             spec = self.queue_of(self._named(plain_text(row["queue"])))
-            found[row["id"]] = redact(msgspec.json.decode(row["payload"]), spec.redact if spec else ())
+            found[row["id"]] = redact(read(row["payload"]), spec.redact if spec else ())
         return found
 
     def groups(self, queue: str | None = None) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from supervisor.policy.breaker import Breaker
 from supervisor.policy.discipline import DisciplineOf
 from supervisor.policy.redact import redact
 from supervisor.policy.tasks import Known
+from supervisor.reading import read
 from supervisor.store.driver import plain_text, sqlite3
 from supervisor.store.explain import Explained, Explainer
 from supervisor.store.open import read_only
@@ -321,7 +322,7 @@ class Reader:
             "jobs": {"all": steps, "unfinished": unfinished, "dead": dead, "cancelled": cancelled, "skipped": skipped,
                      "completed": steps - unfinished - dead - cancelled - skipped},
             "created_at": instant(created_at), "finished_at": instant(finished_at) if finished_at else None,
-            "context": redact(msgspec.json.decode(context), self.hidden_in(of_scope)) if context else None,
+            "context": redact(read(context), self.hidden_in(of_scope)) if context else None,
         }  # fmt: skip
 
     def _step(self, row: Sequence[Any], after: list[int], leased: set[int]) -> dict[str, Any]:
@@ -447,8 +448,8 @@ class Reader:
             "id": job_id,
             "queue": queue,
             "state": state,
-            "payload": redact(msgspec.json.decode(payload), hidden) if payload is not None else None,
-            "result": redact(msgspec.json.decode(result), hidden) if result is not None else None,
+            "payload": redact(read(payload), hidden) if payload is not None else None,
+            "result": redact(read(result), hidden) if result is not None else None,
             "priority": priority,
             "key": key or None,
             "flow": own.get("flow"),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from supervisor.policy.redact import redact
+from supervisor.reading import read
 from supervisor.store.driver import plain_text
 from supervisor.store.history import Search
 from supervisor.store.sqlite.statements import SQL
@@ -38,5 +39,5 @@ def matching(
 
 def _shown_has(payload: str | bytes, names: Sequence[str], text: str, quoted: str) -> bool:
     """Whether a payload has the text once what is redacted is hidden."""
-    shown = msgspec.json.encode(redact(msgspec.json.decode(payload), names)).decode()
+    shown = msgspec.json.encode(redact(read(payload), names)).decode()
     return text in shown or quoted in shown

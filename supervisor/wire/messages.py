@@ -28,10 +28,10 @@ from supervisor.job import (
     State,
 )
 from supervisor.policy.duration import MAX_MS
+from supervisor.reading import read
 from supervisor.version import PROTOCOL
 from supervisor.wire import payload as payloads
 from supervisor.wire import refusal
-from supervisor.wire.reading import read
 
 INSTANT_MAX_MS = 253_402_300_799_999
 """The last millisecond of the year 9999: later ones have no RFC 3339 form."""

@@ -191,7 +191,7 @@ def test_a_time_is_given_in_one_way(one: str, other: str) -> None:
 
 def test_a_job_needs_a_payload_even_if_it_is_null() -> None:
     assert bytes(read_job(payload=None).payload) == b"null"
-    with pytest.raises(InvalidPayload, match=r"^jobs\[0\]\.payload: this member is missing$"):
+    with pytest.raises(InvalidPayload, match=r"^jobs\[0\]\.payload: this member is missing"):
         read(enqueue(jobs=[{}]))
     with pytest.raises(InvalidPayload, match=r"^jobs\[0\]: jobs must be a list of 1 to 10000 objects"):
         read(enqueue(jobs=[1]))

@@ -16,6 +16,7 @@ from supervisor.errors import NotUnique
 from supervisor.job import IDEMPOTENCY_KEY, WAITING, State
 from supervisor.policy.rank import HELD_BAND, Rank, rank
 from supervisor.policy.unique import MemberMissing, Unique, fingerprint, in_the_way
+from supervisor.reading import read
 from supervisor.store.protocol import SOLO, TRAILED, Held, NewJob, Standing
 from supervisor.store.sqlite.base import ZERO, Base, Place, encode, text
 from supervisor.store.sqlite.cache import QueueRow
@@ -72,7 +73,7 @@ class Uniqueness(Base):
         if unique is None or unique.period_ms is not None or State.QUEUED not in unique.states:
             return None, unique
         stored, _, options, _ = self._db.execute(SQL.job_body, (row.id,)).fetchone()
-        found = msgspec.json.decode(stored if payload is None else payload)
+        found = read(stored if payload is None else payload)
         try:
             return fingerprint(unique, name, self._lane_of(row).key, found, options_of(options).get("task")), unique
         except MemberMissing:
