@@ -101,6 +101,10 @@ def test_the_jobs_of_a_key_are_found_without_looking_at_others(store: SqliteStor
     assert any(line.endswith(found_by) for line in lines), lines
 
 
+def test_a_step_is_found_by_its_name_without_looking_at_others_of_its_flow(store: SqliteStore) -> None:
+    assert any("(flow=? AND kind=? AND name=?)" in step for step in plan(store, "step_named"))
+
+
 def test_a_job_without_a_key_stands_in_no_index_of_keys(tmp_path: Path) -> None:
     """Whatever queues and keys came before: a queue that begins after them has its number from beyond theirs."""
     store = SqliteBackend(tmp_path / "jobs.db").open()
