@@ -11,9 +11,8 @@ from supervisor.keeper.gathering import gathered_of
 from supervisor.keeper.state import State
 from supervisor.policy.batch import due_at_ms, lacking
 from supervisor.policy.breaker import Breaker
-from supervisor.policy.closest import did_you_mean
 from supervisor.policy.reason import Reason
-from supervisor.policy.tasks import meets, need_of
+from supervisor.policy.tasks import meant, meets, need_of
 from supervisor.store import breaker_view
 from supervisor.store.explain import Explained
 from supervisor.store.reader import Reader, instant
@@ -57,9 +56,8 @@ def _of_code(state: State, queue: str, reason: Reason) -> Reason:
     pool = next((pool for pool, table in tables.items() if meets(table, need)), None)
     if pool is not None:
         return Reason("other_code", {**reason.facts, "pool": pool})
-    known = {name for table in tables.values() for name in table}
-    meant = None if need.task in known else did_you_mean(need.task, known)
-    return Reason("no_code", {**reason.facts, "meant": meant}) if meant else reason
+    hint = meant(need.task, tables.values())
+    return Reason("no_code", {**reason.facts, "meant": hint}) if hint else reason
 
 
 def without_keeper(spec: Spec, found: Explained, breaker: Breaker | None) -> list[Reason]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from supervisor.job import TASK_NAME_MAX, VERSION_MAX
+from supervisor.policy.closest import did_you_mean
 
 TASKS_MAX = 10_000
 
@@ -72,6 +73,12 @@ def table_of(known: Iterable[Known]) -> dict[str, Known]:
         for alias in one.aliases:
             found.setdefault(alias, one)
     return found
+
+
+def meant(task: str, tables: Iterable[Table]) -> str | None:
+    """The hint about a task that is not known by its name; None if it is, or if no name is like it."""
+    known = {name for table in tables for name in table}
+    return None if task in known else did_you_mean(task, known)
 
 
 def meets(table: Table, need: Need) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.policy.tasks import NO_TASK, Known, Need, believable, meets, need_of, table_of
+from supervisor.policy.tasks import NO_TASK, Known, Need, believable, meant, meets, need_of, table_of
 
 SEND = Known("send", version=3, oldest=2, aliases=("mail", "post"))
 POST = Known("post", version=1)
@@ -19,6 +19,14 @@ def test_a_name_goes_before_an_alias_and_the_first_alias_before_a_later_one() ->
     assert table_of([SEND, POST])["post"] is POST
     other = Known("other", aliases=("mail",))
     assert table_of([SEND, other])["mail"] is SEND
+
+
+def test_who_wrote_a_name_that_no_code_knows_is_asked_about_one_that_is_like_it() -> None:
+    tables = [table_of([SEND]), table_of([Known("welcome")])]
+    assert meant("welcom", tables) == "did you mean welcome?"
+    assert meant("maill", tables) == "did you mean mail?"
+    assert meant("post", tables) is None
+    assert meant("reconcile", tables) is None
 
 
 def test_code_meets_what_it_knows_from_its_oldest_version_to_its_own() -> None:

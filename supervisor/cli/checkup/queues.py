@@ -78,9 +78,8 @@ def queue_without_workers(site: Site) -> Iterator[Finding]:
 
 def task_unknown(site: Site) -> Iterator[Finding]:
     """Jobs wait for code that knows their task, or their version of it: a deploy to come, or a misspelt name."""
-    from supervisor.policy.closest import did_you_mean
     from supervisor.policy.reason import Reason
-    from supervisor.policy.tasks import Need, meets, table_of
+    from supervisor.policy.tasks import Need, meant, meets, table_of
 
     if not (site.reader and site.spec):
         return
@@ -89,9 +88,8 @@ def task_unknown(site: Site) -> Iterator[Finding]:
         tables = [table_of(known.get(pool, ())) for pool in site.spec.pools_of(queue) or (queue,)]
         if any(meets(table, Need(task, version)) for table in tables):
             continue
-        known_names = {name for table in tables for name in table}
-        meant = None if task in known_names else did_you_mean(task, known_names)
-        why = Reason("no_code", {"queue": queue, "task": task, "version": version, "meant": meant}).sentence
+        hint = meant(task, tables)
+        why = Reason("no_code", {"queue": queue, "task": task, "version": version, "meant": hint}).sentence
         text = f"{_jobs(jobs)} of queue {queue} parked: {why}"
         remedy = "deploy that code, and restart jobsupd: they start by themselves"
         others = f"jobsctl tasks {queue} lists what is known, and jobsctl cancel ends what was misspelt"
