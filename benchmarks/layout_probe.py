@@ -169,7 +169,7 @@ def prune(site: Site) -> Iterator[None]:
     yield
 
     def remove(tx: Tx) -> None:
-        tx.remove([job.id for job in tx.finished_after(0, BATCH)])
+        tx.remove([job.id for job in tx.finished_after(0, BATCH, wall_ms() + 1)[0]])
 
     transact(site, remove)
     yield
@@ -180,7 +180,7 @@ def prune(site: Site) -> Iterator[None]:
 def look_at_final(site: Site) -> Iterator[None]:
     """One page of retention's walk in which nothing is old enough."""
     yield
-    transact(site, lambda tx: tx.finished_after(500_000, 1_000))
+    transact(site, lambda tx: tx.finished_after(500_000, 1_000, 0))
 
 
 def list_page(**wanted: Any) -> Callable[[Site], Iterator[None]]:

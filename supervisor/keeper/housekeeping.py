@@ -9,7 +9,7 @@ from supervisor.keeper.archive_times import Archiving
 from supervisor.keeper.state import State
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
-from supervisor.policy.retention import FOR_EVER, Keep, expired, sweep_interval_ms
+from supervisor.policy.retention import FOR_EVER, Keep, expired, shortest_ms, sweep_interval_ms
 from supervisor.store.sqlite.store import WAL_LIMIT_BYTES
 
 PROMOTE_JOBS = 500
@@ -185,20 +185,20 @@ def prune(work: Work, chores: Chores) -> None:
         return
     stored = work.tx.setting("prune_after")
     after = stored if chores.prune_after is None else chores.prune_after
-    page = work.tx.finished_after(after, PRUNE_JOBS)
+    keeps = [keep_of(state, queue) for queue in state.spec.queues]
+    shortest = shortest_ms(keeps)
+    page, cursor = work.tx.finished_after(after, PRUNE_JOBS, 0 if shortest is None else work.now_ms - shortest)
     old = [job.id for job in page if expired(keep_of(state, job.queue), job.state, job.finished_at_ms, work.now_ms)]
     removed = work.tx.remove(old) if old else 0
     hit("keeper.prune")
-    cursor = page[-1].id if page else 0
     if removed or (stored and not cursor):
         # A page that removed nothing is not worth a synced commit; where it stood is remembered here.
         work.tx.set_setting("prune_after", cursor)
-    keeps = [keep_of(state, queue) for queue in state.spec.queues]
     rest_ms = sweep_interval_ms(keeps) or 3_600_000
 
     def effect() -> None:
         chores.prune_after = cursor
-        chores.prune_at_ms = work.boot_ms + (20 if page else rest_ms)
+        chores.prune_at_ms = work.boot_ms + (20 if cursor else rest_ms)
         if removed:
             state.log.emit("keeper.pruned", count=removed)
 

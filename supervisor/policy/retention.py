@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from supervisor.job import State
@@ -24,10 +25,15 @@ def expired(keep: Keep, state: State, finished_at_ms: int, now_ms: int) -> bool:
     return kept_ms is not None and now_ms - finished_at_ms > kept_ms
 
 
-def sweep_interval_ms(keeps: list[Keep]) -> int | None:
+def shortest_ms(keeps: Iterable[Keep]) -> int | None:
+    """The shortest time that anything final is kept; None if all is kept for ever."""
+    return min((kept for keep in keeps for kept in keep if kept is not None), default=None)
+
+
+def sweep_interval_ms(keeps: Iterable[Keep]) -> int | None:
     """How often to look for expired jobs: a tenth of the shortest time, between 1 s and 1 h; None if never."""
-    times = [kept for keep in keeps for kept in keep if kept is not None]
-    return min(max(min(times) // 10, 1_000), 3_600_000) if times else None
+    shortest = shortest_ms(keeps)
+    return None if shortest is None else min(max(shortest // 10, 1_000), 3_600_000)
 
 
 class CountKeep(NamedTuple):

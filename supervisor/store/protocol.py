@@ -642,8 +642,11 @@ class Tx(Protocol):
     def ids_of(self, queue: str, after_id: int, jobs_max: int) -> list[int]:
         """Ids of a queue's jobs in ascending order."""
 
-    def finished_after(self, job_id: int, jobs_max: int) -> list[Finished]:
-        """Final jobs in the order of their ids."""
+    def finished_after(self, job_id: int, jobs_max: int, before_ms: int) -> tuple[list[Finished], int]:
+        """Of so many final jobs in the order of their ids: those that ended before this time, and the id of the last.
+
+        The id is 0 if there were none to look at. What is too young costs nearly nothing.
+        """
 
     def dead_after(self, job_id: int, jobs_max: int) -> list[Finished]:
         """Dead jobs in the order of their ids; the cost does not grow with what completed."""

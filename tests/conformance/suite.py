@@ -919,12 +919,23 @@ class Conformance:
         given = leased(one)
         complete(one, given.token, 4, 1)
         bury(one, given.token, 2)
-        first = asked(two, lambda tx: tx.finished_after(0, 2))
+        first, last = asked(two, lambda tx: tx.finished_after(0, 2, NOW + 6))
+        assert last == 2
         assert [(job.id, job.queue, job.state, job.finished_at_ms) for job in first] == [
             (1, "fifo", State.COMPLETED, NOW + 5),
             (2, "fifo", State.DEAD, NOW),
         ]
-        assert [job.id for job in asked(two, lambda tx: tx.finished_after(2, 2))] == [4]
+        second, last = asked(two, lambda tx: tx.finished_after(2, 2, NOW + 6))
+        assert ([job.id for job in second], last) == ([4], 4)
+        assert asked(two, lambda tx: tx.finished_after(4, 2, NOW + 6)) == ([], 0)
+
+    def test_final_jobs_that_are_too_young_are_passed_over(self, one: Store, two: Store) -> None:
+        put(one, *[b"1"] * 3)
+        given = leased(one)
+        complete(one, given.token, 1, 3)
+        bury(one, given.token, 2)
+        page, last = asked(two, lambda tx: tx.finished_after(0, 9, NOW + 5))
+        assert ([job.id for job in page], last) == ([2], 3)
 
     def test_dead_jobs_are_listed_in_pages(self, one: Store, two: Store) -> None:
         put(one, *[b"1"] * 6)

@@ -423,7 +423,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert {queue: set(needs) for queue, needs in tx.needs().items()} == model.needs()
         self.leases_agree(tx)
         assert tx.next_due_ms() == model.next_due()
-        assert [(one.id, one.queue, one.state, one.finished_at_ms) for one in tx.finished_after(0, 1_000)] == [
+        finished, _ = tx.finished_after(0, 1_000, 2**62)
+        assert [(one.id, one.queue, one.state, one.finished_at_ms) for one in finished] == [
             (job.id, job.queue, job.state, job.time) for job in model.final()
         ]
         assert {name: tx.setting(name) for name in model.settings} == model.settings

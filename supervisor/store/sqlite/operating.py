@@ -198,9 +198,13 @@ class Operating(Steps, Uniqueness, Idempotency, Letters, Measuring):
         row = self._cache.queues.get(queue)
         return row is not None and bool(row.paused)
 
-    def finished_after(self, job_id: int, jobs_max: int) -> list[Finished]:
-        """Final jobs in the order of their ids."""
-        return _finished(self._db.execute(SQL.finished_after, (job_id, jobs_max)))
+    def finished_after(self, job_id: int, jobs_max: int, before_ms: int) -> tuple[list[Finished], int]:
+        """Of so many final jobs in the order of their ids: those that ended before this time, and the id of the last.
+
+        The id is 0 if there were none to look at.
+        """
+        last = self._db.execute(SQL.finished_end, (job_id, jobs_max)).fetchone()[0]
+        return _finished(self._db.execute(SQL.finished_after, (job_id, jobs_max, before_ms))), last or 0
 
     def dead_after(self, job_id: int, jobs_max: int) -> list[Finished]:
         """Dead jobs in the order of their ids."""

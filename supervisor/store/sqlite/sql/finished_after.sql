@@ -1,3 +1,4 @@
-SELECT outcome.id, queue.name, outcome.state, outcome.finished_at
-FROM outcome CROSS JOIN job ON job.id = outcome.id JOIN queue ON queue.id = job.queue
-WHERE outcome.id > ? ORDER BY outcome.id LIMIT ?
+SELECT page.id, queue.name, page.state, page.finished_at
+FROM (SELECT id, state, finished_at FROM outcome WHERE id > ?1 ORDER BY id LIMIT ?2) AS page
+CROSS JOIN job ON job.id = page.id JOIN queue ON queue.id = job.queue
+WHERE page.finished_at < ?3 ORDER BY page.id
