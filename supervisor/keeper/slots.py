@@ -265,27 +265,25 @@ def _weight(sent: ChunkJob, job: LeasedJob) -> int:
     return len(sent.payload or b"") + len(job.options or b"") + len(job.previous_error or b"") + 256
 
 
-@lru_cache(64)
-def _decoded(options: bytes) -> dict[str, object]:
-    """Options, which are often those of the job before: steps of a flow say of which one they are."""
-    decoded: dict[str, object] = msgspec.json.decode(options)
-    return decoded
-
-
 def extra_of(job: LeasedJob, drawn: dict[str, object] | None = None) -> dict[str, object] | None:
     """What most jobs do not have, for a chunk; `drawn` is what its queue says where the pool has another name."""
     few = job.options is None and not job.priority and job.due_at_ms is None and job.previous_error is None
     if few and not job.key and drawn is None and job.own_bytes is None:
         return None
-    extra: dict[str, object] = dict(drawn or ())
-    if job.options:
-        extra.update(_decoded(job.options))
+    usual = _usual(job.options, job.priority, job.due_at_ms, job.own_bytes)
+    if not job.key and drawn is None and job.previous_error is None:
+        return usual
+    extra = {**(drawn or {}), **usual}
     if job.key:
         extra["key"] = job.key
-    extra["priority"] = job.priority
-    extra["due_at_ms"] = job.due_at_ms
     if job.previous_error is not None:
         extra["previous_error"] = job.previous_error.decode()
-    if job.own_bytes is not None:
-        extra["own_bytes"] = job.own_bytes
     return extra
+
+
+@lru_cache(64)
+def _usual(options: bytes | None, priority: int, due_at_ms: int | None, own_bytes: int | None) -> dict[str, object]:
+    """What is often the same as of the job before: steps of a flow say of which one they are. Not to be changed."""
+    decoded: dict[str, object] = msgspec.json.decode(options) if options else {}
+    decoded |= {"priority": priority, "due_at_ms": due_at_ms}
+    return decoded if own_bytes is None else decoded | {"own_bytes": own_bytes}
