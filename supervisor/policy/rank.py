@@ -46,6 +46,10 @@ class Order(NamedTuple):
         """Whether keys take turns."""
         return FAIR in self.terms
 
+    def level(self, priority: int) -> int:
+        """A job's priority as far as it counts: jobs of one level come in the order in which they become ready."""
+        return priority if PRIORITY in self.terms else 0
+
 
 def rank(order: Order, priority: int, sequence: int) -> Rank:
     """The rank of a job that becomes ready now; `sequence` grows with every job that becomes ready."""

@@ -62,7 +62,7 @@ def _flows(db: Any) -> Iterator[str]:
 def _waits(db: Any) -> Iterator[str]:
     """A blocked step waits for exactly the edges that are not done."""
     rows = db.execute(
-        "SELECT blocked.id, blocked.waits, (SELECT count(*) FROM edge WHERE child = blocked.id AND NOT done) "
+        "SELECT blocked.id, blocked.waits, (SELECT count(*) FROM told_edge WHERE child = blocked.id AND NOT done) "
         "FROM blocked WHERE waits > 0"
     )
     for job, waits, edges in rows.fetchall():
@@ -73,7 +73,7 @@ def _waits(db: Any) -> Iterator[str]:
 def _forgotten(db: Any) -> Iterator[str]:
     """Nothing waits for the end of what has ended, unless that is still to be told."""
     rows = db.execute(
-        "SELECT edge.child, edge.parent FROM edge CROSS JOIN blocked ON blocked.id = edge.child "
+        "SELECT edge.child, edge.parent FROM told_edge AS edge CROSS JOIN blocked ON blocked.id = edge.child "
         "LEFT JOIN outcome ON outcome.id = edge.parent LEFT JOIN flow ON flow.id = edge.parent "
         "WHERE NOT edge.done AND blocked.waits > 0 AND (outcome.id IS NOT NULL OR flow.finished_at IS NOT NULL) "
         "AND edge.parent NOT IN (SELECT id FROM ended_step)"
@@ -85,10 +85,10 @@ def _forgotten(db: Any) -> Iterator[str]:
 def _released(db: Any) -> Iterator[str]:
     """Nothing that has begun, or may, comes after a step that has not ended, unless it goes on without it."""
     rows = db.execute(
-        "SELECT edge.child, edge.parent FROM edge JOIN step ON step.id = edge.child "
+        "SELECT edge.child, edge.parent FROM told_edge AS edge JOIN step ON step.id = edge.child "
         "LEFT JOIN blocked ON blocked.id = edge.child "
         "WHERE NOT edge.done AND step.kind = 0 AND coalesce(blocked.waits, 0) = 0 "
-        "AND edge.child NOT IN (SELECT child FROM edge WHERE policy = 2 AND done) "
+        "AND edge.child NOT IN (SELECT child FROM told_edge WHERE policy = 2 AND done) "
         "AND edge.child NOT IN (SELECT id FROM outcome WHERE state <> 'completed')"
     )
     for child, parent in rows.fetchall():

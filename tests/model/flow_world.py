@@ -602,7 +602,7 @@ READ: Mapping[str, Callable[[Any], dict[Any, Any]]] = {
     "parked": _by_first("SELECT id, task, version FROM blocked WHERE waits = 0"),
     "flows": _by_first("SELECT id, state, open, told, finished_at FROM flow"),
     "steps": _by_first("SELECT id, flow, name, skipped, tolerated FROM step"),
-    "waits": _by_two("SELECT parent, child, done FROM edge"),
+    "waits": _by_two("SELECT parent, child, done FROM told_edge"),
     "pending": _by_first("SELECT id, counted FROM ended_step WHERE counted = 0"),
     "kept": _by_two("SELECT id, name, CAST(value AS INTEGER) FROM checkpoint"),
     "held": _by_first(

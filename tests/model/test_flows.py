@@ -122,7 +122,8 @@ class World(KeeperWorld):
         with self.backend.look() as db:
             stuck = db.execute(
                 "SELECT blocked.id FROM blocked WHERE NOT EXISTS ("
-                "  SELECT 1 FROM edge JOIN step ON step.id = edge.parent LEFT JOIN signal ON signal.id = edge.parent "
+                "  SELECT 1 FROM told_edge AS edge JOIN step ON step.id = edge.parent "
+                "  LEFT JOIN signal ON signal.id = edge.parent "
                 "  WHERE edge.child = blocked.id AND NOT edge.done AND (step.kind = 2 AND signal.at IS NULL "
                 "    OR step.kind = 0 AND edge.parent NOT IN (SELECT id FROM outcome) "
                 "    OR step.kind = 1 AND edge.parent IN (SELECT id FROM flow WHERE finished_at IS NULL)))"
@@ -130,8 +131,9 @@ class World(KeeperWorld):
             for (job,) in stuck:
                 edges = db.execute(
                     "SELECT edge.parent, edge.policy, edge.done, step.kind, step.flow, outcome.state, flow.state "
-                    "FROM edge JOIN step ON step.id = edge.parent LEFT JOIN outcome ON outcome.id = edge.parent "
-                    "LEFT JOIN flow ON flow.id = edge.parent WHERE edge.child = ?", (job,),
+                    "FROM told_edge AS edge JOIN step ON step.id = edge.parent "
+                    "LEFT JOIN outcome ON outcome.id = edge.parent LEFT JOIN flow ON flow.id = edge.parent "
+                    "WHERE edge.child = ?", (job,),
                 ).fetchall()  # fmt: skip
                 raise AssertionError(f"job {job} is blocked for ever, after {edges}")
 

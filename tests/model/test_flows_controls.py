@@ -95,6 +95,52 @@ def wait_for_signals_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SQL, "edges_into", SQL.edges_into.replace("signal.at", "NULL"))
 
 
+def tell_again_what_runs_again(patch: pytest.MonkeyPatch) -> None:
+    """That what comes after a step has been told of it is not written before it runs again."""
+    reopen = Steps._reopen
+
+    def unwritten(self: Any, ids: Any) -> None:
+        with pytest.MonkeyPatch.context() as within:
+            within.setattr(Steps, "_write_edges", lambda _self, _parents: None)
+            reopen(self, ids)
+
+    patch.setattr(Steps, "_reopen", unwritten)
+
+
+def tell_all_again_with_late_steps(patch: pytest.MonkeyPatch) -> None:
+    """A step behind one that has ended lets that tell all the others once more."""
+    named = Planting._parent_named
+
+    def unwritten(self: Any, flow_id: int, name: str) -> int:
+        with pytest.MonkeyPatch.context() as within:
+            within.setattr(Steps, "_write_edges", lambda _self, _parents: None)
+            return named(self, flow_id, name)
+
+    patch.setattr(Planting, "_parent_named", unwritten)
+
+
+def tell_all_again_with_what_was_put_off(patch: pytest.MonkeyPatch) -> None:
+    """A step that is told later again to some is told to all."""
+    put_off = Flowing._put_off
+
+    def unwritten(self: Any, *args: Any) -> None:
+        with pytest.MonkeyPatch.context() as within:
+            within.setattr(Steps, "_write_edges", lambda _self, _parents: None)
+            put_off(self, *args)
+
+    patch.setattr(Flowing, "_put_off", unwritten)
+
+
+def take_what_just_ended_for_told(patch: pytest.MonkeyPatch) -> None:
+    """A step that runs again does not wait for ends of the same transaction."""
+    patch.setattr(SQL, "edges_left", SQL.edges_left.replace("json_each(?2)", "json_each('[]') WHERE ?2 IS NOT NULL"))
+
+
+def take_the_untold_for_told(patch: pytest.MonkeyPatch) -> None:
+    """A step that runs again does not wait for ends that are still to be told."""
+    patch.setattr(SQL, "edges_left", SQL.edges_left.partition("  OR EXISTS")[0] + ") AND ?2 IS NOT NULL")
+
+
 def lose_the_cancelled(patch: pytest.MonkeyPatch) -> None:
     """What is cancelled is not told to what comes after it."""
     withdraw = Operating._withdraw
@@ -361,7 +407,9 @@ def remember_any_result(patch: pytest.MonkeyPatch) -> None:
 
 FLOWS: list[Plant] = [
     forget_what_is_left_over, call_twice, revive_before_parents, end_early, ignore_is_continue, forget_to_reopen,
-    keep_around_closed, wait_for_signals_again, lose_the_cancelled, count_no_failure, run_after_what_stays,
+    keep_around_closed, wait_for_signals_again, tell_again_what_runs_again, tell_all_again_with_late_steps,
+    take_the_untold_for_told, tell_all_again_with_what_was_put_off,
+    take_what_just_ended_for_told, lose_the_cancelled, count_no_failure, run_after_what_stays,
     let_the_first_stay, look_at_rows_of_flows, let_what_was_cancelled_run_again, count_failures_for_good,
     tell_deaths_to_nobody_around, keep_signals_from_flows_inside, keep_the_context_from_flows_inside,
     leave_flows_inside_alone, feed_as_much_as_there_is, retry_what_came_later_last,

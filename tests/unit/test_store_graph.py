@@ -130,15 +130,17 @@ def test_nothing_is_left_of_a_flow_that_ended(store: SqliteStore) -> None:
     assert len(store._cache.graph) == 0
 
 
-def test_what_is_remembered_wrongly_changes_nothing_and_is_read_then(store: SqliteStore) -> None:
+@pytest.mark.parametrize("waits", [1, 2])
+def test_what_is_remembered_wrongly_changes_nothing_and_is_read_then(store: SqliteStore, waits: int) -> None:
     with store.transaction(NOW) as tx:
-        (flow,) = tx.insert([NewFlow([step("a"), step("b", 0)])])
-        lease = tx.lease("q", 1, 9, 1 << 30)
+        (flow,) = tx.insert([NewFlow([step("a"), step("b", 0), step("c")])])
+        lease = tx.lease("q", 1, 1, 1 << 30)
         assert lease is not None
     assert store._cache is not None
-    first = store._cache.graph.get(flow.ids[1])
-    assert first is not None
-    first.after.append(flow.ids[1])
+    first, third = (store._cache.graph.get(flow.ids[each]) for each in (1, 3))
+    assert first is not None and third is not None
+    first.after.append(flow.ids[3])
+    third.waits, third.place = waits, (1, 1, 0)
 
     def go_on() -> Lease | None:
         with store.transaction(NOW) as tx:
@@ -151,4 +153,4 @@ def test_what_is_remembered_wrongly_changes_nothing_and_is_read_then(store: Sqli
         go_on()
     following = go_on()
     assert following is not None
-    assert [told(following, job.id)["step"] for job in following.jobs] == ["b"]
+    assert [told(following, job.id)["step"] for job in following.jobs] == ["c", "b"]

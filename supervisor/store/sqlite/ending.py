@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -38,22 +39,29 @@ class Ending(Releasing):
         self._flow_ends: list[FlowEnd] = []
         """Flows that ended in this transaction and that nobody was told of yet."""
 
-    def _count_ends(self, steps: Iterable[EndedStep | Node]) -> None:
+    def _count_ends(self, steps: Iterable[EndedStep], known: Collection[Node]) -> None:
         """Flows count the ends of their steps, each once; those that are remembered have completed."""
         touched: dict[int, FlowRow] = {}
+        for flow_id, count in Counter(node.plan.flow for node in known).items():
+            touched[flow_id] = self._count_end(flow_id, count, 0)
+        for node in known:
+            if node.result_bytes:
+                self._count_end(node.plan.flow, 0, node.result_bytes)
         for step in steps:
-            if isinstance(step, EndedStep) and step.kind == SIGNAL:
+            if step.kind == SIGNAL:
                 continue
-            flow = touched.get(step.flow) or self._flow(step.flow)
-            assert flow is not None
-            touched[flow.id] = flow
-            flow.unfinished -= 1
-            if step.result_bytes:
-                self._root_of(flow).bytes += step.result_bytes
-            if isinstance(step, EndedStep) and (step.fails or step.skipped):
+            flow = touched[step.flow] = self._count_end(step.flow, 1, step.result_bytes)
+            if step.fails or step.skipped:
                 self._count_failure(flow, step)
         for flow in touched.values():
             self._end_if_done(flow)
+
+    def _count_end(self, flow_id: int, steps: int, result_bytes: int) -> FlowRow:
+        flow = self._flow(flow_id)
+        assert flow is not None
+        flow.unfinished -= steps
+        self._root_of(flow).bytes += result_bytes
+        return flow
 
     def _count_failure(self, flow: FlowRow, step: EndedStep) -> None:
         policies = [Policy(row[0]) for row in self._db.execute(SQL.edges_policies, (step.id,))] if step.fails else []

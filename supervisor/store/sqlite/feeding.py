@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any
@@ -41,10 +41,7 @@ class Feeding(Steps):
 
         Each is read when it is asked for, as it may be a megabyte: whoever has enough reads no more.
         """
-        known = self._remembered(jobs)
-        if len(known) == len(jobs):
-            yield from map(BRACED.__mod__, known.values())
-            return
+        known = {job_id: story for job_id, _, mark in jobs if (story := self._remembered(job_id, mark)) is not None}
         cache = self._cache
         steps = [job_id for job_id, options, _ in jobs if options is not None and STEP_MARK in options]
         unknown = {job_id for job_id in steps if job_id not in known} if cache.has_flows else set()
@@ -58,16 +55,20 @@ class Feeding(Steps):
                 parts = [part for part in (flow, own) if part is not None]
                 yield BRACED % b",".join(parts) if parts else None
 
-    def _remembered(self, jobs: Sequence[tuple[int, bytes | None, int]]) -> dict[int, bytes]:
-        """What those of these jobs are told that are remembered."""
-        found: dict[int, bytes] = {}
-        get = self._cache.graph.get
-        for job_id, _, mark in jobs:
-            node = get(job_id)
-            story = None if node is None else node.story()
-            if story is not None and (mark <= 0 or not self._cache.has_checkpoints):
-                found[job_id] = story
-        return found
+    def _remembered(self, job_id: int, mark: int) -> bytes | None:
+        """A member of a JSON object for a job that is remembered, and that has kept nothing; else None."""
+        node = self._cache.graph.get(job_id)
+        return None if node is None or (mark > 0 and self._cache.has_checkpoints) else node.story()
+
+    def _all_remembered(self, jobs: Iterable[tuple[int, int]]) -> list[bytes] | None:
+        """What all of these jobs are told, by their marks, if each of them is remembered."""
+        told: list[bytes] = []
+        for job_id, mark in jobs:
+            story = self._remembered(job_id, mark)
+            if story is None:
+                return None
+            told.append(BRACED % story)
+        return told
 
     def _texts(self, statement: str, ids: Sequence[int]) -> Generator[bytes | None, None, None]:
         """Members of a JSON object for each of these jobs, None where there are none."""

@@ -15,6 +15,7 @@ from supervisor.store.protocol import FlowEnd, Retried
 from supervisor.store.sqlite.base import Place, encode
 from supervisor.store.sqlite.graph import Node
 from supervisor.store.sqlite.planting import Planting
+from supervisor.store.sqlite.releasing import NOT_AS_REMEMBERED
 from supervisor.store.sqlite.statements import SQL
 from supervisor.store.sqlite.steps import FLOW, JOB, SIGNAL
 
@@ -83,8 +84,8 @@ class Flowing(Planting):
                 lost.setdefault(child, parent)
         self._write_down([step for step in cut if not counted[step]], counted=False)
         self._write_down([step for step in cut if counted[step]], counted=True)
-        ends = (known.get(step) or ended.get(step) for step in counted if step not in cut and not counted[step])
-        self._count_ends(end for end in ends if end is not None)
+        ends = [step for step in ended.values() if step.id not in cut and not counted[step.id]]
+        self._count_ends(ends, known.values())
         self._uncounted_bytes = sum(step.result_bytes for step in ended.values() if step.id in cut)
         self._free_children(waits, edges, known)
         self._cancel_children(lost)
@@ -94,11 +95,8 @@ class Flowing(Planting):
         """Tell the ends of those of these steps that are remembered as completed, by how much whom; returns them."""
         graph = self._cache.graph
         known = graph.completed((step for step, done in counted.items() if not done), KNOWN_EDGES_AT_ONCE)
-        edges = graph.tell(known.values(), waits)
+        graph.tell(known.values(), waits)
         graph.forget(counted)
-        parents = [(step,) for step, node in known.items() if node.after]
-        if edges and self._db.executemany(SQL.edges_done, parents).rowcount != edges:
-            raise StoreError("steps of a flow are not what is remembered of them")  # they are read again, then
         return known
 
     def _open_edges(self, parents: list[int]) -> tuple[list[tuple[int, int, int]], set[int]]:
@@ -126,30 +124,33 @@ class Flowing(Planting):
         for child, left, has_rules in rows:
             told = waits[child]
             if told != AT_ONCE and told < left:
-                fewer[child] = told
+                fewer.setdefault(told, []).append(child)
             elif has_rules and told != AT_ONCE:
                 ruled.append(child)
             else:
                 free.append(child)
-        self._db.executemany(SQL.blocked_fewer, fewer.items())
+        for told, children in fewer.items():
+            if self._db.execute(SQL.blocked_fewer, (told, encode(children).decode())).rowcount != len(children):
+                raise StoreError(NOT_AS_REMEMBERED)
         if len(ruled) > RULED_AT_ONCE:
             self._put_off(ruled[RULED_AT_ONCE:], edges, parents)
         if free or ruled:
             self._release([*free, *ruled[:RULED_AT_ONCE]])
         self._release_known(known)
 
-    def _known_children(self, waits: Mapping[int, int]) -> tuple[dict[int, Node], dict[int, int], list[int]]:
-        """Those that are remembered and wait for nothing any more, by how much others wait for less; and the rest."""
+    def _known_children(self, waits: Mapping[int, int]) -> tuple[dict[int, Node], dict[int, list[int]], list[int]]:
+        """Those that are remembered and wait for nothing any more; others, by how much less they wait for; the rest."""
         known: dict[int, Node] = {}
-        fewer: dict[int, int] = {}
+        fewer: dict[int, list[int]] = {}
         unknown: list[int] = []
+        get = self._cache.graph.get
         for child, told in waits.items():
-            node = self._cache.graph.get(child)
+            node = get(child)
             if node is None or not node.waits or told == AT_ONCE:
                 unknown.append(child)
             elif told < node.waits:
                 node.waits -= told
-                fewer[child] = told
+                fewer.setdefault(told, []).append(child)
             else:
                 node.waits = 0
                 if node.results is None:
@@ -166,6 +167,7 @@ class Flowing(Planting):
         wanted = set(children)
         last = {child: parent for parent, child, _ in edges if child in wanted}
         last |= {child: parent for parent, node in parents.items() for child in node.after if child in wanted}
+        self._write_edges(set(last.values()) & parents.keys())
         self._db.executemany(SQL.edge_undone, [(parent, child) for child, parent in last.items()])
         self._db.execute(SQL.blocked_by_one, (encode(list(children)).decode(),))
         self._write_down(sorted(set(last.values())), counted=True)

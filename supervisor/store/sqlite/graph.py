@@ -36,7 +36,7 @@ class Node:
     """A step that is a job.
 
     `after`: the steps that come after it. `waits`: of how many ends it has not been told; `place`, its queue, its lane
-    and its priority, is where it is released to then. 0 also for one that must be looked up for that, or has gone on.
+    and its level, is where it is released to then. 0 also for one that must be looked up for that, or has gone on.
     `results`, `states`: members of what it is told of those that it comes after; None if they must be looked up.
     `result_bytes`: set once it has completed; it is `result` and `state` in what others are told then, None if these
     must be looked up, empty if it has no name.
@@ -57,11 +57,6 @@ class Node:
         self.result_bytes: int | None = None
         self.result: bytes | None = None
         self.state = b""
-
-    @property
-    def flow(self) -> int:
-        """The id of its flow."""
-        return self.plan.flow
 
     def complete(self, result: str | None) -> None:
         """It completed, and this came of it."""
@@ -126,13 +121,12 @@ class Graph:
                 found[step] = node
         return found
 
-    def tell(self, ended: Iterable[Node], told: dict[int, int]) -> int:
-        """Tell those that come after these that they completed, and count of how many each is told; returns all."""
-        count, get = 0, self.get
+    def tell(self, ended: Iterable[Node], told: dict[int, int]) -> None:
+        """Tell those that come after these that they completed, and count of how many each is told."""
+        get = self.get
         for parent in ended:
             result, state = parent.result, parent.state
             for step in parent.after:
-                count += 1
                 told[step] = told.get(step, 0) + 1
                 node = get(step)
                 if node is None or result == b"" or (results := node.results) is None:
@@ -143,7 +137,6 @@ class Graph:
                     node.results, node.states = results + b"," + result, node.states + b"," + state
                 else:
                     node.results, node.states = result, state
-        return count
 
     def unsure(self, step: int) -> None:
         """What a step is told must be looked up."""

@@ -104,8 +104,11 @@ class Leasing(Feeding, Measuring):
         self._db.execute(SQL.lease_cut, (home.id, last[1], last[2], last[0]))
         return rows, stories
 
-    def _stories_fitting(self, rows: Sequence[tuple[Any, ...]], bytes_max: int) -> list[bytes | None]:
+    def _stories_fitting(self, rows: Sequence[tuple[Any, ...]], bytes_max: int) -> Stories:
         """What as many of these rows are told as fit with it, at least one."""
+        known = self._all_remembered((row[0], row[3]) for row in rows)
+        if known is not None and sum(map(len, known)) + sum(len(row[8]) for row in rows) <= bytes_max:
+            return known
         size = 0
         told: list[bytes | None] = []
         with closing(self._stories([(row[0], row[7], row[3]) for row in rows])) as stories:

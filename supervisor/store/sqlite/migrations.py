@@ -294,6 +294,16 @@ CREATE TABLE ended_step (
 edge is done once its child has counted the end of its parent. What has ended, and is not told to all that
 come after it yet, is in `ended_step`."""
 
+TOLD = """
+CREATE VIEW told_edge AS
+SELECT parent, child, policy,
+       done OR (EXISTS (SELECT 1 FROM outcome WHERE outcome.id = edge.parent AND outcome.state = 'completed')
+                AND NOT EXISTS (SELECT 1 FROM ended_step WHERE ended_step.id = edge.parent)) AS done
+FROM edge;
+"""
+"""Which edges are done: those that say so, and all behind a job that has completed, and of which nothing is left to
+be told. So most need never be written again; whoever takes one of the two facts away writes `done` first."""
+
 
 CHECKPOINTS = """
 CREATE TABLE checkpoint (
@@ -420,6 +430,13 @@ def m013_idempotency(db: Database) -> None:
     hit("migrate.step")
 
 
+@MIGRATIONS()
+def m014_told(db: Database) -> None:
+    """That a step has been told of another one's end follows from rows that are there anyway."""
+    db.executescript(TOLD)
+    hit("migrate.step")
+
+
 def migrate(connection: Any) -> list[str]:
     """Bring the database to this version, all or nothing; returns the names of what was applied.
 
@@ -458,6 +475,7 @@ def known() -> list[str]:
         "m011_pull",
         "m012_outbox",
         "m013_idempotency",
+        "m014_told",
     ]
 
 

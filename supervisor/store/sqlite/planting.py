@@ -88,7 +88,8 @@ class Planting(Ending):
             node.results = None
         elif step.parents:
             queue = self._queue(step.queue)
-            node.place, node.waits = (queue.id, queue.home.id, step.job.priority), len(step.parents)
+            level = queue.discipline.order.level(step.job.priority)
+            node.place, node.waits = (queue.id, queue.home.id, level), len(step.parents)
         return node
 
     # -- whether it fits -----------------------------------------------------------------------------------------
@@ -275,7 +276,9 @@ class Planting(Ending):
         parent = self._step_named(flow_id, name)
         assert parent is not None
         self._cache.graph.forget([parent])
-        self._told_again.add(parent)
+        if parent not in self._told_again:
+            self._told_again.add(parent)
+            self._write_edges([parent])
         return parent
 
     def _hear_again(self) -> None:

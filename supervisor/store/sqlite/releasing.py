@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from supervisor.errors import StoreError
 from supervisor.flow import condition
 from supervisor.flow.rules import FlowState
 from supervisor.job import Event, State, after
@@ -19,16 +20,18 @@ from supervisor.store.sqlite.graph import Node
 from supervisor.store.sqlite.statements import SQL
 
 SKIPPED = "skipped"
+NOT_AS_REMEMBERED = "steps of a flow are not what is remembered of them"
+"""With this the transaction fails, and they are read again."""
 FED_BYTES_MAX = 1024 * 1024
 """So much of results a step is told at most."""
 
 
 class Stand(NamedTuple):
-    """Where steps stand that may run, and the mark of their places."""
+    """Where steps stand that may run, at which level of priority, and the mark of their places."""
 
     queue: int
     lane: int
-    priority: int
+    level: int
     mark: int
 
 
@@ -46,7 +49,7 @@ class Releasing(Feeding, Adding):
         """Let steps go on. One that would be fed more than may be is dead; one whose condition fails is skipped."""
         rows = self._db.execute(SQL.step_release, (encode(list(ids)).decode(),)).fetchall()
         heavy = self._heavy(rows)
-        free: dict[int, Stand] = {}
+        free: dict[Stand, list[int]] = {}
         for row in rows:
             job_id, flow_id, rules = row[0], row[8], row[9]
             flow = self._flow(flow_id)
@@ -57,7 +60,7 @@ class Releasing(Feeding, Adding):
                 self._end_step(job_id, State.DEAD, OVERFED)
                 self.overfed.append(job_id)
             elif rules is None:
-                free[job_id] = Stand(row[1], row[2], row[3], SOLO if row[7] else TRAILED)
+                free.setdefault(self._stand(*row[1:4], solo=row[7]), []).append(job_id)
             elif self._wanted(job_id, msgspec.json.decode(rules)):
                 self._go_on_later(row, msgspec.json.decode(rules))
         self._make_ready(free)
@@ -91,41 +94,41 @@ class Releasing(Feeding, Adding):
 
     def _release_known(self, known: Mapping[int, Node]) -> None:
         """Let steps go on that are remembered: nothing but a flow that is cancelled keeps them from it."""
-        over = {flow_id for flow_id in {node.flow for node in known.values()} if self._is_cancelled(flow_id)}
-        stands = {place: Stand(*place, -self._now_ms) for place in {node.place for node in known.values()}}
-        free: dict[int, Stand] = {}
+        over = {flow_id for flow_id in {node.plan.flow for node in known.values()} if self._is_cancelled(flow_id)}
+        free: dict[tuple[int, int, int], list[int]] = {}
         for job_id, node in known.items():
-            if over and node.flow in over:
+            if over and node.plan.flow in over:
                 self._end_step(job_id, State.CANCELLED, "the flow was cancelled")
+            elif node.place in free:
+                free[node.place].append(job_id)
             else:
-                free[job_id] = stands[node.place]
-        self._make_ready(free)
+                free[node.place] = [job_id]
+        self._make_ready({Stand(*place, -self._now_ms): ids for place, ids in free.items()})
 
     def _is_cancelled(self, flow_id: int) -> bool:
         flow = self._flow(flow_id)
         assert flow is not None
         return flow.state is FlowState.CANCELLING
 
-    def _make_ready(self, free: Mapping[int, Stand]) -> None:
-        """Steps that may run now, in this order."""
-        if not free:
-            return
-        first = self._sequence(len(free))
-        together: dict[Stand, dict[str, int]] = {}
-        for number, (job_id, stand) in enumerate(free.items()):
-            together.setdefault(stand, {})[str(job_id)] = number
-        for (queue_id, lane_id, priority, mark), numbers in together.items():
+    def _stand(self, queue_id: int, lane_id: int, priority: int, *, solo: int) -> Stand:
+        level = self._cache.by_id[queue_id].discipline.order.level(priority)
+        return Stand(queue_id, lane_id, level, SOLO if solo else TRAILED)
+
+    def _make_ready(self, free: Mapping[Stand, Sequence[int]]) -> None:
+        """Steps that may run now: those of one place one after another, in this order."""
+        for (queue_id, lane_id, level, mark), ids in free.items():
             queue = self._cache.by_id[queue_id]
-            band, places = ranks(queue.discipline.order, priority, first, len(free))
-            listed = encode({job: places[number] for job, number in numbers.items()}).decode()
-            self._db.executemany(SQL.blocked_remove, [(job_id,) for job_id in numbers])
-            self._db.execute(SQL.step_trails, (band, self._now_ms, listed))
-            self._db.execute(SQL.step_ready, (lane_id, band, mark, listed))
+            band, places = ranks(queue.discipline.order, level, self._sequence(len(ids)), len(ids))
+            listed = encode(ids).decode()
+            if self._db.execute(SQL.steps_unblock, (listed,)).rowcount != len(ids):
+                raise StoreError(NOT_AS_REMEMBERED)
+            self._db.execute(SQL.step_trails, (band, places.start, places.step, self._now_ms, listed))
+            self._db.execute(SQL.step_ready, (lane_id, band, places.start, places.step, mark, listed))
             if lane_id != queue.home.id:
                 self._mark(self._lane_by_id(lane_id))
-            self._waits_again(queue, min(map(int, numbers)))
-            self._count(queue, State.BLOCKED, -len(numbers))
-            self._count(queue, State.QUEUED, len(numbers))
+            self._waits_again(queue, min(ids))
+            self._count(queue, State.BLOCKED, -len(ids))
+            self._count(queue, State.QUEUED, len(ids))
 
     def _go_on_later(self, row: tuple[Any, ...], rules: dict[str, Any]) -> None:
         """A step with times of its own, which begin now."""
@@ -134,7 +137,7 @@ class Releasing(Feeding, Adding):
         if "ttl_ms" in rules:
             self._give_ttl(job_id, max(due_at or 0, self._now_ms) + rules["ttl_ms"])
         if due_at is None or due_at <= self._now_ms:
-            self._make_ready({job_id: Stand(queue_id, lane_id, priority, SOLO if solo else TRAILED)})
+            self._make_ready({self._stand(queue_id, lane_id, priority, solo=solo): [job_id]})
             return
         queue = self._cache.by_id[queue_id]
         after(State.BLOCKED, Event.UNBLOCK_LATER)

@@ -119,7 +119,14 @@ class Steps(Base):
 
     def _open_edges_into(self, job_id: int) -> int:
         """How many ends and signals a step has not been told of."""
-        return int(self._db.execute(SQL.edges_left, (job_id,)).fetchone()[0]) if self._cache.has_flows else 0
+        if not self._cache.has_flows:
+            return 0
+        return int(self._db.execute(SQL.edges_left, (job_id, encode(self._final).decode())).fetchone()[0])
+
+    def _write_edges(self, parents: Iterable[int]) -> None:
+        """Write which edges behind these are done: it follows from their ends no more (see `told_edge`)."""
+        untold = set(self._final)
+        self._db.executemany(SQL.edges_write, [(parent,) for parent in parents if parent not in untold])
 
     def _reopen(self, ids: Iterable[int]) -> None:
         """Final jobs are about to wait or run again: the flows that counted their end count it no more."""
@@ -132,6 +139,7 @@ class Steps(Base):
             return
         uncounted = {row[0] for row in self._db.execute(SQL.ended_among, (listed,))} | set(self._final)
         states = {row.id: state for row, state, _ in self._places(wanted)}
+        self._write_edges(states)
         for job_id, flow_id, _, skipped, tolerated in rows:
             self._db.execute(SQL.step_mark, (job_id, 0, 0))
             self._cancel_anew(flow_id)

@@ -1,1 +1,1 @@
-UPDATE blocked SET waits = waits - ?2 WHERE id = ?1
+UPDATE blocked SET waits = waits - ?1 WHERE id IN (SELECT value FROM json_each(?2))

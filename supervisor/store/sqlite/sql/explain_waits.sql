@@ -1,3 +1,3 @@
-SELECT step.id, step.kind, step.name, coalesce(flow.state, '') FROM edge CROSS JOIN step ON step.id = edge.parent
+SELECT step.id, step.kind, step.name, coalesce(flow.state, '') FROM told_edge CROSS JOIN step ON step.id = told_edge.parent
 LEFT JOIN flow ON flow.id = step.id AND step.kind = 1
-WHERE edge.child = ? AND NOT edge.done ORDER BY step.id LIMIT 6
+WHERE told_edge.child = ? AND NOT told_edge.done ORDER BY step.id LIMIT 6

@@ -1,0 +1,1 @@
+DELETE FROM blocked WHERE id IN (SELECT value FROM json_each(?))
