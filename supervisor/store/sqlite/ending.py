@@ -39,21 +39,26 @@ class Ending(Releasing):
         self._flow_ends: list[FlowEnd] = []
         """Flows that ended in this transaction and that nobody was told of yet."""
 
-    def _count_ends(self, steps: Iterable[EndedStep], known: Collection[Node]) -> None:
-        """Flows count the ends of their steps, each once; those that are remembered have completed."""
+    def _count_ends(self, steps: Iterable[EndedStep | Node]) -> None:
+        """Flows count the ends of their steps, each once, in this order; those that are remembered have completed."""
         touched: dict[int, FlowRow] = {}
-        for flow_id, count in Counter(node.plan.flow for node in known).items():
-            touched[flow_id] = self._count_end(flow_id, count, 0)
+        for step in steps:
+            if isinstance(step, Node):
+                touched[step.plan.flow] = self._count_end(step.plan.flow, 1, step.result_bytes or 0)
+            elif step.kind != SIGNAL:
+                flow = touched[step.flow] = self._count_end(step.flow, 1, step.result_bytes)
+                if step.fails or step.skipped:
+                    self._count_failure(flow, step)
+        for flow in touched.values():
+            self._end_if_done(flow)
+
+    def _count_known(self, known: Collection[Node]) -> None:
+        """The same for steps that are all remembered."""
+        counts = Counter(node.plan.flow for node in known)
         for node in known:
             if node.result_bytes:
                 self._count_end(node.plan.flow, 0, node.result_bytes)
-        for step in steps:
-            if step.kind == SIGNAL:
-                continue
-            flow = touched[step.flow] = self._count_end(step.flow, 1, step.result_bytes)
-            if step.fails or step.skipped:
-                self._count_failure(flow, step)
-        for flow in touched.values():
+        for flow in [self._count_end(flow_id, count, 0) for flow_id, count in counts.items()]:
             self._end_if_done(flow)
 
     def _count_end(self, flow_id: int, steps: int, result_bytes: int) -> FlowRow:

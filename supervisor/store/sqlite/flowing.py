@@ -84,8 +84,11 @@ class Flowing(Planting):
                 lost.setdefault(child, parent)
         self._write_down([step for step in cut if not counted[step]], counted=False)
         self._write_down([step for step in cut if counted[step]], counted=True)
-        ends = [step for step in ended.values() if step.id not in cut and not counted[step.id]]
-        self._count_ends(ends, known.values())
+        if ended:
+            ends = (known.get(step) or ended.get(step) for step in counted if step not in cut and not counted[step])
+            self._count_ends(end for end in ends if end is not None)
+        else:
+            self._count_known(known.values())
         self._uncounted_bytes = sum(step.result_bytes for step in ended.values() if step.id in cut)
         self._free_children(waits, edges, known)
         self._cancel_children(lost)
