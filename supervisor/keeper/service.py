@@ -43,7 +43,7 @@ from supervisor.keeper.strangers import unshown_flow
 from supervisor.keeper.waits import FINAL_VALUES, Waits
 from supervisor.store.protocol import Inserted
 from supervisor.store.reader import Reader
-from supervisor.unix.clock import boot_ms, wall_ms
+from supervisor.unix.clock import boot_ms, boot_ns, wall_ms
 from supervisor.wire import control, messages
 from supervisor.wire.connection import Connection
 from supervisor.wire.messages import failure, reply, request_id
@@ -51,6 +51,8 @@ from supervisor.wire.server import Server
 
 FRAMES_PER_TURN = 256
 DENIED_EVERY_MS = 60_000
+READ_UNTIL_US = 2_000
+"""When a turn reads no more requests: such as are dear, as with names to be guessed, are not all read before a pass."""
 JOBS_PER_TURN = 2_048
 JOB_BYTES = 512
 """What a job that waits takes beside its payload; without it, a flood of tiny ones would know no bound."""
@@ -126,9 +128,9 @@ class Service:
     def read_requests(self) -> None:
         """Handle what has arrived, up to what a pass can take."""
         self._refusing = self.clogged
-        jobs = 0
-        for _ in range(FRAMES_PER_TURN):
-            if not self.server.requests or jobs > JOBS_PER_TURN:
+        jobs, until_ns = 0, boot_ns() + READ_UNTIL_US * 1_000
+        for number in range(FRAMES_PER_TURN):
+            if not self.server.requests or jobs > JOBS_PER_TURN or (number and boot_ns() >= until_ns):
                 return
             before = len(self.state.intake)
             connection, frame = self.server.requests.popleft()
