@@ -295,7 +295,7 @@ class Client(Generic[Ticket]):
         Args:
             job: its id.
             payload: what its handler gets from now on.
-            changes: queue, priority, delay, at, timeout, max_attempts, tags, untag; as for `enqueue`.
+            changes: queue, priority, delay, at, timeout, max_attempts, tags, untag, task, version; as for `enqueue`.
 
         Returns:
             id, queue and state as they are then.

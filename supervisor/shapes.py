@@ -47,6 +47,8 @@ class Changes(TypedDict, total=False):
     max_attempts: int | None
     tags: Iterable[str] | None
     untag: Iterable[str] | None
+    task: str | None
+    version: int | None
 
 
 class Inserted(TypedDict):

@@ -223,6 +223,7 @@ def search_options(function: F) -> F:
         click.option("--until", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Before then."),
         click.option("--since", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Then or later, such as 1h ago."),
         click.option("--key", metavar="KEY", type=JOB_KEY, help="Only jobs of this key; '' for those without one."),
+        click.option("--task", metavar="NAME", help="Only jobs that were enqueued for this task."),
         click.option("--tag", metavar="TEXT", help="Only jobs with this tag."),
         click.option("--state", type=click.Choice([state.value for state in State]), help="Only jobs in this state."),
         click.option("--queue", metavar="QUEUE", type=ONE_QUEUE, help="Only jobs of this queue."),

@@ -13,6 +13,7 @@ def as_search(
     text: str | None,
     error_type: str | None,
     key: str | None,
+    task: str | None,
 ) -> Search:
     """The options as the store takes them."""
-    return Search(since, until, by == "finished", tag, text, error_type, key)
+    return Search(since, until, by == "finished", tag, text, error_type, key, task)

@@ -27,6 +27,7 @@ class Delete(Sweep):
         self.search = Search(
             since_ms=request.after_ms, until_ms=request.before_ms, finished=request.by == "finished",
             tag=request.tag, text=request.text, error_type=request.type, key=request.key,
+            task=request.task,
         )  # fmt: skip
         self.ids = frozenset(request.ids or ())
 

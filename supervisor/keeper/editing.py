@@ -15,6 +15,7 @@ from supervisor.keeper.fitting import fitted, runs_tasks
 from supervisor.keeper.operations import Refuse, Reply
 from supervisor.keeper.state import State
 from supervisor.keeper.strangers import unknown_job
+from supervisor.policy.tasks import Need, need_of
 from supervisor.store.history import Edit
 from supervisor.store.protocol import Facts, NewJob
 from supervisor.store.sqlite.transaction import Transaction
@@ -47,8 +48,10 @@ class Change:
             return lambda: self.refuse(refusal) is None
         target = self.request.queue
         if target is not None and target != facts.queue:
+            task = change.need.task if change.need else None
+            tx.move(facts.queue, target, [job_id], payload=change.payload, task=task)
+        if target is not None or change.need is not None:
             self.state.tasks.look_again()
-            tx.move(facts.queue, target, [job_id], payload=change.payload)
         then = tx.edit(job_id, change)
 
         def effect() -> bool:
@@ -87,28 +90,42 @@ class Change:
             timeout_ms=request.timeout_ms or own.get("timeout_ms"),
             max_attempts=request.max_attempts or own.get("max_attempts"), tags=self._tags(own),
         )  # fmt: skip
-        if request.payload is not msgspec.UNSET and "task" in own:
-            self._fit(own, facts.queue if request.queue is None else request.queue, wanted)
+        need = self._need(own, facts.queue if request.queue is None else request.queue, wanted)
         job: NewJob = new_job(queue, wanted, now_ms, request.queue or facts.queue)
-        options = _joined(own, job.options)
+        options = _joined(own if need is None else _needing(own, need), job.options)
         given = payload if request.payload is not msgspec.UNSET else None
         moves = request.queue if request.queue != facts.queue else None
-        competes = (given or moves) and not tx.standing([request.job])[request.job].state.final
-        if competes and (rival := tx.rival(request.job, queue=moves, payload=given)) is not None:
+        competes = (given or moves or need) and not tx.standing([request.job])[request.job].state.final
+        if (
+            competes
+            and (rival := tx.rival(request.job, queue=moves, payload=given, task=need and need.task)) is not None
+        ):
             raise tx.not_unique(rival, request.queue or facts.queue)
-        return Edit(given, priority, options, job.due_at_ms)
+        return Edit(given, priority, options, job.due_at_ms, need)
 
-    def _fit(self, own: dict[str, Any], queue: str, wanted: messages.NewJob) -> None:
-        """Refuse a payload that the job's task would not take, where its queue runs tasks."""
-        if runs_tasks(self.state, queue):
-            task = msgspec.structs.replace(wanted, task=own["task"], version=own.get("version"))
-            fitted(self.state, queue, [task])
+    def _need(self, own: dict[str, Any], queue: str, wanted: messages.NewJob) -> Need | None:
+        """What the job needs from now on, if it is given another task or version.
+
+        Raises:
+            InvalidPayload: the queue has no tasks; or the job's task would not take the payload.
+        """
+        request = self.request
+        renewed = request.task is not None or request.version is not None
+        if not renewed and (request.payload is msgspec.UNSET or "task" not in own or not runs_tasks(self.state, queue)):
+            return None
+        version = own.get("version") if request.task in (None, own.get("task")) else None
+        asked = msgspec.structs.replace(
+            wanted, task=request.task or own.get("task"), version=request.version or version
+        )
+        (job,) = fitted(self.state, queue, [asked])
+        return need_of(job.task, job.version) if renewed else None
 
     def _payload(self, tx: Transaction) -> bytes:
-        """The new payload, or the old one where another queue may not take it."""
-        if isinstance(self.request.payload, msgspec.Raw):
-            return bytes(self.request.payload)
-        if self.request.queue is None:
+        """The new payload, or the old one where another queue or task may not take it."""
+        request = self.request
+        if isinstance(request.payload, msgspec.Raw):
+            return bytes(request.payload)
+        if (request.queue, request.task, request.version) == (None, None, None):
             return b"null"
         return tx.payload_of(self.request.job) or b"null"
 
@@ -123,6 +140,12 @@ class Change:
         if len(tags) > TAGS_MAX:
             raise InvalidPayload(f"the job would have {len(tags)} tags; at most {TAGS_MAX} are kept")
         return tags
+
+
+def _needing(own: dict[str, Any], need: Need) -> dict[str, Any]:
+    """Options that name this task, and this version if it is one."""
+    named = {name: value for name, value in own.items() if name != "version"} | {"task": need.task}
+    return named | {"version": need.version} if need.version else named
 
 
 def _joined(own: dict[str, Any], checked: bytes | None) -> bytes | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from supervisor.policy.counting import COUNTS
+from supervisor.policy.tasks import Need
 
 MINUTE_MS = 60_000
 HOUR_MINUTES = 60
@@ -15,7 +16,8 @@ class Search(NamedTuple):
 
     `since_ms` and `until_ms` speak of the time at which a job was enqueued, or, with `finished`, reached its final
     state. `text` is looked for in the payload as it was sent and in the last error; `error_type` is the class of
-    the last attempt's exception; `key` is what a job belongs to, "" for those without one.
+    the last attempt's exception; `key` is what a job belongs to, "" for those without one; `task` is the name that
+    it was enqueued with.
     """
 
     since_ms: int | None = None
@@ -25,6 +27,7 @@ class Search(NamedTuple):
     text: str | None = None
     error_type: str | None = None
     key: str | None = None
+    task: str | None = None
 
     @property
     def empty(self) -> bool:
@@ -33,12 +36,16 @@ class Search(NamedTuple):
 
 
 class Edit(NamedTuple):
-    """What is changed about a job; None leaves it as it is. `options` replaces the job's own options as a whole."""
+    """What is changed about a job; None leaves it as it is. `options` replaces the job's own options as a whole.
+
+    `need`: what the job needs by those options, if that is another task or version than before.
+    """
 
     payload: bytes | None
     priority: int
     options: bytes | None
     due_at_ms: int | None = None
+    need: Need | None = None
 
 
 class Replay(NamedTuple):

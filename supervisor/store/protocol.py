@@ -624,8 +624,10 @@ class Tx(Protocol):
             NotUnique: another job that counts as the same is there; nothing was changed.
         """
 
-    def rival(self, job_id: int, *, queue: str | None = None, payload: bytes | None = None) -> int | None:
-        """The other job that keeps this one out, if it waits anew, in this queue, with this payload; None: none."""
+    def rival(
+        self, job_id: int, *, queue: str | None = None, payload: bytes | None = None, task: str | None = None
+    ) -> int | None:
+        """The other job that keeps this one out, if it waits anew here, with this payload, for this task; or None."""
 
     def pause(self, queue: str, *, paused: bool) -> None:
         """Stop or resume leasing of a queue."""
@@ -633,10 +635,12 @@ class Tx(Protocol):
     def paused(self, queue: str) -> bool:
         """Whether the queue is paused."""
 
-    def move(self, old: str, new: str, ids: Sequence[int], *, payload: bytes | None = None) -> int:
+    def move(
+        self, old: str, new: str, ids: Sequence[int], *, payload: bytes | None = None, task: str | None = None
+    ) -> int:
         """Move jobs that are not running to another queue; returns how many could be moved: none that is there already.
 
-        `payload`: what they are about to become.
+        `payload`, `task`: what they are about to become.
         """
 
     def ids_of(self, queue: str, after_id: int, jobs_max: int) -> list[int]:
@@ -760,7 +764,7 @@ class HistoryTx(Tx, Protocol):
         Raises:
             UnknownJob: there is none of that id.
             IllegalTransition: it is running, or is final and shall be due later; nothing was changed.
-            NotUnique: another job counts as the same by the new payload; nothing was changed.
+            NotUnique: another job counts as the same by the new payload or task; nothing was changed.
         """
 
     def payload_of(self, job_id: int) -> bytes | None:

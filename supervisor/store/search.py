@@ -27,7 +27,7 @@ def matching(
     asked = {
         "ids": msgspec.json.encode(list(ids)).decode(), "since": search.since_ms, "until": search.until_ms,
         "finished": search.finished, "tag": search.tag, "type": search.error_type, "text": search.text,
-        "quoted": quoted, "key": search.key,
+        "quoted": quoted, "key": search.key, "task": search.task,
     }  # fmt: skip
     found = set()
     for job_id, queue, payload, _, in_error in connection.execute(SQL.matching, asked).fetchall():

@@ -409,6 +409,8 @@ class Edit(Writing, frozen=True, gc=False, tag="edit"):
     max_attempts: Attempts | None = None
     tags: Tags = ()
     untag: Tags = ()
+    task: TaskName | None = None
+    version: Version | None = None
 
 
 class Delete(Writing, frozen=True, gc=False, tag="delete"):
@@ -424,6 +426,7 @@ class Delete(Writing, frozen=True, gc=False, tag="delete"):
     text: Text | None = None
     type: Text | None = None
     key: AskedKey | None = None
+    task: TaskName | None = None
 
 
 class FlowSignal(Writing, frozen=True, gc=False, tag="flow_signal"):
@@ -587,20 +590,21 @@ def _check_edit(request: Edit) -> None:
         raise InvalidPayload("delay_ms and due_at_ms exclude each other")
     if not all(tag.isprintable() for tag in request.tags):
         raise InvalidPayload(f"tags must be {refusal.RULES['tags']}")
-    given = (request.queue, request.priority, request.delay_ms, request.due_at_ms, request.timeout_ms)
-    if (
-        request.payload is msgspec.UNSET
-        and not (request.tags or request.untag or request.max_attempts)
-        and all(value is None for value in given)
-    ):
-        raise UsageError("name something to change: payload, queue, priority, time, timeout_ms, max_attempts or tags")
+    given = (
+        request.queue, request.priority, request.delay_ms, request.due_at_ms, request.timeout_ms, request.max_attempts,
+        request.task, request.version, request.tags or None, request.untag or None,
+    )  # fmt: skip
+    if request.payload is msgspec.UNSET and all(value is None for value in given):
+        raise UsageError(
+            "name something to change: payload, queue, priority, time, timeout_ms, max_attempts, task, version or tags"
+        )
 
 
 def _check_delete(request: Delete) -> None:
     """Refuse a deletion that names no jobs: it would mean all there are; and a key that no job can have."""
-    members = ("queue", "ids", "state", "tag", "before_ms", "after_ms", "text", "type", "key")
+    members = ("queue", "ids", "state", "tag", "before_ms", "after_ms", "text", "type", "key", "task")
     if all(getattr(request, name) is None for name in members):
-        raise UsageError("name at least one of queue, ids, state, tag, before_ms, after_ms, text, type and key")
+        raise UsageError("name at least one of queue, ids, state, tag, before_ms, after_ms, text, type, key and task")
     _check_key("key", request.key)
 
 

@@ -282,11 +282,14 @@ class HistoryConformance:
             (Search(key="acme"), [1]),
             (Search(key=""), [2, 3]),
             (Search(key="acme", text="beta"), []),
+            (Search(task="greet"), [2]),
+            (Search(task="gree"), []),
+            (Search(task="greet", text="alpha"), []),
         ],
     )
     def test_a_search_means_what_passes_all_that_it_says(self, one: Any, search: Search, expected: list[int]) -> None:
         put(one, NewJob(b'{"x":"alpha"}', options=b'{"tags":["a","b"]}', key="acme"))
-        put(one, NewJob(b'{"x":"beta, say \\"hi\\""}'), now=NOW + 1_000)
+        put(one, NewJob(b'{"x":"beta, say \\"hi\\""}', options=b'{"task":"greet"}'), now=NOW + 1_000)
         die(one, "no user 3", queue="lifo", kind="KeyError", now=NOW + 6_000)
         assert asked(one, lambda tx: tx.meant([1, 2, 3], search)) == expected
 

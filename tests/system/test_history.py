@@ -491,7 +491,7 @@ def test_jobs_are_listed_and_exported_by_their_key(daemon: Daemon, tmp_path: Pat
     assert {job["id"]: job["key"] for job in daemon.ctl("list", "--json").lines} == {
         **dict.fromkeys(first + last, "acme"), plain[0]: None, other[0]: "other"
     }  # fmt: skip
-    assert daemon.ctl("list", "--key", "other").out.rstrip("\n").split("\t")[-1] == "other"
+    assert daemon.ctl("list", "--key", "other").out.rstrip("\n").split("\t")[-2] == "other"
     assert daemon.job(first[0])["key"] == "acme"
     assert [(job["id"], job["key"]) for job in daemon.ctl("export", "--key", "acme", "--queue", "ranked").lines] == [
         (last[0], "acme")

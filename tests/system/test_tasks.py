@@ -194,6 +194,65 @@ def test_parked_jobs_outlive_kills_of_keeper_and_daemon(tmp_path: Path) -> None:
         assert daemon.wait_state(ids[1], "completed")["result"] == "at last"
 
 
+def test_a_parked_job_is_given_the_task_that_was_meant(tmp_path: Path) -> None:
+    with daemon_of(tmp_path) as daemon:
+        lost, kept = (daemon.enqueue("mail", {"to": "a"}, "--task", "welcom") for _ in range(2))
+        daemon.wait_state(lost, "blocked")
+        daemon.wait_state(kept, "blocked")
+        for wrong, said in ((("--task", "fan"), "does not fit task fan"), (("--version", "0"), "is not in the range")):
+            ran = daemon.ctl("edit", lost, *wrong)
+            assert (ran.status, said in ran.err) == (2, True), ran.err
+        assert daemon.job(lost)["task"] == "welcom"
+        assert daemon.ctl("edit", lost, "--task", "welcome").status == 0
+        assert daemon.wait_state(lost, "completed")["result"] == {
+            "to": "a", "language": "en", "task": "welcome", "version": 1
+        }  # fmt: skip
+        assert daemon.ctl("edit", kept, "--task", "elsewhere", "--version", "3").status == 0
+        shown = daemon.job(kept)
+        assert (shown["state"], shown["task"], shown["version"]) == ("blocked", "elsewhere", 3)
+        waited = [row["task"] for row in daemon.ctl("tasks", "--json").lines if not row["known"]]
+        assert waited == ["elsewhere"]
+        assert daemon.ctl("edit", kept, "--task", "anything").status == 0
+        assert daemon.wait_state(kept, "completed")["result"] == {"to": "a"}
+        assert daemon.job(kept)["version"] == 1, "that of another task says nothing of this one"
+
+
+def test_a_job_is_given_another_task_without_a_daemon(tmp_path: Path) -> None:
+    with daemon_of(tmp_path) as daemon:
+        job = daemon.enqueue("mail", {"to": "a"}, "--task", "welcom")
+        daemon.wait_state(job, "blocked")
+        daemon.stop()
+        assert daemon.ctl("edit", job, "--task", "welcome").status == 0
+        daemon.start()
+        assert daemon.wait_state(job, "completed")["result"]["task"] == "welcome"
+
+
+def test_a_queue_without_tasks_gives_none(tmp_path: Path) -> None:
+    with daemon_of(tmp_path) as daemon:
+        daemon.ctl("pause", "plain")
+        job = daemon.enqueue("plain", None)
+        ran = daemon.ctl("edit", job, "--task", "welcome")
+        assert (ran.status, "queue plain has no tasks" in ran.err) == (2, True)
+        ran = daemon.ctl("edit", job, "--task", "welcome", "--queue", "mail")
+        assert (ran.status, "does not fit task welcome" in ran.err) == (2, True)
+        assert daemon.ctl("edit", job, "--task", "anything", "--queue", "mail").status == 0
+        assert daemon.wait_state(job, "completed")["task"] == "anything"
+
+
+def test_jobs_are_found_by_their_task(tmp_path: Path) -> None:
+    with daemon_of(tmp_path) as daemon:
+        daemon.ctl("pause", "mail")
+        first = daemon.enqueue("mail", {"to": "a"}, "--task", "welcome")
+        second = daemon.enqueue("mail", 1, "--task", "anything")
+        plain = daemon.enqueue("plain", None)
+        listed = {row["id"]: row["task"] for row in daemon.ctl("list", "--json").lines}
+        assert listed == {first: "welcome", second: "anything", plain: None}
+        assert daemon.ctl("list", "--task", "anything").out.rstrip("\n").split("\t")[-1] == "anything"
+        assert [row["id"] for row in daemon.ctl("export", "--task", "welcome", "--json").lines] == [first]
+        dry, done = (["delete", "--task", "welcome", "--state", "queued", *more] for more in (["--dry-run"], []))
+        assert [daemon.ctl(*each).out for each in (dry, done, done)] == ["1\n", "1\n", "0\n"]
+
+
 def test_a_parked_job_can_be_changed_and_its_task_still_says_what_fits(tmp_path: Path) -> None:
     with daemon_of(tmp_path) as daemon:
         daemon.ctl("pause", "mail")

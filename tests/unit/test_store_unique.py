@@ -13,6 +13,7 @@ from supervisor.errors import NotUnique
 from supervisor.job import State
 from supervisor.policy.discipline import PLAIN, Discipline
 from supervisor.policy.settle import History
+from supervisor.policy.tasks import Need
 from supervisor.policy.unique import REPLACE, Unique, fingerprint
 from supervisor.store.history import Edit
 from supervisor.store.protocol import AttemptError, Group, NewJob
@@ -94,6 +95,18 @@ def test_an_edited_job_counts_for_what_it_is_now(store: SqliteStore) -> None:
         assert put(tx, "u", 77) == (job, True)
         new, existing = put(tx, "u", 1)
         assert (new not in (job, other), existing) == (True, False)
+
+
+def test_an_edited_job_counts_for_the_task_that_it_has_now(store: SqliteStore) -> None:
+    with store.transaction(NOW) as tx:
+        job, other = put(tx, "u", 1)[0], put(tx, "u", 2)[0]
+        need = Need("greet", 0)
+        assert tx.rival(job, payload=b'{"id":2}', task="greet") is None
+        tx.edit(job, Edit(b'{"id":2}', 0, b'{"task":"greet"}', need=need))
+        assert tx.rival(other, task="greet") == job
+        with pytest.raises(NotUnique):
+            tx.edit(other, Edit(None, 0, b'{"task":"greet"}', need=need))
+        assert put(tx, "u", 1)[1] is False
 
 
 def test_an_edited_dead_job_counts_when_it_runs_again(store: SqliteStore) -> None:

@@ -27,6 +27,7 @@ from supervisor.job import State
     help="In this state; else in any final one.",
 )
 @click.option("--tag", metavar="TEXT", help="With this tag.")
+@click.option("--task", metavar="NAME", help="Enqueued for this task.")
 @click.option("--key", metavar="KEY", type=JOB_KEY, help="Of this key; '' for those without one.")
 @click.option("--before", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Before then, such as 7d ago.")
 @click.option("--after", metavar="TIME|AGE", type=INSTANT_OR_AGE, help="Then or later.")
@@ -51,7 +52,7 @@ def command(invocation: Invocation, /, ids: tuple[int, ...], dry_run: bool, **ch
 
     named = {name: value for name, value in chosen.items() if value is not None and name != "by"}
     if not named and not ids:
-        raise click.UsageError("name the jobs that are meant: by id, --queue, --state, --tag, --key or another option")
+        raise click.UsageError("name the jobs that are meant: by id, --queue, --state, --task, --key or another option")
     if chosen["state"] == State.RUNNING.value:
         raise click.UsageError("running jobs cannot be deleted; cancel them first")
     if dry_run:
@@ -69,7 +70,7 @@ def command(invocation: Invocation, /, ids: tuple[int, ...], dry_run: bool, **ch
 def _count(
     invocation: Invocation, ids: tuple[int, ...], queue: str | None, state: str | None, tag: str | None,
     before: int | None, after: int | None, by: str, text: str | None, error_type: str | None,
-    key: str | None,
+    key: str | None, task: str | None,
 ) -> int:  # fmt: skip
     from supervisor.cli.progress import counting
     from supervisor.errors import NoDatabase
@@ -78,7 +79,7 @@ def _count(
 
     if queue is not None:
         invocation.must_exist(queue)
-    search = Search(after, before, by == "finished", tag, text, error_type, key)
+    search = Search(after, before, by == "finished", tag, text, error_type, key, task)
     states = [State(state)] if state else sorted(FINAL)
     try:
         with invocation.reader() as reader, counting("{} jobs looked at") as told:

@@ -8,7 +8,7 @@ import click
 
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 from supervisor.cli.parameters import DURATION, INSTANT, JOB_ID, QUEUE
-from supervisor.job import PRIORITY_MAX, PRIORITY_MIN
+from supervisor.job import PRIORITY_MAX, PRIORITY_MIN, VERSION_MAX
 
 ATTEMPTS_MAX = 1_000
 
@@ -18,6 +18,7 @@ ATTEMPTS_MAX = 1_000
         'jobsctl edit 42 --payload \'{"to": "a@b.c"}\' && jobsctl retry 42',
         "jobsctl edit 42 --payload @letter.json --tag mended",
         "jobsctl edit 42 --delay 2h --priority 10",
+        "jobsctl edit 42 --task welcome    # it was enqueued for a task that no code has",
     ]
 )
 @click.argument("job_id", metavar="ID", type=JOB_ID)
@@ -30,6 +31,8 @@ ATTEMPTS_MAX = 1_000
 @click.option("--at", metavar="TIME", type=INSTANT, help="Run it no earlier than at this time (RFC 3339).")
 @click.option("--timeout", metavar="DURATION", type=DURATION, help="How long a run may take.")
 @click.option("--max-attempts", metavar="N", type=click.IntRange(1, ATTEMPTS_MAX), help="How often it may be tried.")
+@click.option("--task", metavar="NAME", help="The task that runs it from now on.")
+@click.option("--version", metavar="N", type=click.IntRange(1, VERSION_MAX), help="The version that its payload has.")
 @click.option("--tag", metavar="TEXT", multiple=True, help="A tag to add; may be repeated.")
 @click.option("--untag", metavar="TEXT", multiple=True, help="A tag to take away; may be repeated.")
 @pass_invocation
@@ -60,7 +63,7 @@ def command(invocation: Invocation, /, job_id: int, payload: str | None, **given
 
 def _fields(
     queue: str | None, priority: int | None, delay: int | None, at: int | None, timeout: int | None,
-    max_attempts: int | None, tag: tuple[str, ...], untag: tuple[str, ...],
+    max_attempts: int | None, task: str | None, version: int | None, tag: tuple[str, ...], untag: tuple[str, ...],
 ) -> dict[str, Any]:  # fmt: skip
     """The options as the client takes them; only those that were given."""
     if delay is not None and at is not None:
@@ -74,5 +77,6 @@ def _fields(
     fields = {
         "queue": queue, "priority": priority, "delay": span(delay), "at": when, "timeout": span(timeout),
         "max_attempts": max_attempts, "tags": list(tag) or None, "untag": list(untag) or None,
+        "task": task, "version": version,
     }  # fmt: skip
     return {name: value for name, value in fields.items() if value is not None}

@@ -12,7 +12,7 @@ from supervisor.job import State
 
 SHOWN = (
     "id", "queue", "state", "priority", "attempt", "crashes", "enqueued_at", "due_at", "finished_at", "result", "error",
-    "key",
+    "key", "task",
 )  # fmt: skip
 
 
@@ -20,6 +20,7 @@ SHOWN = (
     examples=[
         "jobsctl list --queue emails --state dead",
         "jobsctl list --queue emails --key acme",
+        "jobsctl list --queue mail --task welcome --state blocked",
         "jobsctl list --since 1h --text someone@example.com",
         "jobsctl list --state completed --by finished --since 2026-01-31T08:00:00Z --until 2026-01-31T09:00:00Z",
         "jobsctl list --limit 0 --json > jobs.jsonl",
@@ -38,7 +39,7 @@ def command(
     They are read from the database, with or without a daemon; that needs the service's user, or root. --text finds
     what stands in the payload as it was sent, and in the last error; what is redacted is not found.
     Tab-separated, the columns are: id, queue, state, priority, attempt, crashes, enqueued_at, due_at, finished_at,
-    result, error, key.
+    result, error, key, task.
     """
     from supervisor.cli.progress import watched
     from supervisor.cli.render import Column, put_rows
@@ -54,7 +55,7 @@ def command(
         Column("enqueued_at", "enqueued (UTC)", "instant", wide=True),
         Column("due_at", "due (UTC)", "instant", wide=True), Column("finished_at", "finished (UTC)", "instant"),
         Column("result", "result", "prose"), Column("error", "error", "prose"),
-        Column("key", "key", wide=True),
+        Column("key", "key", wide=True), Column("task", "task"),
     ]  # fmt: skip
     try:
         with invocation.reader() as reader:

@@ -26,12 +26,12 @@ class Editing(Uniqueness):
         Raises:
             UnknownJob: there is none of that id.
             IllegalTransition: it is running, or shall be due later and is final; nothing was changed.
-            NotUnique: another job counts as the same by the new payload; nothing was changed.
+            NotUnique: another job counts as the same by the new payload or task; nothing was changed.
         """
         row, state = self._place(job_id)
         now = after(state, Event.EDIT if change.due_at_ms is None else Event.POSTPONE)
-        if change.payload is not None:
-            self._stand_for(row, state, change.payload)
+        if change.payload is not None or change.need is not None:
+            self._stand_for(row, state, change.payload, change.need.task if change.need else None)
         body = (job_id, text(change.payload), change.priority, text(change.options), change.due_at_ms)
         if change.due_at_ms is not None:
             self._unplace(row, state)
@@ -42,15 +42,17 @@ class Editing(Uniqueness):
         elif state is State.QUEUED and change.priority != row.priority:
             self._unplace(row, state)
             self._line_up(row, change.priority)
+        if state is State.BLOCKED and change.need is not None:
+            self._db.execute(SQL.blocked_need, (job_id, *change.need))
         self._db.execute(SQL.edit_job, body)
         return now
 
-    def _stand_for(self, row: Place, state: State, payload: bytes) -> None:
+    def _stand_for(self, row: Place, state: State, payload: bytes | None, task: str | None) -> None:
         """Be in the way for what it is now; a final job comes to that when it is run again."""
         if state.final:
             self._db.execute(SQL.uniq_leave, (row.id,))
         else:
-            self._compete(row, payload=payload)
+            self._compete(row, payload=payload, task=task)
 
     def _schedule(self, row: Place, due_at_ms: int) -> None:
         place = Held(row.band, row.pos, TRAILED, 1)

@@ -126,15 +126,18 @@ class Operating(Steps, Uniqueness, Idempotency, Letters, Measuring):
         self._drop_letters(ids)
         self._db.execute(SQL.prune_outcome, (listed,))
 
-    def move(self, old: str, new: str, ids: Sequence[int], *, payload: bytes | None = None) -> int:
+    def move(
+        self, old: str, new: str, ids: Sequence[int], *, payload: bytes | None = None, task: str | None = None
+    ) -> int:
         """Move jobs that are not running to another queue; returns how many could be moved. Each keeps its key.
 
-        One that the other queue has already, where they must be unique, stays; `payload`: what it is about to become.
+        One that the other queue has already, where they must be unique, stays. `payload` and `task`: what it is about
+        to become.
         """
         target, source = self._queue(new), old.encode()
         moved = 0
         for row, state, _ in self._places(ids):
-            if row.queue != source or state is State.RUNNING or not self._fits(row, state, new, payload):
+            if row.queue != source or state is State.RUNNING or not self._fits(row, state, new, payload, task):
                 continue
             origin, left = self._cache.queues[old], self._lane_of(row)
             self._let_go(row)
@@ -154,12 +157,12 @@ class Operating(Steps, Uniqueness, Idempotency, Letters, Measuring):
             moved += 1
         return moved
 
-    def _fits(self, row: Place, state: State, queue: str, payload: bytes | None) -> bool:
+    def _fits(self, row: Place, state: State, queue: str, payload: bytes | None, task: str | None) -> bool:
         """Whether another queue takes the job; then it is in the way there."""
         if state.final:
             return True
         try:
-            self._compete(row, queue=queue, payload=payload)
+            self._compete(row, queue=queue, payload=payload, task=task)
         except NotUnique:
             return False
         return True

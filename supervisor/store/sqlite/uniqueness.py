@@ -52,13 +52,15 @@ class Uniqueness(Base):
 
     # -- jobs that wait anew ---------------------------------------------------------------------------------------
 
-    def rival(self, job_id: int, *, queue: str | None = None, payload: bytes | None = None) -> int | None:
-        """The other job that keeps this one out, if it waits anew: in this queue, with this payload; None: none does.
+    def rival(
+        self, job_id: int, *, queue: str | None = None, payload: bytes | None = None, task: str | None = None
+    ) -> int | None:
+        """The other job that keeps this one out, if it waits anew here, with this payload, for this task; or None.
 
         A rule that holds for a time speaks of enqueueing, and not of this.
         """
         row, _ = self._place(job_id)
-        return self._rival_of(row, *self._hash_of(row, queue, payload))
+        return self._rival_of(row, *self._hash_of(row, queue, payload, task))
 
     def _rival_of(self, row: Place, hash_: str | None, unique: Unique | None) -> int | None:
         if hash_ is None or unique is None:
@@ -66,7 +68,9 @@ class Uniqueness(Base):
         (found,) = self._in_the_way(unique, [hash_])
         return None if found == row.id else found
 
-    def _hash_of(self, row: Place, queue: str | None, payload: bytes | None) -> tuple[str | None, Unique | None]:
+    def _hash_of(
+        self, row: Place, queue: str | None, payload: bytes | None, task: str | None
+    ) -> tuple[str | None, Unique | None]:
         """What those that count as the same have in common; None: nothing keeps it out, or nobody can tell."""
         name = queue or row.queue.decode()
         unique = self._queue(name).discipline.unique
@@ -74,12 +78,15 @@ class Uniqueness(Base):
             return None, unique
         stored, _, options, _ = self._db.execute(SQL.job_body, (row.id,)).fetchone()
         found = read(stored if payload is None else payload)
+        task = options_of(options).get("task") if task is None else task
         try:
-            return fingerprint(unique, name, self._lane_of(row).key, found, options_of(options).get("task")), unique
+            return fingerprint(unique, name, self._lane_of(row).key, found, task), unique
         except MemberMissing:
             return None, unique
 
-    def _compete(self, row: Place, *, queue: str | None = None, payload: bytes | None = None) -> None:
+    def _compete(
+        self, row: Place, *, queue: str | None = None, payload: bytes | None = None, task: str | None = None
+    ) -> None:
         """A job is about to wait anew: from now on it is in the way, and no more for what it was.
 
         Raises:
@@ -87,11 +94,11 @@ class Uniqueness(Base):
         """
         if self._queue(queue or row.queue.decode()).discipline.unique is None and not self._cache.has_unique:
             return
-        hash_, unique = self._hash_of(row, queue, payload)
+        hash_, unique = self._hash_of(row, queue, payload, task)
         other = self._rival_of(row, hash_, unique)
         if other is not None:
             raise self.not_unique(other, queue or row.queue.decode())
-        if queue is not None or payload is not None:
+        if (queue, payload, task) != (None, None, None):
             self._db.execute(SQL.uniq_leave, (row.id,))
         if hash_ is not None and unique is not None:
             self._claim(unique, [(hash_, row.id)])

@@ -6,6 +6,7 @@ WHERE (:key IS NULL OR EXISTS (SELECT 1 FROM lane WHERE lane.id = job.lane AND l
   AND (:since IS NULL OR CASE WHEN :finished THEN outcome.finished_at ELSE job.enqueued_at END >= :since)
   AND (:until IS NULL OR CASE WHEN :finished THEN outcome.finished_at ELSE job.enqueued_at END < :until)
   AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(job.options, '$.tags') AS tag WHERE tag.value = :tag))
+  AND (:task IS NULL OR job.options ->> '$.task' = :task)
   AND (:type IS NULL OR :type = (
     SELECT attempt.detail ->> 'type' FROM attempt WHERE attempt.id = job.id ORDER BY attempt.seq DESC LIMIT 1
   ))
