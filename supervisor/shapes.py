@@ -51,6 +51,16 @@ class Changes(TypedDict, total=False):
     version: int | None
 
 
+class SignalSent(TypedDict):
+    """What became of a signal. `awaited`: whether steps of the flow wait for it, or did; if not, which may be meant."""
+
+    id: int
+    signal: str
+    repeated: bool
+    awaited: bool
+    meant: NotRequired[str | None]
+
+
 class Inserted(TypedDict):
     """What became of a group of jobs, in their order."""
 

@@ -24,6 +24,7 @@ from supervisor.keeper.state import State
 from supervisor.keeper.strangers import unknown_flow
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
+from supervisor.policy.closest import closest
 from supervisor.policy.retention import sweep_interval_ms
 from supervisor.store.protocol import OVERFED, FlowStanding, Inserted, NewFlow, NewJob, NewStep
 from supervisor.store.sqlite.transaction import Transaction
@@ -291,7 +292,9 @@ class Signal(OnFlow):
         if flow.state is not FlowState.RUNNING:
             raise WrongState(f"flow {flow.id} is {flow.state.value}: it waits for no signal", hint=_look(flow.id))
         first = tx.signal_flow(flow.id, self.name, self.payload)
-        return {"id": flow.id, "signal": self.name, "repeated": not first}
+        known = tx.signals_awaited(flow.id)
+        told = {"id": flow.id, "signal": self.name, "repeated": not first, "awaited": self.name in known}
+        return told if told["awaited"] else told | {"meant": closest(self.name, known)}
 
 
 class Close(OnFlow):

@@ -511,6 +511,9 @@ class Tx(Protocol):
             WrongState: the flow has as many different signals as it may.
         """
 
+    def signals_awaited(self, flow_id: int) -> list[str]:
+        """The signals that steps of a flow come after, whether they came or not."""
+
     def close_flow(self, flow_id: int) -> None:
         """Let a flow end once its steps have: no more are added from outside."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from supervisor.flow.build import Flow, Step
 from supervisor.wire import payload as payloads
@@ -11,7 +11,7 @@ from supervisor.wire.flow_text import flow_text
 
 if TYPE_CHECKING:
     from supervisor.job import Duration
-    from supervisor.shapes import JobStatus
+    from supervisor.shapes import JobStatus, SignalSent
     from supervisor.wire.calls import Calls, Steps
 
 FlowLike = Flow | Step | Mapping[str, Any]
@@ -30,10 +30,10 @@ def _add(calls: Calls, flow_id: int, steps: FlowLike, key: str | None) -> Steps[
     return ids
 
 
-def _signal(calls: Calls, flow_id: int, name: str, payload: Any) -> Steps[bool]:
+def _signal(calls: Calls, flow_id: int, name: str, payload: Any) -> Steps[SignalSent]:
     called = payloads.encode(name, "the name of the signal")
     text = f'"flow":{int(flow_id)},"signal":{called},"payload":{payloads.encode(payload)}'
-    return not (yield from calls.signal_flow(text))["repeated"]
+    return cast("SignalSent", (yield from calls.signal_flow(text)))
 
 
 def _request(flow: FlowLike) -> Mapping[str, Any]:
@@ -97,7 +97,11 @@ class Flows:
             UnknownFlow: no flow has that id.
             WrongState: it has ended.
         """
-        return bool(self._do(_signal(self._calls, flow_id, name, payload)))
+        return not self.send(flow_id, name, payload)["repeated"]
+
+    def send(self, flow_id: int, name: str, payload: Any = None) -> SignalSent:
+        """As `signal`; all that is answered, such as whether steps wait for it at all."""
+        return cast("SignalSent", self._do(_signal(self._calls, flow_id, name, payload)))
 
     def close(self, flow_id: int) -> None:
         """Let an open flow end once its steps have."""
@@ -166,7 +170,11 @@ class AsyncFlows:
 
     async def signal(self, flow_id: int, name: str, payload: Any = None) -> bool:
         """As `Flows.signal`."""
-        return bool(await self._do(_signal(self._calls, flow_id, name, payload)))
+        return not (await self.send(flow_id, name, payload))["repeated"]
+
+    async def send(self, flow_id: int, name: str, payload: Any = None) -> SignalSent:
+        """As `Flows.send`."""
+        return cast("SignalSent", await self._do(_signal(self._calls, flow_id, name, payload)))
 
     async def close(self, flow_id: int) -> None:
         """As `Flows.close`."""

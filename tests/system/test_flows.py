@@ -223,6 +223,48 @@ def test_a_signal_is_awaited_explained_and_may_come_first(daemon: Daemon, client
         client.flows.signal(flow, "after-the-end")
 
 
+def test_a_signal_that_no_step_waits_for_is_kept_and_said_to_be_one(daemon: Daemon, client: Client[int]) -> None:
+    flow = client.flows.start(Flow(step("q", name="a", wait_for=["approved", "approved-late"])))
+    for name, said in (("aproved", "did you mean approved?"), ("zzz", "one that is added later may")):
+        ran = daemon.ctl("flow", "signal", flow, name)
+        assert (ran.out, ran.status) == ("sent\n", 0)
+        assert f"no step of flow {flow} waits for signal {name}; {said}" in ran.err
+    (told,) = daemon.ctl("flow", "signal", flow, "approved", "--json").lines
+    assert told == {"id": flow, "signal": "approved", "repeated": False, "awaited": True}
+    assert daemon.ctl("flow", "signal", flow, "approved").err == "", "it had come, and was awaited"
+
+
+def test_a_flow_is_explained_by_what_goes_on_and_what_is_waited_for(daemon: Daemon, client: Client[int]) -> None:
+    daemon.ctl("pause", "q")
+    flow = client.flows.start(
+        Flow(step("q", name="a"), step("q", name="b", wait_for="go"), step("q", name="c").after("a"), name="order"),
+        open=True,
+    )
+    a, b = (each["id"] for each in client.flows.show(flow)["steps"] if each["name"] in ("a", "b"))
+    told = f"flow {flow} (order): running, 0 of 3 jobs have ended; a (job {a}) is queued"
+    also = [
+        f"b (job {b}) waits for signal go: jobsctl flow signal {flow} go",
+        f"it is open, and ends after jobsctl flow close {flow}",
+        f"job {a} of q: queue q is paused; jobsctl resume q lets it go on",
+    ]
+    assert daemon.ctl("explain", flow).out.splitlines() == [told, *(f"  also: {each}" for each in also)]
+    (found,) = daemon.ctl("explain", flow, "--json").lines
+    assert (found["sentence"], found["state"]) == (told, "running")
+    assert [each["sentence"] for each in found["reasons"]] == [told, *also]
+    waited = daemon.ctl("wait", flow, "--timeout", "0s")
+    assert (waited.status, told in waited.err) == (75, True)
+    daemon.ctl("resume", "q")
+    client.flows.signal(flow, "go")
+    client.flows.close(flow)
+    client.flows.wait(flow, 30)
+    done = f"flow {flow} (order): completed, 3 of 3 jobs have ended\n"
+    assert daemon.ctl("explain", flow).out == done
+    daemon.stop()
+    assert daemon.ctl("explain", flow).out == done, "without a daemon, too"
+    assert daemon.ctl("explain", 2**40).status == 3
+    daemon.start()
+
+
 @pytest.mark.parametrize(
     ("payload", "said"), [("x" * 70_000, "has 70002 bytes, the limit is 65536"), ("\0", "holds a NUL")]
 )
@@ -469,7 +511,7 @@ def test_errors_about_flows_lead_to_what_shows_them(daemon: Daemon, client: Clie
     flow = client.flows.start(Flow(step("q", name="only")))
     client.flows.wait(flow, 30)
     look = f"jobsctl flow show {flow}"
-    for command in (["status", flow], ["explain", flow], ["flow", "cancel", flow], ["flow", "signal", flow, "go"],
+    for command in (["status", flow], ["flow", "cancel", flow], ["flow", "signal", flow, "go"],
                     ["flow", "retry", flow, "--from", "onyl"]):  # fmt: skip
         done = daemon.ctl(*command)
         assert (done.status != 0, look in done.err) == (True, True), done.err
@@ -503,8 +545,8 @@ def test_a_flow_that_is_started_without_a_daemon_runs_when_one_comes(tmp_path: P
     with site.client() as client:
         flow = client.flows.start(Flow(step("q", name="a").then(step("q", name="b")), on_success=step("told")))
         assert states(client, flow) == {"a": "queued", "b": "blocked"}
-    for command in (["status", flow], ["explain", flow]):
-        assert f"jobsctl flow show {flow}" in site.ctl(*command).err
+    assert f"jobsctl flow show {flow}" in site.ctl("status", flow).err
+    assert f"flow {flow}: running, 0 of 2 jobs have ended; a (job {flow + 1}) is queued" in site.ctl("explain", flow).out
     with Daemon(tmp_path, TOML, app={"steps.py": STEPS}) as daemon, daemon.client() as client:
         assert client.flows.wait(flow, 30)["state"] == "completed"
 

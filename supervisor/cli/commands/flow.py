@@ -158,8 +158,8 @@ def _tree(found: Mapping[str, Any]) -> Iterator[tuple[int, list[tuple[str, str]]
 def _why(step: Mapping[str, Any]) -> str | None:
     """What is told of how a step ended: of a dead one its error says more than that it may not run again."""
     dead = step["state"] == "dead"
-    found: str | None = (step["error"] or step["reason"]) if dead else (step["reason"] or step["error"])
-    return found
+    found: str | None = (step["error"] or step["reason"]) if dead else step["reason"]
+    return f"an earlier attempt: {step['error']}" if found is None and step["error"] else found
 
 
 def _after(step: Mapping[str, Any], above: int, names: Mapping[int, str]) -> str:
@@ -211,16 +211,19 @@ def _took(begun: str, ended: str) -> str:
 @pass_invocation
 def signal(invocation: Invocation, flow: int, name: str, payload: str | None) -> None:
     """Send a signal to a flow: steps that wait for it go on, and those that are added later find it there."""
-    from supervisor.cli.render import put_json, put_line
+    from supervisor.cli.render import note, put_json, put_line
     from supervisor.wire.payload import parse
 
     given = None if payload is None else parse(payload)
     with invocation.client() as client:
-        first = client.flows.signal(flow, name, given)
+        found = client.flows.send(flow, name, given)
     if invocation.json:
-        put_json({"id": flow, "signal": name, "repeated": not first})
-    else:
-        put_line("sent" if first else "it had come before; nothing was changed")
+        put_json(found)
+        return
+    put_line("it had come before; nothing was changed" if found["repeated"] else "sent")
+    if not found["awaited"]:
+        meant = f"; did you mean {found['meant']}?" if found.get("meant") else "; one that is added later may"
+        note(f"no step of flow {flow} waits for signal {name}{meant}")
 
 
 @jobsctl_command(name="close", examples=["jobsctl flow close 12"])

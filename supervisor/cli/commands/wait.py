@@ -79,13 +79,13 @@ def _wait(invocation: Invocation, job_id: int, timeout_ms: int | None, say: Say 
 
 def _why(invocation: Invocation, job_id: int) -> str:
     """What a job or a flow waits for, in a sentence; a wait does not end because that could not be found out."""
+    from supervisor.cli.flow_words import standing
     from supervisor.errors import JobsupError, UnknownJob
 
     try:
         try:
             return str(invocation.ask_at_once("explain", job=job_id)["sentence"])
         except UnknownJob:
-            jobs = invocation.ask_at_once("flow", flow=job_id)["jobs"]
-            return f"flow {job_id}: {jobs['all'] - jobs['unfinished']} of {jobs['all']} jobs have ended"
+            return standing(invocation.ask_at_once("flow", flow=job_id))
     except JobsupError as error:
         return error.message

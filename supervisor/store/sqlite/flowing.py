@@ -201,6 +201,12 @@ class Flowing(Planting):
         self._final.append(signal)
         return True
 
+    def signals_awaited(self, flow_id: int) -> list[str]:
+        """The signals that steps of a flow come after, whether they came or not."""
+        flow = self._flow(flow_id)
+        assert flow is not None
+        return [row[0].decode() for row in self._db.execute(SQL.signals_awaited, (flow.root,))]
+
     def close_flow(self, flow_id: int) -> None:
         """Let a flow end once its steps have: no more are added from outside."""
         flow = self._flow(flow_id)
