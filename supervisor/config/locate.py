@@ -7,14 +7,13 @@ import re
 import stat
 from collections.abc import Mapping
 
-from supervisor.config.lookup import main_file
+from supervisor.config.lookup import SOCKET_VARIABLE, main_file
 from supervisor.config.parse import Document, parse
 from supervisor.config.problem import Report
 from supervisor.config.sockets import SCOPE_OF, socket_in
 from supervisor.config.source import read
 from supervisor.errors import ConfigError
 
-VARIABLE = "JOBSUP_SOCKET"
 _KEYS = {
     name: re.compile(rb"""^[ \t]*%b[ \t]*=[ \t]*["']([^"'\n]+)["']""" % name.encode(), re.MULTILINE)
     for name in ("run_dir", SCOPE_OF)
@@ -32,7 +31,7 @@ def socket_path(config: str | os.PathLike[str] | None, environ: Mapping[str, str
     Raises:
         ConfigError: there is no file, or it cannot be used.
     """
-    if config is None and (named := environ.get(VARIABLE)):
+    if config is None and (named := environ.get(SOCKET_VARIABLE)):
         return named
     main = main_file(config, environ)
     report = Report()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from supervisor.errors import ConfigError
 
 VARIABLE = "JOBSUP_CONFIG"
+SOCKET_VARIABLE = "JOBSUP_SOCKET"
 PLACES = ("etc/queues.toml", "/etc/jobsup/queues.toml")
 DROP_INS = "queues.d"
 
@@ -23,9 +24,11 @@ def main_file(path: str | os.PathLike[str] | None, environ: Mapping[str, str]) -
     for place in PLACES:
         if os.path.lexists(place):
             return os.path.abspath(place)
+    socket = environ.get(SOCKET_VARIABLE)
+    named_socket = f"; ${SOCKET_VARIABLE} is enough where a daemon listens, and names {socket}" if socket else ""
     raise ConfigError(
         f"no configuration: neither {PLACES[0]} nor {PLACES[1]} exists",
-        hint=f"name a file with -c FILE or ${VARIABLE}",
+        hint=f"name a file with -c FILE or ${VARIABLE}{named_socket}",
     )
 
 

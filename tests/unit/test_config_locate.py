@@ -12,6 +12,7 @@ import pytest
 from supervisor.config import spec
 from supervisor.config.load import load
 from supervisor.config.locate import socket_path
+from supervisor.config.lookup import main_file
 from supervisor.config.sockets import SOCKET_NAME
 from supervisor.errors import ConfigError
 from tests.support.config_files import QUEUE, write
@@ -92,3 +93,13 @@ def test_it_imports_nothing_dear(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert DEAR.intersection(done.stdout.split()) == set()
+
+
+def test_without_a_file_it_is_said_which_socket_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as none:
+        main_file(None, {})
+    assert none.value.hint == "name a file with -c FILE or $JOBSUP_CONFIG"
+    with pytest.raises(ConfigError) as named:
+        main_file(None, {"JOBSUP_SOCKET": "/run/s"})
+    assert "$JOBSUP_SOCKET is enough where a daemon listens, and names /run/s" in (named.value.hint or "")
