@@ -103,6 +103,13 @@ class Progress(TypedDict):
     at: str
 
 
+class Kept(TypedDict):
+    """What a job keeps for its next run: steps that it skips then, in the order in which they were done; its cursor."""
+
+    steps: list[str]
+    cursor: Any
+
+
 class JobStatus(TypedDict):
     """All about a job."""
 
@@ -115,6 +122,7 @@ class JobStatus(TypedDict):
     key: str | None
     flow: int | None
     progress: Progress | None
+    kept: Kept | None
     task: str | None
     version: int | None
     idempotency_key: str | None

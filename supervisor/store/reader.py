@@ -102,8 +102,19 @@ class Reader:
             if row is None or not self._has(_plain(row)[1]):
                 return None
             shown = self._present(_plain(row), self._leased_among([row]))
+            shown["kept"] = self._kept(job_id, _plain(row)[1])
             shown["errors"] = list(self._errors(job_id))
             return shown
+
+    def _kept(self, job_id: int, queue: str) -> dict[str, Any] | None:
+        """What a job that has not completed keeps for its next run: names of steps, and its cursor; None if nothing."""
+        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'checkpoint'").fetchone():
+            return None
+        rows = [_plain(row) for row in self._db.execute(SQL.read_kept, (job_id,)).fetchall()]
+        spec = self.queue_of(queue)
+        cursors = [redact(read(value), spec.redact if spec else ()) for name, value in rows if not name]
+        kept = {"steps": [name for name, _ in rows if name], "cursor": cursors[0] if cursors else None}
+        return kept if rows else None
 
     def ended_among(self, numbers: Collection[int]) -> list[int]:
         """Those of these jobs and flows that are final, or are not there any more."""

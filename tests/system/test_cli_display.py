@@ -94,7 +94,7 @@ def test_json_carries_everything_and_is_ascii(daemon: Daemon) -> None:
 
 
 def test_tab_separated_lines_stay_one_line_per_row(daemon: Daemon) -> None:
-    assert [len(row) for row in daemon.ctl("list").rows] == [12, 12, 12]
+    assert [len(row) for row in daemon.ctl("list").rows] == [13, 13, 13]
 
 
 def test_named_members_are_redacted_wherever_they_are_shown(daemon: Daemon) -> None:

@@ -141,7 +141,7 @@ def test_list_shows_the_newest_first(site: Site) -> None:
     assert ran.rows[0][:6] == ["5", "reports", "queued", "0", "0", "0"]
     assert set(site.ctl("list", "--json").lines[0]) == {
         "id", "queue", "state", "priority", "attempt", "crashes", "enqueued_at", "due_at", "finished_at", "result",
-        "error", "key",
+        "error", "key", "task",
     }  # fmt: skip
 
 

@@ -151,6 +151,15 @@ def test_a_cursor_is_where_the_next_run_goes_on(daemon: Daemon, client: Client[i
     assert ran(daemon, job) == ["0", "1", "2", "3", "4", "5"]
 
 
+def test_what_a_dead_job_has_kept_is_shown(daemon: Daemon, client: Client[int]) -> None:
+    dead = client.enqueue("q", {"do": "steps", "end": "raise"}, max_attempts=1)
+    assert client.wait(dead, 30)["kept"] == {"steps": ["first"], "cursor": None}
+    assert 'kept\t{"steps": ["first"], "cursor": null}' in daemon.ctl("status", dead).out
+    pages = client.enqueue("q", {"do": "pages", "how": "raise"}, max_attempts=1)
+    assert client.wait(pages, 30)["kept"] == {"steps": [], "cursor": 2}
+    assert client.status(client.enqueue("q", {"do": "nothing"}))["kept"] is None
+
+
 def test_a_snoozed_job_without_any_option_goes_on_with_what_it_kept(client: Client[int]) -> None:
     job = client.enqueue("q", {"do": "pages", "how": "snooze"})
     done = client.wait(job, 30)

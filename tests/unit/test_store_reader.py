@@ -85,8 +85,25 @@ def test_a_queued_job_is_shown_with_every_key(store: SqliteStore, reader: Reader
         "interruptions": 0, "token": None, "worker": None, "consumer": None, "enqueued_at": AT, "due_at": None,
         "expires_at": None,
         "deadline_at": None, "started_at": None,
-        "finished_at": None, "reason": None, "error": None, "errors": [],
+        "finished_at": None, "reason": None, "error": None, "kept": None, "errors": [],
     }  # fmt: skip
+
+
+def test_what_a_job_has_kept_is_shown_until_it_completes(store: SqliteStore, reader: Reader) -> None:
+    put(store)
+    with store.transaction(NOW) as tx:
+        token = lease(tx)
+    for number, (name, value) in enumerate([("second", b"2"), ("first", b"1"), ("", b'{"row":5,"password":"x"}')]):
+        with store.transaction(NOW + number) as tx:
+            assert tx.checkpoint(token, 1, name, value)
+    shown = reader.job(1)
+    assert shown is not None
+    assert shown["kept"] == {"steps": ["second", "first"], "cursor": {"row": 5, "password": "[redacted]"}}
+    with store.transaction(NOW) as tx:
+        tx.complete(token, [Completion(1, NOW, NOW)])
+    shown = reader.job(1)
+    assert shown is not None
+    assert shown["kept"] is None
 
 
 def test_a_running_job_names_its_worker_and_token(store: SqliteStore, reader: Reader) -> None:

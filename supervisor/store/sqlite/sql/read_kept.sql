@@ -1,0 +1,1 @@
+SELECT name, CASE name WHEN '' THEN value END FROM checkpoint WHERE id = ? ORDER BY at, name
