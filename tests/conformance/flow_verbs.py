@@ -344,6 +344,37 @@ class FlowVerbs:
         run(one, a)
         assert ids_of(leased(one)) == freed
 
+    def test_steps_of_several_keys_become_ready_in_their_order_too(self, one: Store) -> None:
+        others = [a_step(None, 0)._replace(job=NewJob(b"1", key=key)) for key in ("a", "b", "c", "a", "b", "c")]
+        _, a, *freed = start(one, a_step("a"), *others)
+        run(one, a)
+        assert ids_of(leased(one)) == freed
+
+    def test_a_step_that_runs_again_waits_for_what_has_just_ended_and_not_been_told(self, one: Store) -> None:
+        _, a, b, c = start(one, a_step("a"), a_step("b"), a_step("c", 0, 1))
+        asked(one, lambda tx: tx.cancel(c))
+        go_on(one)
+        token = leased(one, jobs=1).token
+        with one.transaction(NOW) as tx:
+            tx.complete(token, [Completion(a, NOW, NOW)])
+            tx.revive(c)
+        assert states(one, c) == [BLOCKED]
+        go_on(one)
+        assert states(one, a, b, c) == [COMPLETED, QUEUED, BLOCKED]
+        run(one, b)
+        run(one, c)
+
+    def test_a_flow_that_runs_again_in_this_transaction_is_not_pruned(self, one: Store) -> None:
+        flow, a, b = start(one, a_step("a"), a_step("b", 0))
+        die(one, a)
+        assert (states(one, a, b), state_of(one, flow)) == ([DEAD, CANCELLED], FlowState.DEAD)
+        with one.transaction(NOW + 1) as tx:
+            assert tx.retry_steps([(flow, 0)], 100).steps == 2
+            assert tx.prune_flows(FlowState.DEAD, NOW + 1, 100) == 0
+        run(one, a)
+        run(one, b)
+        assert state_of(one, flow) is FlowState.COMPLETED
+
     def test_a_signal_is_awaited_and_may_have_come_before(self, one: Store, two: Store) -> None:
         flow, a = start(one, a_step("a", signals=("go",)))
         assert states(one, a) == [BLOCKED]

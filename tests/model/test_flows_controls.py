@@ -15,7 +15,7 @@ from supervisor.keeper import consuming, lending, parking, published
 from supervisor.keeper.settling import give_back
 from supervisor.policy.tasks import Known, meets
 from supervisor.store.protocol import HEARD
-from supervisor.store.sqlite import graph, releasing, steps
+from supervisor.store.sqlite import flowing, graph, releasing, steps
 from supervisor.store.sqlite.base import Base
 from supervisor.store.sqlite.feeding import Feeding
 from supervisor.store.sqlite.flowing import Flowing
@@ -109,18 +109,19 @@ def tell_again_what_runs_again(patch: pytest.MonkeyPatch) -> None:
 
 def tell_all_again_with_late_steps(patch: pytest.MonkeyPatch) -> None:
     """A step behind one that has ended lets that tell all the others once more."""
-    named = Planting._parent_named
+    put = Planting._put_steps
 
-    def unwritten(self: Any, flow_id: int, name: str) -> int:
+    def unwritten(self: Any, *args: Any) -> Any:
         with pytest.MonkeyPatch.context() as within:
             within.setattr(Steps, "_write_edges", lambda _self, _parents: None)
-            return named(self, flow_id, name)
+            return put(self, *args)
 
-    patch.setattr(Planting, "_parent_named", unwritten)
+    patch.setattr(Planting, "_put_steps", unwritten)
 
 
 def tell_all_again_with_what_was_put_off(patch: pytest.MonkeyPatch) -> None:
     """A step that is told later again to some is told to all."""
+    patch.setattr(flowing, "RULED_AT_ONCE", 1)
     put_off = Flowing._put_off
 
     def unwritten(self: Any, *args: Any) -> None:
@@ -131,14 +132,10 @@ def tell_all_again_with_what_was_put_off(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flowing, "_put_off", unwritten)
 
 
-def take_what_just_ended_for_told(patch: pytest.MonkeyPatch) -> None:
-    """A step that runs again does not wait for ends of the same transaction."""
-    patch.setattr(SQL, "edges_left", SQL.edges_left.replace("json_each(?2)", "json_each('[]') WHERE ?2 IS NOT NULL"))
-
-
 def take_the_untold_for_told(patch: pytest.MonkeyPatch) -> None:
     """A step that runs again does not wait for ends that are still to be told."""
-    patch.setattr(SQL, "edges_left", SQL.edges_left.partition("  OR EXISTS")[0] + ") AND ?2 IS NOT NULL")
+    completed = "SELECT 1 FROM outcome WHERE outcome.id = parent AND outcome.state = 'completed'"
+    patch.setattr(SQL, "edges_left", f"{SQL.edges_left} AND NOT EXISTS ({completed})")
 
 
 def lose_the_cancelled(patch: pytest.MonkeyPatch) -> None:
@@ -409,7 +406,7 @@ FLOWS: list[Plant] = [
     forget_what_is_left_over, call_twice, revive_before_parents, end_early, ignore_is_continue, forget_to_reopen,
     keep_around_closed, wait_for_signals_again, tell_again_what_runs_again, tell_all_again_with_late_steps,
     take_the_untold_for_told, tell_all_again_with_what_was_put_off,
-    take_what_just_ended_for_told, lose_the_cancelled, count_no_failure, run_after_what_stays,
+    lose_the_cancelled, count_no_failure, run_after_what_stays,
     let_the_first_stay, look_at_rows_of_flows, let_what_was_cancelled_run_again, count_failures_for_good,
     tell_deaths_to_nobody_around, keep_signals_from_flows_inside, keep_the_context_from_flows_inside,
     leave_flows_inside_alone, feed_as_much_as_there_is, retry_what_came_later_last,

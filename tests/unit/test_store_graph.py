@@ -140,7 +140,7 @@ def test_what_is_remembered_wrongly_changes_nothing_and_is_read_then(store: Sqli
     first, third = (store._cache.graph.get(flow.ids[each]) for each in (1, 3))
     assert first is not None and third is not None
     first.after.append(flow.ids[3])
-    third.waits, third.place = waits, (1, 1, 0)
+    third.waits, third.place = waits, (1, 0)
 
     def go_on() -> Lease | None:
         with store.transaction(NOW) as tx:

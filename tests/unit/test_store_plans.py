@@ -43,6 +43,7 @@ SORTS = {
     "explain_leased": "what is leased",
     "outcome_tokens": "the few tokens of one batch",
     "read_oldest": "queues times priorities",
+    "read_kept": "what one job has kept",
     "read_page": "one page",
     "read_running": "what is leased",
     "read_scheduled": "see above",

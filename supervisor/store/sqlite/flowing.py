@@ -363,6 +363,7 @@ class Flowing(Planting):
 
     def prune_flows(self, state: FlowState, before_ms: int, jobs_max: int) -> int:
         """Delete jobs of flows that ended in this state before this time, and flows of which all are; how many."""
+        self._write_flows(self._flows.values())  # one that ended, and runs again in this transaction, is not pruned
         row = self._db.execute(SQL.flow_prunable, (state.value, before_ms, 1)).fetchone()
         if row is None:
             return 0

@@ -35,8 +35,8 @@ class Plan(NamedTuple):
 class Node:
     """A step that is a job.
 
-    `after`: the steps that come after it. `waits`: of how many ends it has not been told; `place`, its queue, its lane
-    and its level, is where it is released to then. 0 also for one that must be looked up for that, or has gone on.
+    `after`: the steps that come after it. `waits`: of how many ends it has not been told; `place`, its queue and its
+    level there, is where it is released to then. 0 also for one that must be looked up for that, or has gone on.
     `results`, `states`: members of what it is told of those that it comes after; None if they must be looked up.
     `result_bytes`: set once it has completed; it is `result` and `state` in what others are told then, None if these
     must be looked up, empty if it has no name.
@@ -77,7 +77,7 @@ class Node:
         )  # fmt: skip
 
 
-NOWHERE = (0, 0, 0)
+NOWHERE = (0, 0)
 
 
 class Graph:

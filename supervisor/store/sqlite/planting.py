@@ -89,7 +89,7 @@ class Planting(Ending):
         elif step.parents:
             queue = self._queue(step.queue)
             level = queue.discipline.order.level(step.job.priority)
-            node.place, node.waits = (queue.id, queue.home.id, level), len(step.parents)
+            node.place, node.waits = (queue.id, level), len(step.parents)
         return node
 
     # -- whether it fits -----------------------------------------------------------------------------------------
@@ -186,6 +186,7 @@ class Planting(Ending):
             waits.append(self._edges_to(step, step_id, flow_id, flow, ids, edges))
             if step.job is None:
                 self._put_nested(step, step_id, flow_id, flow)
+        self._write_edges(self._told_again)
         self._put_rows(ids, flows, steps, edges)
         states = self._put_jobs(ids, flows, steps, waits, pending)
         self._write(pending)
@@ -276,9 +277,7 @@ class Planting(Ending):
         parent = self._step_named(flow_id, name)
         assert parent is not None
         self._cache.graph.forget([parent])
-        if parent not in self._told_again:
-            self._told_again.add(parent)
-            self._write_edges([parent])
+        self._told_again.add(parent)
         return parent
 
     def _hear_again(self) -> None:

@@ -15,6 +15,7 @@ from supervisor.policy.rank import rank, ranks
 from supervisor.store.protocol import OVERFED, SOLO, TRAILED, Expiry
 from supervisor.store.sqlite.adding import Adding
 from supervisor.store.sqlite.base import encode
+from supervisor.store.sqlite.cache import QueueRow
 from supervisor.store.sqlite.feeding import Feeding
 from supervisor.store.sqlite.graph import Node
 from supervisor.store.sqlite.statements import SQL
@@ -27,12 +28,10 @@ FED_BYTES_MAX = 1024 * 1024
 
 
 class Stand(NamedTuple):
-    """Where steps stand that may run, at which level of priority, and the mark of their places."""
+    """Where steps line up that may run: one after another of a queue, as far as its order counts their priority."""
 
     queue: int
-    lane: int
     level: int
-    mark: int
 
 
 class Releasing(Feeding, Adding):
@@ -49,7 +48,7 @@ class Releasing(Feeding, Adding):
         """Let steps go on. One that would be fed more than may be is dead; one whose condition fails is skipped."""
         rows = self._db.execute(SQL.step_release, (encode(list(ids)).decode(),)).fetchall()
         heavy = self._heavy(rows)
-        free: dict[Stand, list[int]] = {}
+        free: dict[Stand, dict[int, int]] = {}
         for row in rows:
             job_id, flow_id, rules = row[0], row[8], row[9]
             flow = self._flow(flow_id)
@@ -60,10 +59,11 @@ class Releasing(Feeding, Adding):
                 self._end_step(job_id, State.DEAD, OVERFED)
                 self.overfed.append(job_id)
             elif rules is None:
-                free.setdefault(self._stand(*row[1:4], solo=row[7]), []).append(job_id)
+                free.setdefault(self._stand(row[1], row[3]), {})[job_id] = row[2]
             elif self._wanted(job_id, msgspec.json.decode(rules)):
                 self._go_on_later(row, msgspec.json.decode(rules))
-        self._make_ready(free)
+        for stand, lanes in free.items():
+            self._make_ready(stand, lanes)
 
     def _heavy(self, rows: Sequence[tuple[Any, ...]]) -> set[int]:
         """Those that would be fed more than may be; looked for only in flows whose results are as large in all."""
@@ -95,7 +95,7 @@ class Releasing(Feeding, Adding):
     def _release_known(self, known: Mapping[int, Node]) -> None:
         """Let steps go on that are remembered: nothing but a flow that is cancelled keeps them from it."""
         over = {flow_id for flow_id in {node.plan.flow for node in known.values()} if self._is_cancelled(flow_id)}
-        free: dict[tuple[int, int, int], list[int]] = {}
+        free: dict[tuple[int, int], list[int]] = {}
         for job_id, node in known.items():
             if over and node.plan.flow in over:
                 self._end_step(job_id, State.CANCELLED, "the flow was cancelled")
@@ -103,32 +103,41 @@ class Releasing(Feeding, Adding):
                 free[node.place].append(job_id)
             else:
                 free[node.place] = [job_id]
-        self._make_ready({Stand(*place, -self._now_ms): ids for place, ids in free.items()})
+        for place, ids in free.items():
+            queue, first, listed = self._line_up_steps(Stand(*place), ids)
+            self._db.execute(SQL.steps_ready, (queue.home.id, *first, -self._now_ms, listed))
 
     def _is_cancelled(self, flow_id: int) -> bool:
         flow = self._flow(flow_id)
         assert flow is not None
         return flow.state is FlowState.CANCELLING
 
-    def _stand(self, queue_id: int, lane_id: int, priority: int, *, solo: int) -> Stand:
-        level = self._cache.by_id[queue_id].discipline.order.level(priority)
-        return Stand(queue_id, lane_id, level, SOLO if solo else TRAILED)
+    def _stand(self, queue_id: int, priority: int) -> Stand:
+        return Stand(queue_id, self._cache.by_id[queue_id].discipline.order.level(priority))
 
-    def _make_ready(self, free: Mapping[Stand, Sequence[int]]) -> None:
-        """Steps that may run now: those of one place one after another, in this order."""
-        for (queue_id, lane_id, level, mark), ids in free.items():
-            queue = self._cache.by_id[queue_id]
-            band, places = ranks(queue.discipline.order, level, self._sequence(len(ids)), len(ids))
-            listed = encode(ids).decode()
-            if self._db.execute(SQL.steps_unblock, (listed,)).rowcount != len(ids):
-                raise StoreError(NOT_AS_REMEMBERED)
-            self._db.execute(SQL.step_trails, (band, places.start, places.step, self._now_ms, listed))
-            self._db.execute(SQL.step_ready, (lane_id, band, places.start, places.step, mark, listed))
+    def _make_ready(self, stand: Stand, lanes: Mapping[int, int]) -> None:
+        """Steps that may run now, by the lane of each."""
+        queue, first, listed = self._line_up_steps(stand, list(lanes))
+        self._db.execute(SQL.steps_ready_each, (*first, TRAILED, SOLO, listed))
+        for lane_id in dict.fromkeys(lanes.values()):
             if lane_id != queue.home.id:
                 self._mark(self._lane_by_id(lane_id))
-            self._waits_again(queue, min(ids))
-            self._count(queue, State.BLOCKED, -len(ids))
-            self._count(queue, State.QUEUED, len(ids))
+
+    def _line_up_steps(self, stand: Stand, ids: Sequence[int]) -> tuple[QueueRow, tuple[int, int, int], str]:
+        """Steps wait no more: the place of the first, and how far that of the next one is from it; the ids as JSON.
+
+        Whoever asks puts them there.
+        """
+        queue = self._cache.by_id[stand.queue]
+        band, places = ranks(queue.discipline.order, stand.level, self._sequence(len(ids)), len(ids))
+        listed = encode(ids).decode()
+        if self._db.execute(SQL.steps_unblock, (listed,)).rowcount != len(ids):
+            raise StoreError(NOT_AS_REMEMBERED)
+        self._db.execute(SQL.steps_trails, (band, places.start, places.step, self._now_ms, listed))
+        self._waits_again(queue, min(ids))
+        self._count(queue, State.BLOCKED, -len(ids))
+        self._count(queue, State.QUEUED, len(ids))
+        return queue, (band, places.start, places.step), listed
 
     def _go_on_later(self, row: tuple[Any, ...], rules: dict[str, Any]) -> None:
         """A step with times of its own, which begin now."""
@@ -137,7 +146,7 @@ class Releasing(Feeding, Adding):
         if "ttl_ms" in rules:
             self._give_ttl(job_id, max(due_at or 0, self._now_ms) + rules["ttl_ms"])
         if due_at is None or due_at <= self._now_ms:
-            self._make_ready({self._stand(queue_id, lane_id, priority, solo=solo): [job_id]})
+            self._make_ready(self._stand(queue_id, priority), {job_id: lane_id})
             return
         queue = self._cache.by_id[queue_id]
         after(State.BLOCKED, Event.UNBLOCK_LATER)

@@ -6,7 +6,7 @@ comes after them; it ends exactly when that is 0 and nothing more may be added.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from supervisor.flow.rules import Counts, FlowState
 from supervisor.job import State
@@ -121,11 +121,15 @@ class Steps(Base):
         """How many ends and signals a step has not been told of."""
         if not self._cache.has_flows:
             return 0
-        return int(self._db.execute(SQL.edges_left, (job_id, encode(self._final).decode())).fetchone()[0])
-
-    def _write_edges(self, parents: Iterable[int]) -> None:
-        """Write which edges behind these are done: it follows from their ends no more (see `told_edge`)."""
+        open_edges = int(self._db.execute(SQL.edges_left, (job_id,)).fetchone()[0])
+        if not self._final:
+            return open_edges
         untold = set(self._final)
+        return open_edges + sum(row[0] in untold for row in self._db.execute(SQL.edges_implied, (job_id,)).fetchall())
+
+    def _write_edges(self, parents: Collection[int]) -> None:
+        """Write which edges behind these are done: it follows from their ends no more (see `told_edge`)."""
+        untold = set(self._final) if parents else ()
         self._db.executemany(SQL.edges_write, [(parent,) for parent in parents if parent not in untold])
 
     def _reopen(self, ids: Iterable[int]) -> None:
