@@ -58,7 +58,7 @@ class SignalSent(TypedDict):
     signal: str
     repeated: bool
     awaited: bool
-    meant: NotRequired[str | None]
+    meant: str | None
 
 
 class Inserted(TypedDict):
@@ -104,7 +104,7 @@ class Progress(TypedDict):
 
 
 class Kept(TypedDict):
-    """What a job keeps for its next run: steps that it skips then, in the order in which they were done; its cursor."""
+    """What a job keeps for its next run: steps that it skips then, the oldest first; its cursor."""
 
     steps: list[str]
     cursor: Any
@@ -225,10 +225,13 @@ class Overview(TypedDict):
 
 
 class Explanation(TypedDict):
-    """Why a job is not running: a sentence, and each reason with its `kind` and its numbers."""
+    """Why a job is not running, or a flow has not ended: a sentence, and each reason with its `kind` and its numbers.
+
+    `queue` is None of a flow.
+    """
 
     id: int
-    queue: str
+    queue: str | None
     key: str | None
     state: StateName
     sentence: str

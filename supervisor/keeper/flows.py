@@ -24,7 +24,7 @@ from supervisor.keeper.state import State
 from supervisor.keeper.strangers import unknown_flow
 from supervisor.keeper.work import Work
 from supervisor.observe.failpoint import hit
-from supervisor.policy.closest import closest
+from supervisor.policy.closest import closest_of_few
 from supervisor.policy.retention import sweep_interval_ms
 from supervisor.store.protocol import OVERFED, FlowStanding, Inserted, NewFlow, NewJob, NewStep
 from supervisor.store.sqlite.transaction import Transaction
@@ -293,8 +293,9 @@ class Signal(OnFlow):
             raise WrongState(f"flow {flow.id} is {flow.state.value}: it waits for no signal", hint=_look(flow.id))
         first = tx.signal_flow(flow.id, self.name, self.payload)
         known = tx.signals_awaited(flow.id)
-        told = {"id": flow.id, "signal": self.name, "repeated": not first, "awaited": self.name in known}
-        return told if told["awaited"] else told | {"meant": closest(self.name, known)}
+        awaited = self.name in known
+        meant = closest_of_few(self.name, known) if first and not awaited else None
+        return {"id": flow.id, "signal": self.name, "repeated": not first, "awaited": awaited, "meant": meant}
 
 
 class Close(OnFlow):

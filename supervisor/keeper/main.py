@@ -240,6 +240,8 @@ class Keeper:
 
     def _timeout_s(self) -> float:
         state = self.state
+        if self.service.hurried:
+            return 0
         if self.server.requests or self._wanted():
             return 0 if state.failure is None else self._failing_s()
         times = [self.chores.next_ms(idle=not state.rung), self._progress_at_ms]

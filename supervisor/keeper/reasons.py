@@ -6,6 +6,7 @@ from typing import Any
 
 from supervisor.config.names import short_name
 from supervisor.config.spec import Spec
+from supervisor.flow.standing import explanation, next_steps
 from supervisor.job import State as JobState
 from supervisor.keeper.gathering import gathered_of
 from supervisor.keeper.state import State
@@ -20,6 +21,9 @@ from supervisor.unix.clock import boot_ms, wall_ms
 
 TURNS = ("behind", "behind_lanes")
 """Reasons which say that others come first."""
+
+STEPS_MAX = 3
+"""Of a flow's steps that go on, so many are explained one by one."""
 
 FIRST = ("orphaned", "store", "paused", "stopping", "breaker", "circuit", "no_worker")
 """Reasons that come before all others: while one of them holds, nothing else matters."""
@@ -45,6 +49,23 @@ def explain(state: State, reader: Reader, job_id: int) -> dict[str, Any]:
         reasons = sorted(known, key=lambda reason: FIRST.index(reason.kind) if reason.kind in FIRST else len(FIRST))
         reasons = reasons or [of_workers(state, found.queue)]
     return shown(job_id, found, reasons)
+
+
+def explain_any(state: State, reader: Reader, number: int, scope: str | None) -> dict[str, Any]:
+    """The same of a job or of a flow, with the first reasons of steps that go on: both have ids of one sequence.
+
+    Raises:
+        UnknownJob: there is neither.
+    """
+    if reader.flow_alone(number, scope) is None:
+        return explain(state, reader, number)
+    flow = reader.flow(number, scope)
+    assert flow is not None, "nothing is written between the two"
+    told = explanation(flow)
+    for step in next_steps(flow)[:STEPS_MAX]:
+        of_step = explain(state, reader, step)
+        told["reasons"].append(of_step["reasons"][0] | {"job": step, "sentence": of_step["sentence"]})
+    return told
 
 
 def _of_code(state: State, queue: str, reason: Reason) -> Reason:

@@ -194,8 +194,8 @@ def _start_flow(scope: Scope, request: messages.FlowStart) -> messages.FlowStart
     return msgspec.structs.replace(request, key=f"{scope.name}{KEY_SEPARATOR}{request.key}")
 
 
-def _waited(scope: Scope, request: messages.Wait) -> messages.Wait:
-    scope.check_job_or_flow(request.job)
+def _job_or_flow(scope: Scope, request: T) -> T:
+    scope.check_job_or_flow(request.job)  # type: ignore[attr-defined]
     return request
 
 
@@ -302,9 +302,9 @@ PASSAGES: Mapping[type, Passage] = {
     messages.Enqueue: Passage(_enqueue),
     messages.Hello: Passage(None, _hello),
     messages.JobStatus: Passage(_job, _named),
-    messages.Explain: Passage(_job, _explained),
+    messages.Explain: Passage(_job_or_flow, _explained),
     messages.Status: Passage(None, _status),
-    messages.Wait: Passage(_waited, _named_or_flow),
+    messages.Wait: Passage(_job_or_flow, _named_or_flow),
     messages.FlowStart: Passage(_start_flow),
     messages.FlowShow: Passage(),
     messages.FlowList: Passage(),

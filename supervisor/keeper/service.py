@@ -51,8 +51,8 @@ from supervisor.wire.server import Server
 
 FRAMES_PER_TURN = 256
 DENIED_EVERY_MS = 60_000
-READ_UNTIL_US = 2_000
-"""When a turn reads no more requests: such as are dear, as with names to be guessed, are not all read before a pass."""
+READ_FOR_US = 2_000
+"""So long a turn reads requests: such as are dear, as with names to be guessed, are not all read before a pass."""
 JOBS_PER_TURN = 2_048
 JOB_BYTES = 512
 """What a job that waits takes beside its payload; without it, a flood of tiny ones would know no bound."""
@@ -75,6 +75,8 @@ class Service:
         self.alerting = alerting
         self.outboxes = outboxes
         self.waits = Waits(self._reply, self._refuse)
+        self.hurried = False
+        """Whether the last turn left requests that it only had no time for."""
         self._reload_count = 0
         self._denied_at_ms: dict[int, int] = {}
         self._refusing = False
@@ -90,7 +92,7 @@ class Service:
             messages.FlowRetry: self._flow_retry,
             messages.Hello: lambda conn, req: self._reply(conn, req.id, answers.hello(state)),
             messages.JobStatus: lambda conn, req: self._reply(conn, req.id, answers.job(state, reader, req.job)),
-            messages.Explain: lambda conn, req: self._reply(conn, req.id, reasons.explain(state, reader, req.job)),
+            messages.Explain: self._explain,
             messages.Status: self._status,
             messages.Wait: self._wait,
             messages.Workers: lambda conn, req: self._reply(conn, req.id, answers.workers(state)),
@@ -128,9 +130,13 @@ class Service:
     def read_requests(self) -> None:
         """Handle what has arrived, up to what a pass can take."""
         self._refusing = self.clogged
-        jobs, until_ns = 0, boot_ns() + READ_UNTIL_US * 1_000
+        jobs, until_ns = 0, boot_ns() + READ_FOR_US * 1_000
+        self.hurried = False
         for number in range(FRAMES_PER_TURN):
-            if not self.server.requests or jobs > JOBS_PER_TURN or (number and boot_ns() >= until_ns):
+            if not self.server.requests or jobs > JOBS_PER_TURN:
+                return
+            if number and boot_ns() >= until_ns:
+                self.hurried = True
                 return
             before = len(self.state.intake)
             connection, frame = self.server.requests.popleft()
@@ -287,6 +293,10 @@ class Service:
         self._on_flow(connection, request, flows.Retry, name=request.step)
 
     # -- wait --------------------------------------------------------------------------------------------------
+
+    def _explain(self, connection: Connection, request: messages.Explain) -> None:
+        scope = self.boundary.asking.name
+        self._reply(connection, request.id, reasons.explain_any(self.state, self.reader, request.job, scope))
 
     def _wait(self, connection: Connection, request: messages.Wait) -> None:
         shown = answers.job_or_flow(self.state, self.reader, request.job, self.boundary.asking.name)

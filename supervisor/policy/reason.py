@@ -44,7 +44,7 @@ def _due(facts: Mapping[str, Any]) -> str:
 
 def _no_code(facts: Mapping[str, Any]) -> str:
     if not facts["task"]:
-        return "it names no task, and its queue runs tasks only: move it to another queue, or cancel it"
+        return "it names no task, and its queue runs tasks only: jobsctl edit --task names one"
     what = f"task {facts['task']}" + (f" in version {facts['version']}" if facts["version"] > 1 else "")
     meant = f" ({facts['meant']})" if facts.get("meant") else ""
     return f"no worker at hand knows {what}{meant}; it runs as soon as code is loaded that does"

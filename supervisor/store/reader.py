@@ -102,7 +102,7 @@ class Reader:
             if row is None or not self._has(_plain(row)[1]):
                 return None
             shown = self._present(_plain(row), self._leased_among([row]))
-            shown["kept"] = self._kept(job_id, _plain(row)[1])
+            shown["kept"] = self._kept(job_id, shown["queue"])
             shown["errors"] = list(self._errors(job_id))
             return shown
 
@@ -306,9 +306,19 @@ class Reader:
             listed = msgspec.json.encode([row[0] for row in rows]).decode()
             for child, parent in self._db.execute(SQL.read_edges, (listed, EDGES_SHOWN)).fetchall():
                 after.setdefault(child, []).append(parent)
+            known = {row[0] for row in rows}
+            others = {parent for parents in after.values() for parent in parents if parent not in known}
+            rows = rows[:steps_max] + self._signals_among(others)
             leased = {row[0] for row in self._db.execute(SQL.read_leased)}
-            shown["steps"] = [self._step(row, after.get(row[0], []), leased) for row in rows[:steps_max]]
+            shown["steps"] = [self._step(row, after.get(row[0], []), leased) for row in rows]
             return shown
+
+    def _signals_among(self, steps: Collection[int]) -> list[list[Any]]:
+        """Those of these that are signals, as rows of steps: steps of a flow in a flow wait for those of the whole."""
+        if not steps:
+            return []
+        listed = msgspec.json.encode(sorted(steps)).decode()
+        return [_plain(row) for row in self._db.execute(SQL.read_signals, (listed,)).fetchall()]
 
     def flows(
         self, scope: str | None = None, *, before: int | None = None, state: str | None = None, limit: int = FLOWS_PAGE

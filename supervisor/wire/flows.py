@@ -97,9 +97,9 @@ class Flows:
             UnknownFlow: no flow has that id.
             WrongState: it has ended.
         """
-        return not self.send(flow_id, name, payload)["repeated"]
+        return not self.send_signal(flow_id, name, payload)["repeated"]
 
-    def send(self, flow_id: int, name: str, payload: Any = None) -> SignalSent:
+    def send_signal(self, flow_id: int, name: str, payload: Any = None) -> SignalSent:
         """As `signal`; all that is answered, such as whether steps wait for it at all."""
         return cast("SignalSent", self._do(_signal(self._calls, flow_id, name, payload)))
 
@@ -170,10 +170,10 @@ class AsyncFlows:
 
     async def signal(self, flow_id: int, name: str, payload: Any = None) -> bool:
         """As `Flows.signal`."""
-        return not (await self.send(flow_id, name, payload))["repeated"]
+        return not (await self.send_signal(flow_id, name, payload))["repeated"]
 
-    async def send(self, flow_id: int, name: str, payload: Any = None) -> SignalSent:
-        """As `Flows.send`."""
+    async def send_signal(self, flow_id: int, name: str, payload: Any = None) -> SignalSent:
+        """As `Flows.send_signal`."""
         return cast("SignalSent", await self._do(_signal(self._calls, flow_id, name, payload)))
 
     async def close(self, flow_id: int) -> None:

@@ -230,7 +230,7 @@ def test_a_signal_that_no_step_waits_for_is_kept_and_said_to_be_one(daemon: Daem
         assert (ran.out, ran.status) == ("sent\n", 0)
         assert f"no step of flow {flow} waits for signal {name}; {said}" in ran.err
     (told,) = daemon.ctl("flow", "signal", flow, "approved", "--json").lines
-    assert told == {"id": flow, "signal": "approved", "repeated": False, "awaited": True}
+    assert told == {"id": flow, "signal": "approved", "repeated": False, "awaited": True, "meant": None}
     assert daemon.ctl("flow", "signal", flow, "approved").err == "", "it had come, and was awaited"
 
 
@@ -249,8 +249,10 @@ def test_a_flow_is_explained_by_what_goes_on_and_what_is_waited_for(daemon: Daem
     ]
     assert daemon.ctl("explain", flow).out.splitlines() == [told, *(f"  also: {each}" for each in also)]
     (found,) = daemon.ctl("explain", flow, "--json").lines
-    assert (found["sentence"], found["state"]) == (told, "running")
-    assert [each["sentence"] for each in found["reasons"]] == [told, *also]
+    assert (found["sentence"], found["state"], found["queue"]) == (told, "running", None)
+    assert [each["kind"] for each in found["reasons"]] == ["goes_on", "signals", "open", "paused"]
+    assert found["reasons"][-1]["job"] == a
+    assert client.explain(flow) == found
     waited = daemon.ctl("wait", flow, "--timeout", "0s")
     assert (waited.status, told in waited.err) == (75, True)
     daemon.ctl("resume", "q")
@@ -261,8 +263,22 @@ def test_a_flow_is_explained_by_what_goes_on_and_what_is_waited_for(daemon: Daem
     assert daemon.ctl("explain", flow).out == done
     daemon.stop()
     assert daemon.ctl("explain", flow).out == done, "without a daemon, too"
+    assert (daemon.ctl("wait", flow).out, daemon.ctl("wait", flow).status) == ("completed\n", 0)
     assert daemon.ctl("explain", 2**40).status == 3
     daemon.start()
+
+
+def test_a_flow_in_a_flow_is_explained_by_the_signals_of_the_whole(daemon: Daemon, client: Client[int]) -> None:
+    whole = client.flows.start({"steps": [{"name": "in", "steps": [{"queue": "q", "name": "x", "wait_for": "go"}]}]})
+    inside, x = (next(e["id"] for e in client.flows.show(whole)["steps"] if e["name"] == name) for name in ("in", "x"))
+    assert {each["name"]: each["state"] for each in client.flows.show(inside)["steps"]} == {
+        "x": "blocked",
+        "go": "waiting",
+    }
+    for flow in (whole, inside):
+        assert f"x (job {x}) waits for signal go" in daemon.ctl("explain", flow).out
+    client.flows.signal(inside, "go")
+    client.flows.wait(whole, 30)
 
 
 @pytest.mark.parametrize(
@@ -547,7 +563,8 @@ def test_a_flow_that_is_started_without_a_daemon_runs_when_one_comes(tmp_path: P
         assert states(client, flow) == {"a": "queued", "b": "blocked"}
     assert f"jobsctl flow show {flow}" in site.ctl("status", flow).err
     said = f"flow {flow}: running, 0 of 2 jobs have ended; a (job {flow + 1}) is queued"
-    assert said in site.ctl("explain", flow).out
+    assert site.ctl("explain", flow).out.splitlines() == [said, "  also: no daemon runs"]
+    assert site.ctl("wait", flow, "--timeout", "0s").status == 4
     with Daemon(tmp_path, TOML, app={"steps.py": STEPS}) as daemon, daemon.client() as client:
         assert client.flows.wait(flow, 30)["state"] == "completed"
 
@@ -563,6 +580,7 @@ def test_a_flow_is_kept_as_a_whole_and_deleted_as_a_whole(tmp_path: Path) -> Non
         daemon.wait_for(lambda: unknown(client, gone), timeout=30)
         assert client.status(first)["state"] == "completed"
         assert client.request("delete", ids=[first])["count"] == 0
+        assert daemon.ctl("delete", first, "--dry-run").out == "0\n"
         client.flows.signal(flow, "go")
         client.flows.wait(flow, 30)
         daemon.wait_for(lambda: unknown(client, first), timeout=90)

@@ -38,7 +38,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("no_code", {"task": "send", "version": 3},
      "no worker at hand knows task send in version 3; it runs as soon as code is loaded that does"),
     ("no_code", {"task": "", "version": 1},
-     "it names no task, and its queue runs tasks only: move it to another queue, or cancel it"),
+     "it names no task, and its queue runs tasks only: jobsctl edit --task names one"),
     ("orphaned", {"queue": "q"}, "queue q is not in the configuration; jobsctl move takes its jobs elsewhere"),
     ("paused", {"queue": "q"}, "queue q is paused; jobsctl resume q lets it go on"),
     ("breaker", {"queue": "q", "said": "open: it is down"}, "the breaker of queue q is open: it is down"),

@@ -106,6 +106,17 @@ def test_what_a_job_has_kept_is_shown_until_it_completes(store: SqliteStore, rea
     assert shown["kept"] is None
 
 
+def test_what_a_job_of_a_scope_has_kept_hides_what_its_queue_hides(store: SqliteStore) -> None:
+    put(store, queue="shop/q")
+    with store.transaction(NOW) as tx:
+        token = lease(tx, "shop/q")
+        assert tx.checkpoint(token, 1, "", b'{"password":"x"}')
+    reader = Reader(store.connection, QUEUES.get, "shop")
+    shown = reader.job(1)
+    assert shown is not None
+    assert (shown["queue"], shown["kept"]) == ("q", {"steps": [], "cursor": {"password": "[redacted]"}})
+
+
 def test_a_running_job_names_its_worker_and_token(store: SqliteStore, reader: Reader) -> None:
     put(store)
     with store.transaction(NOW) as tx:

@@ -87,7 +87,7 @@ def _count(
                 job
                 for each in states
                 for job in reader.search(search, queue=queue, state=each, told=told)
-                if not ids or job["id"] in ids
+                if (not ids or job["id"] in ids) and (job["flow"] is None or State(job["state"]) not in FINAL)
             )
             return sum(1 for _ in found)
     except NoDatabase:

@@ -9,9 +9,6 @@ import click
 from supervisor.cli.invocation import Invocation, jobsctl_command, pass_invocation
 from supervisor.cli.parameters import JOB_ID
 
-STEPS_MAX = 3
-"""Of a flow's steps that go on, so many are explained one by one."""
-
 
 @jobsctl_command(examples=["jobsctl explain 42", "jobsctl explain 42 --json | jq -r '.reasons[].kind'"])
 @click.argument("job_id", metavar="ID", type=JOB_ID)
@@ -24,15 +21,12 @@ def command(invocation: Invocation, job_id: int) -> None:
     Without a daemon, what the database says is told, and that no daemon runs.
     """
     from supervisor.cli import render
-    from supervisor.errors import UnknownJob
+    from supervisor.errors import NotRunning
 
     try:
-        found = _of_job(invocation, job_id)
-    except UnknownJob:
-        of_flow = _of_flow(invocation, job_id)
-        if of_flow is None:
-            raise
-        found = of_flow
+        found = invocation.ask_at_once("explain", job=job_id)
+    except NotRunning:
+        found = _flow_offline(invocation, job_id) or _offline(invocation, job_id)
     if invocation.json:
         render.put_json(found)
         return
@@ -41,44 +35,23 @@ def command(invocation: Invocation, job_id: int) -> None:
         render.put_line(f"  also: {reason['sentence']}")
 
 
-def _of_job(invocation: Invocation, job_id: int) -> dict[str, Any]:
-    from supervisor.errors import NotRunning
-
-    try:
-        return invocation.ask_at_once("explain", job=job_id)
-    except NotRunning:
-        return _offline(invocation, job_id)
-
-
-def _of_flow(invocation: Invocation, flow_id: int) -> dict[str, Any] | None:
-    """The same of a flow; None if there is none of that id."""
-    from supervisor.cli.flow_words import next_steps, others, standing
-    from supervisor.errors import NotRunning, UnknownFlow
-
-    flow: dict[str, Any] | None
-    try:
-        flow = invocation.ask_at_once("flow", flow=flow_id)
-    except UnknownFlow:
-        return None
-    except NotRunning:
-        flow = _flow_offline(invocation, flow_id)
-    if flow is None:
-        return None
-    said = [standing(flow), *others(flow)]
-    steps = [_of_job(invocation, step) for step in next_steps(flow)[:STEPS_MAX]]
-    told = [{"kind": "flow", "sentence": sentence} for sentence in said]
-    told += [{"kind": "step", "job": step["id"], "sentence": step["sentence"]} for step in steps]
-    return {"id": flow_id, "queue": None, "key": None, "state": flow["state"], "sentence": said[0], "reasons": told}
-
-
 def _flow_offline(invocation: Invocation, flow_id: int) -> dict[str, Any] | None:
+    """How a flow stands by the rows, and that no daemon runs; None if there is none of that id."""
     from supervisor.errors import NoDatabase
+    from supervisor.flow.standing import explanation
+    from supervisor.policy.reason import Reason
 
     try:
         with invocation.reader() as reader:
-            return reader.flow(flow_id)
+            flow = reader.flow(flow_id)
     except NoDatabase:
         return None
+    if flow is None:
+        return None
+    told = explanation(flow)
+    if flow["state"] == "running":
+        told["reasons"].append({"kind": "not_running", "sentence": Reason("not_running").sentence})
+    return told
 
 
 def _offline(invocation: Invocation, job_id: int) -> dict[str, Any]:

@@ -216,13 +216,13 @@ def signal(invocation: Invocation, flow: int, name: str, payload: str | None) ->
 
     given = None if payload is None else parse(payload)
     with invocation.client() as client:
-        found = client.flows.send(flow, name, given)
+        found = client.flows.send_signal(flow, name, given)
     if invocation.json:
         put_json(found)
         return
     put_line("it had come before; nothing was changed" if found["repeated"] else "sent")
     if not found["awaited"]:
-        meant = f"; did you mean {found['meant']}?" if found.get("meant") else "; one that is added later may"
+        meant = f"; did you mean {found['meant']}?" if found["meant"] else "; one that is added later may"
         note(f"no step of flow {flow} waits for signal {name}{meant}")
 
 

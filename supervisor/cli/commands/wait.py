@@ -50,7 +50,7 @@ def command(invocation: Invocation, job_id: int, timeout: int | None) -> int:
 def _wait(invocation: Invocation, job_id: int, timeout_ms: int | None, say: Say | None) -> dict[str, Any]:
     from supervisor.cli.commands.status import find_job
     from supervisor.errors import NotRunning, WaitTimeout
-    from supervisor.job import State
+    from supervisor.job import FINAL
     from supervisor.policy.duration import show
     from supervisor.unix.clock import boot_ms
 
@@ -71,21 +71,27 @@ def _wait(invocation: Invocation, job_id: int, timeout_ms: int | None, say: Say 
                 say(_why(invocation, job_id))
                 slice_ms = min(2 * slice_ms, GLANCE_MAX_MS)
         except NotRunning:
-            job = find_job(invocation, job_id)
-            if not State(job["state"]).final:
+            found = _flow_offline(invocation, job_id) or find_job(invocation, job_id)
+            if found["state"] not in {state.value for state in FINAL}:
                 raise
-            return job
+            return found
+
+
+def _flow_offline(invocation: Invocation, flow_id: int) -> dict[str, Any] | None:
+    from supervisor.errors import NoDatabase
+
+    try:
+        with invocation.reader() as reader:
+            return reader.flow_alone(flow_id)
+    except NoDatabase:
+        return None
 
 
 def _why(invocation: Invocation, job_id: int) -> str:
     """What a job or a flow waits for, in a sentence; a wait does not end because that could not be found out."""
-    from supervisor.cli.flow_words import standing
-    from supervisor.errors import JobsupError, UnknownJob
+    from supervisor.errors import JobsupError
 
     try:
-        try:
-            return str(invocation.ask_at_once("explain", job=job_id)["sentence"])
-        except UnknownJob:
-            return standing(invocation.ask_at_once("flow", flow=job_id))
+        return str(invocation.ask_at_once("explain", job=job_id)["sentence"])
     except JobsupError as error:
         return error.message

@@ -1,3 +1,6 @@
-SELECT step.id, step.kind, step.name, coalesce(flow.state, '') FROM told_edge CROSS JOIN step ON step.id = told_edge.parent
+SELECT step.id, step.kind, step.name, coalesce(flow.state, '') FROM edge CROSS JOIN step ON step.id = edge.parent
 LEFT JOIN flow ON flow.id = step.id AND step.kind = 1
-WHERE told_edge.child = ? AND NOT told_edge.done ORDER BY step.id LIMIT 6
+WHERE edge.child = ? AND NOT edge.done AND (
+  NOT EXISTS (SELECT 1 FROM outcome WHERE outcome.id = edge.parent AND outcome.state = 'completed')
+  OR EXISTS (SELECT 1 FROM ended_step WHERE ended_step.id = edge.parent)
+) ORDER BY step.id LIMIT 6

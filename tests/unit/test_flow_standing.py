@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from supervisor.cli.flow_words import next_steps, others, standing
+from supervisor.flow.standing import explanation, next_steps
 
 
 def flow(
-    *steps: dict[str, Any], state: str = "running", opened: bool = False, name: str | None = None
+    *steps: Any, state: str = "running", opened: bool = False, name: str | None = None, more: bool = False
 ) -> dict[str, Any]:
     jobs = [each for each in steps if each["kind"] == "job"]
     left = sum(each["state"] not in ("completed", "dead") for each in jobs)
-    return {"id": 1, "name": name, "state": state, "open": opened, "steps": list(steps),
+    return {"id": 1, "name": name, "state": state, "open": opened, "steps": list(steps), "more": more,
             "jobs": {"all": len(jobs), "unfinished": left}}  # fmt: skip
 
 
@@ -60,8 +60,28 @@ BEGUN = "flow 1: running, "
 def test_it_says_what_goes_on_first_and_then_what_is_waited_for(
     found: dict[str, Any], told: str, also: list[str]
 ) -> None:
-    assert standing(found) == told
-    assert others(found) == also
+    answer = explanation(found)
+    assert answer["sentence"] == told
+    assert [each["sentence"] for each in answer["reasons"][1:]] == also
+    assert (answer["reasons"][0]["ended"], answer["reasons"][0]["jobs"]) == (
+        found["jobs"]["all"] - found["jobs"]["unfinished"], found["jobs"]["all"]
+    )  # fmt: skip
+
+
+def test_reasons_have_kinds_and_numbers() -> None:
+    found = flow(
+        job(2, "queued", name="a"),
+        job(3, "blocked"),
+        signal(4, "go"),
+        job(5, "blocked", 4, waits=1),
+        opened=True,
+        more=True,
+    )
+    reasons = explanation(found)["reasons"]
+    assert [each["kind"] for each in reasons] == ["goes_on", "signals", "no_code", "open", "more"]
+    assert (reasons[0]["steps"], reasons[0]["count"], reasons[0]["state"]) == ([{"id": 2, "name": "a"}], 1, "queued")
+    assert reasons[1]["signals"] == ["go"]
+    assert "more steps than the 4 that" in reasons[-1]["sentence"]
 
 
 def test_the_steps_that_wait_for_no_other_are_next() -> None:
