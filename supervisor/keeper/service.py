@@ -51,7 +51,7 @@ from supervisor.wire.server import Server
 
 FRAMES_PER_TURN = 256
 DENIED_EVERY_MS = 60_000
-READ_FOR_US = 2_000
+READ_FOR_US = 5_000
 """So long a turn reads requests: such as are dear, as with names to be guessed, are not all read before a pass."""
 JOBS_PER_TURN = 2_048
 JOB_BYTES = 512
