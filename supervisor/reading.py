@@ -17,3 +17,12 @@ def _number(text: str) -> float:
 
 read = msgspec.json.Decoder(float_hook=_number).decode
 """The value that is written there; raises what `msgspec.json.decode` raises."""
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether it is text at all: versions of msgspec differ in the error that says so."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -38,7 +38,7 @@ def _final(facts: Mapping[str, Any]) -> str:
 
 
 def _due(facts: Mapping[str, Any]) -> str:
-    why = f", attempt {facts['attempt']} after: {facts['error']}" if facts.get("error") else ""
+    why = f", attempt {facts['attempt']}; its last error: {facts['error']}" if facts.get("error") else ""
     return f"it is due in {_soon(facts)}{why}"
 
 
@@ -47,7 +47,8 @@ def _no_code(facts: Mapping[str, Any]) -> str:
         return "it names no task, and its queue runs tasks only: jobsctl edit --task names one"
     what = f"task {facts['task']}" + (f" in version {facts['version']}" if facts["version"] > 1 else "")
     meant = f" ({facts['meant']})" if facts.get("meant") else ""
-    return f"no worker at hand knows {what}{meant}; it runs as soon as code is loaded that does"
+    remedy = "; jobsctl edit --task gives it another" if meant else ""
+    return f"no worker at hand knows {what}{meant}; it runs as soon as code is loaded that does{remedy}"
 
 
 def _steps(facts: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ import msgspec
 
 from supervisor.errors import InvalidPayload, JobsupError, PayloadTooLarge, ProtocolError, UsageError
 from supervisor.job import GROUP_JOBS_MAX, JOB_ID_MAX
+from supervisor.reading import is_utf8
 from supervisor.version import PROTOCOL
 from supervisor.wire import payload as payloads
 
@@ -207,7 +208,7 @@ def of_payload(raw: bytes, error: Exception) -> str:
     """What is wrong with a payload that could not be read as JSON, in a sentence."""
     if isinstance(error, RecursionError):
         return payloads.TOO_DEEP
-    if isinstance(error, UnicodeDecodeError):
+    if not is_utf8(raw):
         return payloads.NOT_UTF8
     message = str(error)
     if isinstance(error, msgspec.ValidationError):

@@ -288,7 +288,8 @@ def queue_without_workers(stage: Stage) -> None:
 BROKEN = {
     "broken.py": 'raise RuntimeError("no such luck")\n',
     "fails.py": 'def run(job):\n    raise ValueError("no")\n',
-    "mail.py": "from supervisor.task import task\n@task\ndef welcome(job):\n    pass\n",
+    "mail.py": "from supervisor.task import task\n@task\ndef welcome(job):\n    pass\n"
+    "@task\ndef greet(job, to: str):\n    pass\n",
 }
 
 
@@ -308,6 +309,15 @@ def task_unknown(stage: Stage) -> None:
     toml = '[daemon]\npython_path = ["../app"]\n[queues.emails]\nhandler = "mail"\n'
     daemon = stage.within.enter_context(Daemon(stage.site.path, toml, app=BROKEN))
     daemon.wait_state(daemon.enqueue("emails", {}, "--task", "welcom"), "blocked")
+
+
+def schedule_misfits(stage: Stage) -> None:
+    toml = '[daemon]\npython_path = ["../app"]\n[queues.emails]\nhandler = "mail"\n'
+    misfits = (("typo", "welcom", "{}"), ("odd", "greet", "{ to = 5 }"), ("good", "greet", '{ to = "a" }'))
+    for name, task, payload in misfits:
+        toml += f'[schedules.{name}]\nqueue = "emails"\ncron = "@yearly"\ntask = "{task}"\npayload = {payload}\n'
+    daemon = stage.within.enter_context(Daemon(stage.site.path, toml, app=BROKEN))
+    until(lambda: daemon.ctl("tasks").out != "", what="the tasks that the code has")
 
 
 def clock_behind(stage: Stage) -> None:
@@ -330,7 +340,8 @@ STAGED = (
     database_missing, database_hard_linked, database_network, database_unreadable, database_foreign, database_newer,
     database_damaged, wal_large, sqlite_faulty, disk_nearly_full, daemon_absent, socket_silent, socket_stale,
     socket_denied, lock_orphaned, run_dir_unwritable, version_skew, slots_left, nofile_low, queue_orphaned,
-    queue_paused, queue_without_workers, circuit_open, task_unknown, dead_letters, clock_behind, drop_in_missing,
+    queue_paused, queue_without_workers, circuit_open, task_unknown, schedule_misfits, dead_letters, clock_behind,
+    drop_in_missing,
 )  # fmt: skip
 
 
@@ -373,9 +384,18 @@ def test_a_misspelt_task_is_told_from_the_one_that_was_meant(stage: Stage) -> No
     task_unknown(stage)
     finding = found_by(stage)["task_unknown"]
     said = "no worker at hand knows task welcom (did you mean welcome?); it runs as soon as code is loaded that does"
+    said += "; jobsctl edit --task gives it another"
     assert finding["message"] == f"1 job of queue emails parked: {said}"
     assert stage.site.ctl("explain", 1).out == f"job 1 of emails: {said}\n"
     assert "jobsctl tasks emails" in finding["remedy"]
+
+
+def test_schedules_are_held_against_what_code_has_published(stage: Stage) -> None:
+    schedule_misfits(stage)
+    found = {each["message"] for each in stage.doctor().json["findings"] if each["name"] == "schedule_misfits"}
+    assert len(found) == 2
+    assert "schedule typo is for task welcom, which no code knows (did you mean welcome?)" in found
+    assert any(each.startswith("the payload of schedule odd does not fit task greet: ") for each in found)
 
 
 def test_the_reader_of_a_large_log_is_named_by_pid(stage: Stage) -> None:

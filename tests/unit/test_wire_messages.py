@@ -241,7 +241,7 @@ def test_a_group_above_the_limit_is_too_large_and_says_the_limit() -> None:
 @pytest.mark.parametrize(
     ("message", "sentence", "id_found"),
     [
-        (b"", "not JSON: it ends too early", None), (b"hello", "not JSON", None), (b"\xff", "not JSON", None),
+        (b"", "not JSON: it ends too early", None), (b"hello", "not JSON", None), (b"\xff", "not UTF-8", None),
         (b'{"v":1,"id":5', "not JSON", None), (b'{"v":1,"id":5,"op":"hello"} {}', "trailing", 5),
         (b"{}", "v must be 1", None),
         (b"[]", "not a JSON object", None), (b"5", "not a JSON object", None), (b'"x"', "not a JSON object", None),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from supervisor.cli.checkup.finding import Finding, note, problem, warning
 from supervisor.cli.checkup.site import Site
 from supervisor.config.names import scope_of
+
+if TYPE_CHECKING:
+    from supervisor.policy.tasks import Known
 
 UNIT = "jobsup.service"
 UNIT_PATH = (
@@ -92,8 +96,45 @@ def task_unknown(site: Site) -> Iterator[Finding]:
         why = Reason("no_code", {"queue": queue, "task": task, "version": version, "meant": hint}).sentence
         text = f"{_jobs(jobs)} of queue {queue} parked: {why}"
         remedy = "deploy that code, and restart jobsupd: they start by themselves"
-        others = f"jobsctl tasks {queue} lists what is known, and jobsctl cancel ends what was misspelt"
+        others = f"jobsctl tasks {queue} lists what is known, and jobsctl edit ID --task names another"
         yield warning("task_unknown", text, f"{remedy}; {others}")
+
+
+def schedule_misfits(site: Site) -> Iterator[Finding]:
+    """A schedule's jobs will be parked or refused: no code knows its task, or its payload does not fit that."""
+    from supervisor.policy.tasks import meant, table_of
+
+    if not (site.reader and site.spec):
+        return
+    published = site.reader.tasks()
+    for name, schedule in sorted(site.spec.schedules.items()):
+        pools = site.spec.pools_of(schedule.queue) or (schedule.queue,)
+        tables = [table_of(published[pool]) for pool in pools if pool in published]
+        if schedule.task is None or not any(tables):
+            continue
+        fitting = [table[schedule.task] for table in tables if schedule.task in table]
+        if not fitting:
+            hint = meant(schedule.task, tables)
+            text = f"schedule {name} is for task {schedule.task}, which no code knows" + (f" ({hint})" if hint else "")
+            yield warning("schedule_misfits", text, "write the task that is meant and reload, or deploy its code")
+        elif (wrong := _misfit(max(fitting, key=lambda known: known.version), schedule.payload)) is not None:
+            text = f"the payload of schedule {name} does not fit task {schedule.task}: {wrong}"
+            yield warning("schedule_misfits", text, "jobsctl tasks --json shows what it takes; mend it and reload")
+
+
+def _misfit(known: Known, payload: str | None) -> str | None:
+    """Why a payload does not fit the newest version of a task."""
+    import json
+
+    from supervisor.keeper.published import check_of
+
+    check = check_of(known.schema) if known.schema else None
+    try:
+        if check is not None:
+            check(json.loads(payload or "null"))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def dead_letters(site: Site) -> Iterator[Finding]:
@@ -138,7 +179,8 @@ def drop_in_missing(site: Site) -> Iterator[Finding]:
 
 
 CHECKS = (
-    queue_orphaned, queue_paused, circuit_open, queue_without_workers, task_unknown, dead_letters, clock_behind,
+    queue_orphaned, queue_paused, circuit_open, queue_without_workers, task_unknown, schedule_misfits, dead_letters,
+    clock_behind,
     drop_in_missing,
 )  # fmt: skip
 

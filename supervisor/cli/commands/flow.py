@@ -222,8 +222,8 @@ def signal(invocation: Invocation, flow: int, name: str, payload: str | None) ->
         return
     put_line("it had come before; nothing was changed" if found["repeated"] else "sent")
     if not found["awaited"]:
-        meant = f"; did you mean {found['meant']}?" if found["meant"] else "; one that is added later may"
-        note(f"no step of flow {flow} waits for signal {name}{meant}")
+        meant = f"; did you mean {found['meant']}?" if found["meant"] else ""
+        note(f"no step of flow {flow} waits for signal {name}: it is kept for steps that are added later{meant}")
 
 
 @jobsctl_command(name="close", examples=["jobsctl flow close 12"])

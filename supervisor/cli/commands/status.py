@@ -99,10 +99,11 @@ def _show_overview(invocation: Invocation, found: dict[str, Any]) -> None:
         render.note(_sentence(daemon))
     for trouble in _troubles(found):
         render.note(trouble)
+    some_blocked = any(queue["blocked"] for queue in found["queues"].values())
     columns = [
         render.Column("queue", "queue"),
         *(render.Column(state, state, "number") for state in ("queued", "running", "scheduled")),
-        render.Column("blocked", "blocked", "number", wide=True),
+        render.Column("blocked", "blocked", "number", wide=not some_blocked),
         *(render.Column(state, state, "number") for state in ("completed", "dead")),
         render.Column("cancelled", "cancelled", "number", wide=True),
         render.Column("oldest_queued_s", "oldest", "seconds", wide=True),

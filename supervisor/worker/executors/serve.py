@@ -25,6 +25,7 @@ from supervisor.errors import JobsupError
 from supervisor.job import OUT_OF_TIME, Cancel, Failed, Job, Outcome, RateLimited, Snooze
 from supervisor.policy.duration import show, to_ms
 from supervisor.policy.tasks import Known
+from supervisor.reading import is_utf8
 from supervisor.unix.clock import boot_ms
 from supervisor.unix.inheritance import HandlerUnusable, NotBegun
 from supervisor.unix.reap import signal_name
@@ -325,8 +326,8 @@ def answer_in(line: bytes) -> Answer:
         return _decode(line)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8") from None
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise ValueError(str(error) if is_utf8(line) else "it is not UTF-8") from None
 
 
 def outcome_of(answer: Answer, job: Job, max_result_bytes: int) -> Outcome:
