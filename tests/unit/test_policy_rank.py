@@ -71,6 +71,13 @@ def test_many_at_once_have_the_ranks_that_each_would_have(order: Order, level: i
     assert [Rank(band, pos) for pos in places] == [rank(order, level, first + number) for number in range(count)]
 
 
+@given(ORDERS, LEVELS, LEVELS, SEQUENCES)
+def test_jobs_of_one_level_have_one_rank(order: Order, one: int, other: int, sequence: int) -> None:
+    same = order.level(one) == order.level(other)
+    assert same == (rank(order, one, sequence) == rank(order, other, sequence))
+    assert rank(order, order.level(one), sequence) == rank(order, one, sequence)
+
+
 @given(ARRIVALS)
 def test_keys_that_take_turns_leave_the_order_within_a_key(priorities: list[int]) -> None:
     assert drained(Order((FAIR,)), priorities) == list(range(len(priorities)))
